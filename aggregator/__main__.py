@@ -1,0 +1,74 @@
+"""The command line: `python -m aggregator`."""
+
+import sys
+from typing import NoReturn
+
+from pydantic import ValidationError
+from pydantic_settings import CliApp, SettingsError
+
+from aggregator import logs
+from aggregator.serve import CannotServe, run
+from aggregator.settings import Settings
+
+_EXAMPLE = """\
+aggregator: listening on {url}, storing in {where}
+
+  curl {url}/publish -H 'Content-Type: application/json' -d '
+    {{"topic": "orders", "event_id": "e-1", "timestamp": "2026-01-31T12:00:00Z",
+     "source": "shop", "payload": {{"total": 42}}}}'
+  curl {url}/stats
+  curl '{url}/events?topic=orders&after=0'
+
+Ctrl-C drains and stops.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the aggregator; returns 0 after an orderly end.
+
+    Args:
+        arguments: the command line without the program's name; the process's if None.
+    """
+    try:
+        settings = CliApp.run(Settings, cli_args=sys.argv[1:] if arguments is None else arguments)
+    except ValidationError as error:
+        _refuse(_sentence(error))
+    except SettingsError as error:
+        _refuse(str(error).removeprefix("error parsing CLI: "))
+    as_json = settings.log_format == "json" or (
+        settings.log_format == "auto" and not sys.stdout.isatty()
+    )
+    writer = logs.configure(sys.stdout.buffer, as_json=as_json, level=settings.log_level)
+
+    def on_listening(url: str) -> None:
+        if sys.stderr.isatty():
+            where = "Postgres" if settings.backend == "postgres" else str(settings.database)
+            print(_EXAMPLE.format(url=url, where=where), file=sys.stderr)  # noqa: T201
+
+    try:
+        run(settings, on_listening)
+    except CannotServe as error:
+        writer.close()
+        _refuse(str(error))
+    writer.close()
+    return 0
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first wrong setting as one sentence; the value of a secret is not shown."""
+    first = error.errors()[0]
+    message = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return message
+    option = "--" + str(first["loc"][0]).replace("_", "-")
+    shown = "" if option == "--dsn" else f", not {first['input']!r}"
+    return f"{option}: {message[0].lower()}{message[1:]}{shown}"
+
+
+def _refuse(sentence: str) -> NoReturn:
+    print(f"aggregator: {sentence}", file=sys.stderr)  # noqa: T201
+    raise SystemExit(2)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

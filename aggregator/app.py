@@ -1,0 +1,127 @@
+"""The composition root: settings in, an aiohttp application out, with its whole life cycle."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import structlog
+from aiohttp import web
+
+from aggregator.handlers import Handlers
+from aggregator.ingest.admission import Admission
+from aggregator.ingest.group_commit import Flush, GroupCommit
+from aggregator.requests import around_request
+from aggregator.settings import Settings
+from aggregator.watch import StoreWatch
+from aggregator.wire.events import Limits
+from storage.errors import OutcomeUnknown, StorageError, StorageUnavailable
+from storage.interface import EventStore
+from storage.open import postgres_store, sqlite_store
+
+_log = structlog.get_logger()
+
+
+def configured_store(settings: Settings) -> EventStore:
+    """The store that the settings name, not opened yet."""
+    if settings.backend == "postgres" and settings.dsn is not None:
+        return postgres_store(
+            settings.dsn.get_secret_value(),
+            readers=settings.postgres_readers,
+            command_timeout_ms=settings.postgres_command_timeout_ms,
+        )
+    return sqlite_store(settings.database, busy_timeout_ms=settings.sqlite_busy_timeout_ms)
+
+
+def create_app(
+    settings: Settings,
+    store: EventStore | None = None,
+    on_fatal: Callable[[StorageError], None] | None = None,
+) -> web.Application:
+    """The aggregator as an aiohttp application.
+
+    It serves from the start: while the store can't be reached, publishes are answered 503.
+    Run it with `auto_decompress=False` (see `aggregator.serve`): aiohttp's own decompression
+    takes a gzip body that was cut short for complete.
+
+    Args:
+        settings: checked settings.
+        store: in place of the one the settings name.
+        on_fatal: told when the store can't be opened and waiting will not help.
+    """
+    store = store or configured_store(settings)
+    watch = StoreWatch(store, _log_availability)
+
+    def on_flush(flush: Flush) -> None:
+        _log_flush(flush)
+        if isinstance(flush.error, (StorageUnavailable, OutcomeUnknown)):
+            watch.suspect(flush.error)
+
+    group_commit = GroupCommit(
+        store,
+        max_flush_events=settings.flush_max_events,
+        max_flush_bytes=settings.flush_max_bytes,
+        on_flush=on_flush,
+    )
+    handlers = Handlers(
+        store=store,
+        watch=watch,
+        admission=Admission(
+            max_events=settings.queue_max_events, max_bytes=settings.queue_max_bytes
+        ),
+        group_commit=group_commit,
+        limits=Limits(
+            settings.max_body_bytes, settings.max_batch_events, settings.max_payload_bytes
+        ),
+    )
+
+    async def life(_app: web.Application) -> AsyncIterator[None]:
+        watching = asyncio.create_task(_watch(watch, on_fatal), name="store-watch")
+        group_commit.start()
+        # What can't work is said before the socket is there; what may still come is waited for
+        # with the socket open.
+        await watch.tried.wait()
+        yield
+        await group_commit.drain(settings.drain_timeout_ms / 1000)
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        await store.aclose()
+
+    async def stop_taking(_app: web.Application) -> None:
+        handlers.stop_taking()
+
+    app = web.Application(middlewares=[around_request])
+    app.add_routes(handlers.routes())
+    app.cleanup_ctx.append(life)
+    app.on_shutdown.append(stop_taking)
+    return app
+
+
+async def _watch(watch: StoreWatch, on_fatal: Callable[[StorageError], None] | None) -> None:
+    try:
+        await watch.run()
+    except StorageError as error:
+        _log.error("storage_unusable", reason=str(error))
+        if on_fatal is not None:
+            on_fatal(error)
+    finally:
+        watch.tried.set()
+
+
+def _log_availability(reason: str | None) -> None:
+    if reason is None:
+        _log.info("storage_available")
+    else:
+        _log.warning("storage_unavailable", reason=reason)
+
+
+def _log_flush(flush: Flush) -> None:
+    fields = {
+        "events": flush.events,
+        "requests": flush.requests,
+        "duration_ms": round(flush.duration_ms, 3),
+    }
+    if flush.error is None:
+        _log.info("flush", **fields)
+    elif isinstance(flush.error, StorageError):
+        _log.warning("flush_failed", reason=str(flush.error), **fields)
+    else:
+        _log.error("flush_failed", exc_info=flush.error, **fields)

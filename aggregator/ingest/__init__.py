@@ -1,0 +1,1 @@
+"""From checked events to durable verdicts: admission and group commit."""

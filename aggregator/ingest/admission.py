@@ -1,0 +1,75 @@
+"""Back-pressure: how much may be on its way through the aggregator at once.
+
+A request takes its room before its bytes are kept and gives it back when it is answered. When
+there is none left the answer is a 503, never a longer queue: a limit on everything, after
+TigerBeetle's "Tiger Style".
+"""
+
+from typing import Self
+
+
+class QueueFull(Exception):
+    """There is no room now; the same request will find some later."""
+
+
+class Admission:
+    """The room there is: events and bytes, of bodies being read and of events not yet stored.
+
+    Args:
+        max_events, max_bytes: both at least what one largest request needs.
+    """
+
+    def __init__(self, *, max_events: int, max_bytes: int) -> None:
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self.events = 0
+        self.bytes = 0
+
+    def ticket(self) -> "Ticket":
+        """A request's claim, empty at first; a context manager that gives it back."""
+        return Ticket(self)
+
+    def check(self) -> None:
+        """Raise `QueueFull` if not even the smallest request would be admitted now."""
+        self.take(events=1, size=1)
+        self.give_back(events=1, size=1)
+
+    def take(self, *, events: int = 0, size: int = 0) -> None:
+        """Claim room for so many events and bytes, or raise `QueueFull` and claim nothing."""
+        if self.events + events > self._max_events:
+            raise QueueFull(
+                f"the queue is full: {self.events} events wait, at most {self._max_events} may"
+            )
+        if self.bytes + size > self._max_bytes:
+            raise QueueFull(
+                f"the queue is full: {self.bytes} bytes wait, at most {self._max_bytes} may"
+            )
+        self.events += events
+        self.bytes += size
+
+    def give_back(self, *, events: int, size: int) -> None:
+        """Return room that was taken."""
+        self.events -= events
+        self.bytes -= size
+
+
+class Ticket:
+    """What one request has claimed of an `Admission`."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+        self._events = 0
+        self._size = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._admission.give_back(events=self._events, size=self._size)
+        self._events = self._size = 0
+
+    def take(self, *, events: int = 0, size: int = 0) -> None:
+        """Claim more; see `Admission.take`."""
+        self._admission.take(events=events, size=size)
+        self._events += events
+        self._size += size

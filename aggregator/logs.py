@@ -1,0 +1,127 @@
+"""Structured logs: JSON lines (or readable text) on a stream, without holding up the event loop.
+
+A line is rendered where it is logged and written by a thread, so that a slow reader of
+standard output costs lines, never answers; what it cost is said in a line of its own.
+"""
+
+import logging
+import sys
+import threading
+from collections.abc import Callable, MutableMapping
+from queue import SimpleQueue
+from typing import Any, BinaryIO
+
+import msgspec
+import structlog
+from structlog.typing import EventDict, Processor
+
+MAX_WAITING_LINES = 10_000
+_LINES_A_WRITE = 500
+
+
+class LineWriter:
+    """Writes lines to a stream from a thread of its own; bounded, never blocks the caller.
+
+    Args:
+        stream: where lines go; flushed whenever nothing waits.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._waiting: SimpleQueue[bytes | None] = SimpleQueue()
+        self._dropped = 0
+        self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
+        self._thread.start()
+
+    def write(self, line: bytes | str) -> None:
+        """Hand over one line without its end; dropped and counted if too many wait."""
+        if self._waiting.qsize() >= MAX_WAITING_LINES:
+            self._dropped += 1
+            return
+        self._waiting.put(line if isinstance(line, bytes) else line.encode())
+
+    def close(self, timeout_s: float = 5.0) -> None:
+        """Write what waits; gives up on a stuck stream after `timeout_s` seconds."""
+        self._waiting.put(None)
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        lines: list[bytes] = []
+        try:
+            while True:
+                line = self._waiting.get()
+                if line is not None:
+                    lines.append(line)
+                if line is None or self._waiting.empty() or len(lines) >= _LINES_A_WRITE:
+                    lines += self._loss()
+                    self._stream.write(b"".join(b"%b\n" % text for text in lines))
+                    self._stream.flush()
+                    lines.clear()
+                if line is None:
+                    return
+        except (OSError, ValueError) as error:
+            # Nobody reads the log any more. The aggregator's work goes on without it.
+            print(f"aggregator: the log can't be written any more: {error}", file=sys.stderr)  # noqa: T201
+
+    def _loss(self) -> list[bytes]:
+        if not self._dropped:
+            return []
+        dropped, self._dropped = self._dropped, 0
+        return [b'{"event":"log_lines_dropped","level":"warning","count":%d}' % dropped]
+
+
+class _Lines:
+    """What structlog calls with a rendered line."""
+
+    def __init__(self, writer: LineWriter) -> None:
+        self.msg = writer.write
+
+    def __getattr__(self, _level: str) -> Callable[[bytes | str], None]:
+        return self.msg
+
+
+def configure(stream: BinaryIO, *, as_json: bool, level: str) -> LineWriter:
+    """Send the logs of this process, the standard library's included, to `stream`.
+
+    Args:
+        as_json: one JSON object a line; otherwise readable text.
+        level: the least level to log: "debug", "info", "warning" or "error".
+
+    Returns the writer, to be closed last.
+    """
+    writer = LineWriter(stream)
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    shared: list[Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    last: list[Processor] = (
+        [structlog.processors.dict_tracebacks, _render_json]
+        if as_json
+        else [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+    )
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        processors=shared + last,
+        logger_factory=lambda *_: _Lines(writer),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(
+        handlers=[_ToStructlog()], level=max(threshold, logging.WARNING), force=True
+    )
+    return writer
+
+
+def _render_json(_logger: object, _name: str, event: EventDict) -> bytes:
+    return msgspec.json.encode(event, enc_hook=repr)
+
+
+class _ToStructlog(logging.Handler):
+    """Lines of libraries that log with the standard library (aiohttp, asyncio)."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields: MutableMapping[str, Any] = {"logger": record.name}
+        if record.exc_info:
+            fields["exc_info"] = record.exc_info
+        structlog.get_logger().log(record.levelno, record.getMessage(), **fields)

@@ -1,0 +1,90 @@
+"""Running the application: a socket, signals, and an orderly end."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+import structlog
+from aiohttp import web
+
+from aggregator.app import create_app
+from aggregator.settings import Settings
+from storage.errors import StorageError
+
+_new_event_loop: Callable[[], asyncio.AbstractEventLoop] | None
+try:
+    from uvloop import new_event_loop as _new_event_loop
+except ImportError:  # not made for this platform
+    _new_event_loop = None
+
+_log = structlog.get_logger()
+
+
+class CannotServe(Exception):
+    """The aggregator can't start, or go on; the message is one sentence for its operator."""
+
+
+async def serve(settings: Settings, on_listening: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then drain and return.
+
+    Args:
+        settings: checked settings.
+        on_listening: told the URL as soon as the socket accepts connections.
+
+    Raises:
+        CannotServe: the address is taken or wrong, or the store can't be used.
+    """
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[StorageError | None] = loop.create_future()
+
+    def end(error: StorageError | None = None) -> None:
+        if not ended.done():
+            ended.set_result(error)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    runner = web.AppRunner(
+        create_app(settings, on_fatal=end),
+        access_log=None,
+        auto_decompress=False,
+        handle_signals=False,
+        shutdown_timeout=settings.drain_timeout_ms / 1000,
+    )
+    await runner.setup()
+    try:
+        if ended.done() and (unusable := ended.result()) is not None:
+            raise CannotServe(str(unusable))
+        site = web.TCPSite(runner, settings.host, settings.port, backlog=1024)
+        try:
+            await site.start()
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise CannotServe(
+                f"can't listen on {settings.host}:{settings.port}: {reason}"
+            ) from error
+        url = _url(runner.addresses[0])
+        _log.info("listening", url=url, backend=settings.backend, pid=os.getpid())
+        on_listening(url)
+        fatal = await ended
+        _log.info("draining", timeout_ms=settings.drain_timeout_ms)
+    finally:
+        await runner.cleanup()
+    if fatal is not None:
+        raise CannotServe(str(fatal))
+    _log.info("stopped")
+
+
+def run(settings: Settings, on_listening: Callable[[str], None]) -> None:
+    """`serve` in an event loop of its own: uvloop's where it is installed."""
+    # The thread that writes to SQLite gives up the interpreter lock at every call and must
+    # get it back from a busy event loop: at the default of 5 ms that is most of its time.
+    sys.setswitchinterval(0.0005)
+    with asyncio.Runner(loop_factory=_new_event_loop) as runner:
+        runner.run(serve(settings, on_listening))
+
+
+def _url(address: tuple[str, int]) -> str:
+    host, port = address[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

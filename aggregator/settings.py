@@ -1,0 +1,122 @@
+"""Every setting: its type, unit, default and environment variable, checked at start."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Dsn(SecretStr):
+    """A connection URI; its password is never shown."""
+
+
+class Settings(BaseSettings):
+    """A pub-sub log aggregator with an idempotent consumer: POST /publish stores every event
+    exactly once per (topic, event_id), durably; GET /events and GET /stats read.
+
+    Each option can also be given in the environment: --queue-max-events as
+    AGGREGATOR_QUEUE_MAX_EVENTS, and so on. The command line wins. DATABASE_URL stands in for
+    a DSN (postgresql://...) or a database file (sqlite:///...) that is not given.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="AGGREGATOR_",
+        env_ignore_empty=True,
+        cli_prog_name="python -m aggregator",
+        cli_kebab_case=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        cli_exit_on_error=False,
+        extra="ignore",
+    )
+
+    backend: Literal["auto", "sqlite", "postgres"] = Field(
+        "auto", description="where events are stored; auto: postgres if a DSN is given, else sqlite"
+    )
+    database: Path = Field(Path("aggregator.db"), description="the SQLite file")
+    dsn: Dsn | None = Field(
+        None, description="the Postgres database: postgresql://user:password@host:port/name"
+    )
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8080, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one")
+
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="auto: console if standard output is a terminal, else json"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="the least level to log"
+    )
+
+    max_body_bytes: Positive = Field(
+        16 * 2**20, description="largest body of a publish after decompression, in bytes"
+    )
+    max_batch_events: Positive = Field(10_000, description="most events in one publish")
+    max_payload_bytes: Positive = Field(2**20, description="largest payload as sent, in bytes")
+    queue_max_events: Positive = Field(
+        50_000, description="events on their way at once; above it publishes are answered 503"
+    )
+    queue_max_bytes: Positive = Field(
+        64 * 2**20, description="bytes on their way at once; above it publishes are answered 503"
+    )
+    flush_max_events: Positive = Field(
+        5_000, description="events in one transaction, unless a single request has more"
+    )
+    flush_max_bytes: Positive = Field(
+        16 * 2**20, description="bytes in one transaction, unless a single request has more"
+    )
+    drain_timeout_ms: Positive = Field(
+        10_000,
+        description="after SIGTERM or SIGINT: time for requests under way, in milliseconds",
+    )
+    sqlite_busy_timeout_ms: Positive = Field(
+        10_000,
+        description="how long to wait for another process that writes the file, in milliseconds",
+    )
+    postgres_readers: Positive = Field(4, description="Postgres connections that read, at most")
+    postgres_command_timeout_ms: Positive = Field(
+        30_000, description="how long to wait for a Postgres statement, in milliseconds"
+    )
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        self._understand_database_url()
+        if self.backend == "auto":
+            if self.dsn is not None and "database" in self.model_fields_set:
+                raise ValueError("both a DSN and a database file are given; choose with --backend")
+            self.backend = "postgres" if self.dsn is not None else "sqlite"
+        if self.backend == "postgres":
+            self._check_dsn()
+        elif str(self.database).startswith(":memory:"):
+            raise ValueError("--database :memory: would lose every event; give a file")
+        self._check_room("queue_max_events", "max_batch_events")
+        self._check_room("queue_max_bytes", "max_body_bytes")
+        return self
+
+    def _understand_database_url(self) -> None:
+        url = os.environ.get("DATABASE_URL", "")
+        if not url or {"dsn", "database"} & self.model_fields_set:
+            return
+        if url.startswith("sqlite:///"):
+            if self.backend != "postgres":
+                self.database = Path(url.removeprefix("sqlite:///"))
+        elif self.backend != "sqlite":
+            self.dsn = Dsn(url)
+
+    def _check_dsn(self) -> None:
+        if self.dsn is None:
+            raise ValueError("the backend postgres needs --dsn (or AGGREGATOR_DSN, DATABASE_URL)")
+        scheme = urlsplit(self.dsn.get_secret_value()).scheme
+        if scheme not in {"postgres", "postgresql"}:
+            raise ValueError(f"the DSN has the scheme {scheme!r}; it must begin with postgresql://")
+
+    def _check_room(self, room: str, need: str) -> None:
+        if getattr(self, room) < getattr(self, need):
+            raise ValueError(
+                f"{room} ({getattr(self, room)}) must be at least {need} ({getattr(self, need)}), "
+                "or the largest request could never be taken"
+            )

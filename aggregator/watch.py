@@ -1,0 +1,79 @@
+"""Keeps an eye on the store: opens it, notices when it is lost, waits for it to come back."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
+
+from storage.errors import StorageError, StorageMisconfigured, StorageUnavailable
+from storage.interface import EventStore
+
+_FIRST_WAIT_S = 0.1
+_LONGEST_WAIT_S = 5.0
+
+
+class StoreWatch:
+    """Whether the store can take events now, and since when not.
+
+    Args:
+        store: opened by `run`, and pinged whenever it is suspected.
+        on_change: told the reason when the store is lost, None when it is back.
+    """
+
+    def __init__(self, store: EventStore, on_change: Callable[[str | None], None]) -> None:
+        self._store = store
+        self._on_change = on_change
+        self._suspected = asyncio.Event()
+        self.tried = asyncio.Event()
+        """Set once the first attempt to open the store has ended, well or badly."""
+        self.reason: str | None = "the storage is being opened"
+        """Why events can't be stored now; None if they can."""
+
+    def check(self) -> None:
+        """Raise `StorageUnavailable` with the reason if events can't be stored now."""
+        if self.reason is not None:
+            raise StorageUnavailable(self.reason)
+
+    def suspect(self, error: StorageError) -> None:
+        """A call failed: take nothing until a ping succeeds."""
+        self._change(str(error))
+        self._suspected.set()
+
+    async def run(self) -> None:
+        """Open the store, then watch it until cancelled.
+
+        Raises:
+            StorageMisconfigured: it can't be opened, and waiting will not help.
+        """
+        await self._until_available(self._store.open)
+        while True:
+            self._change(None)
+            self._suspected.clear()
+            await self._suspected.wait()
+            await self._until_available(self._ping)
+
+    async def _ping(self) -> None:
+        try:
+            await self._store.ping()
+        except StorageMisconfigured as error:
+            # At run time somebody else has to mend it; until then it is merely out of reach.
+            raise StorageUnavailable(str(error)) from error
+
+    async def _until_available(self, attempt: Callable[[], Awaitable[None]]) -> None:
+        async for retry in AsyncRetrying(
+            retry=retry_if_exception_type(StorageUnavailable),
+            wait=wait_random_exponential(multiplier=_FIRST_WAIT_S, max=_LONGEST_WAIT_S),
+            before_sleep=self._note,
+        ):
+            with retry:
+                await attempt()
+
+    def _note(self, state: RetryCallState) -> None:
+        if state.outcome is not None:
+            self._change(str(state.outcome.exception()))
+
+    def _change(self, reason: str | None) -> None:
+        self.tried.set()
+        if reason != self.reason:
+            self.reason = reason
+            self._on_change(reason)

@@ -1,0 +1,122 @@
+"""Verdicts, events and counts as the JSON that goes out."""
+
+from collections.abc import Mapping, Sequence
+from operator import attrgetter
+
+import msgspec
+from msgspec import Raw
+
+from aggregator.wire.publish import Batch
+from aggregator.wire.timestamps import render_timestamp
+from storage.model import Counts, Status, StoredEvent, Verdict
+
+
+class PublishSummary(msgspec.Struct, frozen=True):
+    """The counts of one publish, as answered and as logged."""
+
+    received: int
+    unique_processed: int
+    duplicate_dropped: int
+    conflicts: int
+
+
+class _EventOut(msgspec.Struct):
+    topic: str
+    event_id: str
+    timestamp: str
+    source: str
+    payload: Raw
+    offset: int
+    ts_ingest: str
+
+
+_encode = msgspec.json.encode
+_status = attrgetter("status")
+
+
+def summarize(verdicts: Sequence[Verdict]) -> PublishSummary:
+    """Count the verdicts of one request."""
+    statuses = list(map(_status, verdicts))
+    stored = statuses.count(Status.STORED)
+    return PublishSummary(
+        received=len(statuses),
+        unique_processed=stored,
+        duplicate_dropped=len(statuses) - stored,
+        conflicts=statuses.count(Status.CONFLICT),
+    )
+
+
+def publish_answer(
+    summary: PublishSummary,
+    batch: Batch,
+    verdicts: Sequence[Verdict],
+    *,
+    minimal: bool,
+    lenient: bool,
+) -> bytes:
+    """The answer to a publish: counts, and one result per event in the order sent.
+
+    With `minimal` only the rejected events have a result, and without any there is no
+    `results` at all unless `lenient` asks for what was rejected.
+    """
+    answer: dict[str, object] = msgspec.to_builtins(summary)
+    rejected = {
+        index: {"index": index, "status": "rejected", "error": error}
+        for index, error in batch.rejected.items()
+    }
+    if lenient:
+        answer["rejected"] = len(rejected)
+    if not minimal:
+        answer["results"] = _in_order(verdicts, rejected) if rejected else verdicts
+    elif lenient:
+        answer["results"] = list(rejected.values())
+    return _encode(answer)
+
+
+def _in_order(verdicts: Sequence[Verdict], rejected: Mapping[int, object]) -> list[object]:
+    valid = iter(verdicts)
+    total = len(verdicts) + len(rejected)
+    return [rejected[index] if index in rejected else next(valid) for index in range(total)]
+
+
+def event_answer(event: StoredEvent) -> bytes:
+    """One stored event."""
+    return _encode(_event_out(event))
+
+
+def events_answer(events: Sequence[StoredEvent]) -> bytes:
+    """A page of stored events, as an array."""
+    return _encode([_event_out(event) for event in events])
+
+
+def stats_answer(topics: Mapping[str, Counts], uptime_s: float, backend: str) -> bytes:
+    """The counts per topic and in all."""
+    totals = {
+        field: sum(getattr(counts, field) for counts in topics.values())
+        for field in Counts.__struct_fields__
+    }
+    uptime_s = round(uptime_s, 3)
+    return _encode(
+        totals
+        | {
+            "topics": {
+                topic: msgspec.to_builtins(counts) | {"head_offset": counts.unique_processed}
+                for topic, counts in topics.items()
+            },
+            "uptime": uptime_s,
+            "uptime_seconds": uptime_s,
+            "backend": backend,
+        }
+    )
+
+
+def _event_out(event: StoredEvent) -> _EventOut:
+    return _EventOut(
+        topic=event.topic,
+        event_id=event.event_id,
+        timestamp=render_timestamp(event.timestamp_us),
+        source=event.source,
+        payload=Raw(event.payload),
+        offset=event.offset,
+        ts_ingest=render_timestamp(event.ts_ingest_us),
+    )

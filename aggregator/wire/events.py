@@ -1,0 +1,211 @@
+"""The rules of one event, written twice: for speed, and for telling what is wrong.
+
+`decode_valid` lets msgspec check a whole body at once and only ever accepts what the rules
+accept. What it refuses goes event by event through `check_event`, which is exact and names
+every broken rule. A Hypothesis test holds the two against each other.
+"""
+
+import re
+from typing import Annotated, NamedTuple
+
+import msgspec
+from msgspec import Meta, Raw
+
+from aggregator.wire.errors import FieldError, TooLarge
+from aggregator.wire.masking import Masked
+from aggregator.wire.timestamps import parse_timestamp
+from storage.model import Event
+
+MAX_NESTING = 128
+"""Levels of a payload, the payload itself being level 1."""
+
+_TOPIC = r"\A[A-Za-z0-9._-]{1,249}\Z"
+_NAME = r"\A[^\x00-\x1f\x7f\ud800-\udfff]{1,256}\Z"
+_Name = Annotated[str, Meta(pattern=_NAME)]
+
+
+class Limits(NamedTuple):
+    """How much a request may hold: bytes after decompression, events, bytes of one payload."""
+
+    max_body_bytes: int = 16 * 2**20
+    max_events: int = 10_000
+    max_payload_bytes: int = 2**20
+
+
+class Published(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """An event as msgspec checks it; times and payloads need more than it can say."""
+
+    topic: Annotated[str, Meta(pattern=_TOPIC)]
+    event_id: _Name
+    timestamp: str
+    source: _Name
+    payload: Raw
+
+
+_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_FIELDS = ("topic", "event_id", "timestamp", "source", "payload")
+_TOPIC_RULE = "must be 1 to 249 characters of A-Z a-z 0-9 . _ -"
+_NAME_RULE = "must be 1 to 256 characters without control characters"
+_topic_match = re.compile(_TOPIC).match
+_name_match = re.compile(_NAME).match
+_TYPES = {b'"': "a string", b"{": "an object", b"[": "an array", b"t": "a boolean",
+          b"f": "a boolean", b"n": "null"}  # fmt: skip
+
+_decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_text = msgspec.json.Decoder(str).decode
+
+
+class NotPlainlyValid(Exception):
+    """`decode_valid` did not accept an event; `check_event` knows whether it is valid."""
+
+
+def valid_event(published: Published, limits: Limits) -> Event:
+    """The event, with the rules checked that msgspec can't.
+
+    Raises:
+        NotPlainlyValid: see there.
+        TooLarge: the payload is over its limit.
+    """
+    payload = bytes(published.payload)
+    if len(payload) > limits.max_payload_bytes:
+        raise too_large_payload(len(payload), limits)
+    if payload[:1] != b"{" or nests_too_deep(payload):
+        raise NotPlainlyValid
+    try:
+        timestamp_us = parse_timestamp(published.timestamp)
+    except ValueError as error:
+        raise NotPlainlyValid from error
+    return Event(
+        published.topic, published.event_id, timestamp_us, published.source, payload.decode()
+    )
+
+
+def check_event(
+    raw: bytes, index: int, limits: Limits, masked: Masked | None
+) -> Event | list[FieldError]:
+    """The event that a JSON text is, or every rule it breaks.
+
+    Args:
+        raw: a JSON text in UTF-8; a part of `masked.body` if that is given.
+        index: the event's place in the request, for the errors.
+
+    Raises:
+        TooLarge: the payload is over its limit, whatever else is wrong.
+    """
+    check = _Check(index, limits, masked)
+    try:
+        fields = _decode_fields(raw)
+    except msgspec.ValidationError:
+        return [FieldError(index, "", f"must be an object, not {kind_of(raw)}")]
+    check.unknown(fields.keys() - set(_FIELDS))
+    texts = {field: check.text(fields, field) for field in _FIELDS[:4]}
+    timestamp_us = check.time(texts["timestamp"])
+    payload = check.payload(fields)
+    if check.errors:
+        return check.errors
+    return Event(texts["topic"], texts["event_id"], timestamp_us, texts["source"], payload)
+
+
+class _Check:
+    """Collects what is wrong with one event."""
+
+    def __init__(self, index: int, limits: Limits, masked: Masked | None) -> None:
+        self.errors: list[FieldError] = []
+        self._index = index
+        self._limits = limits
+        self._masked = masked
+
+    def _wrong(self, field: str, message: str) -> None:
+        self.errors.append(FieldError(self._index, field, message))
+
+    def unknown(self, names: set[str]) -> None:
+        for name in sorted(names):
+            shown = name
+            if self._masked and self._masked.has_surrogate(name.encode()):
+                shown = "\N{REPLACEMENT CHARACTER}"
+            self._wrong(
+                shown[:64], "is not a field of an event; what else is to be kept goes into payload"
+            )
+
+    def text(self, fields: dict[str, Raw], field: str) -> str:
+        if field not in fields:
+            self._wrong(field, "is missing")
+            return ""
+        raw = bytes(fields[field])
+        if raw[:1] != b'"' or (self._masked and self._masked.has_deep(raw)):
+            self._wrong(field, f"must be a string, not {kind_of(raw)}")
+            return ""
+        if self._masked and self._masked.has_surrogate(raw):
+            self._wrong(field, "must not hold a lone surrogate")
+            return ""
+        text = _decode_text(raw)
+        if field != "timestamp":
+            broken = topic_rule_broken(text) if field == "topic" else name_rule_broken(text)
+            if broken:
+                self._wrong(field, broken)
+        return text
+
+    def time(self, text: str) -> int:
+        if any(error.field == "timestamp" for error in self.errors):
+            return 0
+        try:
+            return parse_timestamp(text)
+        except ValueError as error:
+            self._wrong("timestamp", f"{_shown(text)} {error}")
+            return 0
+
+    def payload(self, fields: dict[str, Raw]) -> str:
+        if "payload" not in fields:
+            self._wrong("payload", "is missing")
+            return ""
+        raw = bytes(fields["payload"])
+        size = self._masked.sent_size(raw) if self._masked else len(raw)
+        if size > self._limits.max_payload_bytes:
+            raise too_large_payload(size, self._limits)
+        if raw[:1] != b"{":
+            self._wrong("payload", f"must be an object, not {kind_of(raw)}")
+        elif (self._masked and self._masked.has_deep(raw)) or nests_too_deep(raw):
+            self._wrong("payload", f"must not nest deeper than {MAX_NESTING} levels")
+        if self._masked:
+            raw = self._masked.restore(raw)
+        return raw.decode()
+
+
+def topic_rule_broken(text: str) -> str | None:
+    """What is wrong with a topic's name, or None."""
+    return None if _topic_match(text) else f"{_TOPIC_RULE}, not {_shown(text)}"
+
+
+def name_rule_broken(text: str) -> str | None:
+    """What is wrong with an event_id or a source, or None."""
+    return None if _name_match(text) else f"{_NAME_RULE}, not {_shown(text)}"
+
+
+def nests_too_deep(payload: bytes) -> bool:
+    """Whether a JSON text nests deeper than `MAX_NESTING` levels."""
+    if payload.count(b"{") + payload.count(b"[") <= MAX_NESTING:
+        return False
+    brackets = _STRING.sub(b"", payload).translate(_BRACKETS, _NO_BRACKET)
+    for _ in range(MAX_NESTING):
+        if not brackets:
+            return False
+        brackets = brackets.replace(b"[]", b"")  # takes one level off, everywhere at once
+    return bool(brackets)
+
+
+def kind_of(raw: bytes) -> str:
+    """What a JSON text is, for an error's sentence."""
+    return _TYPES.get(raw.lstrip()[:1], "a number")
+
+
+def too_large_payload(size: int, limits: Limits) -> TooLarge:
+    """The error for a payload of `size` bytes."""
+    return TooLarge(
+        f"a payload of {size} bytes is over the limit of {limits.max_payload_bytes} bytes"
+    )
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 64 else text[:64] + "…")

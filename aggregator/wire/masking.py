@@ -1,0 +1,106 @@
+r"""Makes valid JSON that msgspec refuses readable for it, without losing a byte.
+
+Two things are JSON by RFC 8259 and refused by msgspec: an escaped lone surrogate (`\ud800`)
+and nesting deeper than the interpreter's recursion limit. The contract keeps the first
+inside payloads and refuses the second for one event alone, so neither may fail the whole
+body. Each is replaced by a mark that occurs nowhere in the body, and a marked text can be
+given back as it was sent. Only bodies that msgspec refused come here.
+"""
+
+import re
+import secrets
+
+import msgspec
+
+from aggregator.wire.errors import MalformedBody
+
+_KEEP_LEVELS = 150
+"""More than a payload's 128 levels with an event, an array and an envelope around it; far
+less than any recursion limit."""
+
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"|u([dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+# A string that never ends is taken to the end of the text: were it passed over, the search
+# would start again at each of its quotes, in quadratic time.
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+_check = msgspec.json.Decoder(msgspec.Raw).decode
+
+
+class Masked:
+    """A body whose lone surrogates and over-deep containers are marked.
+
+    Args:
+        body: any bytes.
+
+    Raises:
+        MalformedBody: an over-deep container is not JSON.
+    """
+
+    def __init__(self, body: bytes) -> None:
+        mark = secrets.token_hex(8).encode()
+        while mark in body:
+            mark = secrets.token_hex(8).encode()
+        self._surrogate = mark + b"s"
+        self._deep = mark + b"d"
+        self.body = self._mark_deep(_ESCAPE.sub(self._mark_surrogate, body))
+        """The body to decode in place of the one given."""
+
+    def has_surrogate(self, text: bytes) -> bool:
+        """Whether this part of `body` held an escaped lone surrogate."""
+        return self._surrogate in text
+
+    def has_deep(self, text: bytes) -> bool:
+        """Whether this part of `body` held a container that is nested too deep to keep."""
+        return self._deep in text
+
+    def sent_size(self, text: bytes) -> int:
+        """How many bytes this part of `body` had as sent."""
+        size = len(self.restore(text))
+        for cut in re.finditer(rb'"%b(\d+)"' % self._deep, text):
+            size += int(cut[1]) - len(cut[0])
+        return size
+
+    def restore(self, text: bytes) -> bytes:
+        """This part of `body` as it was sent; it has no over-deep container."""
+        return text.replace(self._surrogate, b"\\u")
+
+    def _mark_surrogate(self, escape: re.Match[bytes]) -> bytes:
+        return self._surrogate + escape[1] if escape[1] else escape[0]
+
+    def _mark_deep(self, body: bytes) -> bytes:
+        # Every _KEEP_LEVELS levels begin a band of their own. A band's text, in which the
+        # bands below it are marks, is shallow: msgspec checks it like any other JSON.
+        bands: list[list[bytes]] = [[]]
+        starts: list[int] = []
+        depth = copied = 0
+        for token in _STRING_OR_BRACKET.finditer(body):
+            kind = token[0][:1]
+            if kind in b"[{":
+                depth += 1
+                if depth % _KEEP_LEVELS == 0:
+                    bands[-1].append(body[copied : token.start()])
+                    bands.append([])
+                    starts.append(token.start())
+                    copied = token.start()
+            elif kind in b"]}":
+                if depth % _KEEP_LEVELS == 0 and starts:
+                    bands[-1].append(body[copied : token.end()])
+                    self._check_band(b"".join(bands.pop()))
+                    start = starts.pop()
+                    copied = token.end()
+                    size = 0 if starts else len(self.restore(body[start:copied]))
+                    bands[-1].append(b'"%b%d"' % (self._deep, size))
+                depth -= 1
+        if starts:
+            raise MalformedBody("a bracket is never closed")
+        bands[-1].append(body[copied:])
+        return b"".join(bands[-1])
+
+    def _check_band(self, text: bytes) -> None:
+        try:
+            _check(text)
+        except msgspec.DecodeError as error:
+            raise MalformedBody(f"{error}, in a deep container") from error

@@ -1,0 +1,63 @@
+"""RFC 3339 in, whole microseconds out, and back.
+
+No decoder's own date type is used: msgspec rounds nanoseconds, and the contract cuts them.
+"""
+
+import re
+from datetime import UTC, datetime, timedelta
+
+from storage.model import MAX_TIME_US, MIN_TIME_US
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DATE_TIME = re.compile(
+    r"\d{4}-\d\d-\d\d[Tt ](?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d+)?)?"
+    r"(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)?",
+    re.ASCII,
+)
+# What ISO 8601 allows beyond it: dates alone, basic format, week dates, a decimal comma.
+_ISO_8601 = re.compile(r"[0-9W-]+(?:[Tt ][0-9:]+(?:[.,][0-9]+)?(?:[Zz]|[+-][0-9:]+)?)?", re.ASCII)
+
+
+def parse_timestamp(text: str) -> int:
+    """Microseconds since the epoch of an RFC 3339 date-time.
+
+    The offset may be missing (then it is UTC), and so may the seconds. Digits after the sixth
+    of a fraction are cut, not rounded.
+
+    Raises:
+        ValueError: not such a date-time, or not within the years 1 to 9999 in UTC.
+    """
+    if _DATE_TIME.fullmatch(text) is None:
+        raise ValueError("is not an RFC 3339 date-time such as 2026-01-31T12:00:00Z")
+    return _microseconds(text)
+
+
+def parse_instant(text: str) -> int:
+    """Microseconds since the epoch of an ISO 8601 date or date-time, UTC if it names no offset.
+
+    Raises:
+        ValueError: not such a time, or not within the years 1 to 9999 in UTC.
+    """
+    if _ISO_8601.fullmatch(text) is None:
+        raise ValueError("is not an ISO 8601 date or date-time such as 2026-01-31T12:00:00Z")
+    return _microseconds(text)
+
+
+def render_timestamp(time_us: int) -> str:
+    """`YYYY-MM-DDTHH:MM:SS.ffffffZ`, always six digits."""
+    moment = _EPOCH + timedelta(microseconds=time_us)
+    return f"{moment.isoformat(timespec='microseconds')[:26]}Z"
+
+
+def _microseconds(text: str) -> int:
+    try:
+        moment = datetime.fromisoformat(text.upper())
+    except ValueError as error:
+        raise ValueError(f"is not a date and time that exists: {error}") from error
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    since = moment - _EPOCH
+    time_us = since.days * 86_400_000_000 + since.seconds * 1_000_000 + since.microseconds
+    if not MIN_TIME_US <= time_us < MAX_TIME_US:
+        raise ValueError("is outside the years 1 to 9999 in UTC")
+    return time_us

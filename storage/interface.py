@@ -1,0 +1,62 @@
+"""The contract between the aggregator and a storage backend.
+
+`tests/contract` runs one suite against every backend, so what is written here is what is
+tested there.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from storage.model import Counts, Event, Page, Query, StoredEvent, Verdict
+
+
+class EventStore(Protocol):
+    """A durable log of events, deduplicated by (topic, event_id).
+
+    Every method may raise `StorageUnavailable`. Any number of stores, in any number of
+    processes, may share one database: no state that decides a verdict lives in the process.
+    """
+
+    backend: str
+    """The name users know the backend by: "sqlite" or "postgres"."""
+
+    async def open(self) -> None:
+        """Connect and bring the schema up to date; may be called again after a failure.
+
+        Raises:
+            StorageUnavailable: out of reach now; try again.
+            StorageMisconfigured: waiting will not help.
+        """
+
+    async def append(self, batch: Sequence[Event]) -> list[Verdict]:
+        """Store the new events of `batch` and count all of them, in one durable transaction.
+
+        Returns one verdict per event, in the order given. When this returns, the transaction
+        is committed and flushed to disk. New events of a topic get the offsets behind its head
+        in the order given, without a gap, and a `ts_ingest` not below any earlier one of the
+        topic. An event whose key is stored, or came earlier in the batch, is a duplicate, or a
+        conflict if `payload` (as a JSON value) or `source` differ.
+
+        Raises:
+            StorageUnavailable, BatchRefused: rolled back; nothing of it is stored or counted.
+            OutcomeUnknown: stored and counted as a whole, or not at all; nobody knows.
+        """
+        ...
+
+    async def read(self, query: Query) -> Page:
+        """A page of events; following `Page.next` gives every event that was stored before."""
+        ...
+
+    async def get(self, topic: str, event_id: str) -> StoredEvent | None:
+        """The event with this dedup key, or None."""
+        ...
+
+    async def stats(self) -> Mapping[str, Counts]:
+        """The counts of every topic that has an event, by topic, from one snapshot."""
+        ...
+
+    async def ping(self) -> None:
+        """Return if an append could succeed now: the database is in reach and writable."""
+
+    async def aclose(self) -> None:
+        """Close every connection. A call under way is finished first. Idempotent."""

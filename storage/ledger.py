@@ -1,0 +1,129 @@
+"""The decision about a batch, the same for every backend: verdicts, new rows, counts.
+
+A backend locks the topics of the batch, tells the ledger which keys it found, and writes
+what the ledger decides. Nothing here touches a database, so every rule of deduplication can
+be read, and tested, in one place.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from storage.json_equality import same_json
+from storage.model import Counts, Event, Status, StoredEvent, Verdict
+
+Key = tuple[str, str]
+"""The dedup key: (topic, event_id)."""
+
+
+class Head(msgspec.Struct, frozen=True, gc=False):
+    """The end of a topic's log, read under its lock.
+
+    `offset` is the last one given, 0 for a new topic; `ts_ingest_us` is what a row that is
+    stored now gets: the present time, but never less than the topic's last row has.
+    """
+
+    offset: int
+    ts_ingest_us: int
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What to answer (a verdict per event) and what to write: rows, and counts to add."""
+
+    verdicts: list[Verdict]
+    rows: list[StoredEvent]
+    counts: dict[str, Counts]
+
+
+class Ledger:
+    """Collects what is known of a batch, then settles it.
+
+    Args:
+        batch: events in the order sent; of a repeated new key the first one is stored.
+    """
+
+    def __init__(self, batch: Sequence[Event]) -> None:
+        self._batch = batch
+        self._indexes: dict[Key, list[int]] = {}
+        self._offsets: dict[Key, int] = {}
+        self._conflicts: set[int] = set()
+        for index, event in enumerate(batch):
+            self._indexes.setdefault((event.topic, event.event_id), []).append(index)
+        self.topics = sorted({topic for topic, _ in self._indexes})
+        """The topics of the batch in byte order: the order in which to lock them."""
+
+    @property
+    def keys(self) -> Iterable[Key]:
+        """Each dedup key of the batch once: what to look for."""
+        return self._indexes.keys()
+
+    def found(self, key: Key, offset: int, source: str, payload: str) -> None:
+        """Note that `key` is stored at `offset`, and compare with it every event of that key.
+
+        The stored payload is not kept: small events may repeat large stored ones.
+        """
+        self._offsets[key] = offset
+        self._compare(self._indexes[key], source, payload)
+
+    def settle(self, heads: Mapping[str, Head]) -> Decision:
+        """Decide, once every key that is stored has been `found`.
+
+        Args:
+            heads: the head of each topic in `topics`, read under its lock.
+        """
+        tail = {topic: head.offset for topic, head in heads.items()}
+        rows: list[StoredEvent] = []
+        new: set[int] = set()
+        for key, indexes in self._indexes.items():
+            if key in self._offsets:
+                continue
+            topic, event_id = key
+            tail[topic] += 1
+            self._offsets[key] = tail[topic]
+            first = self._batch[indexes[0]]
+            new.add(indexes[0])
+            rows.append(
+                StoredEvent(
+                    topic=topic,
+                    offset=tail[topic],
+                    event_id=event_id,
+                    timestamp_us=first.timestamp_us,
+                    ts_ingest_us=heads[topic].ts_ingest_us,
+                    source=first.source,
+                    payload=first.payload,
+                )
+            )
+            if len(indexes) > 1:
+                self._compare(indexes[1:], first.source, first.payload)
+        verdicts = [self._verdict(index, event, new) for index, event in enumerate(self._batch)]
+        return Decision(verdicts, rows, self._count(verdicts))
+
+    def _verdict(self, index: int, event: Event, new: set[int]) -> Verdict:
+        if index in new:
+            status = Status.STORED
+        elif index in self._conflicts:
+            status = Status.CONFLICT
+        else:
+            status = Status.DUPLICATE
+        offset = self._offsets[event.topic, event.event_id]
+        return Verdict(event.topic, event.event_id, status, offset)
+
+    def _count(self, verdicts: list[Verdict]) -> dict[str, Counts]:
+        tally = {topic: dict.fromkeys(Status, 0) for topic in self.topics}
+        for verdict in verdicts:
+            tally[verdict.topic][verdict.status] += 1
+        return {
+            topic: Counts(
+                received=sum(of.values()),
+                unique_processed=of[Status.STORED],
+                duplicate_dropped=of[Status.DUPLICATE] + of[Status.CONFLICT],
+                conflicts=of[Status.CONFLICT],
+            )
+            for topic, of in tally.items()
+        }
+
+    def _compare(self, indexes: Iterable[int], source: str, payload: str) -> None:
+        for index in indexes:
+            event = self._batch[index]
+            if event.source != source or not same_json(event.payload, payload):
+                self._conflicts.add(index)

@@ -1,0 +1,116 @@
+"""The words of storage as types: events, verdicts, counts, queries and pages.
+
+Times are whole microseconds since 1970-01-01T00:00:00Z (`_us`), so that no clock library
+and no driver rounds them. A payload is the JSON text exactly as it was sent.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+INT64_MAX = 2**63 - 1
+"""The largest offset both backends can hold."""
+
+MIN_TIME_US = -62_135_596_800_000_000
+MAX_TIME_US = 253_402_300_800_000_000
+"""The years 1 to 9999: `MIN_TIME_US <= t < MAX_TIME_US` for every time here."""
+
+
+class Event(msgspec.Struct, frozen=True, gc=False):
+    """One event as published, checked against the contract's rules.
+
+    `(topic, event_id)` is the dedup key; `payload` is the text of a JSON object.
+    """
+
+    topic: str
+    event_id: str
+    timestamp_us: int
+    source: str
+    payload: str
+
+
+class StoredEvent(msgspec.Struct, frozen=True, gc=False):
+    """One event as stored: what was published, its offset (from 1) and when it was stored."""
+
+    topic: str
+    offset: int
+    event_id: str
+    timestamp_us: int
+    ts_ingest_us: int
+    source: str
+    payload: str
+
+
+class Status(StrEnum):
+    """What became of an event: new, there already, or there already with other content."""
+
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+
+
+class Verdict(msgspec.Struct, frozen=True, gc=False):
+    """The outcome of one event; `offset` is that of the stored event, the original's for a repeat.
+
+    A status per event, in the order sent, after TigerBeetle's `create_transfers`.
+    """
+
+    topic: str
+    event_id: str
+    status: Status
+    offset: int
+
+
+class Counts(msgspec.Struct, frozen=True, gc=False):
+    """The counts of one topic; `received == unique_processed + duplicate_dropped` always holds.
+
+    `unique_processed` is the head offset as well: one number, so that they can't come apart.
+    `conflicts` is the part of `duplicate_dropped` whose content differed.
+    """
+
+    received: int
+    unique_processed: int
+    duplicate_dropped: int
+    conflicts: int
+
+
+class Position(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A place in the log: that of the event last seen, or passed over by a filter."""
+
+    ts_ingest_us: int
+    topic: str
+    offset: int
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """A page to read.
+
+    Args:
+        topic: only this topic; None reads across topics, ordered by (ts_ingest, topic, offset).
+        source: only events of this source.
+        since_us, until_us: `since_us <= ts_ingest_us < until_us`.
+        after: offsets greater than this; needs `topic`.
+        newest_first: the order.
+        limit: events at most, at least 1.
+        position: go on behind this place, in the order asked for.
+    """
+
+    topic: str | None = None
+    source: str | None = None
+    since_us: int | None = None
+    until_us: int | None = None
+    after: int = 0
+    newest_first: bool = True
+    limit: int = 100
+    position: Position | None = None
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A page of the log; `next` is where to go on, None at the end.
+
+    A page may hold fewer events than asked for, none at all even, and still have a `next`:
+    pages are bounded in bytes and in rows looked at, too.
+    """
+
+    events: list[StoredEvent]
+    next: Position | None

@@ -1,0 +1,174 @@
+"""The Postgres store: for several aggregators on one database, and for production.
+
+One connection writes (see `storage.postgres_writer`), a few others read, each page from one
+snapshot. A lost connection is replaced at the next call.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+import asyncpg
+
+from storage import postgres_writer, reading
+from storage.errors import StorageMisconfigured, StorageUnavailable
+from storage.migrations import pending
+from storage.model import Counts, Event, Page, Query, StoredEvent, Verdict
+from storage.postgres_writer import translated
+
+# Every key look-up is by index: a plan made while the tables were empty must not stay a
+# sequential scan when they have grown. synchronous_commit is set because a server's default
+# may be weaker.
+_SESSION = {
+    "application_name": "pubsub-log-aggregator",
+    "synchronous_commit": "on",
+    "enable_seqscan": "off",
+    "timezone": "UTC",
+}
+
+_MIGRATION_LOCK = 0x45564C47
+_ROWS_A_FETCH = 64
+_POSTGRES_EPOCH_US = 946_684_800_000_000
+"""Postgres counts microseconds from 2000-01-01T00:00:00Z."""
+
+
+class PostgresStore:
+    """An `EventStore` in a Postgres database.
+
+    Args:
+        dsn: a connection URI, postgresql://user:password@host:port/database.
+        readers: connections that read, at most; one more writes.
+        connect_timeout_s: how long to wait for a connection, in seconds.
+        command_timeout_s: how long to wait for a statement, in seconds.
+    """
+
+    backend = "postgres"
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        readers: int = 4,
+        connect_timeout_s: float = 5.0,
+        command_timeout_s: float = 30.0,
+    ) -> None:
+        self._dsn = dsn
+        self._reader_count = readers
+        self._connect_timeout_s = connect_timeout_s
+        self._command_timeout_s = command_timeout_s
+        self._writers: asyncpg.Pool | None = None
+        self._readers: asyncpg.Pool | None = None
+
+    async def open(self) -> None:
+        """See `EventStore.open`."""
+        await self.aclose()
+        async with translated():
+            self._writers = await self._pool(1)
+            async with self._writers.acquire() as connection:
+                await _prepare(connection)
+            self._readers = await self._pool(self._reader_count)
+
+    async def append(self, batch: Sequence[Event]) -> list[Verdict]:
+        """See `EventStore.append`."""
+        async with self._acquire(self._writers) as connection:
+            return await postgres_writer.append(connection, batch)
+
+    async def read(self, query: Query) -> Page:
+        """See `EventStore.read`."""
+        async with self._reader() as rows:
+            return await reading.read_page(rows, query)
+
+    async def get(self, topic: str, event_id: str) -> StoredEvent | None:
+        """See `EventStore.get`."""
+        async with self._reader() as rows:
+            return await reading.get_event(rows, topic, event_id)
+
+    async def stats(self) -> dict[str, Counts]:
+        """See `EventStore.stats`."""
+        async with self._reader() as rows:
+            return await reading.topic_counts(rows)
+
+    async def ping(self) -> None:
+        """See `EventStore.ping`."""
+        async with self._acquire(self._readers) as connection:
+            if await connection.fetchval("SHOW transaction_read_only") == "on":
+                raise StorageUnavailable("Postgres: the database is read-only")
+
+    async def aclose(self) -> None:
+        """See `EventStore.aclose`."""
+        pools, self._writers, self._readers = (self._writers, self._readers), None, None
+        for pool in pools:
+            if pool is None:
+                continue
+            try:
+                await asyncio.wait_for(pool.close(), self._connect_timeout_s)
+            except TimeoutError:
+                pool.terminate()
+
+    @asynccontextmanager
+    async def _acquire(
+        self, pool: asyncpg.Pool | None
+    ) -> AsyncGenerator[asyncpg.pool.PoolConnectionProxy, None]:
+        if pool is None:
+            raise StorageUnavailable("Postgres: not connected yet")
+        async with translated(), pool.acquire(timeout=self._connect_timeout_s) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _reader(self) -> AsyncGenerator[reading.Rows, None]:
+        async with (
+            self._acquire(self._readers) as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+
+            async def rows(sql: str, args: Sequence[object]) -> AsyncGenerator[reading.Row, None]:
+                async for row in connection.cursor(sql, *args, prefetch=_ROWS_A_FETCH):
+                    yield tuple(row)
+
+            yield rows
+
+    async def _pool(self, size: int) -> asyncpg.Pool:
+        return await asyncpg.create_pool(
+            self._dsn,
+            min_size=1,
+            max_size=size,
+            timeout=self._connect_timeout_s,
+            command_timeout=self._command_timeout_s,
+            server_settings=_SESSION,
+            init=_exact_times,
+        )
+
+
+async def _exact_times(connection: asyncpg.Connection) -> None:
+    # The driver's own codec takes the last microsecond of the year 9999 for infinity.
+    await connection.set_type_codec(
+        "timestamptz",
+        schema="pg_catalog",
+        format="tuple",
+        encoder=lambda time_us: (time_us - _POSTGRES_EPOCH_US,),
+        decoder=lambda parts: parts[0] + _POSTGRES_EPOCH_US,
+    )
+
+
+async def _prepare(connection: asyncpg.pool.PoolConnectionProxy) -> None:
+    encoding = await connection.fetchval("SHOW server_encoding")
+    if encoding != "UTF8":
+        raise StorageMisconfigured(
+            f"the Postgres database has encoding {encoding}, which can't hold every event: "
+            "create one with ENCODING 'UTF8'"
+        )
+    async with connection.transaction(isolation="read_committed"):
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
+        await connection.execute(
+            "CREATE TABLE IF NOT EXISTS aggregator_schema "
+            "(version integer NOT NULL PRIMARY KEY, "
+            "applied_at timestamptz NOT NULL DEFAULT now())"
+        )
+        version = await connection.fetchval(
+            "SELECT coalesce(max(version), 0) FROM aggregator_schema"
+        )
+        for step in pending("postgres", version):
+            await connection.execute(step.sql)
+            await connection.execute(
+                "INSERT INTO aggregator_schema (version) VALUES ($1)", step.version
+            )

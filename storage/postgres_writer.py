@@ -1,0 +1,207 @@
+"""The writing half of the Postgres store: the transaction of one batch.
+
+READ COMMITTED is enough, because every verdict is decided under a row lock: a batch first
+locks its topics, in sorted order so that no two batches wait for each other in a circle, and
+only then, in a new statement with a new snapshot, looks for its keys. A single statement
+would look with the snapshot from before it got the lock. (The same hazard, commit order
+against sequence order, is taught by `_lock_table` in pyeventsourcing's `postgres.py`.)
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from storage.errors import (
+    BatchRefused,
+    OutcomeUnknown,
+    StorageError,
+    StorageMisconfigured,
+    StorageUnavailable,
+)
+from storage.ledger import Decision, Head, Ledger
+from storage.model import Counts, Event, StoredEvent, Verdict
+
+BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+
+# Creates the topics that are new and locks all of them, in the order of the sorted input.
+# An UPDATE over several topics would lock them in the order of its plan.
+LOCK_TOPICS = """
+INSERT INTO topics AS t (topic) SELECT topic FROM unnest($1::text[]) AS topic
+ON CONFLICT (topic) DO UPDATE SET topic = t.topic
+RETURNING t.topic, t.unique_processed, greatest(clock_timestamp(), t.last_ts_ingest)"""
+
+# LATERAL with LIMIT keeps the planner to one index look-up a key, also when its statistics
+# are those of an empty table.
+PROBE = """
+SELECT k.topic, k.event_id, e."offset", e.source, e.payload
+FROM unnest($1::text[], $2::text[]) AS k (topic, event_id)
+CROSS JOIN LATERAL (
+    SELECT "offset", source,
+           CASE WHEN octet_length(payload::text) <= $3 THEN payload END AS payload
+    FROM events WHERE topic = k.topic AND event_id = k.event_id LIMIT 1) AS e"""
+
+_PAYLOAD = 'SELECT payload FROM events WHERE topic = $1 AND "offset" = $2'
+
+INSERT = """
+INSERT INTO events (topic, "offset", event_id, timestamp, ts_ingest, source, payload)
+SELECT topic, "offset", event_id, timestamp, ts_ingest, source, payload::json
+FROM unnest($1::text[], $2::bigint[], $3::text[], $4::timestamptz[], $5::timestamptz[],
+            $6::text[], $7::text[])
+     AS new (topic, "offset", event_id, timestamp, ts_ingest, source, payload)
+ON CONFLICT (topic, event_id) DO NOTHING"""
+
+COUNT = """
+UPDATE topics AS t SET
+    received = t.received + d.received,
+    unique_processed = t.unique_processed + d.unique_processed,
+    duplicate_dropped = t.duplicate_dropped + d.duplicate_dropped,
+    conflicts = t.conflicts + d.conflicts,
+    last_ts_ingest = d.ts_ingest
+FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
+            $6::timestamptz[])
+     AS d (topic, received, unique_processed, duplicate_dropped, conflicts, ts_ingest)
+WHERE t.topic = d.topic"""
+
+_INLINE_PAYLOAD_BYTES = 4096
+"""Larger stored payloads are fetched one at a time; see `storage.sqlite_writer`."""
+
+_LARGE_TEXT = 65_536
+"""Payloads above this are compared off the event loop."""
+
+_RETRYABLE = ("08", "25", "40", "53", "55", "57", "58")
+"""SQLSTATE classes whose cause is not the batch: connection, read-only, deadlock or
+serialization, resources, lock not available, operator, system."""
+
+
+async def append(connection: PoolConnectionProxy, batch: Sequence[Event]) -> list[Verdict]:
+    """Do the whole transaction of one batch; see `EventStore.append`.
+
+    The connection is not in a transaction, neither before nor after, or it is closed.
+    """
+    await connection.execute(BEGIN)
+    try:
+        decision = await _write(connection, batch)
+    except BaseException:
+        await _roll_back(connection)
+        raise
+    await _commit(connection)
+    return decision.verdicts
+
+
+async def _write(connection: PoolConnectionProxy, batch: Sequence[Event]) -> Decision:
+    ledger = Ledger(batch)
+    locked = await connection.fetch(LOCK_TOPICS, ledger.topics)
+    heads = {topic: Head(offset, ts_ingest_us) for topic, offset, ts_ingest_us in locked}
+    await _probe(connection, ledger)
+    decision = ledger.settle(heads)
+    if decision.rows:
+        await _insert(connection, decision.rows)
+    await _count(connection, decision.counts, heads)
+    return decision
+
+
+async def _probe(connection: PoolConnectionProxy, ledger: Ledger) -> None:
+    topics, event_ids = zip(*ledger.keys, strict=True)
+    found = await connection.fetch(PROBE, topics, event_ids, _INLINE_PAYLOAD_BYTES)
+    for topic, event_id, offset, source, small_payload in found:
+        payload: str = small_payload
+        if small_payload is None:
+            payload = await connection.fetchval(_PAYLOAD, topic, offset)
+        if len(payload) > _LARGE_TEXT:
+            await asyncio.to_thread(ledger.found, (topic, event_id), offset, source, payload)
+        else:
+            ledger.found((topic, event_id), offset, source, payload)
+
+
+async def _insert(connection: PoolConnectionProxy, rows: Sequence[StoredEvent]) -> None:
+    columns = zip(
+        *(
+            (r.topic, r.offset, r.event_id, r.timestamp_us, r.ts_ingest_us, r.source, r.payload)
+            for r in rows
+        ),
+        strict=True,
+    )
+    status = await connection.execute(INSERT, *columns)
+    # Under the topics' lock nothing can have come between; a row that the constraint turned
+    # away although its key was not found is an event about to be lost, never a duplicate.
+    if status != f"INSERT 0 {len(rows)}":
+        raise BatchRefused(
+            f"Postgres answered {status!r} to {len(rows)} new events; nothing was committed"
+        )
+
+
+async def _count(
+    connection: PoolConnectionProxy,
+    counts: Mapping[str, Counts],
+    heads: Mapping[str, Head],
+) -> None:
+    columns = zip(
+        *(
+            (
+                topic,
+                c.received,
+                c.unique_processed,
+                c.duplicate_dropped,
+                c.conflicts,
+                heads[topic].ts_ingest_us,
+            )
+            for topic, c in counts.items()
+        ),
+        strict=True,
+    )
+    await connection.execute(COUNT, *columns)
+
+
+async def _roll_back(connection: PoolConnectionProxy) -> None:
+    # Only a rollback that the server confirmed lets the connection be used again; closing it
+    # makes the server roll back as soon as it notices.
+    try:
+        await connection.execute("ROLLBACK")
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection.terminate()
+
+
+async def _commit(connection: PoolConnectionProxy) -> None:
+    try:
+        answer = await connection.execute("COMMIT")
+    except asyncpg.PostgresError as error:
+        if _lost(error):
+            raise OutcomeUnknown(f"Postgres: the connection was lost in COMMIT: {error}") from error
+        raise
+    except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+        connection.terminate()
+        raise OutcomeUnknown(f"Postgres: COMMIT was not answered: {error}") from error
+    if answer != "COMMIT":
+        raise StorageUnavailable(f"Postgres answered {answer!r} to COMMIT")
+
+
+def _lost(error: asyncpg.PostgresError) -> bool:
+    return not error.sqlstate or error.sqlstate[:2] in {"08", "57", "58", "XX"}
+
+
+@asynccontextmanager
+async def translated() -> AsyncGenerator[None, None]:
+    """Turn the driver's exceptions into those of `storage.errors`."""
+    try:
+        yield
+    except (
+        asyncpg.InvalidAuthorizationSpecificationError,
+        asyncpg.InvalidCatalogNameError,
+        asyncpg.InsufficientPrivilegeError,
+    ) as error:
+        raise StorageMisconfigured(f"Postgres: {error}") from error
+    except asyncpg.PostgresError as error:
+        raise _translate(error) from error
+    except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+        reason = str(error) or type(error).__name__
+        raise StorageUnavailable(f"Postgres is out of reach: {reason}") from error
+
+
+def _translate(error: asyncpg.PostgresError) -> StorageError:
+    sentence = f"Postgres: {error}"
+    if not error.sqlstate or error.sqlstate.startswith(_RETRYABLE):
+        return StorageUnavailable(sentence)
+    return BatchRefused(sentence)

@@ -1,0 +1,167 @@
+"""The writing half of the SQLite store: one connection, one thread, one transaction a batch.
+
+It uses the standard library's `sqlite3` on a thread of its own, so that a whole transaction
+runs in one hop. Every call that `sqlite3` makes into the engine gives up the interpreter
+lock and has to get it back from a busy event loop, for every row of an `executemany` and for
+every row fetched; measured beside a busy thread, that is the whole cost. So a batch is a
+handful of statements, whatever its size: keys go in as one JSON argument and what is found
+comes back as one JSON value. `docs/decisions/0003-sqlite-writer.md` has the figures.
+"""
+
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from itertools import chain
+
+import msgspec
+
+from storage.errors import BatchRefused, OutcomeUnknown, StorageError, StorageUnavailable
+from storage.ledger import Decision, Head, Key, Ledger
+from storage.model import Event, StoredEvent, Verdict
+
+BEGIN = "BEGIN IMMEDIATE"
+"""Takes the write lock at once: a lock taken later, at the first write, fails with "database
+is locked" in spite of the busy timeout when another writer came between."""
+
+_HEADS = """
+SELECT json_group_array(json_array(topic, unique_processed, last_ts_ingest))
+FROM json_each(?) AS wanted CROSS JOIN topics ON topic = wanted.value"""
+
+# Driven from the keys: planned the other way round, SQLite would read whole topics.
+PROBE = """
+SELECT json_group_array(json_array(
+    topic, event_id, "offset", source,
+    CASE WHEN length(CAST(payload AS BLOB)) <= ?2 THEN payload END))
+FROM json_each(?1) AS wanted
+CROSS JOIN json_each(wanted.value) AS id
+CROSS JOIN events ON topic = wanted.key AND event_id = id.value"""
+
+_PAYLOAD = 'SELECT payload FROM events WHERE topic = ? AND "offset" = ?'
+
+_INSERT = "INSERT OR IGNORE INTO events VALUES "
+_INSERT_ROW = "(?, ?, ?, ?, ?, ?, ?)"
+_INSERT_SIZES = (512, 128, 32, 8, 1)
+"""Rows per INSERT: few sizes, so that the statements stay prepared."""
+
+COUNT = """
+INSERT INTO topics
+SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
+       json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]')
+FROM json_each(?) WHERE true
+ON CONFLICT (topic) DO UPDATE SET
+    received = received + excluded.received,
+    unique_processed = unique_processed + excluded.unique_processed,
+    duplicate_dropped = duplicate_dropped + excluded.duplicate_dropped,
+    conflicts = conflicts + excluded.conflicts,
+    last_ts_ingest = excluded.last_ts_ingest"""
+
+_INLINE_PAYLOAD_BYTES = 4096
+"""Larger stored payloads are fetched one at a time, so that a batch of small events that
+repeats large ones costs one large payload of memory, not all of them."""
+
+_encode = msgspec.json.encode
+_decode_heads = msgspec.json.Decoder(list[tuple[str, int, int]]).decode
+_decode_found = msgspec.json.Decoder(list[tuple[str, str, int, str, str | None]]).decode
+
+
+def append(connection: sqlite3.Connection, batch: Sequence[Event]) -> list[Verdict]:
+    """Do the whole transaction of one batch; see `EventStore.append`.
+
+    The connection is in autocommit mode (`isolation_level=None`) and not in a transaction,
+    neither before nor after, whatever is raised.
+    """
+    committing = False
+    try:
+        connection.execute(BEGIN)
+        decision = _write(connection, batch)
+        committing = True
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        _roll_back(connection)
+        raise translate(error, committing=committing) from error
+    except BaseException:
+        _roll_back(connection)
+        raise
+    return decision.verdicts
+
+
+def _write(connection: sqlite3.Connection, batch: Sequence[Event]) -> Decision:
+    ledger = Ledger(batch)
+    heads = _heads(connection, ledger.topics)
+    _probe(connection, ledger)
+    decision = ledger.settle(heads)
+    _insert(connection, decision.rows)
+    counts = [
+        (topic, c.received, c.unique_processed, c.duplicate_dropped, c.conflicts,
+         heads[topic].ts_ingest_us)
+        for topic, c in decision.counts.items()
+    ]  # fmt: skip
+    connection.execute(COUNT, (_encode(counts).decode(),))
+    return decision
+
+
+def _heads(connection: sqlite3.Connection, topics: Sequence[str]) -> dict[str, Head]:
+    # Read after the lock is held, so that a later transaction never has an earlier time.
+    now_us = time.time_ns() // 1000
+    (found,) = connection.execute(_HEADS, (_encode(topics).decode(),)).fetchone()
+    heads = {topic: Head(0, now_us) for topic in topics}
+    for topic, offset, last_ts_ingest in _decode_heads(found):
+        heads[topic] = Head(offset, max(now_us, last_ts_ingest))
+    return heads
+
+
+def _probe(connection: sqlite3.Connection, ledger: Ledger) -> None:
+    wanted: dict[str, list[str]] = {topic: [] for topic in ledger.topics}
+    for topic, event_id in ledger.keys:
+        wanted[topic].append(event_id)
+    arguments = (_encode(wanted).decode(), _INLINE_PAYLOAD_BYTES)
+    (found,) = connection.execute(PROBE, arguments).fetchone()
+    for topic, event_id, offset, source, payload in _decode_found(found):
+        key: Key = (topic, event_id)
+        if payload is None:
+            (payload,) = connection.execute(_PAYLOAD, (topic, offset)).fetchone()  # noqa: PLW2901
+        ledger.found(key, offset, source, payload)
+
+
+def _insert(connection: sqlite3.Connection, rows: Sequence[StoredEvent]) -> None:
+    inserted = 0
+    for part in _parts(rows):
+        sql = _INSERT + ",".join([_INSERT_ROW] * len(part))
+        values = [
+            (r.topic, r.offset, r.event_id, r.timestamp_us, r.ts_ingest_us, r.source, r.payload)
+            for r in part
+        ]
+        inserted += connection.execute(sql, tuple(chain.from_iterable(values))).rowcount
+    # OR IGNORE passes over a NOT NULL or CHECK violation as well: a row that was skipped
+    # although its key was not there is an event about to be lost, never a duplicate.
+    if inserted != len(rows):
+        raise BatchRefused(
+            f"SQLite stored {inserted} of {len(rows)} new events; nothing was committed"
+        )
+
+
+def _parts(rows: Sequence[StoredEvent]) -> Iterator[Sequence[StoredEvent]]:
+    start = 0
+    while start < len(rows):
+        size = next(n for n in _INSERT_SIZES if n <= len(rows) - start)
+        yield rows[start : start + size]
+        start += size
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    # SQLite ends a transaction by itself after some errors (full disk, I/O).
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
+def translate(error: sqlite3.Error, *, committing: bool = False) -> StorageError:
+    """The storage error that a driver error means."""
+    sentence = f"SQLite: {error}"
+    # Errors that the Python module itself raises carry no code.
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE) & 0xFF
+    # An I/O error while flushing may leave a complete commit in the WAL after all.
+    if committing and code == sqlite3.SQLITE_IOERR:
+        return OutcomeUnknown(sentence)
+    if code in {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG}:
+        return BatchRefused(sentence)
+    return StorageUnavailable(sentence)

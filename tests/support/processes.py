@@ -1,0 +1,69 @@
+"""A real aggregator process, started from its command line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+_LIMIT_S = 30.0
+
+
+def wait_for(condition: Callable[[], bool], what: str, limit_s: float = _LIMIT_S) -> None:
+    """Return once `condition` holds; fail the test if it does not within the limit."""
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {limit_s} s for {what}"
+        time.sleep(0.02)
+
+
+class Aggregator:
+    """A running `python -m aggregator`; its JSON log goes to a file."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self.process = process
+        self._log = log
+        self.url = ""
+
+    @classmethod
+    def start(
+        cls, arguments: Sequence[str], *, log: Path, cwd: Path, env: dict[str, str] | None = None
+    ) -> "Aggregator":
+        """Start one on a free port and wait until it listens."""
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "aggregator", "--port", "0", *arguments],
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=cwd,
+                env=os.environ | (env or {}),
+            )
+        started = cls(process, log)
+        wait_for(lambda: started._listening() or process.poll() is not None, "the socket")
+        assert process.poll() is None, log.read_text()
+        return started
+
+    def _listening(self) -> bool:
+        for line in self.log_lines("listening"):
+            self.url = line["url"]
+        return bool(self.url)
+
+    def log_lines(self, event: str | None = None) -> list[dict[str, Any]]:
+        """The log's complete lines so far, or those of one kind."""
+        text = self._log.read_bytes()
+        lines = [json.loads(line) for line in text.split(b"\n")[:-1] if line.startswith(b"{")]
+        return [line for line in lines if event is None or line["event"] == event]
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal, wait for the end, and return the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(_LIMIT_S)
+
+    def kill(self) -> None:
+        """End it at once, as `kill -9` does; nothing happens if it has ended."""
+        self.process.kill()
+        self.process.wait(_LIMIT_S)
