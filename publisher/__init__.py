@@ -1,0 +1,1 @@
+"""Publishers: clients of the aggregator like any other."""
