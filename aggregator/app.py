@@ -80,18 +80,18 @@ def create_app(
         # with the socket open.
         await watch.tried.wait()
         yield
-        await group_commit.drain(settings.drain_timeout_ms / 1000)
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
         await store.aclose()
 
-    async def stop_taking(_app: web.Application) -> None:
+    async def drain(_app: web.Application) -> None:
         handlers.stop_taking()
+        await group_commit.drain(settings.drain_timeout_ms / 1000)
 
     app = web.Application(middlewares=[around_request])
     app.add_routes(handlers.routes())
     app.cleanup_ctx.append(life)
-    app.on_shutdown.append(stop_taking)
+    app.on_shutdown.append(drain)
     return app
 
 

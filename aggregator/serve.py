@@ -19,6 +19,9 @@ try:
 except ImportError:  # not made for this platform
     _new_event_loop = None
 
+_LAST_WORDS_S = 2.0
+"""After draining every verdict is known: the time for answers to get through slow connections."""
+
 _log = structlog.get_logger()
 
 
@@ -50,7 +53,7 @@ async def serve(settings: Settings, on_listening: Callable[[str], None]) -> None
         access_log=None,
         auto_decompress=False,
         handle_signals=False,
-        shutdown_timeout=settings.drain_timeout_ms / 1000,
+        shutdown_timeout=_LAST_WORDS_S,
     )
     await runner.setup()
     try:

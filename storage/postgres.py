@@ -136,6 +136,7 @@ class PostgresStore:
             command_timeout=self._command_timeout_s,
             server_settings=_SESSION,
             init=_exact_times,
+            reset=_keep_session,
         )
 
 
@@ -148,6 +149,13 @@ async def _exact_times(connection: asyncpg.Connection) -> None:
         encoder=lambda time_us: (time_us - _POSTGRES_EPOCH_US,),
         decoder=lambda parts: parts[0] + _POSTGRES_EPOCH_US,
     )
+
+
+async def _keep_session(_connection: asyncpg.Connection) -> None:
+    # Nothing is set on a connection but what it starts with. The driver's own reset would cost
+    # a round trip a batch, and its failure would make an error of a batch that is committed.
+    # An open transaction is rolled back by the driver before this is called.
+    return
 
 
 async def _prepare(connection: asyncpg.pool.PoolConnectionProxy) -> None:
