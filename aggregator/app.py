@@ -1,7 +1,7 @@
 """The composition root: settings in, an aiohttp application out, with its whole life cycle."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import structlog
 from aiohttp import web
@@ -16,6 +16,10 @@ from aggregator.wire.events import Limits
 from storage.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from storage.interface import EventStore
 from storage.open import postgres_store, sqlite_store
+
+DRAIN: web.AppKey[Callable[[], Awaitable[None]]] = web.AppKey("drain")
+"""Ends the taking of events and stores what waits. Cleaning up does it too; done before, with
+the socket closed and connections still served, whoever asks meanwhile gets a 503."""
 
 _log = structlog.get_logger()
 
@@ -71,6 +75,7 @@ def create_app(
         limits=Limits(
             settings.max_body_bytes, settings.max_batch_events, settings.max_payload_bytes
         ),
+        body_timeout_s=settings.body_timeout_ms / 1000,
     )
 
     async def life(_app: web.Application) -> AsyncIterator[None]:
@@ -83,15 +88,17 @@ def create_app(
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
         await store.aclose()
+        handlers.close()
 
-    async def drain(_app: web.Application) -> None:
+    async def drain() -> None:
         handlers.stop_taking()
         await group_commit.drain(settings.drain_timeout_ms / 1000)
 
     app = web.Application(middlewares=[around_request])
     app.add_routes(handlers.routes())
     app.cleanup_ctx.append(life)
-    app.on_shutdown.append(drain)
+    app[DRAIN] = drain
+    app.on_shutdown.append(lambda _app: drain())
     return app
 
 
@@ -102,6 +109,10 @@ async def _watch(watch: StoreWatch, on_fatal: Callable[[StorageError], None] | N
         _log.error("storage_unusable", reason=str(error))
         if on_fatal is not None:
             on_fatal(error)
+    except Exception as error:  # noqa: BLE001 - unwatched, the store would never be used again
+        _log.exception("storage_watch_failed")
+        if on_fatal is not None:
+            on_fatal(StorageError(f"the storage can't be watched: {error!r}"))
     finally:
         watch.tried.set()
 
@@ -123,5 +134,7 @@ def _log_flush(flush: Flush) -> None:
         _log.info("flush", **fields)
     elif isinstance(flush.error, StorageError):
         _log.warning("flush_failed", reason=str(flush.error), **fields)
+    elif isinstance(flush.error, asyncio.CancelledError):
+        _log.warning("flush_failed", reason="the time for draining is over", **fields)
     else:
         _log.error("flush_failed", exc_info=flush.error, **fields)

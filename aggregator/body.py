@@ -1,17 +1,23 @@
 """Reading a request's body within its bounds, decompressed, as it comes in."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from aggregator.ingest.admission import Ticket
-from aggregator.wire.errors import MalformedBody, TooLarge
+from aggregator.wire.errors import BodyTooSlow, MalformedBody, TooLarge
 from aggregator.wire.gunzip import Gunzip
 
 
 async def read_body(
-    request: web.BaseRequest, ticket: Ticket, *, gzip: bool, max_body_bytes: int
+    request: web.BaseRequest,
+    ticket: Ticket,
+    *,
+    gzip: bool,
+    max_body_bytes: int,
+    timeout_s: float,
 ) -> bytes:
     """The body, decompressed.
 
@@ -21,6 +27,7 @@ async def read_body(
     Raises:
         TooLarge: more than `max_body_bytes`, announced or sent.
         MalformedBody: broken compression, or a body that ends early.
+        BodyTooSlow: not complete after `timeout_s` seconds; it would hold its room for ever.
         QueueFull: no room now.
     """
     # A compressed body is never much larger than what it holds; one that is holds nothing.
@@ -28,25 +35,41 @@ async def read_body(
     if request.content_length is not None and request.content_length > max_sent_bytes:
         raise _too_large(max_body_bytes)
     body = bytearray()
-    sent = 0
     gunzip = Gunzip() if gzip else None
+    try:
+        async with asyncio.timeout(timeout_s):
+            async for data in _received(request, max_sent_bytes, max_body_bytes):
+                for piece in gunzip.feed(data) if gunzip else (data,):
+                    if len(body) + len(piece) > max_body_bytes:
+                        raise _too_large(max_body_bytes)
+                    ticket.take(size=len(piece))
+                    body += piece
+    except TimeoutError as error:
+        raise BodyTooSlow(
+            f"the body was not complete after {timeout_s:g} seconds; send fewer events at a time"
+        ) from error
+    if gunzip:
+        gunzip.finish()
+    return bytes(body)
+
+
+async def _received(
+    request: web.BaseRequest, max_sent_bytes: int, max_body_bytes: int
+) -> AsyncIterator[bytes]:
+    sent = 0
     try:
         async for data in request.content.iter_any():
             sent += len(data)
             if sent > max_sent_bytes:
                 raise _too_large(max_body_bytes)
-            for piece in gunzip.feed(data) if gunzip else (data,):
-                if len(body) + len(piece) > max_body_bytes:
-                    raise _too_large(max_body_bytes)
-                ticket.take(size=len(piece))
-                body += piece
-    except (web.RequestPayloadError, HttpProcessingError, ConnectionError) as error:
+            yield data
+    except (
+        web.RequestPayloadError,
+        HttpProcessingError,
+        ConnectionError,
+        asyncio.IncompleteReadError,
+    ) as error:
         raise MalformedBody("the body ended before all of it was sent") from error
-    except asyncio.IncompleteReadError as error:
-        raise MalformedBody("the body ended before all of it was sent") from error
-    if gunzip:
-        gunzip.finish()
-    return bytes(body)
 
 
 def _too_large(max_body_bytes: int) -> TooLarge:

@@ -3,6 +3,8 @@
 import asyncio
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import msgspec
 from aiohttp import web
@@ -36,6 +38,9 @@ from storage.model import Verdict
 _LARGE_BODY_BYTES = 256 * 1024
 """Bodies above this are parsed off the event loop."""
 
+_PARSERS = 2
+"""At most so many at once: what parsing needs for a while is a multiple of the body."""
+
 
 class Handlers:
     """What answers the contract's paths, over the parts it is given."""
@@ -48,13 +53,16 @@ class Handlers:
         admission: Admission,
         group_commit: GroupCommit,
         limits: Limits,
+        body_timeout_s: float,
     ) -> None:
         self._store = store
         self._watch = watch
         self._admission = admission
         self._group_commit = group_commit
         self._limits = limits
+        self._body_timeout_s = body_timeout_s
         self._conflicts = ConflictLog()
+        self._parsers = ThreadPoolExecutor(_PARSERS, thread_name_prefix="parser")
         self._started = time.monotonic()
         self._draining = False
 
@@ -63,7 +71,8 @@ class Handlers:
         return [
             web.post("/publish", self.publish),
             web.get("/events", self.events),
-            web.get("/events/{topic}/{event_id}", self.event),
+            # Not the default pattern, which no id with a brace in it would match.
+            web.get("/events/{topic}/{event_id:[^/]+}", self.event),
             web.get("/stats", self.stats),
             web.get("/health", self.health),
             web.get("/ready", self.ready),
@@ -73,6 +82,10 @@ class Handlers:
         """Refuse publishes from now on."""
         self._draining = True
 
+    def close(self) -> None:
+        """Give up what is still being parsed; nobody waits for it any more."""
+        self._parsers.shutdown(wait=False, cancel_futures=True)
+
     async def publish(self, request: web.Request) -> web.Response:
         """POST /publish: answered only after the commit is durable."""
         self._check_taking()
@@ -81,8 +94,13 @@ class Handlers:
         ndjson = parse_content_type(headers.get("Content-Type"))
         gzip = parse_content_encoding(headers.getall("Content-Encoding", ()))
         with self._admission.ticket() as ticket:
-            max_body_bytes = self._limits.max_body_bytes
-            body = await read_body(request, ticket, gzip=gzip, max_body_bytes=max_body_bytes)
+            body = await read_body(
+                request,
+                ticket,
+                gzip=gzip,
+                max_body_bytes=self._limits.max_body_bytes,
+                timeout_s=self._body_timeout_s,
+            )
             size = len(body)
             batch = await self._parse(body, ndjson=ndjson, lenient=preferences.lenient)
             del body
@@ -101,11 +119,10 @@ class Handlers:
         return _json(answer, {"Preference-Applied": applied} if applied else None)
 
     async def _parse(self, body: bytes, *, ndjson: bool, lenient: bool) -> Batch:
+        parse = partial(parse_publish, ndjson=ndjson, lenient=lenient, limits=self._limits)
         if len(body) <= _LARGE_BODY_BYTES:
-            return parse_publish(body, ndjson=ndjson, lenient=lenient, limits=self._limits)
-        return await asyncio.to_thread(
-            parse_publish, body, ndjson=ndjson, lenient=lenient, limits=self._limits
-        )
+            return parse(body)
+        return await asyncio.get_running_loop().run_in_executor(self._parsers, parse, body)
 
     async def events(self, request: web.Request) -> web.Response:
         """GET /events: a page of the log, and a Link to the next."""

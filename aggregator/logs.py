@@ -4,6 +4,7 @@ A line is rendered where it is logged and written by a thread, so that a slow re
 standard output costs lines, never answers; what it cost is said in a line of its own.
 """
 
+import json
 import logging
 import sys
 import threading
@@ -17,6 +18,11 @@ from structlog.typing import EventDict, Processor
 
 MAX_WAITING_LINES = 10_000
 _LINES_A_WRITE = 500
+
+# Without the local variables of every frame: they hold payloads, which no log may show.
+_tracebacks = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
 
 
 class LineWriter:
@@ -38,7 +44,9 @@ class LineWriter:
         if self._waiting.qsize() >= MAX_WAITING_LINES:
             self._dropped += 1
             return
-        self._waiting.put(line if isinstance(line, bytes) else line.encode())
+        self._waiting.put(
+            line if isinstance(line, bytes) else line.encode("utf-8", "backslashreplace")
+        )
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Write what waits; gives up on a stuck stream after `timeout_s` seconds."""
@@ -97,9 +105,13 @@ def configure(stream: BinaryIO, *, as_json: bool, level: str) -> LineWriter:
         structlog.processors.StackInfoRenderer(),
     ]
     last: list[Processor] = (
-        [structlog.processors.dict_tracebacks, _render_json]
+        [_tracebacks, _render_json]
         if as_json
-        else [structlog.dev.ConsoleRenderer(colors=stream.isatty())]
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     )
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
@@ -114,7 +126,11 @@ def configure(stream: BinaryIO, *, as_json: bool, level: str) -> LineWriter:
 
 
 def _render_json(_logger: object, _name: str, event: EventDict) -> bytes:
-    return msgspec.json.encode(event, enc_hook=repr)
+    try:
+        return msgspec.json.encode(event, enc_hook=repr)
+    except UnicodeEncodeError:
+        # A lone surrogate, which stands for a byte that is not UTF-8; a log takes what comes.
+        return json.dumps(event, default=repr).encode()
 
 
 class _ToStructlog(logging.Handler):

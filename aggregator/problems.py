@@ -8,6 +8,7 @@ from aiohttp import web
 from aggregator.ingest.admission import QueueFull
 from aggregator.ingest.group_commit import ShuttingDown
 from aggregator.wire.errors import (
+    BodyTooSlow,
     InvalidRequest,
     MalformedBody,
     TooLarge,
@@ -23,6 +24,9 @@ class NoSuchEvent(Exception):
     """No event with this dedup key is stored."""
 
 
+# As RFC 9110 has them; Python's own phrases changed between its versions.
+_TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
+
 _WIRE_STATUS: dict[type[WireError], HTTPStatus] = {
     MalformedBody: HTTPStatus.BAD_REQUEST,
     TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -36,7 +40,7 @@ def problem(error: Exception, request: web.BaseRequest) -> web.Response | None:
     if isinstance(error, WireError):
         errors = error.errors if isinstance(error, InvalidRequest) else []
         return _answer(_WIRE_STATUS[type(error)], str(error), errors=errors)
-    if isinstance(error, (QueueFull, ShuttingDown, StorageError)):
+    if isinstance(error, (QueueFull, ShuttingDown, BodyTooSlow, StorageError)):
         detail = f"{error}; send the request again later, that is always safe"
         return unavailable(detail)
     if isinstance(error, NoSuchEvent):
@@ -72,7 +76,7 @@ def _answer(
 ) -> web.Response:
     content: dict[str, object] = {
         "type": "about:blank",
-        "title": status.phrase,
+        "title": _TITLES.get(status.value, status.phrase),
         "status": status.value,
         "detail": detail,
     }

@@ -3,13 +3,14 @@
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import Callable
 
 import structlog
 from aiohttp import web
 
-from aggregator.app import create_app
+from aggregator.app import DRAIN, create_app
 from aggregator.settings import Settings
 from storage.errors import StorageError
 
@@ -62,8 +63,8 @@ async def serve(settings: Settings, on_listening: Callable[[str], None]) -> None
         site = web.TCPSite(runner, settings.host, settings.port, backlog=1024)
         try:
             await site.start()
-        except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
+        except (OSError, UnicodeError) as error:
+            reason = _why(error)
             raise CannotServe(
                 f"can't listen on {settings.host}:{settings.port}: {reason}"
             ) from error
@@ -72,6 +73,8 @@ async def serve(settings: Settings, on_listening: Callable[[str], None]) -> None
         on_listening(url)
         fatal = await ended
         _log.info("draining", timeout_ms=settings.drain_timeout_ms)
+        await site.stop()
+        await runner.app[DRAIN]()
     finally:
         await runner.cleanup()
     if fatal is not None:
@@ -86,6 +89,13 @@ def run(settings: Settings, on_listening: Callable[[str], None]) -> None:
     sys.setswitchinterval(0.0005)
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:
         runner.run(serve(settings, on_listening))
+
+
+def _why(error: OSError | UnicodeError) -> str:
+    # A resolver numbers its errors its own way, and a name that can't be one has no number.
+    if isinstance(error, socket.gaierror) or not isinstance(error, OSError) or not error.errno:
+        return getattr(error, "strerror", None) or str(error)
+    return os.strerror(error.errno)
 
 
 def _url(address: tuple[str, int]) -> str:

@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     )
     max_batch_events: Positive = Field(10_000, description="most events in one publish")
     max_payload_bytes: Positive = Field(2**20, description="largest payload as sent, in bytes")
+    body_timeout_ms: Positive = Field(
+        60_000, description="longest time to wait for all of a body, in milliseconds"
+    )
     queue_max_events: Positive = Field(
         50_000, description="events on their way at once; above it publishes are answered 503"
     )

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
-from storage.errors import StorageError, StorageMisconfigured, StorageUnavailable
+from storage.errors import StorageError, StorageUnavailable
 from storage.interface import EventStore
 
 _FIRST_WAIT_S = 0.1
@@ -55,7 +55,7 @@ class StoreWatch:
     async def _ping(self) -> None:
         try:
             await self._store.ping()
-        except StorageMisconfigured as error:
+        except StorageError as error:
             # At run time somebody else has to mend it; until then it is merely out of reach.
             raise StorageUnavailable(str(error)) from error
 

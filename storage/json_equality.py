@@ -7,7 +7,7 @@ overflows at an exponent that JSON allows.
 """
 
 import json
-from decimal import Context, Decimal
+from decimal import MAX_EMAX, Context, Decimal
 from typing import Any
 
 _Number = tuple[str, str, Decimal]
@@ -40,6 +40,6 @@ def _number(text: str) -> _Number:
     significant = digits.rstrip("0")
     shift = len(digits) - len(significant) - len(fraction)
     # int() refuses an exponent of more than 4,300 digits, a limit against quadratic time;
-    # decimal addition is linear, and exact as long as the precision covers every digit.
-    exact = Context(prec=len(exponent) + 20)
+    # decimal addition is linear, and exact as long as precision and range cover every digit.
+    exact = Context(prec=len(exponent) + 20, Emax=MAX_EMAX)
     return sign, significant, exact.add(Decimal(exponent or "0"), Decimal(shift))

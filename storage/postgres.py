@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 
 from storage import postgres_writer, reading
-from storage.errors import StorageMisconfigured, StorageUnavailable
+from storage.errors import BatchRefused, StorageMisconfigured, StorageUnavailable
 from storage.migrations import pending
 from storage.model import Counts, Event, Page, Query, StoredEvent, Verdict
 from storage.postgres_writer import translated
@@ -62,11 +62,18 @@ class PostgresStore:
     async def open(self) -> None:
         """See `EventStore.open`."""
         await self.aclose()
-        async with translated():
-            self._writers = await self._pool(1)
-            async with self._writers.acquire() as connection:
-                await _prepare(connection)
-            self._readers = await self._pool(self._reader_count)
+        try:
+            async with translated():
+                self._writers = await self._pool(1)
+                async with self._writers.acquire() as connection:
+                    await _prepare(connection)
+                self._readers = await self._pool(self._reader_count)
+        except BatchRefused as error:
+            await self.aclose()
+            raise StorageMisconfigured(f"can't set up the schema: {error}") from error
+        except BaseException:
+            await self.aclose()
+            raise
 
     async def append(self, batch: Sequence[Event]) -> list[Verdict]:
         """See `EventStore.append`."""
@@ -128,16 +135,22 @@ class PostgresStore:
             yield rows
 
     async def _pool(self, size: int) -> asyncpg.Pool:
-        return await asyncpg.create_pool(
-            self._dsn,
-            min_size=1,
-            max_size=size,
-            timeout=self._connect_timeout_s,
-            command_timeout=self._command_timeout_s,
-            server_settings=_SESSION,
-            init=_exact_times,
-            reset=_keep_session,
-        )
+        try:
+            return await asyncpg.create_pool(
+                self._dsn,
+                min_size=1,
+                max_size=size,
+                timeout=self._connect_timeout_s,
+                command_timeout=self._command_timeout_s,
+                server_settings=_SESSION,
+                init=_exact_times,
+                reset=_keep_session,
+            )
+        except asyncpg.ClientConfigurationError as error:
+            raise StorageMisconfigured(f"the DSN can't be used: {error}") from error
+        except ValueError as error:
+            # Its text may be a piece of the password.
+            raise StorageMisconfigured("the DSN can't be used: it is not a valid URI") from error
 
 
 async def _exact_times(connection: asyncpg.Connection) -> None:

@@ -9,7 +9,7 @@ against sequence order, is taught by `_lock_table` in pyeventsourcing's `postgre
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -161,7 +161,7 @@ async def _roll_back(connection: PoolConnectionProxy) -> None:
     try:
         await connection.execute("ROLLBACK")
     except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        connection.terminate()
+        _terminate(connection)
 
 
 async def _commit(connection: PoolConnectionProxy) -> None:
@@ -172,10 +172,17 @@ async def _commit(connection: PoolConnectionProxy) -> None:
             raise OutcomeUnknown(f"Postgres: the connection was lost in COMMIT: {error}") from error
         raise
     except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
-        connection.terminate()
+        _terminate(connection)
         raise OutcomeUnknown(f"Postgres: COMMIT was not answered: {error}") from error
     if answer != "COMMIT":
         raise StorageUnavailable(f"Postgres answered {answer!r} to COMMIT")
+
+
+def _terminate(connection: PoolConnectionProxy) -> None:
+    # A connection that was seen to be lost has gone back to its pool by itself, and then even
+    # this raises; what is being told must not be replaced by that.
+    with suppress(asyncpg.InterfaceError):
+        connection.terminate()
 
 
 def _lost(error: asyncpg.PostgresError) -> bool:

@@ -107,11 +107,11 @@ class SqliteStore:
 
     async def ping(self) -> None:
         """See `EventStore.ping`: takes the write lock and gives it back."""
-        connection = self._probe_writable
-        if connection is None:
-            raise StorageUnavailable("the SQLite store is not open")
         try:
             async with self._ping_lock:
+                connection = self._probe_writable
+                if connection is None:
+                    raise StorageUnavailable("the SQLite store is not open")
                 await connection.execute(sqlite_writer.BEGIN)
                 await connection.execute("ROLLBACK")
         except sqlite3.Error as error:
@@ -121,12 +121,15 @@ class SqliteStore:
 
     async def aclose(self) -> None:
         """See `EventStore.aclose`."""
-        readers, self._readers, self._idle = self._readers, [], asyncio.Queue()
-        if self._probe_writable is not None:
-            readers.append(self._probe_writable)
-            self._probe_writable = None
-        for reader in readers:
+        readers, self._readers = self._readers, []
+        for _ in readers:
+            # A read under way gives its connection back first.
+            reader = await self._idle.get()
             await reader.close()
+        async with self._ping_lock:
+            probe, self._probe_writable = self._probe_writable, None
+            if probe is not None:
+                await probe.close()
         thread, writer = self._thread, self._writer
         self._thread = self._writer = None
         if thread is not None:
@@ -166,6 +169,7 @@ class SqliteStore:
                 timeout=self._busy_timeout_s,
                 isolation_level=None,
                 check_same_thread=False,
+                cached_statements=sqlite_writer.PREPARED_STATEMENTS,
             )
         except sqlite3.Error as error:
             raise StorageMisconfigured(f"can't open {str(self._path)!r}: {error}") from error

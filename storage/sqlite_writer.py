@@ -40,8 +40,10 @@ _PAYLOAD = 'SELECT payload FROM events WHERE topic = ? AND "offset" = ?'
 
 _INSERT = "INSERT OR IGNORE INTO events VALUES "
 _INSERT_ROW = "(?, ?, ?, ?, ?, ?, ?)"
-_INSERT_SIZES = (512, 128, 32, 8, 1)
-"""Rows per INSERT: few sizes, so that the statements stay prepared."""
+_MAX_INSERT_ROWS = 512
+_EXACT_INSERT_ROWS = 64
+PREPARED_STATEMENTS = 128
+"""How many statements the connection is to keep prepared: room for every size of INSERT."""
 
 COUNT = """
 INSERT INTO topics
@@ -141,9 +143,12 @@ def _insert(connection: sqlite3.Connection, rows: Sequence[StoredEvent]) -> None
 
 
 def _parts(rows: Sequence[StoredEvent]) -> Iterator[Sequence[StoredEvent]]:
+    """Rows as few INSERTs of few sizes, so that these stay prepared: up to 64, or a multiple."""
     start = 0
     while start < len(rows):
-        size = next(n for n in _INSERT_SIZES if n <= len(rows) - start)
+        size = min(len(rows) - start, _MAX_INSERT_ROWS)
+        if size > _EXACT_INSERT_ROWS:
+            size -= size % _EXACT_INSERT_ROWS
         yield rows[start : start + size]
         start += size
 

@@ -135,8 +135,13 @@ class GroupCommit:
                 self._refuse(requests, error)
                 return
             # Rolled back, and one request is to blame: its neighbours must not pay for it.
-            for request in requests:
-                await self._flush([request])
+            alone = deque(requests)
+            try:
+                while alone:
+                    await self._flush([alone.popleft()])
+            finally:
+                # Empty, unless the drain ran out of time.
+                self._refuse(alone, ShuttingDown("the aggregator shut down before storing this"))
         except StorageError as error:
             self._refuse(requests, error)
         except asyncio.CancelledError:

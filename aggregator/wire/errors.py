@@ -36,5 +36,9 @@ class InvalidRequest(WireError):
         self.errors = errors or []
 
 
+class BodyTooSlow(Exception):
+    """The body did not arrive in time; another try may be faster, so this is no fault of it."""
+
+
 class UnsupportedMediaType(WireError):
     """A media type, charset or content encoding other than those the contract names."""

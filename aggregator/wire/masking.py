@@ -18,34 +18,44 @@ _KEEP_LEVELS = 150
 """More than a payload's 128 levels with an event, an array and an envelope around it; far
 less than any recursion limit."""
 
-_ESCAPE = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-    rb"|u([dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+_LONE_SURROGATE = re.compile(
+    # Whatever is none, in one piece: a match for every escape would cost more than the body.
+    rb"(?:[^\\]|\\(?:[^u]|u(?![dD][89a-fA-F]))|"
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})*+"
+    rb"(?:\\u([dD][89a-fA-F][0-9a-fA-F]{2})|.|\Z)",
     re.DOTALL,
 )
 # A string that never ends is taken to the end of the text: were it passed over, the search
 # would start again at each of its quotes, in quadratic time.
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{}]', re.DOTALL)
+_MAY_BE_LONE = re.compile(rb"\\u[dD][89a-fA-F]")
 _check = msgspec.json.Decoder(msgspec.Raw).decode
 
 
+def may_have_lone_surrogate(text: bytes) -> bool:
+    """Whether marking could make readable a text that msgspec found malformed."""
+    return _MAY_BE_LONE.search(text) is not None
+
+
 class Masked:
-    """A body whose lone surrogates and over-deep containers are marked.
+    """A body whose lone surrogates are marked, and its over-deep containers too.
 
     Args:
         body: any bytes.
+        flatten: mark the containers that nest too deep; takes longer.
 
     Raises:
         MalformedBody: an over-deep container is not JSON.
     """
 
-    def __init__(self, body: bytes) -> None:
-        mark = secrets.token_hex(8).encode()
+    def __init__(self, body: bytes, *, flatten: bool) -> None:
+        mark = secrets.token_hex(4).encode()
         while mark in body:
-            mark = secrets.token_hex(8).encode()
+            mark = secrets.token_hex(4).encode()
         self._surrogate = mark + b"s"
         self._deep = mark + b"d"
-        self.body = self._mark_deep(_ESCAPE.sub(self._mark_surrogate, body))
+        marked = self._mark_surrogates(body)
+        self.body = self._mark_deep(marked) if flatten else marked
         """The body to decode in place of the one given."""
 
     def has_surrogate(self, text: bytes) -> bool:
@@ -67,8 +77,16 @@ class Masked:
         """This part of `body` as it was sent; it has no over-deep container."""
         return text.replace(self._surrogate, b"\\u")
 
-    def _mark_surrogate(self, escape: re.Match[bytes]) -> bytes:
-        return self._surrogate + escape[1] if escape[1] else escape[0]
+    def _mark_surrogates(self, body: bytes) -> bytes:
+        marked = bytearray()
+        copied = 0
+        for found in _LONE_SURROGATE.finditer(body):
+            if found[1]:
+                marked += body[copied : found.start(1) - 2]
+                marked += self._surrogate
+                copied = found.start(1)
+        marked += body[copied:]
+        return bytes(marked)
 
     def _mark_deep(self, body: bytes) -> bytes:
         # Every _KEEP_LEVELS levels begin a band of their own. A band's text, in which the

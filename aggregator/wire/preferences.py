@@ -7,10 +7,12 @@ from typing import NamedTuple
 
 from aggregator.wire.errors import UnsupportedMediaType
 
+# In linear time, whatever is sent: no part of a text can be matched in two ways.
+_LIST_MEMBER = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*+(?:"|\\?\Z))++', re.DOTALL)
 _PREFERENCE = re.compile(
-    r"[ \t]*(?P<name>[!#$%&\'*+.^_`|~0-9A-Za-z-]+)[ \t]*"
-    r'(?:=[ \t]*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<value>[^",; \t]*)))?'
-    r'(?P<parameters>[ \t]*;(?:[^",]|"(?:[^"\\]|\\.)*")*)?[ \t]*(?:,|$)'
+    r"[ \t]*+(?P<name>[!#$%&\'*+.^_`|~0-9A-Za-z-]++)[ \t]*+"
+    r'(?:=[ \t]*+(?:"(?P<quoted>(?:[^"\\]|\\.)*+)"|(?P<value>[^",; \t]*+)))?+[ \t]*+(?:;.*)?',
+    re.DOTALL,
 )
 
 
@@ -33,7 +35,10 @@ def parse_prefer(headers: Sequence[str]) -> Preferences:
     A preference that is unknown or can't be read is ignored, as RFC 7240 wants it.
     """
     seen: dict[str, str] = {}
-    for found in _PREFERENCE.finditer(",".join(headers)):
+    for member in _LIST_MEMBER.findall(",".join(headers)):
+        found = _PREFERENCE.fullmatch(member)
+        if found is None:
+            continue
         value = found["quoted"] if found["quoted"] is not None else found["value"]
         seen.setdefault(found["name"].lower(), (value or "").lower())
     return Preferences(seen.get("return") == "minimal", seen.get("handling") == "lenient")

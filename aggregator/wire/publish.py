@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Iterator
+from functools import partial
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -16,7 +18,8 @@ from aggregator.wire.events import (
     kind_of,
     valid_event,
 )
-from aggregator.wire.masking import Masked
+from aggregator.wire.masking import Masked, may_have_lone_surrogate
+from aggregator.wire.sizes import has_far_more_members
 from storage.model import Event
 
 MAX_ERRORS_TOLD = 100
@@ -26,11 +29,20 @@ _FIRST_MEMBER = re.compile(
     rb'[ \t\r\n]*\{[ \t\r\n]*"(?:[^"\\]++|\\.)*+"[ \t\r\n]*:[ \t\r\n]*', re.DOTALL
 )
 _WHITE_SPACE = b" \t\r\n"
+# From a line's first byte that is not white space to its end; blank lines have none.
+_LINE = re.compile(rb"[^ \t\r\n][^\n]*+")
+
+
+class _Envelope(msgspec.Struct):
+    """What tells an envelope from an event; other members are passed over, not kept."""
+
+    events: Raw | msgspec.UnsetType = msgspec.UNSET
+
 
 _decode_one = msgspec.json.Decoder(Published).decode
 _decode_many = msgspec.json.Decoder(list[Published]).decode
 _decode_array = msgspec.json.Decoder(list[Raw]).decode
-_decode_object = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_any = msgspec.json.Decoder(Raw).decode
 
 
@@ -62,13 +74,21 @@ def parse_publish(body: bytes, *, ndjson: bool, lenient: bool, limits: Limits) -
         raise MalformedBody("the body is empty; send one event, an array of events, or NDJSON")
     try:
         body.decode()
-        published = [_decode_one(line) for line in _lines(body)] if ndjson else _decode_plain(body)
+        published = _decode_lines(body, limits) if ndjson else _decode_plain(body)
         _check_count(len(published), limits)
         return Batch([valid_event(each, limits) for each in published], {})
     except (NotPlainlyValid, msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         # Something is wrong, or unusual: the slower way is exact and can say what.
-        entries = _ndjson_entries(body) if ndjson else _json_entries(body)
-    return _check_entries(entries, lenient=lenient, limits=limits)
+        exact = partial(_parse_exactly, body, ndjson=ndjson, lenient=lenient, limits=limits)
+    try:
+        return exact(flatten=False)
+    except RecursionError:
+        # How deep is too deep for a decoder depends on the interpreter and its stack just now.
+        return exact(flatten=True)
+
+
+def _decode_lines(body: bytes, limits: Limits) -> list[Published]:
+    return [_decode_one(line) for line in islice(_lines(body), limits.max_events + 1)]
 
 
 def _decode_plain(body: bytes) -> list[Published]:
@@ -81,6 +101,13 @@ def _decode_plain(body: bytes) -> list[Published]:
     if body.lstrip(_WHITE_SPACE)[:1] == b"{":
         return [_decode_one(body)]
     return _decode_many(body)
+
+
+def _parse_exactly(
+    body: bytes, *, ndjson: bool, lenient: bool, limits: Limits, flatten: bool
+) -> Batch:
+    entries = (_ndjson_entries if ndjson else _json_entries)(body, limits, flatten=flatten)
+    return _check_entries(entries, lenient=lenient, limits=limits)
 
 
 class _Entry(NamedTuple):
@@ -129,68 +156,81 @@ def _summary(errors: list[FieldError], rejected: dict[int, str], total: int) -> 
 
 def _check_count(count: int, limits: Limits) -> None:
     if count > limits.max_events:
-        raise TooLarge(f"{count} events in one request are over the limit of {limits.max_events}")
+        raise TooLarge(f"more than {limits.max_events} events in one request, which is the limit")
     if not count:
         raise InvalidRequest("the batch is empty; send at least one event")
 
 
 def _lines(body: bytes) -> Iterator[bytes]:
-    return (line for line in body.split(b"\n") if line.strip(_WHITE_SPACE))
+    return (line[0] for line in _LINE.finditer(body))
 
 
-def _ndjson_entries(body: bytes) -> list[_Entry]:
-    return [_ndjson_entry(line, index) for index, line in enumerate(_lines(body))]
+def _ndjson_entries(body: bytes, limits: Limits, *, flatten: bool) -> list[_Entry]:
+    lines = islice(_lines(body), limits.max_events + 1)
+    return [_ndjson_entry(line, index, flatten=flatten) for index, line in enumerate(lines)]
 
 
-def _ndjson_entry(line: bytes, index: int) -> _Entry:
+def _ndjson_entry(line: bytes, index: int, *, flatten: bool) -> _Entry:
     try:
-        raw, masked = _readable(line)
+        raw, masked = _readable(line, flatten=flatten)
     except MalformedBody as error:
         return _Entry(b"", None, f"the event at index {index} is not JSON: {error}")
     return _Entry(raw, masked)
 
 
-def _json_entries(body: bytes) -> list[_Entry]:
+def _json_entries(body: bytes, limits: Limits, *, flatten: bool) -> list[_Entry]:
     try:
-        body, masked = _readable(body)
+        body, masked = _readable(body, flatten=flatten)
     except MalformedBody as error:
         raise MalformedBody(f"the body is not JSON: {error}") from error
     if body[:1] == b"[":
-        return [_Entry(bytes(raw), masked) for raw in _decode_array(body)]
+        return _array_entries(body, masked, limits)
     if body[:1] != b"{":
         raise InvalidRequest(
             f"the body must be an event, an array of events or an envelope, not {kind_of(body)}"
         )
-    members = _decode_object(body)
-    if "events" not in members:
+    members = _decode_envelope(body)
+    if members.events is msgspec.UNSET:
         return [_Entry(body, masked)]
-    events = bytes(members["events"])
-    if len(members) > 1 or _repeats_member(body, events):
+    events = bytes(members.events)
+    if not _is_only_member(body, events):
         raise InvalidRequest('"events" must be the only member of an envelope, given once')
     if events[:1] != b"[":
         raise InvalidRequest(f'"events" must be an array of events, not {kind_of(events)}')
-    return [_Entry(bytes(raw), masked) for raw in _decode_array(events)]
+    return _array_entries(events, masked, limits)
 
 
-def _readable(text: bytes) -> tuple[bytes, Masked | None]:
+def _array_entries(array: bytes, masked: Masked | None, limits: Limits) -> list[_Entry]:
+    if has_far_more_members(array, limits.max_events):
+        _check_count(limits.max_events + 1, limits)
+    members = _decode_array(array)
+    _check_count(len(members), limits)
+    return [_Entry(bytes(raw), masked) for raw in members]
+
+
+def _readable(text: bytes, *, flatten: bool) -> tuple[bytes, Masked | None]:
     """The JSON text without white space around it, and its mask if it needed one."""
     try:
         text.decode()
-        return bytes(_decode_any(text)).strip(_WHITE_SPACE), None
+        masked = Masked(text, flatten=True) if flatten else None
+        return bytes(_decode_any(masked.body if masked else text)).strip(_WHITE_SPACE), masked
     except UnicodeDecodeError as error:
         raise MalformedBody(f"not UTF-8 at byte {error.start}") from error
-    except (msgspec.DecodeError, RecursionError):
-        masked = Masked(text)
+    except msgspec.DecodeError as error:
+        if flatten or not may_have_lone_surrogate(text):
+            raise MalformedBody(str(error)) from error
+    masked = Masked(text, flatten=False)
     try:
         return bytes(_decode_any(masked.body)).strip(_WHITE_SPACE), masked
     except msgspec.DecodeError as error:
         raise MalformedBody(str(error)) from error
 
 
-def _repeats_member(body: bytes, only_value: bytes) -> bool:
-    """Whether an object with one name has it more than once; only the last value is decoded."""
+def _is_only_member(body: bytes, value: bytes) -> bool:
+    """Whether an object has one member alone, of which `value` is the text of the value.
+
+    Decoding would give the last of a repeated name, and pass over the events of the others.
+    """
     first = _FIRST_MEMBER.match(body)
     rest = body[first.end() :] if first else b""
-    return rest.removeprefix(only_value).strip(_WHITE_SPACE) != b"}" or not rest.startswith(
-        only_value
-    )
+    return rest.startswith(value) and rest[len(value) :].strip(_WHITE_SPACE) == b"}"

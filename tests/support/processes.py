@@ -54,9 +54,13 @@ class Aggregator:
 
     def log_lines(self, event: str | None = None) -> list[dict[str, Any]]:
         """The log's complete lines so far, or those of one kind."""
-        text = self._log.read_bytes()
-        lines = [json.loads(line) for line in text.split(b"\n")[:-1] if line.startswith(b"{")]
+        complete = self.written().split(b"\n")[:-1]
+        lines = [json.loads(line) for line in complete if line.startswith(b"{")]
         return [line for line in lines if event is None or line["event"] == event]
+
+    def written(self) -> bytes:
+        """All that it wrote so far to its standard output and error."""
+        return self._log.read_bytes()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal, wait for the end, and return the exit code."""

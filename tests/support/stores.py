@@ -1,0 +1,83 @@
+"""A real store with a test's hand on it: it can be held, be made to fail, and tells what it did."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+from storage.errors import BatchRefused, StorageError
+from storage.interface import EventStore
+from storage.model import Counts, Event, Page, Query, StoredEvent, Verdict
+
+_LIMIT_S = 30.0
+
+
+class ControlledStore:
+    """Passes every call on to `inner`, under the test's control.
+
+    `hold()` keeps the next appends waiting until `release()`. An append that holds an event
+    whose id is in `refused` is refused as a database would refuse it. `broken` is raised in
+    place of an append or a ping for as long as it is set.
+    """
+
+    def __init__(self, inner: EventStore) -> None:
+        self._inner = inner
+        self.backend = inner.backend
+        self.batches: list[list[str]] = []
+        """The event ids of every append that was begun, in the order they came."""
+        self.refused: set[str] = set()
+        self.broken: StorageError | None = None
+        self._open = asyncio.Event()
+        self._open.set()
+        self._begun = asyncio.Condition()
+
+    def hold(self) -> None:
+        """Keep appends waiting from now on."""
+        self._open.clear()
+
+    def release(self) -> None:
+        """Let them go on."""
+        self._open.set()
+
+    async def begun(self, batches: int = 1) -> None:
+        """Return once so many appends were begun."""
+        async with asyncio.timeout(_LIMIT_S), self._begun:
+            await self._begun.wait_for(lambda: len(self.batches) >= batches)
+
+    async def append(self, batch: Sequence[Event]) -> list[Verdict]:
+        ids = [event.event_id for event in batch]
+        async with self._begun:
+            self.batches.append(ids)
+            self._begun.notify_all()
+        await self._open.wait()
+        if self.broken is not None:
+            raise self.broken
+        if self.refused & set(ids):
+            raise BatchRefused("the database refused it")
+        return await self._inner.append(batch)
+
+    async def ping(self) -> None:
+        if self.broken is not None:
+            raise self.broken
+        await self._inner.ping()
+
+    async def open(self) -> None:
+        await self._inner.open()
+
+    async def read(self, query: Query) -> Page:
+        return await self._inner.read(query)
+
+    async def get(self, topic: str, event_id: str) -> StoredEvent | None:
+        return await self._inner.get(topic, event_id)
+
+    async def stats(self) -> Mapping[str, Counts]:
+        return await self._inner.stats()
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+async def until(condition: Callable[[], bool], what: str) -> None:
+    """Return once `condition` holds; fail the test if it never does."""
+    async with asyncio.timeout(_LIMIT_S):
+        while not condition():  # noqa: ASYNC110 - what is waited for tells nobody
+            await asyncio.sleep(0.005)
+    assert condition(), what

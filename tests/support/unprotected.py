@@ -1,0 +1,154 @@
+"""The writers with one protection taken away: what a race test must see fail."""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from storage import postgres_writer, sqlite_writer
+from storage.ledger import Decision, Head, Ledger
+from storage.model import Event, Verdict
+
+LOOK_UP_OR_MAKE_TOPICS = """
+WITH made AS (
+    INSERT INTO topics (topic) SELECT topic FROM unnest($1::text[]) AS topic
+    ON CONFLICT (topic) DO NOTHING
+    RETURNING topic, unique_processed, clock_timestamp())
+SELECT * FROM made UNION ALL
+SELECT topic, unique_processed, greatest(clock_timestamp(), last_ts_ingest)
+FROM topics WHERE topic = ANY($1)"""
+"""Like LOCK_TOPICS, but a topic that is there is not locked."""
+
+LOCK_AND_PROBE = f"""
+WITH locked (topic, head, ts_ingest) AS ({postgres_writer.LOCK_TOPICS}),
+found AS (
+    SELECT e.* FROM unnest($2::text[], $3::text[]) AS k (topic, event_id)
+    JOIN events AS e ON e.topic = k.topic AND e.event_id = k.event_id)
+SELECT l.topic, l.head, l.ts_ingest, f.event_id, f."offset", f.source, f.payload
+FROM locked AS l LEFT JOIN found AS f ON f.topic = l.topic"""
+"""Lock and probe in one statement: it probes with the snapshot from before the lock."""
+
+
+def no_topic_lock(backend: str, patch: pytest.MonkeyPatch) -> None:
+    """Topics are looked up without a lock; SQLite locks only when it first writes."""
+    if backend == "sqlite":
+        patch.setattr(sqlite_writer, "BEGIN", "BEGIN")
+    else:
+        patch.setattr(postgres_writer, "LOCK_TOPICS", LOOK_UP_OR_MAKE_TOPICS)
+
+
+def probe_before_lock(backend: str, patch: pytest.MonkeyPatch) -> None:
+    """Keys are looked for with what was committed before the lock was there."""
+    if backend == "sqlite":
+        _sqlite_probe_before_lock(patch)
+    else:
+        patch.setattr(postgres_writer, "_write", _lock_and_probe)
+
+
+async def _lock_and_probe(connection: Any, batch: Sequence[Event]) -> Decision:
+    ledger = Ledger(batch)
+    topics, event_ids = zip(*ledger.keys, strict=True)
+    heads: dict[str, Head] = {}
+    for topic, head, time_us, event_id, offset, source, payload in await connection.fetch(
+        LOCK_AND_PROBE, ledger.topics, topics, event_ids
+    ):
+        heads[topic] = Head(head, time_us)
+        if event_id is not None:
+            ledger.found((topic, event_id), offset, source, payload)
+    decision = ledger.settle(heads)
+    if decision.rows:
+        await postgres_writer._insert(connection, decision.rows)
+    await postgres_writer._count(connection, decision.counts, heads)
+    return decision
+
+
+class _EarlyProbe:
+    """A connection that knows what a probe before BEGIN found."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self.found: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+class _Notes(Ledger):
+    """Writes down what was found."""
+
+    notes: list[tuple[Any, ...]]
+
+    def found(self, *arguments: Any) -> None:
+        self.notes.append(arguments)
+
+
+def _sqlite_probe_before_lock(patch: pytest.MonkeyPatch) -> None:
+    append, probe = sqlite_writer.append, sqlite_writer._probe
+
+    def append_with_early_probe(connection: Any, batch: Sequence[Event]) -> list[Verdict]:
+        early = _EarlyProbe(connection)
+        ledger = _Notes(batch)
+        ledger.notes = early.found
+        probe(connection, ledger)
+        return append(early, batch)  # type: ignore[arg-type]
+
+    def replay(connection: Any, ledger: Ledger) -> None:
+        for arguments in connection.found:
+            ledger.found(*arguments)
+
+    patch.setattr(sqlite_writer, "append", append_with_early_probe)
+    patch.setattr(sqlite_writer, "_probe", replay)
+
+
+def count_afterwards(backend: str, patch: pytest.MonkeyPatch) -> None:
+    """The counts are written in a transaction of their own, after the events' COMMIT."""
+    if backend == "sqlite":
+        patch.setattr(sqlite_writer, "append", _sqlite_count_afterwards(sqlite_writer.append))
+    else:
+        patch.setattr(postgres_writer, "append", _postgres_count_afterwards(postgres_writer.append))
+
+
+class _CountsLater:
+    """A connection that keeps the COUNT statement for later."""
+
+    def __init__(self, connection: Any, count: str, nothing: Callable[[], Any]) -> None:
+        self._connection = connection
+        self._count = count
+        self._nothing = nothing
+        self.kept: tuple[Any, ...] = ()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, sql: str, *arguments: Any) -> Any:
+        if sql != self._count:
+            return self._connection.execute(sql, *arguments)
+        self.kept = arguments
+        return self._nothing()
+
+
+def _sqlite_count_afterwards(append: Any) -> Any:
+    def changed(connection: sqlite3.Connection, batch: Sequence[Event]) -> Any:
+        later = _CountsLater(connection, sqlite_writer.COUNT, lambda: None)
+        verdicts = append(later, batch)
+        try:
+            connection.execute(sqlite_writer.COUNT, *later.kept)
+        except sqlite3.Error as error:
+            raise sqlite_writer.translate(error) from error
+        return verdicts
+
+    return changed
+
+
+def _postgres_count_afterwards(append: Any) -> Any:
+    async def nothing() -> None:
+        return None
+
+    async def changed(connection: Any, batch: Sequence[Event]) -> Any:
+        later = _CountsLater(connection, postgres_writer.COUNT, nothing)
+        verdicts = await append(later, batch)
+        await connection.execute(postgres_writer.COUNT, *later.kept)
+        return verdicts
+
+    return changed

@@ -1,0 +1,76 @@
+"""Admission: exact bounds, and room that always comes back."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aggregator.ingest.admission import Admission, QueueFull
+
+MAX_EVENTS, MAX_BYTES = 10, 100
+CLAIMS = st.lists(
+    st.tuples(st.integers(0, 4), st.integers(0, 12), st.integers(0, 120)), max_size=40
+)
+
+
+def test_exactly_the_bound_is_admitted_and_one_more_is_not() -> None:
+    admission = Admission(max_events=MAX_EVENTS, max_bytes=MAX_BYTES)
+    with admission.ticket() as ticket:
+        ticket.take(events=MAX_EVENTS, size=MAX_BYTES)
+        other = admission.ticket()
+        with pytest.raises(QueueFull, match="10 events"):
+            other.take(events=1)
+        with pytest.raises(QueueFull, match="100 bytes"):
+            other.take(size=1)
+        with pytest.raises(QueueFull):
+            admission.check()
+    admission.check()
+
+
+def overreach(admission: Admission) -> None:
+    with admission.ticket() as ticket:
+        ticket.take(size=60)
+        ticket.take(events=3, size=40)
+        ticket.take(events=8)
+
+
+def test_a_ticket_gives_back_what_it_took_when_its_request_fails() -> None:
+    admission = Admission(max_events=MAX_EVENTS, max_bytes=MAX_BYTES)
+    with pytest.raises(QueueFull):
+        overreach(admission)
+    assert (admission.events, admission.bytes) == (0, 0)
+
+
+def test_looking_takes_nothing() -> None:
+    admission = Admission(max_events=1, max_bytes=1)
+    for _ in range(3):
+        admission.check()
+    assert (admission.events, admission.bytes) == (0, 0)
+
+
+@given(CLAIMS)
+def test_room_is_what_the_open_tickets_hold_and_never_more_than_there_is(
+    claims: list[tuple[int, int, int]],
+) -> None:
+    admission = Admission(max_events=MAX_EVENTS, max_bytes=MAX_BYTES)
+    tickets = [admission.ticket() for _ in range(4)]
+    held = [[0, 0] for _ in tickets]
+    for who, events, size in claims:
+        if who == len(tickets):
+            for ticket, claim in zip(tickets[:2], held[:2], strict=True):
+                ticket.__exit__()
+                claim[:] = [0, 0]
+            continue
+        total = [sum(claim[i] for claim in held) for i in range(2)]
+        fits = total[0] + events <= MAX_EVENTS and total[1] + size <= MAX_BYTES
+        try:
+            tickets[who].take(events=events, size=size)
+        except QueueFull:
+            assert not fits
+        else:
+            assert fits
+            held[who] = [held[who][0] + events, held[who][1] + size]
+        assert admission.events == sum(claim[0] for claim in held)
+        assert admission.bytes == sum(claim[1] for claim in held)
+    for ticket in tickets:
+        ticket.__exit__()
+    assert (admission.events, admission.bytes) == (0, 0)

@@ -1,0 +1,162 @@
+"""Group commit: who shares a transaction, and who gets which verdicts."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import pytest
+from support.events import event
+from support.stores import ControlledStore
+
+from aggregator.ingest.group_commit import Flush, GroupCommit
+from storage.errors import BatchRefused, OutcomeUnknown, StorageError, StorageUnavailable
+from storage.model import Event, Status, Verdict
+
+Submitted: TypeAlias = "asyncio.Task[list[Verdict]]"
+
+
+def submit(group_commit: GroupCommit, events: Sequence[Event], size: int = 1) -> Submitted:
+    return asyncio.create_task(group_commit.submit(events, size))
+
+
+async def behind_a_held_append(
+    group_commit: GroupCommit,
+    store: ControlledStore,
+    requests: Sequence[Sequence[Event]],
+    size: int = 1,
+) -> list[Submitted]:
+    """Tasks of a first request, whose append is held, and of others that wait behind it."""
+    store.hold()
+    tasks = [submit(group_commit, [event("t", "first")])]
+    await store.begun()
+    tasks += [submit(group_commit, request, size) for request in requests]
+    await asyncio.sleep(0)  # each of them has run up to its wait
+    return tasks
+
+
+def outcomes(verdicts: Sequence[Verdict]) -> list[tuple[str, Status, int]]:
+    return [(v.event_id, v.status, v.offset) for v in verdicts]
+
+
+async def test_a_lone_request_is_committed_at_once(
+    group_commit: GroupCommit, controlled: ControlledStore
+) -> None:
+    verdicts = await group_commit.submit([event("t", "a"), event("t", "b")], 10)
+    assert outcomes(verdicts) == [("a", Status.STORED, 1), ("b", Status.STORED, 2)]
+    assert controlled.batches == [["a", "b"]]
+
+
+async def test_requests_that_wait_at_the_same_time_share_one_transaction(
+    group_commit: GroupCommit, controlled: ControlledStore, flushes: list[Flush]
+) -> None:
+    requests = [[event("t", f"{n}"), event("t", "same")] for n in range(10)]
+    tasks = await behind_a_held_append(group_commit, controlled, requests)
+    assert controlled.batches == [["first"]]
+    controlled.release()
+    first, *others = await asyncio.gather(*tasks)
+    assert outcomes(first) == [("first", Status.STORED, 1)]
+    assert controlled.batches == [["first"], [e.event_id for r in requests for e in r]]
+    assert [(f.events, f.requests, f.error) for f in flushes] == [(1, 1, None), (20, 10, None)]
+    # In the order they came, each with its own verdicts.
+    assert outcomes(others[0]) == [("0", Status.STORED, 2), ("same", Status.STORED, 3)]
+    for n, verdicts in enumerate(others[1:], start=1):
+        assert outcomes(verdicts) == [(f"{n}", Status.STORED, n + 3), ("same", Status.DUPLICATE, 3)]
+
+
+async def test_a_flush_is_bounded_in_events(
+    make_group_commit: Callable[..., GroupCommit], controlled: ControlledStore
+) -> None:
+    group_commit = make_group_commit(max_flush_events=5)
+    requests = [[event("t", f"{n}-{i}") for i in range(2)] for n in range(5)]
+    requests.append([event("t", f"large-{i}") for i in range(7)])
+    requests.append([event("t", "last")])
+    tasks = await behind_a_held_append(group_commit, controlled, requests)
+    controlled.release()
+    await asyncio.gather(*tasks)
+    assert [len(batch) for batch in controlled.batches] == [1, 4, 4, 2, 7, 1]
+    assert [id_ for batch in controlled.batches[1:] for id_ in batch] == [
+        e.event_id for request in requests for e in request
+    ]
+
+
+async def test_a_flush_is_bounded_in_bytes(
+    make_group_commit: Callable[..., GroupCommit], controlled: ControlledStore
+) -> None:
+    group_commit = make_group_commit(max_flush_bytes=30)
+    tasks = await behind_a_held_append(
+        group_commit, controlled, [[event("t", f"{n}")] for n in range(7)], size=10
+    )
+    tasks.append(submit(group_commit, [event("t", "large")], 31))
+    await asyncio.sleep(0)
+    controlled.release()
+    await asyncio.gather(*tasks)
+    assert [len(batch) for batch in controlled.batches] == [1, 3, 3, 1, 1]
+
+
+async def test_a_cancelled_request_disturbs_no_neighbour(
+    group_commit: GroupCommit, controlled: ControlledStore
+) -> None:
+    requests = [[event("t", "a")], [event("t", "b")], [event("t", "c")]]
+    first, *tasks = await behind_a_held_append(group_commit, controlled, requests)
+    first.cancel()  # its append is under way
+    tasks[1].cancel()  # it still waits
+    await asyncio.wait([first, tasks[1]])
+    controlled.release()
+    assert outcomes(await tasks[0]) == [("a", Status.STORED, 2)]
+    assert [v.event_id for v in await tasks[2]] == ["c"]
+    # What was under way is stored all the same: sending it again gets the first offset.
+    again = await group_commit.submit([event("t", "first")], 1)
+    assert outcomes(again) == [("first", Status.DUPLICATE, 1)]
+
+
+async def test_a_refused_batch_is_tried_again_request_by_request(
+    group_commit: GroupCommit, controlled: ControlledStore, flushes: list[Flush]
+) -> None:
+    controlled.refused = {"poison"}
+    requests = [[event("t", "a")], [event("t", "b"), event("t", "poison")], [event("t", "c")]]
+    _, *tasks = await behind_a_held_append(group_commit, controlled, requests)
+    controlled.release()
+    assert outcomes(await tasks[0]) == [("a", Status.STORED, 2)]
+    with pytest.raises(BatchRefused):
+        await tasks[1]
+    assert outcomes(await tasks[2]) == [("c", Status.STORED, 3)]
+    assert controlled.batches[1:] == [["a", "b", "poison", "c"], ["a"], ["b", "poison"], ["c"]]
+    assert [type(f.error) for f in flushes[1:]] == [
+        BatchRefused,
+        type(None),
+        BatchRefused,
+        type(None),
+    ]
+
+
+@pytest.mark.parametrize("error", [StorageUnavailable("away"), OutcomeUnknown("who knows")])
+async def test_any_other_failure_is_everybody_s_and_nothing_is_tried_again(
+    group_commit: GroupCommit, controlled: ControlledStore, error: StorageError
+) -> None:
+    requests = [[event("t", "a")], [event("t", "b")]]
+    first, *tasks = await behind_a_held_append(group_commit, controlled, requests)
+    controlled.broken = error
+    controlled.release()
+    for task in (first, *tasks):
+        with pytest.raises(type(error)):
+            await task
+    assert controlled.batches == [["first"], ["a", "b"]]
+    controlled.broken = None
+    assert outcomes(await group_commit.submit([event("t", "a")], 1)) == [("a", Status.STORED, 1)]
+
+
+async def test_a_fault_nobody_foresaw_reaches_the_waiting_and_the_next_request_is_taken(
+    group_commit: GroupCommit,
+    controlled: ControlledStore,
+    flushes: list[Flush],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def fail(_batch: Sequence[Event]) -> list[Verdict]:
+        raise RuntimeError("a bug")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(controlled, "append", fail)
+        with pytest.raises(StorageUnavailable, match="a bug"):
+            await group_commit.submit([event("t", "a")], 1)
+    assert isinstance(flushes[0].error, RuntimeError)
+    assert outcomes(await group_commit.submit([event("t", "a")], 1)) == [("a", Status.STORED, 1)]

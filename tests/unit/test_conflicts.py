@@ -1,0 +1,67 @@
+"""Conflicts are warned of, at a bounded rate, and those left out are counted."""
+
+from types import SimpleNamespace
+
+import pytest
+import structlog.testing
+
+from aggregator import conflicts
+from aggregator.conflicts import ConflictLog
+from storage.model import Status, Verdict
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    now_s = 100.9
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(conflicts, "time", SimpleNamespace(monotonic=clock.monotonic))
+    monkeypatch.setattr(conflicts, "_log", structlog.get_logger())
+    return clock
+
+
+def verdicts(status: Status, count: int) -> list[Verdict]:
+    return [Verdict("orders", f"e-{number}", status, number) for number in range(count)]
+
+
+def test_a_conflict_is_named_with_its_place_and_its_request(clock: Clock) -> None:
+    with structlog.testing.capture_logs() as logged:
+        ConflictLog().note([Verdict("orders", "e-1", Status.CONFLICT, 17)], "r-1")
+    assert logged == [
+        {
+            "event": "conflict",
+            "log_level": "warning",
+            "topic": "orders",
+            "event_id": "e-1",
+            "offset": 17,
+            "request_id": "r-1",
+        }
+    ]
+
+
+def test_what_is_no_conflict_is_not_warned_of(clock: Clock) -> None:
+    with structlog.testing.capture_logs() as logged:
+        ConflictLog().note(verdicts(Status.STORED, 3) + verdicts(Status.DUPLICATE, 3), "r")
+    assert logged == []
+
+
+def test_so_many_a_second_are_warned_of_and_the_next_counts_the_others(clock: Clock) -> None:
+    log = ConflictLog(per_second=3)
+    with structlog.testing.capture_logs() as logged:
+        log.note(verdicts(Status.CONFLICT, 2), "r-1")
+        log.note(verdicts(Status.CONFLICT, 8), "r-2")
+        assert [line["request_id"] for line in logged] == ["r-1", "r-1", "r-2"]
+        assert not any("left_out_before" in line for line in logged)
+        clock.now_s += 1
+        log.note(verdicts(Status.CONFLICT, 2), "r-3")
+        clock.now_s += 100
+        log.note(verdicts(Status.CONFLICT, 1), "r-4")
+    later = [(line["request_id"], line.get("left_out_before")) for line in logged[3:]]
+    assert later == [("r-3", 7), ("r-3", None), ("r-4", None)]

@@ -1,0 +1,170 @@
+"""Settings: where they come from, who wins, and one sentence about what is wrong."""
+
+from pathlib import Path
+
+import pytest
+from pydantic_settings import CliApp
+
+from aggregator.__main__ import main
+from aggregator.settings import Settings
+
+SECRET = "hush4711"
+DSN = f"postgresql://user:{SECRET}@db/events"
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATABASE_URL", raising=False)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(f"AGGREGATOR_{name.upper()}", raising=False)
+
+
+def settings(*arguments: str) -> Settings:
+    return CliApp.run(Settings, cli_args=list(arguments))
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """What the command says before it gives up."""
+    with pytest.raises(SystemExit) as caught:
+        main(list(arguments))
+    assert caught.value.code == 2
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.startswith("aggregator: ")
+    assert output.err.count("\n") == 1
+    return output.err
+
+
+def test_with_nothing_given_it_is_a_file_beside_it_on_this_machine_alone() -> None:
+    found = settings()
+    assert (found.backend, found.database) == ("sqlite", Path("aggregator.db"))
+    assert (found.host, found.port) == ("127.0.0.1", 8080)
+    assert (found.max_body_bytes, found.max_batch_events, found.max_payload_bytes) == (
+        16 * 2**20,
+        10_000,
+        2**20,
+    )
+
+
+def test_the_command_line_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGGREGATOR_PORT", "1111")
+    monkeypatch.setenv("AGGREGATOR_QUEUE_MAX_EVENTS", "20000")
+    found = settings("--port", "2222")
+    assert (found.port, found.queue_max_events) == (2222, 20_000)
+    assert settings("--queue-max-events", "30000").queue_max_events == 30_000
+
+
+def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AGGREGATOR_PORT", "AGGREGATOR_DSN", "DATABASE_URL"):
+        monkeypatch.setenv(name, "")
+    assert (settings().backend, settings().port) == ("sqlite", 8080)
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
+def test_a_dsn_means_postgres(scheme: str) -> None:
+    found = settings("--dsn", DSN.replace("postgresql", scheme))
+    assert found.backend == "postgres"
+    assert found.dsn is not None
+    assert found.dsn.get_secret_value().startswith(f"{scheme}://user:{SECRET}@")
+
+
+def test_database_url_stands_in_for_a_dsn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", DSN)
+    found = settings()
+    assert found.backend == "postgres"
+    assert found.dsn is not None
+    assert found.dsn.get_secret_value() == DSN
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [("sqlite:///events.db", "events.db"), ("sqlite:////var/lib/events.db", "/var/lib/events.db")],
+)
+def test_database_url_stands_in_for_a_file(
+    monkeypatch: pytest.MonkeyPatch, url: str, path: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    found = settings()
+    assert (found.backend, found.database, found.dsn) == ("sqlite", Path(path), None)
+
+
+def test_database_url_gives_way_to_what_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", DSN)
+    assert settings("--database", "mine.db").backend == "sqlite"
+    assert settings("--backend", "sqlite").database == Path("aggregator.db")
+    monkeypatch.setenv("AGGREGATOR_DSN", "postgresql://other/db")
+    found = settings()
+    assert found.dsn is not None
+    assert found.dsn.get_secret_value() == "postgresql://other/db"
+    monkeypatch.setenv("DATABASE_URL", "sqlite:///other.db")
+    assert settings().backend == "postgres"
+
+
+def test_both_a_dsn_and_a_file_need_a_choice(capsys: pytest.CaptureFixture[str]) -> None:
+    both = ["--dsn", DSN, "--database", "events.db"]
+    assert "choose with --backend" in refused(capsys, *both)
+    assert settings(*both, "--backend", "sqlite").database == Path("events.db")
+    assert settings(*both, "--backend", "postgres").backend == "postgres"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--port", "70000"], ["--port", "65535", "70000"]),
+        (["--port", "http"], ["--port", "http"]),
+        (["--max-batch-events", "0"], ["--max-batch-events", "greater than", "0"]),
+        (["--backend", "mysql"], ["--backend", "sqlite", "postgres", "mysql"]),
+        (["--backend", "postgres"], ["--dsn", "DATABASE_URL"]),
+        (["--database", ":memory:"], [":memory:", "give a file"]),
+        (["--queue-max-events", "5"], ["queue_max_events (5)", "max_batch_events (10000)"]),
+        (["--max-body-bytes", "99999999"], ["queue_max_bytes", "max_body_bytes (99999999)"]),
+        (["--no-such-option"], ["--no-such-option"]),
+        (["--log-level", "loud"], ["--log-level", "loud"]),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_sentence(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], words: list[str]
+) -> None:
+    sentence = refused(capsys, *arguments)
+    assert [word for word in words if word not in sentence] == []
+
+
+def test_a_wrong_variable_is_told_like_a_wrong_option(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AGGREGATOR_FLUSH_MAX_EVENTS", "many")
+    assert "--flush-max-events" in refused(capsys)
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        f"mysql://user:{SECRET}@db/x",
+        f"user:{SECRET}@db",
+        f"host=db password={SECRET}",
+        f"postgresql://u:{SECRET}@[db/x",
+    ],
+)
+@pytest.mark.parametrize("where", ["--dsn", "AGGREGATOR_DSN", "DATABASE_URL"])
+def test_a_password_is_never_shown(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, where: str, dsn: str
+) -> None:
+    if where.startswith("--"):
+        assert SECRET not in refused(capsys, where, dsn)
+    else:
+        monkeypatch.setenv(where, dsn)
+        assert SECRET not in refused(capsys)
+
+
+def test_settings_print_without_the_password() -> None:
+    found = settings("--dsn", DSN)
+    assert SECRET not in f"{found!r} {found} {found.model_dump()} {found.model_dump_json()}"
+
+
+def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    for name in Settings.model_fields:
+        assert f"--{name.replace('_', '-')}" in text

@@ -1,0 +1,119 @@
+"""Masking: what msgspec refuses becomes readable for it, and comes back as it was sent."""
+
+import re
+
+import msgspec
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from support.json_texts import damaged, depth_of, is_json, values, wrapped
+
+from aggregator.wire.errors import MalformedBody
+from aggregator.wire.events import MAX_NESTING, nests_too_deep
+from aggregator.wire.masking import Masked
+
+KEPT = 149
+"""The levels below which nothing is masked for its depth."""
+
+TEXTS = values() | wrapped(values(), st.integers(0, 140))
+DEEP = (
+    TEXTS
+    | wrapped(values(), st.integers(140, 460))
+    | wrapped(wrapped(values(), st.integers(0, 160)), st.integers(0, 160))
+)
+
+
+def readable(body: bytes) -> bool:
+    """Whether the masked body decodes."""
+    try:
+        msgspec.json.decode(Masked(body, flatten=True).body, type=msgspec.Raw)
+    except (MalformedBody, msgspec.DecodeError):
+        return False
+    return True
+
+
+@given(TEXTS)
+def test_a_shallow_text_comes_back_as_it_was_sent(text: str) -> None:
+    body = text.encode()
+    masked = Masked(body, flatten=True)
+    assert masked.restore(masked.body) == body
+    assert masked.sent_size(masked.body) == len(body)
+    assert depth_of(text) > KEPT or not masked.has_deep(masked.body)
+
+
+@given(DEEP)
+def test_any_json_is_readable_once_masked_and_its_size_is_known(text: str) -> None:
+    body = text.encode()
+    masked = Masked(body, flatten=True)
+    msgspec.json.decode(masked.body, type=msgspec.Raw)
+    assert depth_of(masked.body.decode()) <= KEPT
+    assert masked.has_deep(masked.body) == (depth_of(text) > KEPT)
+    assert masked.sent_size(masked.body) == len(body)
+
+
+@given(damaged(DEEP.map(str.encode)) | st.binary(max_size=20))
+@example(b"[" * 400 + b"}" * 400)
+@example(b"[" * 400 + b"1 1" + b"]" * 400)
+@example(b"[" * 400 + b"]" * 399)
+@example(b"[" * 399 + b"]" * 400)
+@example(b'{"a":' * 160 + b'"\\x"' + b"}" * 160)
+def test_what_is_no_json_does_not_become_json_by_masking(body: bytes) -> None:
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return  # refused before it is masked
+    assert readable(body) == is_json(body)
+
+
+@given(st.lists(values(), min_size=1, max_size=4))
+def test_a_part_is_told_to_hold_a_surrogate_exactly_if_it_does(texts: list[str]) -> None:
+    masked = Masked(("[" + ",".join(texts) + "]").encode(), flatten=True)
+    parts = msgspec.json.decode(masked.body, type=list[msgspec.Raw])
+    for text, part in zip(texts, parts, strict=True):
+        assert masked.restore(bytes(part)) == text.encode()
+        try:
+            msgspec.json.decode(text.encode(), type=msgspec.Raw)
+            lone = False
+        except msgspec.DecodeError:
+            lone = True
+        assert masked.has_surrogate(bytes(part)) == lone
+
+
+def test_a_mark_occurs_nowhere_in_what_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    marks = iter(["aaaa", "bbbb", "cccc"])
+    monkeypatch.setattr("aggregator.wire.masking.secrets.token_hex", lambda _: next(marks))
+    masked = Masked(b'["aaaas", "bbbbd", "\\ud800"]', flatten=True)
+    assert masked.body == b'["aaaas", "bbbbd", "ccccsd800"]'
+    assert masked.restore(masked.body) == b'["aaaas", "bbbbd", "\\ud800"]'
+
+
+def test_a_million_levels_are_masked_without_a_recursion() -> None:
+    body = b"[" * 1_000_000 + b"]" * 1_000_000
+    masked = Masked(body, flatten=True)
+    assert masked.sent_size(masked.body) == len(body)
+    assert readable(body)
+    assert not readable(body[:-1])
+    assert not readable(body[1:])
+
+
+@given(DEEP | wrapped(values(), st.integers(118, 134)))
+def test_nesting_is_counted_as_a_plain_counter_does(text: str) -> None:
+    assert nests_too_deep(text.encode()) == (depth_of(text) > MAX_NESTING)
+
+
+@pytest.mark.parametrize(
+    ("text", "deep"),
+    [
+        ("[" * 128 + "]" * 128, False),
+        ("[" * 129 + "]" * 129, True),
+        ("[" + ",".join(["[]"] * 1000) + "]", False),
+        ('["' + "[" * 1000 + '"]', False),
+        ('["\\"' + "[" * 1000 + '"]', False),
+        ('["\\\\",' + "[" * 128 + "]" * 128 + "]", True),
+        ('{"' + "{" * 200 + '":' + "[" * 127 + "]" * 127 + "}", False),
+    ],
+)
+def test_brackets_in_strings_are_no_levels(text: str, deep: bool) -> None:
+    assert is_json(text.encode())
+    assert nests_too_deep(text.encode()) == deep
+    assert re.search(r"[\[{]", text)

@@ -1,0 +1,134 @@
+"""The headers of a publish, as tables."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aggregator.wire.errors import UnsupportedMediaType
+from aggregator.wire.preferences import (
+    Preferences,
+    parse_content_encoding,
+    parse_content_type,
+    parse_prefer,
+)
+
+NONE, MINIMAL, LENIENT, BOTH = (
+    Preferences(minimal, lenient)
+    for minimal, lenient in ((False, False), (True, False), (False, True), (True, True))
+)
+
+
+@pytest.mark.parametrize(
+    ("headers", "preferences"),
+    [
+        ([], NONE),
+        ([""], NONE),
+        (["return=minimal"], MINIMAL),
+        (["handling=lenient"], LENIENT),
+        (["return=minimal, handling=lenient"], BOTH),
+        (["handling=lenient", "return=minimal"], BOTH),
+        (["handling=lenient,return=minimal"], BOTH),
+        ([",, return=minimal ,"], MINIMAL),
+        (["Return=MINIMAL"], MINIMAL),
+        (['return="minimal"'], MINIMAL),
+        (["return = minimal ; strict=1"], MINIMAL),
+        (['return=minimal; note="a, b; handling=lenient"'], MINIMAL),
+        (['wait=10; note="return=minimal", handling=lenient'], LENIENT),
+        (['note="handling=lenient, return=minimal"'], NONE),
+        (['note="\\", handling=lenient"'], NONE),
+        (["respond-async, return=minimal"], MINIMAL),
+        (["return=minimal, return=representation"], MINIMAL),
+        (["return=representation, return=minimal"], NONE),
+        (["return=representation", "return=minimal"], NONE),
+        (["return"], NONE),
+        (["return="], NONE),
+        (["minimal"], NONE),
+        (["xreturn=minimal"], NONE),
+        (["return=minimal2"], NONE),
+        (["return=mini mal"], NONE),
+        (["return/minimal, handling=lenient"], LENIENT),
+        (["=, ;, @, handling=lenient"], LENIENT),
+        (['note="never closed, return=minimal'], NONE),
+        (["handling=strict"], NONE),
+    ],
+)
+def test_prefer_is_read_as_rfc_7240_has_it(headers: list[str], preferences: Preferences) -> None:
+    assert parse_prefer(headers) == preferences
+
+
+@given(st.lists(st.text('ret=minal,; "\\hdg', max_size=30), max_size=3))
+def test_any_prefer_is_read_without_an_error_and_ours_in_front_counts(headers: list[str]) -> None:
+    parse_prefer(headers)
+    assert parse_prefer(["return=minimal, handling=lenient", *headers]) == BOTH
+
+
+@pytest.mark.parametrize(
+    ("preferences", "applied"),
+    [
+        (NONE, ""),
+        (MINIMAL, "return=minimal"),
+        (LENIENT, "handling=lenient"),
+        (BOTH, "return=minimal, handling=lenient"),
+    ],
+)
+def test_what_applies_is_confirmed(preferences: Preferences, applied: str) -> None:
+    assert preferences.applied == applied
+
+
+@pytest.mark.parametrize(
+    ("header", "ndjson"),
+    [
+        (None, False),
+        ("", False),
+        ("application/json", False),
+        ("APPLICATION/JSON", False),
+        (" application/json ; charset=utf-8", False),
+        ('application/json;charset="UTF-8"', False),
+        ("application/json; charset=utf8", False),
+        ("application/json; version=1", False),
+        ("application/x-ndjson", True),
+        ("application/x-ndjson;charset=UTF-8", True),
+    ],
+)
+def test_media_types_that_are_taken(header: str | None, ndjson: bool) -> None:
+    assert parse_content_type(header) is ndjson
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["text/plain", "text/json", "application/ndjson", "application/jsonx", "application/*", "json",
+     "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ";", " ", "/",
+     "application/json; charset=latin-1", "application/json; charset=utf-16",
+     "application/json; charset=", "application/x-ndjson; charset=ascii", "application/json\udcff",
+     "application/json; charset=\udcff"],
+)  # fmt: skip
+def test_media_types_that_are_not_taken(header: str) -> None:
+    with pytest.raises(UnsupportedMediaType):
+        parse_content_type(header)
+
+
+@pytest.mark.parametrize(
+    ("headers", "gzip"),
+    [
+        ([], False),
+        ([""], False),
+        (["identity"], False),
+        (["gzip"], True),
+        (["GZip"], True),
+        (["x-gzip"], True),
+        ([" gzip "], True),
+        (["", "gzip"], True),
+    ],
+)
+def test_encodings_that_are_taken(headers: list[str], gzip: bool) -> None:
+    assert parse_content_encoding(headers) is gzip
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [["deflate"], ["br"], ["zstd"], ["gzip, gzip"], ["gzip", "gzip"], ["gzip, br"],
+     ["identity, gzip"], ["gzip;q=1"], ["compress"], ["\udcff"]],
+)  # fmt: skip
+def test_encodings_that_are_not_taken(headers: list[str]) -> None:
+    with pytest.raises(UnsupportedMediaType):
+        parse_content_encoding(headers)

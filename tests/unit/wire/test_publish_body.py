@@ -1,0 +1,223 @@
+"""The body of a publish against a model built on the standard library's JSON."""
+
+import msgspec
+from hypothesis import example, given
+from hypothesis import strategies as st
+from support.json_texts import damaged, objects, strings, values, wrapped
+from support.publish_model import FIELDS, Outcome, outcome_of
+
+from aggregator.wire.errors import InvalidRequest, MalformedBody, TooLarge
+from aggregator.wire.events import (
+    Limits,
+    NotPlainlyValid,
+    Published,
+    check_event,
+    valid_event,
+)
+from aggregator.wire.masking import Masked
+from aggregator.wire.publish import parse_publish
+from storage.model import Event
+
+EVENT = (
+    b'{"topic": "a", "event_id": "b", "timestamp": "2026-01-31T12:00Z",'
+    b' "source": "s", "payload": {}}'
+)
+LIMITS = Limits(max_events=3, max_payload_bytes=4000)
+
+
+def long(length: int, character: str = "x") -> st.SearchStrategy[str]:
+    return st.just(f'"{character * length}"')
+
+
+TEXTS = {
+    "topic": st.sampled_from(['"orders"', '"a.b_c-9"', '"\\u0061"']) | long(249),
+    "event_id": st.sampled_from(['"e-1"', '"é"', '"\\ud83d\\ude00"', '" "']) | long(256, "😀"),
+    "source": st.sampled_from(['"shop"', '"\\u00e9"', '"\\""', '"\x80"']) | long(256),
+    "timestamp": st.sampled_from(
+        ['"2026-01-31T12:00:00Z"', '"2026-01-31t12:00+07:00"', '"0001-01-01 00:00:00.1234567"']
+    ),
+}
+WRONG_TEXTS = (
+    long(250)
+    | long(257)
+    | long(257, "😀")
+    | st.sampled_from(
+        ['""', '"a b"', '"\\n"', '"\\u007f"', '"\\ud800"', "1", "null", "[]", "{}",
+         '"2026-02-30T12:00:00Z"', '"0001-01-01T00:00:00+00:01"']
+    )
+)  # fmt: skip
+NAMES = st.sampled_from([f'"{name}"' for name in FIELDS] + ['"\\u0074opic"', '"events"', '"more"'])
+DEEP = wrapped(values(), st.integers(118, 132) | st.integers(0, 450))
+PLAIN = objects(values(surrogates=False))
+PAYLOADS = PLAIN | PLAIN | objects(values()) | objects(DEEP)
+
+
+@st.composite
+def events(draw: st.DrawFn) -> str:
+    """The text of an event, valid more often than not."""
+    members = [(name, draw(text)) for name, text in TEXTS.items()] + [("payload", draw(PAYLOADS))]
+    if draw(st.integers(0, 4)) == 0:
+        change = draw(st.sampled_from(["wrong", "missing", "twice", "more", "payload"]))
+        place = draw(st.integers(0, len(members) - 1))
+        name = members[place][0]
+        match change:
+            case "wrong":
+                members[place] = (name, draw(WRONG_TEXTS | values() | DEEP))
+            case "missing":
+                del members[place]
+            case "twice":
+                members.insert(0, (name, draw(WRONG_TEXTS | values())))
+            case "more":
+                members.append((draw(strings())[1:-1], draw(values())))
+            case _:
+                members[-1] = ("payload", '{"a": "' + "x" * draw(st.integers(3980, 4000)) + '"}')
+    members = draw(st.permutations(members)) if draw(st.booleans()) else members
+    return "{" + ", ".join(f'"{name}": {text}' for name, text in members) + "}"
+
+
+@st.composite
+def bodies(draw: st.DrawFn) -> bytes:
+    """A body in any form, of any few events, or something of the like."""
+    few = st.lists(events(), min_size=1, max_size=3)
+    entries = draw(few | few | st.lists(events() | values(), max_size=4))
+    array = "[" + " ,\n".join(entries) + "]"
+    forms = [
+        array,
+        array,
+        f'{{"events": {array}}}',
+        f' {{ "\\u0065vents" :{array}}}\n',
+        *entries[:1],
+    ]
+    forms += [f'{{"events": {array}, "more": 1}}', draw(objects(values(), NAMES))]
+    return draw(st.sampled_from(forms)).encode()
+
+
+def found_outcome(body: bytes) -> Outcome:
+    try:
+        batch = parse_publish(body, ndjson=False, lenient=False, limits=LIMITS)
+    except MalformedBody:
+        return Outcome("malformed")
+    except TooLarge:
+        return Outcome("too large")
+    except InvalidRequest as error:
+        return Outcome("invalid", errors=frozenset((e.index, e.field) for e in error.errors))
+    assert batch.rejected == {}
+    return Outcome("events", tuple(map(msgspec.structs.astuple, batch.events)))
+
+
+def expected_outcome(body: bytes) -> Outcome:
+    return outcome_of(
+        body, max_events=LIMITS.max_events, max_payload_bytes=LIMITS.max_payload_bytes
+    )
+
+
+@given(bodies())
+@example(b'{"events": [%b], "events": [%b]}' % (EVENT, EVENT))
+@example(b'{"events": [%b], "\\u0065vents": [%b]}' % (EVENT, EVENT))
+@example(b'{"events": [%b]} ' % EVENT)
+@example(EVENT.replace(b'"b"', b'"%b"' % (b"x" * 257)))
+@example(EVENT.replace(b'"s"', b'"%b"' % (b"x" * 257)))
+@example(EVENT.replace(b'"a"', b'"%b"' % (b"x" * 250)))
+def test_a_body_means_what_the_contract_says(body: bytes) -> None:
+    assert found_outcome(body) == expected_outcome(body)
+
+
+@given(damaged(bodies()))
+@example(b"\xef\xbb\xbf[%b]" % EVENT)
+@example(b'{"events": [%b]}}' % EVENT)
+@example(b"[%b]]" % EVENT)
+def test_a_damaged_body_means_what_the_contract_says(body: bytes) -> None:
+    assert found_outcome(body) == expected_outcome(body)
+
+
+@given(
+    st.lists(
+        events() | values() | damaged(events().map(str.encode)).map(lambda b: b.decode("latin-1")),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_lenient_ndjson_takes_exactly_the_lines_that_are_valid_alone(lines: list[str]) -> None:
+    flat = [line.replace("\n", " ").replace("\r", " ").encode() for line in lines]
+    texts = [text for text in flat if text.strip(b" \t")]
+    if not texts:
+        return
+    alone = [
+        outcome_of(b"[" + text + b"]", max_events=1, max_payload_bytes=LIMITS.max_payload_bytes)
+        for text in texts
+    ]
+    # Two values on one line would be two elements of an array, but are not JSON.
+    if any(one.kind == "too large" for one in alone):
+        return
+    batch = parse_publish(b"\n".join(texts), ndjson=True, lenient=True, limits=LIMITS)
+    assert sorted(batch.rejected) == [i for i, one in enumerate(alone) if one.kind != "events"]
+    expected = [one.events[0] for one in alone if one.kind == "events"]
+    assert list(map(msgspec.structs.astuple, batch.events)) == expected
+
+
+@given(st.lists(events(), min_size=1, max_size=3))
+def test_lenient_handling_takes_what_strict_handling_would_take_alone(entries: list[str]) -> None:
+    body = ("[" + ",".join(entries) + "]").encode()
+    alone = [found_outcome(entry.encode()) for entry in entries]
+    if any(outcome.kind == "too large" for outcome in alone):
+        return
+    batch = parse_publish(body, ndjson=False, lenient=True, limits=LIMITS)
+    taken = [outcome.events[0] for outcome in alone if outcome.kind == "events"]
+    assert list(map(msgspec.structs.astuple, batch.events)) == taken
+    refused = [i for i, outcome in enumerate(alone) if outcome.kind == "invalid"]
+    assert sorted(batch.rejected) == refused
+    assert all(batch.rejected.values())
+
+
+@given(events())
+def test_what_the_fast_way_accepts_the_exact_way_accepts_alike(text: str) -> None:
+    raw = text.encode()
+    try:
+        fast: Event | None = valid_event(msgspec.json.decode(raw, type=Published), Limits())
+    except (msgspec.DecodeError, NotPlainlyValid, RecursionError):
+        fast = None
+    masked = Masked(raw, flatten=True)
+    exact = check_event(masked.body, 0, Limits(), masked)
+    if fast is not None:
+        assert exact == fast
+        assert check_event(raw, 0, Limits(), None) == fast
+    else:
+        # What it passes on is wrong, or holds a lone surrogate.
+        assert not isinstance(exact, Event) or "\\u" in text.lower()
+
+
+@given(events())
+def test_a_mask_that_was_not_needed_changes_nothing(text: str) -> None:
+    raw = text.encode()
+    try:
+        msgspec.json.decode(raw, type=msgspec.Raw)
+        plain = check_event(raw, 3, Limits(), None)
+    except msgspec.DecodeError:
+        return
+    masked = Masked(raw, flatten=True)
+    assert check_event(masked.body, 3, Limits(), masked) == plain
+
+
+def test_of_ndjson_blank_lines_are_no_events() -> None:
+    batch = parse_publish(b"\n" + EVENT + b"\r\n \t\n", ndjson=True, lenient=False, limits=Limits())
+    assert [event.event_id for event in batch.events] == ["b"]
+
+
+def test_no_depth_of_nesting_is_too_much_for_the_decoders() -> None:
+    """Each decoder meets the recursion limit at a depth of its own; every one is tried."""
+    before = '{"topic": "t", "event_id": "e", "timestamp": "2026-01-31T12:00:00Z", "source": "s", '
+    good = (before + '"payload": {}}').encode()
+    for depth in range(780, 1020):
+        deep = (before + '"payload": {"a": ' + "[" * depth + "]" * depth + "}}").encode()
+        for body, ndjson in ((b"[%b, %b]" % (good, deep), False), (good + b"\n" + deep, True)):
+            batch = parse_publish(body, ndjson=ndjson, lenient=True, limits=Limits())
+            assert len(batch.events) == 1
+            assert list(batch.rejected) == [1]
+
+
+def test_a_field_may_be_given_any_number_of_times() -> None:
+    rest = '"event_id": "e", "timestamp": "2026-01-31T12:00:00Z", "source": "s", "payload": {}}'
+    for value in ('"x"', '"\\ud800"', "5"):
+        body = "{" + f'"topic": {value}, ' * 1500 + '"topic": "t", ' + rest
+        batch = parse_publish(body.encode(), ndjson=False, lenient=False, limits=Limits())
+        assert [event.topic for event in batch.events] == ["t"]

@@ -1,0 +1,145 @@
+"""The query string of a read and its cursors."""
+
+from urllib.parse import quote, urlsplit
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from aggregator.wire.errors import InvalidRequest
+from aggregator.wire.query import parse_query
+from storage.model import INT64_MAX, MAX_TIME_US, MIN_TIME_US, Position, Query
+
+TOPICS = st.text("abzAZ019._-", min_size=1, max_size=20)
+SOURCES = st.text(
+    st.characters(exclude_categories=["Cs", "Cc"]) | st.sampled_from("+&=%#; /?"),
+    min_size=1,
+    max_size=10,
+)
+POSITIONS = st.builds(
+    Position, st.integers(MIN_TIME_US, MAX_TIME_US - 1), TOPICS, st.integers(0, INT64_MAX)
+)
+
+
+@st.composite
+def parameters(draw: st.DrawFn) -> dict[str, str]:
+    sent: dict[str, str] = draw(
+        st.fixed_dictionaries(
+            {},
+            optional={
+                "topic": TOPICS,
+                "source": SOURCES,
+                "order": st.sampled_from(["asc", "desc"]),
+                "limit": st.integers(1, 5000).map(str),
+                "since": st.sampled_from(["2026-01-31", "2026-01-31T12:00:00+07:00"]),
+                "until": st.sampled_from(["9999-12-31", "20260131T120000Z"]),
+            },
+        )
+    )
+    if "topic" in sent and draw(st.booleans()):
+        sent["after"] = str(draw(st.integers(0, INT64_MAX)))
+    return sent
+
+
+def encoded(sent: dict[str, str]) -> str:
+    return "&".join(f"{name}={quote(value, safe='')}" for name, value in sent.items())
+
+
+def refused(query_string: str) -> set[str]:
+    """The parameters that are told to be wrong; empty if the query as a whole is."""
+    with pytest.raises(InvalidRequest) as caught:
+        parse_query(query_string)
+    return {error.field for error in caught.value.errors}
+
+
+def test_nothing_asked_for_is_the_newest_hundred() -> None:
+    assert parse_query("").query == Query(newest_first=True, limit=100)
+
+
+def test_after_turns_the_order_round() -> None:
+    query = parse_query("topic=a&after=7").query
+    assert query == Query(topic="a", after=7, newest_first=False)
+    assert parse_query("topic=a&after=7&order=desc").query.newest_first
+    assert parse_query("topic=a").query.newest_first
+
+
+@given(parameters(), POSITIONS)
+@example({}, Position(MIN_TIME_US, "a", 0))
+@example({"topic": "a"}, Position(MAX_TIME_US - 1, "a", INT64_MAX))
+def test_a_link_asks_for_the_same_behind_its_position(
+    sent: dict[str, str], position: Position
+) -> None:
+    if "topic" in sent:
+        position = Position(position.ts_ingest_us, sent["topic"], position.offset)
+    first = parse_query(encoded(sent))
+    assert first.query.position is None
+    target = urlsplit(first.next_target("/events", position))
+    assert target.path == "/events"
+    again = parse_query(target.query)
+    assert again.query == Query(
+        topic=first.query.topic,
+        source=first.query.source,
+        since_us=first.query.since_us,
+        until_us=first.query.until_us,
+        after=first.query.after,
+        newest_first=first.query.newest_first,
+        limit=first.query.limit,
+        position=position,
+    )
+    assert again.parameters == first.parameters == sent
+
+
+@given(parameters(), parameters(), POSITIONS)
+def test_a_cursor_holds_for_its_own_filters_alone(
+    sent: dict[str, str], other: dict[str, str], position: Position
+) -> None:
+    if "topic" in sent:
+        position = Position(position.ts_ingest_us, sent["topic"], position.offset)
+    target = parse_query(encoded(sent)).next_target("/events", position)
+    cursor = target.rpartition("cursor=")[2]
+    filters = [{k: v for k, v in each.items() if k != "limit"} for each in (sent, other)]
+    query_string = f"{encoded(other)}&cursor={cursor}"
+    if filters[0] == filters[1]:
+        assert parse_query(query_string).query.position == position
+    else:
+        assert refused(query_string) == {"cursor"}
+
+
+@given(st.text("ABCabc019-_=", max_size=60))
+def test_any_text_is_a_cursor_or_refused(text: str) -> None:
+    if text:
+        assert refused(f"cursor={quote(text)}") == {"cursor"}
+
+
+@given(st.text(max_size=40) | st.text("topicafterlimt=&%+0123456789\udcff", max_size=40))
+def test_any_query_is_read_or_refused(query_string: str) -> None:
+    told = "read"
+    try:
+        parse_query(query_string)
+    except InvalidRequest as error:
+        told = str(error)
+    assert told.encode()
+
+
+@pytest.mark.parametrize(
+    ("query_string", "fields"),
+    [
+        ("unknown=1", set()),
+        ("limit=1&limit=2", set()),
+        ("topic", set()),
+        ("topic=", set()),
+        ("topic=%FF", set()),
+        ("topic=a%20b", {"topic"}),
+        ("source=%00", {"source"}),
+        ("after=0", {"after"}),
+        ("topic=a&after=9223372036854775808", {"after"}),
+        ("topic=a&after=%D9%A1", {"after"}),
+        ("topic=a&after=" + "1" * 10_000, {"after"}),
+        (
+            "limit=0&order=up&since=x&until=y&after=-1",
+            {"limit", "order", "since", "until", "after"},
+        ),
+    ],
+)
+def test_what_is_wrong_is_named(query_string: str, fields: set[str]) -> None:
+    assert refused(query_string) == fields
