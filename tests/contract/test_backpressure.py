@@ -8,7 +8,7 @@ import pytest
 from support.backends import Database
 from support.events import published
 from support.http import Client, MakeClient
-from support.sockets import connect, post
+from support.sockets import connect, post, read_answer
 from support.stores import ControlledStore
 from support.talking import expect_problem, get_json, publish, read_all, statuses
 from support.tasks import StartSoon
@@ -136,6 +136,20 @@ async def test_a_client_that_hangs_up_in_its_body_gives_its_room_back(
     await eventually_answers(client, 503, event)
     writer.transport.abort()
     await eventually_answers(client, 200, event)
+
+
+async def test_a_body_that_stalls_is_given_up_and_gives_its_room_back(
+    make_client: MakeClient,
+) -> None:
+    client = await make_client(max_body_bytes=1000, queue_max_bytes=1000, body_timeout_ms=50)
+    reader, writer = await connect(client)
+    writer.write(post(b"x" * 900, Content_Length="1000"))
+    answer = await read_answer(reader)
+    assert (answer.status, answer.content_type) == (503, "application/problem+json")
+    assert b"not complete after 0.05 seconds" in answer.body
+    event = published(payload={"text": "x" * 500})
+    assert statuses(await publish(client, event)) == ["stored"]
+    writer.close()
 
 
 async def test_a_neighbour_whose_batch_the_store_refuses_costs_the_others_nothing(

@@ -1,0 +1,36 @@
+"""What the documentation says of the project's files, tests and settings is so."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from aggregator.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_test_that_is_named_exists(page: Path) -> None:
+    for path, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page.read_text()):
+        assert re.search(rf"\bdef {name}\(", (ROOT / path).read_text()), f"{path}::{name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_a_file(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text()):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_every_guarantee_names_a_test() -> None:
+    text = (ROOT / "docs" / "guarantees.md").read_text()
+    rows = [line for line in text.splitlines() if re.match(r"\| \*\*\d", line)]
+    assert len(rows) == 6
+    assert all("::test_" in row for row in rows)
+
+
+def test_every_option_in_the_readme_is_a_setting() -> None:
+    options = re.findall(r"-m aggregator (.*)", (ROOT / "README.md").read_text())
+    for option in re.findall(r"--([a-z-]+)", " ".join(options)):
+        assert option == "help" or option.replace("-", "_") in Settings.model_fields
