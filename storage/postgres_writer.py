@@ -75,6 +75,10 @@ _RETRYABLE = ("08", "25", "40", "53", "55", "57", "58")
 """SQLSTATE classes whose cause is not the batch: connection, read-only, deadlock or
 serialization, resources, lock not available, operator, system."""
 
+_CUT_OFF = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What the driver raises when a connection is lost; the last one when the server's farewell
+arrives just as a statement is sent."""
+
 
 async def append(connection: PoolConnectionProxy, batch: Sequence[Event]) -> list[Verdict]:
     """Do the whole transaction of one batch; see `EventStore.append`.
@@ -160,7 +164,7 @@ async def _roll_back(connection: PoolConnectionProxy) -> None:
     # makes the server roll back as soon as it notices.
     try:
         await connection.execute("ROLLBACK")
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    except (*_CUT_OFF, asyncpg.PostgresError):
         _terminate(connection)
 
 
@@ -171,7 +175,7 @@ async def _commit(connection: PoolConnectionProxy) -> None:
         if _lost(error):
             raise OutcomeUnknown(f"Postgres: the connection was lost in COMMIT: {error}") from error
         raise
-    except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+    except _CUT_OFF as error:
         _terminate(connection)
         raise OutcomeUnknown(f"Postgres: COMMIT was not answered: {error}") from error
     if answer != "COMMIT":
@@ -202,7 +206,7 @@ async def translated() -> AsyncGenerator[None, None]:
         raise StorageMisconfigured(f"Postgres: {error}") from error
     except asyncpg.PostgresError as error:
         raise _translate(error) from error
-    except (OSError, TimeoutError, asyncpg.InterfaceError) as error:
+    except _CUT_OFF as error:
         reason = str(error) or type(error).__name__
         raise StorageUnavailable(f"Postgres is out of reach: {reason}") from error
 

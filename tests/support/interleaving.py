@@ -9,6 +9,7 @@ never guessed from the time that passes.
 import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from enum import Enum
 from types import ModuleType, TracebackType
 from typing import Any, Self
@@ -54,18 +55,15 @@ class Publisher:
         self.task: asyncio.Task[None] | None = None
 
     async def publish(self) -> None:
-        try:
+        # Cancelled, it ends here; what it was told so far stays.
+        with suppress(asyncio.CancelledError):
             for batch in self.batches:
                 try:
                     self.outcomes.append(await self.store.append(batch))
                 except StorageError as error:
                     self.outcomes.append(error)
-        except asyncio.CancelledError:
-            # It ends here; what it was told so far stays.
-            pass
-        finally:
-            self.state = State.ENDED
-            self.statement = ""
+        self.state = State.ENDED
+        self.statement = ""
 
 
 class Interleaving:

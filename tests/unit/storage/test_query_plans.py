@@ -1,0 +1,157 @@
+"""Every look-up is by index: its cost does not grow with the log."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from support.backends import Database
+from support.events import event
+from support.observer import Observer
+
+from storage import postgres_writer, reading, sqlite_writer
+from storage.interface import EventStore
+from storage.postgres import PostgresStore
+
+_ROWS = 20_000
+_KEYS = [f"e-{n}" for n in range(100)]
+
+
+async def fill(observer: Observer) -> None:
+    """Many events in one topic, so that an index by topic alone would read them all."""
+    numbers = (
+        "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 20000) "
+        if not isinstance(observer, PostgresObserver)
+        else f"WITH n AS (SELECT generate_series(1, {_ROWS}) AS n) "
+    )
+    time = "to_timestamp(n)" if isinstance(observer, PostgresObserver) else "n"
+    await observer.fetch(
+        f"INSERT INTO events {numbers} SELECT 't', n, 'e-' || n, {time}, {time}, 's', '{{}}' FROM n"
+    )
+    await observer.fetch("ANALYZE")
+
+
+class PostgresObserver(Observer):
+    """Looks with the connection of a store, which has the store's settings."""
+
+
+@pytest.fixture
+async def session(database: Database, store: EventStore) -> AsyncIterator[Observer]:
+    if isinstance(store, PostgresStore):
+        assert store._writers is not None
+        async with store._writers.acquire() as connection:
+            yield PostgresObserver(connection)
+    else:
+        async with Observer.on(database) as observer:
+            yield observer
+
+
+async def postgres_plan(session: Observer, sql: str, *arguments: Any) -> list[dict[str, Any]]:
+    """The nodes of the plan, outermost first."""
+    ((text,),) = await session.fetch(f"EXPLAIN (FORMAT JSON) {sql}", *arguments)
+    nodes: list[dict[str, Any]] = []
+    todo = [json.loads(text)[0]["Plan"]]
+    while todo:
+        nodes.append(todo.pop(0))
+        todo += nodes[-1].get("Plans", [])
+    return nodes
+
+
+async def sqlite_plan(session: Observer, sql: str, arguments: dict[str, Any]) -> list[str]:
+    rows = session.connection.execute(f"EXPLAIN QUERY PLAN {sql}", arguments)
+    return [row[3] for row in rows]
+
+
+@pytest.mark.parametrize("backend", ["postgres"])
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+@pytest.mark.parametrize("filled", [False, True])
+async def test_the_postgres_probe_looks_each_key_up_in_the_unique_index(
+    session: Observer, filled: bool, mode: str
+) -> None:
+    if filled:
+        await fill(session)
+    await session.fetch(f"SET plan_cache_mode = {mode}")
+    nodes = await postgres_plan(session, postgres_writer.PROBE, ["t"] * 100, _KEYS, 4096)
+    (look_up,) = [node for node in nodes if node.get("Relation Name") == "events"]
+    assert look_up["Node Type"] == "Index Scan"
+    assert look_up["Index Name"] == "events_topic_event_id_key"
+    assert "event_id = k.event_id" in look_up["Index Cond"]
+    assert "topic = k.topic" in look_up["Index Cond"]
+    assert not {node["Node Type"] for node in nodes} & {"Hash Join", "Merge Join"}
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+@pytest.mark.parametrize("filled", [False, True])
+async def test_the_sqlite_probe_is_driven_from_the_keys(session: Observer, filled: bool) -> None:
+    if filled:
+        await fill(session)
+    wanted = json.dumps({"t": _KEYS})
+    first, second, third = await sqlite_plan(session, sqlite_writer.PROBE, {"1": wanted, "2": 4096})
+    assert first.startswith("SCAN wanted VIRTUAL TABLE")
+    assert second.startswith("SCAN id VIRTUAL TABLE")
+    assert third.startswith("SEARCH events USING ")
+    assert third.endswith("(topic=? AND event_id=?)")
+
+
+async def test_the_probe_finds_the_stored_keys_among_many(
+    session: Observer, store: EventStore
+) -> None:
+    await fill(session)
+    found = await store.get("t", "e-19999")
+    assert found is not None
+    assert found.offset == 19_999
+
+
+READS: dict[str, tuple[str, list[Any]]] = {
+    "get": (reading._GET, ["t", "e-5"]),
+    "span": (reading._SPAN.format(source="", direction="DESC"), ["t", 19_000, 19_100, 101]),
+    "filtered span": (
+        reading._SPAN.format(source="AND source = $5", direction="ASC"),
+        ["t", 1, 10_000, 101, "rare"],
+    ),
+    "across": (
+        reading._ACROSS.format(source="", direction="DESC"),
+        [10**6, "", 0, 10**10, "", 0, 101],
+    ),
+    "filtered across": (
+        reading._ACROSS.format(source="AND source = $8", direction="ASC"),
+        [10**6, "", 0, 10**10, "", 0, 101, "rare"],
+    ),
+    "scan end": (
+        reading._SCAN_END.format(direction="DESC"),
+        [10**6, "", 0, 10**10, "", 0, 9_999],
+    ),
+    "bisect": (reading._BISECT, ["t", 10**9, _ROWS]),
+}
+
+
+@pytest.mark.parametrize("name", READS)
+async def test_a_read_searches_an_index(session: Observer, name: str) -> None:
+    await fill(session)
+    sql, arguments = READS[name]
+    if isinstance(session, PostgresObserver):
+        nodes = await postgres_plan(session, sql, *arguments)
+        steps = [n for n in nodes if n.get("Relation Name") == "events"]
+        assert steps
+        allowed = {"Index Scan", "Index Only Scan"}
+        if "filtered" in name:
+            # Of the rows that a page looks at, few may be left: sorting these is bounded.
+            allowed.add("Bitmap Heap Scan")
+        else:
+            assert "Sort" not in {node["Node Type"] for node in nodes}
+        for node in steps:
+            assert node["Node Type"] in allowed, node
+            assert node.get("Index Cond") or node["Recheck Cond"], node
+    else:
+        named = {str(number): value for number, value in enumerate(arguments, start=1)}
+        plan = await sqlite_plan(session, sql, named)
+        assert [step for step in plan if "SEARCH e" in step], plan
+        assert not [step for step in plan if "SCAN e" in step or "TEMP B-TREE" in step], plan
+
+
+async def test_a_probe_of_new_and_stored_keys_gives_each_its_own_verdict(
+    store: EventStore,
+) -> None:
+    await store.append([event("t", key) for key in _KEYS])
+    verdicts = await store.append([event("t", key) for key in reversed([*_KEYS, "new"])])
+    assert [v.offset for v in verdicts] == [101, *range(100, 0, -1)]

@@ -1,0 +1,81 @@
+"""A store does not depend on the defaults of its server: it sets what durability needs."""
+
+import pytest
+from support.backends import Database
+from support.events import event
+from support.observer import Observer
+
+from storage import postgres_writer
+from storage.errors import StorageUnavailable
+from storage.postgres import PostgresStore
+
+pytestmark = pytest.mark.parametrize("backend", ["postgres"])
+
+
+async def alter(database: Database, setting: str) -> None:
+    """Change a default of the database; holds for connections made from now on."""
+    async with Observer.on(database) as observer:
+        ((name,),) = await observer.fetch("SELECT current_database()")
+        await observer.fetch("SET default_transaction_read_only = off")
+        await observer.fetch(f"ALTER DATABASE {name} SET {setting}")
+
+
+async def test_commits_are_flushed_whatever_the_default(database: Database) -> None:
+    await alter(database, "synchronous_commit = off")
+    store = PostgresStore(database.dsn)
+    await store.open()
+    assert store._writers is not None
+    async with store._writers.acquire() as connection:
+        assert await connection.fetchval("SHOW synchronous_commit") == "on"
+    await store.aclose()
+
+
+@pytest.mark.parametrize("default", ["serializable", "repeatable read"])
+async def test_a_transaction_is_read_committed_whatever_the_default(
+    database: Database, default: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await alter(database, f"default_transaction_isolation = '{default}'")
+    async with Observer.on(database) as observer:
+        assert await observer.fetch("SHOW transaction_isolation") == [(default,)]
+    seen = []
+    write = postgres_writer._write
+
+    async def looking(connection: object, batch: object) -> object:
+        seen.append(await connection.fetchval("SHOW transaction_isolation"))  # type: ignore[attr-defined]
+        return await write(connection, batch)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(postgres_writer, "_write", looking)
+    store = PostgresStore(database.dsn)
+    await store.open()
+    await store.append([event("t", "x")])
+    await store.aclose()
+    assert seen == ["read committed"]
+
+
+async def test_a_read_only_database_is_unavailable_until_it_is_writable(
+    database: Database,
+) -> None:
+    store = PostgresStore(database.dsn)
+    await store.open()
+    await alter(database, "default_transaction_read_only = on")
+    again = PostgresStore(database.dsn)
+    with pytest.raises(StorageUnavailable, match="read-only"):
+        await again.open()
+    await alter(database, "default_transaction_read_only = off")
+    await again.open()
+    await again.ping()
+    await again.append([event("t", "x")])
+    await again.aclose()
+    await store.aclose()
+
+
+async def test_times_do_not_depend_on_the_time_zone_of_the_server(database: Database) -> None:
+    await alter(database, "timezone = 'Asia/Kathmandu'")
+    store = PostgresStore(database.dsn)
+    await store.open()
+    sent = event("t", "x")
+    await store.append([sent])
+    found = await store.get("t", "x")
+    assert found is not None
+    assert found.timestamp_us == sent.timestamp_us
+    await store.aclose()
