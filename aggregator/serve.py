@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable
 
 import structlog
@@ -84,9 +83,6 @@ async def serve(settings: Settings, on_listening: Callable[[str], None]) -> None
 
 def run(settings: Settings, on_listening: Callable[[str], None]) -> None:
     """`serve` in an event loop of its own: uvloop's where it is installed."""
-    # The thread that writes to SQLite gives up the interpreter lock at every call and must
-    # get it back from a busy event loop: at the default of 5 ms that is most of its time.
-    sys.setswitchinterval(0.0005)
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:
         runner.run(serve(settings, on_listening))
 
