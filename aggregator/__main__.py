@@ -1,6 +1,7 @@
 """The command line: `python -m aggregator`."""
 
 import sys
+from io import FileIO
 from typing import NoReturn
 
 from pydantic import ValidationError
@@ -35,10 +36,15 @@ def main(arguments: list[str] | None = None) -> int:
         _refuse(_sentence(error))
     except SettingsError as error:
         _refuse(str(error).removeprefix("error parsing CLI: "))
+    if sys.stdout is None:
+        # Its number would be that of the next file opened, and the log would be written there.
+        _refuse("standard output is closed; send it somewhere, to /dev/null for example")
     as_json = settings.log_format == "json" or (
         settings.log_format == "auto" and not sys.stdout.isatty()
     )
-    writer = logs.configure(sys.stdout.buffer, as_json=as_json, level=settings.log_level)
+    # Past Python's own buffer: see LineWriter.
+    stream = FileIO(sys.stdout.fileno(), "wb", closefd=False)
+    writer = logs.configure(stream, as_json=as_json, level=settings.log_level)
 
     def on_listening(url: str) -> None:
         if sys.stderr.isatty():

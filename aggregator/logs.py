@@ -6,9 +6,11 @@ standard output costs lines, never answers; what it cost is said in a line of it
 
 import json
 import logging
+import select
 import sys
 import threading
 from collections.abc import Callable, MutableMapping
+from io import RawIOBase
 from queue import SimpleQueue
 from typing import Any, BinaryIO
 
@@ -29,10 +31,11 @@ class LineWriter:
     """Writes lines to a stream from a thread of its own; bounded, never blocks the caller.
 
     Args:
-        stream: where lines go; flushed whenever nothing waits.
+        stream: where lines go, better unbuffered: a buffer that a stuck thread holds at the end
+            of the process ends it with an error.
     """
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: RawIOBase | BinaryIO) -> None:
         self._stream = stream
         self._waiting: SimpleQueue[bytes | None] = SimpleQueue()
         self._dropped = 0
@@ -62,14 +65,23 @@ class LineWriter:
                     lines.append(line)
                 if line is None or self._waiting.empty() or len(lines) >= _LINES_A_WRITE:
                     lines += self._loss()
-                    self._stream.write(b"".join(b"%b\n" % text for text in lines))
-                    self._stream.flush()
+                    self._put(b"".join(b"%b\n" % text for text in lines))
                     lines.clear()
                 if line is None:
                     return
         except (OSError, ValueError) as error:
             # Nobody reads the log any more. The aggregator's work goes on without it.
             print(f"aggregator: the log can't be written any more: {error}", file=sys.stderr)  # noqa: T201
+
+    def _put(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            written = self._stream.write(rest)
+            if written is None:  # somebody made it non-blocking, and it is full
+                select.select([], [self._stream], [])
+                continue
+            rest = rest[written:]
+        self._stream.flush()
 
     def _loss(self) -> list[bytes]:
         if not self._dropped:
@@ -88,7 +100,7 @@ class _Lines:
         return self.msg
 
 
-def configure(stream: BinaryIO, *, as_json: bool, level: str) -> LineWriter:
+def configure(stream: RawIOBase | BinaryIO, *, as_json: bool, level: str) -> LineWriter:
     """Send the logs of this process, the standard library's included, to `stream`.
 
     Args:

@@ -1,15 +1,16 @@
 """The command line: its help, its settings, and one sentence for every wrong one."""
 
-import os
 import re
 import socket
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from service.conftest import OwnDatabase
 from support.backends import PostgresServer
-from support.command import run_to_end
+from support.command import environment, run_to_end
 
 from aggregator.settings import Settings
 
@@ -125,15 +126,19 @@ def test_a_missing_directory_is_one_sentence_and_is_not_made(tmp_path: Path) -> 
     assert not (tmp_path / "missing").exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-@pytest.mark.parametrize("mode", [0o000, 0o444])
-def test_a_file_without_permission_is_one_sentence(tmp_path: Path, mode: int) -> None:
-    file = tmp_path / "events.db"
-    with sqlite3.connect(file) as connection:
-        connection.execute("PRAGMA user_version = 0")
-    connection.close()
-    file.chmod(mode)
-    assert "events.db" in refused(tmp_path, "--database", str(file))
+def test_a_closed_standard_output_is_one_sentence(tmp_path: Path) -> None:
+    # The next file opened would get its number, and the log with it: that file is the database.
+    ended = subprocess.run(
+        ["sh", "-c", 'exec "$0" -m aggregator --port 0 >&-', sys.executable],
+        cwd=tmp_path,
+        env=environment(),
+        stderr=subprocess.PIPE,
+        timeout=30,
+        check=False,
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(b"aggregator: standard output is closed; ")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_database_of_another_program_is_one_sentence_and_untouched(tmp_path: Path) -> None:
