@@ -35,7 +35,7 @@ from storage.errors import StorageError
 from storage.interface import EventStore
 from storage.model import Verdict
 
-_LARGE_BODY_BYTES = 256 * 1024
+_LARGE_BODY_BYTES = 64 * 1024
 """Bodies above this are parsed off the event loop."""
 
 _PARSERS = 2

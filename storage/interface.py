@@ -29,7 +29,7 @@ class EventStore(Protocol):
         """
 
     async def append(self, batch: Sequence[Event]) -> list[Verdict]:
-        """Store the new events of `batch` and count all of them, in one durable transaction.
+        """Store the new events of `batch`, at least one, and count all, in one durable transaction.
 
         Returns one verdict per event, in the order given. When this returns, the transaction
         is committed and flushed to disk. New events of a topic get the offsets behind its head

@@ -65,6 +65,19 @@ class Ledger:
         self._offsets[key] = offset
         self._compare(self._indexes[key], source, payload)
 
+    def characters_to_compare(self, key: Key, payload: str) -> int:
+        """How much JSON `found` has to read for this key: none where the texts are the same."""
+        repeats = (self._batch[index].payload for index in self._indexes[key])
+        return sum(len(text) + len(payload) for text in repeats if text != payload)
+
+    def characters_to_settle(self) -> int:
+        """How much JSON `settle` has to read at most, for keys that the batch itself repeats."""
+        return sum(
+            self.characters_to_compare(key, self._batch[indexes[0]].payload)
+            for key, indexes in self._indexes.items()
+            if len(indexes) > 1
+        )
+
     def settle(self, heads: Mapping[str, Head]) -> Decision:
         """Decide, once every key that is stored has been `found`.
 

@@ -21,7 +21,7 @@ from storage.errors import (
     StorageMisconfigured,
     StorageUnavailable,
 )
-from storage.ledger import Decision, Head, Ledger
+from storage.ledger import Decision, Head, Key, Ledger
 from storage.model import Counts, Event, StoredEvent, Verdict
 
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
@@ -68,8 +68,8 @@ WHERE t.topic = d.topic"""
 _INLINE_PAYLOAD_BYTES = 4096
 """Larger stored payloads are fetched one at a time; see `storage.sqlite_writer`."""
 
-_LARGE_TEXT = 65_536
-"""Payloads above this are compared off the event loop."""
+_MUCH_JSON = 65_536
+"""Characters: payloads that differ and are together longer are compared off the event loop."""
 
 _RETRYABLE = ("08", "25", "40", "53", "55", "57", "58")
 """SQLSTATE classes whose cause is not the batch: connection, read-only, deadlock or
@@ -100,7 +100,10 @@ async def _write(connection: PoolConnectionProxy, batch: Sequence[Event]) -> Dec
     locked = await connection.fetch(LOCK_TOPICS, ledger.topics)
     heads = {topic: Head(offset, ts_ingest_us) for topic, offset, ts_ingest_us in locked}
     await _probe(connection, ledger)
-    decision = ledger.settle(heads)
+    if ledger.characters_to_settle() > _MUCH_JSON:
+        decision = await asyncio.to_thread(ledger.settle, heads)
+    else:
+        decision = ledger.settle(heads)
     if decision.rows:
         await _insert(connection, decision.rows)
     await _count(connection, decision.counts, heads)
@@ -114,10 +117,11 @@ async def _probe(connection: PoolConnectionProxy, ledger: Ledger) -> None:
         payload: str = small_payload
         if small_payload is None:
             payload = await connection.fetchval(_PAYLOAD, topic, offset)
-        if len(payload) > _LARGE_TEXT:
-            await asyncio.to_thread(ledger.found, (topic, event_id), offset, source, payload)
+        key: Key = (topic, event_id)
+        if ledger.characters_to_compare(key, payload) > _MUCH_JSON:
+            await asyncio.to_thread(ledger.found, key, offset, source, payload)
         else:
-            ledger.found((topic, event_id), offset, source, payload)
+            ledger.found(key, offset, source, payload)
 
 
 async def _insert(connection: PoolConnectionProxy, rows: Sequence[StoredEvent]) -> None:

@@ -136,3 +136,5 @@ async def test_a_small_event_that_repeats_a_large_one_is_compared_whole(client: 
     await publish(client, large)
     cut = large | {"payload": {"text": "x" * 99_999}}
     assert statuses(await publish(client, [large, cut])) == ["duplicate", "conflict"]
+    new = [each | {"event_id": "new"} for each in (large, cut, large)]
+    assert statuses(await publish(client, new)) == ["stored", "conflict", "duplicate"]
