@@ -98,6 +98,8 @@ def start(database: Database, name: str) -> subprocess.Popen[str]:
     where = str(database.path) if database.backend == "sqlite" else database.dsn
     return subprocess.Popen(
         [sys.executable, "-c", _OPEN_AND_APPEND, database.backend, where, name],
+        # In development mode asyncio writes how long it took, which says nothing here.
+        env={**os.environ, "PYTHONDEVMODE": ""},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
