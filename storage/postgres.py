@@ -13,7 +13,7 @@ import asyncpg
 from storage import postgres_writer, reading
 from storage.errors import BatchRefused, StorageMisconfigured, StorageUnavailable
 from storage.migrations import pending
-from storage.model import Counts, Event, Page, Query, StoredEvent, Verdict
+from storage.model import Event, Verdict
 from storage.postgres_writer import translated
 
 # Every key look-up is by index: a plan made while the tables were empty must not stay a
@@ -32,7 +32,7 @@ _POSTGRES_EPOCH_US = 946_684_800_000_000
 """Postgres counts microseconds from 2000-01-01T00:00:00Z."""
 
 
-class PostgresStore:
+class PostgresStore(reading.LogReader):
     """An `EventStore` in a Postgres database.
 
     Args:
@@ -79,21 +79,6 @@ class PostgresStore:
         """See `EventStore.append`."""
         async with self._acquire(self._writers) as connection:
             return await postgres_writer.append(connection, batch)
-
-    async def read(self, query: Query) -> Page:
-        """See `EventStore.read`."""
-        async with self._reader() as rows:
-            return await reading.read_page(rows, query)
-
-    async def get(self, topic: str, event_id: str) -> StoredEvent | None:
-        """See `EventStore.get`."""
-        async with self._reader() as rows:
-            return await reading.get_event(rows, topic, event_id)
-
-    async def stats(self) -> dict[str, Counts]:
-        """See `EventStore.stats`."""
-        async with self._reader() as rows:
-            return await reading.topic_counts(rows)
 
     async def ping(self) -> None:
         """See `EventStore.ping`."""

@@ -8,8 +8,9 @@ changed, so pages need no common snapshot to fit together.
 The SQL is what SQLite and Postgres have in common, with `$1` placeholders.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any
 
 from storage.errors import StorageError
@@ -73,23 +74,30 @@ WITH RECURSIVE bisect (low, high) AS (
 SELECT low FROM bisect WHERE low = high"""
 
 
-async def read_page(rows: Rows, query: Query) -> Page:
-    """The page that `query` asks for, read through `rows`."""
-    if query.topic is None:
-        return await _read_across(rows, query)
-    return await _read_topic(rows, query, query.topic)
+class LogReader(ABC):
+    """The reading half of an `EventStore`, over connections that a backend provides."""
 
+    @abstractmethod
+    def _reader(self) -> AbstractAsyncContextManager[Rows]:
+        """A connection to read through, for as long as the context lasts."""
 
-async def get_event(rows: Rows, topic: str, event_id: str) -> StoredEvent | None:
-    """The event with this dedup key, or None."""
-    row = await _first(rows, _GET, (topic, event_id))
-    return StoredEvent(*row) if row else None
+    async def read(self, query: Query) -> Page:
+        """See `EventStore.read`."""
+        async with self._reader() as rows:
+            if query.topic is None:
+                return await _read_across(rows, query)
+            return await _read_topic(rows, query, query.topic)
 
+    async def get(self, topic: str, event_id: str) -> StoredEvent | None:
+        """See `EventStore.get`."""
+        async with self._reader() as rows:
+            row = await _first(rows, _GET, (topic, event_id))
+            return StoredEvent(*row) if row else None
 
-async def topic_counts(rows: Rows) -> dict[str, Counts]:
-    """The counts of every topic that has an event, from one statement, so one snapshot."""
-    async with aclosing(rows(_STATS, ())) as found:
-        return {topic: Counts(*counts) async for topic, *counts in found}
+    async def stats(self) -> dict[str, Counts]:
+        """See `EventStore.stats`."""
+        async with self._reader() as rows, aclosing(rows(_STATS, ())) as found:
+            return {topic: Counts(*counts) async for topic, *counts in found}
 
 
 async def _read_topic(rows: Rows, query: Query, topic: str) -> Page:

@@ -17,7 +17,7 @@ import aiosqlite
 from storage import reading, sqlite_writer
 from storage.errors import StorageMisconfigured, StorageUnavailable
 from storage.migrations import pending
-from storage.model import Counts, Event, Page, Query, StoredEvent, Verdict
+from storage.model import Event, Verdict
 
 APPLICATION_ID = 0x45564C47
 """Marks a file as this program's ("EVLG"), so that no other program's is ever written to."""
@@ -38,7 +38,7 @@ _WHOSE_FILE = (
 _ROWS_A_HOP = 64
 
 
-class SqliteStore:
+class SqliteStore(reading.LogReader):
     """An `EventStore` in one SQLite file.
 
     Args:
@@ -89,21 +89,6 @@ class SqliteStore:
             raise StorageUnavailable("the SQLite store is not open")
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, sqlite_writer.append, self._writer, batch)
-
-    async def read(self, query: Query) -> Page:
-        """See `EventStore.read`."""
-        async with self._reader() as rows:
-            return await reading.read_page(rows, query)
-
-    async def get(self, topic: str, event_id: str) -> StoredEvent | None:
-        """See `EventStore.get`."""
-        async with self._reader() as rows:
-            return await reading.get_event(rows, topic, event_id)
-
-    async def stats(self) -> dict[str, Counts]:
-        """See `EventStore.stats`."""
-        async with self._reader() as rows:
-            return await reading.topic_counts(rows)
 
     async def ping(self) -> None:
         """See `EventStore.ping`: takes the write lock and gives it back."""

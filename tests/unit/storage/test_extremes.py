@@ -107,13 +107,13 @@ async def test_closing_waits_for_the_reads_under_way(
     await store.open()
     await store.append([event("t", f"e-{number}") for number in range(_MANY)])
     begun: asyncio.Queue[None] = asyncio.Queue()
-    read_page = reading.read_page
+    read_topic = reading._read_topic
 
-    async def noted(rows: reading.Rows, query: Query) -> Page:
+    async def noted(rows: reading.Rows, query: Query, topic: str) -> Page:
         begun.put_nowait(None)
-        return await read_page(rows, query)
+        return await read_topic(rows, query, topic)
 
-    monkeypatch.setattr(reading, "read_page", noted)
+    monkeypatch.setattr(reading, "_read_topic", noted)
     query = Query(topic="t", limit=_MANY)
     under_way = [asyncio.create_task(store.read(query)) for _ in range(2)]
     for _ in under_way:
