@@ -61,15 +61,23 @@ WHERE (ts_ingest, topic, "offset") > ($1, $2, $3)
   AND (ts_ingest, topic, "offset") < ($4, $5, $6)
 ORDER BY ts_ingest {direction}, topic {direction}, "offset" {direction} LIMIT 1 OFFSET $7"""
 
-# The first offset of a topic whose ts_ingest is not below $2; head + 1 if there is none.
+# The first offset of a topic whose ts_ingest is not below $2; head + 1 if there is none, no
+# row at all if an offset on the way is missing. Sub-selects, because a join with the events of
+# the topic would let the planner read all of them.
 _BISECT = """
 WITH RECURSIVE bisect (low, high) AS (
     SELECT CAST(1 AS bigint), CAST($3 AS bigint) + 1
     UNION ALL
-    SELECT CASE WHEN e.ts_ingest < $2 THEN e."offset" + 1 ELSE low END,
-           CASE WHEN e.ts_ingest < $2 THEN high ELSE e."offset" END
-    FROM bisect CROSS JOIN events AS e
-    WHERE low < high AND e.topic = $1 AND e."offset" = (low + high) / 2
+    SELECT CASE WHEN (SELECT ts_ingest FROM events
+                      WHERE topic = $1 AND "offset" = (low + high) / 2) < $2
+                THEN (low + high) / 2 + 1 ELSE low END,
+           CASE WHEN (SELECT ts_ingest FROM events
+                      WHERE topic = $1 AND "offset" = (low + high) / 2) < $2
+                THEN high ELSE (low + high) / 2 END
+    FROM bisect
+    WHERE low < high
+      AND (SELECT ts_ingest FROM events
+           WHERE topic = $1 AND "offset" = (low + high) / 2) IS NOT NULL
 )
 SELECT low FROM bisect WHERE low = high"""
 
