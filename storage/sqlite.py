@@ -97,8 +97,8 @@ class SqliteStore(reading.LogReader):
                 connection = self._probe_writable
                 if connection is None:
                     raise StorageUnavailable("the SQLite store is not open")
-                await connection.execute(sqlite_writer.BEGIN)
-                await connection.execute("ROLLBACK")
+                # In one hop: cancelled between the two, it would keep the lock for good.
+                await connection.executescript(f"{sqlite_writer.BEGIN}; ROLLBACK")
         except sqlite3.Error as error:
             # Somebody is writing right now: that is what a working database looks like.
             if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:

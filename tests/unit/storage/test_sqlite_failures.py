@@ -1,5 +1,6 @@
 """What goes wrong inside SQLite is told as a storage error, leaves nothing behind, and passes."""
 
+import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
@@ -147,3 +148,14 @@ def test_a_driver_error_becomes_the_storage_error_that_it_means(
     translated = sqlite_writer.translate(error)
     assert type(translated) is expected
     assert str(translated) == "SQLite: what the driver says"
+
+
+async def test_a_ping_that_is_cancelled_keeps_no_lock(store: SqliteStore) -> None:
+    for hops in range(8):
+        ping = asyncio.create_task(store.ping())
+        for _ in range(hops):
+            await asyncio.sleep(0)
+        ping.cancel()
+        await asyncio.gather(ping, return_exceptions=True)
+        (verdict,) = await store.append([event("t", f"e-{hops}")])
+        assert verdict.offset == hops + 1
