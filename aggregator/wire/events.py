@@ -46,14 +46,18 @@ class Published(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     payload: Raw
 
 
-class _KnownFields(msgspec.Struct, forbid_unknown_fields=True):
-    """The fields of an event, whatever they are."""
+class _KnownFields(msgspec.Struct):
+    """The fields of an event, whatever they hold; others are passed over, not kept."""
 
     topic: Raw | UnsetType = UNSET
     event_id: Raw | UnsetType = UNSET
     timestamp: Raw | UnsetType = UNSET
     source: Raw | UnsetType = UNSET
     payload: Raw | UnsetType = UNSET
+
+
+class _OnlyKnownFields(_KnownFields, forbid_unknown_fields=True):
+    """The same, where there are no others."""
 
 
 _BRACKETS = bytes.maketrans(b"{}", b"[]")
@@ -70,6 +74,7 @@ _TYPES = {b'"': "a string", b"{": "an object", b"[": "an array", b"t": "a boolea
 
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_known_fields = msgspec.json.Decoder(_KnownFields).decode
+_decode_only_known_fields = msgspec.json.Decoder(_OnlyKnownFields).decode
 _decode_text = msgspec.json.Decoder(str).decode
 
 
@@ -116,13 +121,11 @@ def check_event(
     if raw.count(b",") < _FEW_MEMBERS:
         fields = _decode_fields(raw)
     else:
-        try:
-            known = _decode_known_fields(raw)
-        except msgspec.ValidationError:
-            return [FieldError(index, "", f"has a field that {_NO_FIELD}")]
+        known = _decode_known_fields(raw)
         fields = {
             field: value for field in _FIELDS if (value := getattr(known, field)) is not UNSET
         }
+        check.only_known(raw)
     check.unknown(fields.keys() - set(_FIELDS))
     texts = {field: check.text(fields, field) for field in _FIELDS[:4]}
     timestamp_us = check.time(texts["timestamp"])
@@ -143,6 +146,12 @@ class _Check:
 
     def _wrong(self, field: str, message: str) -> None:
         self.errors.append(FieldError(self._index, field, message))
+
+    def only_known(self, raw: bytes) -> None:
+        try:
+            _decode_only_known_fields(raw)
+        except msgspec.ValidationError:
+            self._wrong("", f"has a field that {_NO_FIELD}")
 
     def unknown(self, names: set[str]) -> None:
         for name in sorted(names)[:_MAX_UNKNOWN_TOLD]:

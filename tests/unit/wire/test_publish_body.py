@@ -1,6 +1,7 @@
 """The body of a publish against a model built on the standard library's JSON."""
 
 import msgspec
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from support.json_texts import damaged, objects, strings, values, wrapped
@@ -221,3 +222,13 @@ def test_a_field_may_be_given_any_number_of_times() -> None:
         body = "{" + f'"topic": {value}, ' * 1500 + '"topic": "t", ' + rest
         batch = parse_publish(body.encode(), ndjson=False, lenient=False, limits=Limits())
         assert [event.topic for event in batch.events] == ["t"]
+
+
+def test_a_payload_over_its_limit_counts_first_however_many_members_there_are() -> None:
+    rest = '"topic": "t", "event_id": "e", "timestamp": "2026-01-31T12:00:00Z", "source": "s"'
+    for members in (1, 2000):
+        unknown = ", ".join(f'"x{number}": 0' for number in range(members))
+        for size, expected in ((10, InvalidRequest), (2**20, TooLarge)):
+            body = f'{{{unknown}, {rest}, "payload": {{"text": "{"x" * size}"}}}}'.encode()
+            with pytest.raises(expected):
+                parse_publish(body, ndjson=False, lenient=False, limits=Limits())
