@@ -1,271 +1,263 @@
-"""One batch to an aggregator, at least once: sent until it is answered for, or refused.
+"""The publisher: events in, verdicts out, at least once, in batches.
 
-Sending again is always safe, since an aggregator knows the events by their ids. So whatever may
-pass is tried again (no connection, no answer in time, half an answer, a busy aggregator), and what
-the next try would not change is an error at once.
+async with Publisher("http://127.0.0.1:8080") as publisher:
+    verdict = await publisher.publish(Event("orders", {"total": 42}, source="shop"))
 """
 
 import asyncio
-import errno
-import io
-import os
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from http import HTTPStatus
+import logging
+from copy import copy
+from types import TracebackType
+from typing import Self
 
 import aiohttp
-import msgspec
-from tenacity import AsyncRetrying, RetryCallState, RetryError, retry_if_exception_type
-from tenacity.stop import stop_before_delay
-from tenacity.wait import wait_random_exponential
+from yarl import URL
 
-_TRIED_AGAIN = frozenset(
-    {
-        HTTPStatus.TOO_MANY_REQUESTS,
-        HTTPStatus.BAD_GATEWAY,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        HTTPStatus.GATEWAY_TIMEOUT,
-    }
-)
-_HEADERS = {"Content-Type": "application/x-ndjson", "Prefer": "return=minimal"}
-_SHORTEST_TIMEOUT_S = 0.001  # aiohttp takes 0 for "no timeout"
-_QUOTED_CHARACTERS = 200
+from publisher.answers import Verdict
+from publisher.buffer import Buffer, Limits, Pending
+from publisher.delivery import OnRetry, Retry, RetryPolicy, deliver
+from publisher.errors import EventRejected, NotSent, PublishAbandoned, PublishError
+from publisher.events import EncodedEvent, Event, encode_event
+
+_log = logging.getLogger("publisher")
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """When a batch is tried again, all in seconds.
-
-    The wait before retry n is drawn between 0 and `first_wait_s * 2**(n-1)`, at most `max_wait_s`
-    (exponential backoff with full jitter), and is never shorter than the `Retry-After` of the
-    answer. `deadline_s` is for all tries of one batch, waits included; `attempt_timeout_s` is for
-    one try.
-    """
-
-    first_wait_s: float = 0.1
-    max_wait_s: float = 10.0
-    deadline_s: float = 300.0
-    attempt_timeout_s: float = 60.0
-
-
-class Counts(msgspec.Struct, frozen=True):
-    """What an aggregator answers to a batch. Conflicts are part of the duplicates dropped."""
-
-    received: int
-    unique_processed: int
-    duplicate_dropped: int
-    conflicts: int
-
-
-class PublishRefused(Exception):
-    """The batch was refused, or answered by something else than an aggregator.
-
-    status: that of the answer, None when it was not HTTP. detail: the reason, one sentence.
-    """
-
-    def __init__(self, status: int | None, detail: str) -> None:
-        answered = "the answer is not HTTP" if status is None else f"the answer is {status}"
-        super().__init__(f"{answered}: {detail}")
-        self.status = status
-        self.detail = detail
-
-
-class PublishGaveUp(Exception):
-    """The deadline of a batch passed; it may or may not have been stored.
-
-    attempts: how often it was sent. last_failure: why the last try failed, one sentence.
-    """
-
-    def __init__(self, attempts: int, deadline_s: float, last_failure: str) -> None:
-        tries = "1 try" if attempts == 1 else f"{attempts:,} tries"
-        super().__init__(
-            f"gave up after {tries} (deadline: {deadline_s:g} s), the last failure: {last_failure}"
-        )
-        self.attempts = attempts
-        self.last_failure = last_failure
-
-
-class _TryAgain(Exception):
-    def __init__(self, failure: str, retry_after_s: float = 0.0) -> None:
-        asked = f" (Retry-After: {retry_after_s:,.0f} s)" if retry_after_s else ""
-        super().__init__(failure + asked)
-        self.retry_after_s = retry_after_s
-
-
-class _NoAnswer(_TryAgain):
-    def __init__(self, timeout_s: float) -> None:
-        super().__init__(f"no answer within {timeout_s:.3g} s")
-        self.timeout_s = timeout_s
-
-
-class _FieldError(msgspec.Struct):
-    index: int | None = None
-    field: str | None = None
-    message: str = ""
-
-
-class _Problem(msgspec.Struct):
-    title: str = ""
-    detail: str = ""
-    errors: list[_FieldError] = []
-
-
-async def publish_batch(
-    session: aiohttp.ClientSession,
-    url: str,
-    body: bytes,
-    event_count: int,
-    *,
-    policy: RetryPolicy,
-    on_retry: Callable[[str], None],
-) -> Counts:
-    """Send a batch to an aggregator until it is durably stored.
+class Publisher:
+    """Publishes events to one aggregator; an asynchronous context manager, entered once.
 
     url: of the aggregator, without `/publish`.
-    body: newline-delimited JSON, one event a line, of `event_count` events.
-    on_retry: called before each wait with the reason, one sentence.
+    limits: of batches, and of what may wait.
+    policy: when a request is tried again. Its deadline counts from when an event was accepted;
+    events that share a request are given up together, when the last of them is due.
+    max_requests_in_flight: how many requests may be on their way at once.
+    ordered: one request at a time; and once a request is refused or given up, nothing behind it is
+    sent (NotSent). Events of a topic then have the order in which they were submitted. An event
+    that is rejected by itself does not stop the others.
+    on_retry: called for each try that failed and is followed by another; without it, the logger
+    `publisher` gets a warning for the first one of each request. What it raises goes to the event
+    loop's exception handler.
 
-    Raises PublishRefused for an answer that another try would not change, PublishGaveUp when the
-    deadline would pass before the next try.
+    Leaving the context sends what waits; leaving it by a cancellation does not wait, and what is
+    not answered for yet raises NotSent or PublishAbandoned. It belongs to one event loop.
     """
-    clock = asyncio.get_running_loop().time
-    give_up_at = clock() + policy.deadline_s
-    backoff = wait_random_exponential(multiplier=policy.first_wait_s, max=policy.max_wait_s)
 
-    def wait(state: RetryCallState) -> float:
-        return max(backoff(state), _failure_of(state).retry_after_s)
+    def __init__(
+        self,
+        url: str,
+        *,
+        limits: Limits | None = None,
+        policy: RetryPolicy | None = None,
+        max_requests_in_flight: int = 4,
+        ordered: bool = False,
+        on_retry: OnRetry | None = None,
+    ) -> None:
+        """Raise ValueError, one sentence, for what can't be."""
+        if not _is_base(url):
+            raise ValueError(
+                f"{url!r} is not an http or https URL such as http://127.0.0.1:8080, "
+                "without ? and #"
+            )
+        if max_requests_in_flight < 1:
+            raise ValueError(
+                f"max_requests_in_flight must be at least 1, not {max_requests_in_flight!r}"
+            )
+        self._url = url
+        self._buffer = Buffer(limits or Limits())
+        self._policy = policy or RetryPolicy()
+        self._requests = 1 if ordered else max_requests_in_flight
+        self._ordered = ordered
+        self._on_retry = on_retry or _warn_once
+        self._taking = asyncio.Lock()
+        self._session: aiohttp.ClientSession | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._senders: list[asyncio.Task[None]] = []
+        self._accepting = False
+        self._why_not = NotSent("the publisher is not open: use `async with`")
 
-    earlier_failure = ""
+    async def __aenter__(self) -> Self:
+        """Open it. Raises RuntimeError the second time."""
+        if self._session is not None:
+            raise RuntimeError("a Publisher is entered once: make another one")
+        session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=self._requests))
+        self._session = session
+        self._loop = asyncio.get_running_loop()
+        self._senders = [
+            asyncio.create_task(self._send_batches(session)) for _ in range(self._requests)
+        ]
+        self._accepting = True
+        return self
 
-    def before_wait(state: RetryCallState) -> None:
-        nonlocal earlier_failure
-        earlier_failure = str(_failure_of(state))
-        on_retry(earlier_failure)
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close it; unless cancelled or interrupted, send what waits first."""
+        # Whoever is cancelled, or interrupted, does not want to wait for a deadline.
+        await self.aclose(flush=error is None or isinstance(error, Exception))
 
-    async def attempt() -> Counts:
-        timeout_s = min(policy.attempt_timeout_s, give_up_at - clock())
-        return await _attempt(session, url, body, event_count, timeout_s)
+    async def aclose(self, *, flush: bool) -> None:
+        """Accept nothing more, and end; leaving the context does it too.
 
-    retrying = AsyncRetrying(
-        retry=retry_if_exception_type(_TryAgain),
-        wait=wait,
-        stop=stop_before_delay(policy.deadline_s),
-        before_sleep=before_wait,
+        flush: wait until what was accepted is answered for. Without it, what is not answered for
+        yet raises NotSent or PublishAbandoned.
+        """
+        self._close(NotSent("the publisher was closed"))
+        try:
+            if flush:
+                await self.flush()
+        finally:
+            await self._end()
+
+    async def publish(self, event: Event) -> Verdict:
+        """Publish an event and wait for its verdict, which is durable.
+
+        Raises PublishError when there is no verdict: EventInvalid for an event without JSON form
+        (a ValueError too), EventRejected, PublishRefused, PublishGaveUp, NotSent, PublishAbandoned.
+        To publish the same event again is safe after each of them, and after a cancellation, which
+        does not take back an event that was accepted.
+        """
+        return await asyncio.shield(await self.submit(event))
+
+    async def submit(self, event: Event) -> asyncio.Future[Verdict]:
+        """Accept an event, waiting while there is no room; gives a future of its verdict.
+
+        The future raises as `publish` does. Cancelling it does not take the event back. Whoever is
+        cancelled while waiting here may have had the event accepted in the same moment.
+
+        Raises EventInvalid for an event without JSON form, NotSent when the publisher is closed or
+        has stopped, RuntimeError in another event loop than the one it was opened in.
+        """
+        return await self.submit_encoded(encode_event(event))
+
+    async def submit_encoded(self, event: EncodedEvent) -> asyncio.Future[Verdict]:
+        """Accept an event that has its form on the wire already, as `submit` does."""
+        if not self._accepting:
+            raise copy(self._why_not)
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError("a Publisher belongs to the event loop in which it was opened")
+        pending = await self._buffer.put(event)
+        if pending is None:
+            raise copy(self._why_not)
+        return pending.verdict
+
+    async def flush(self) -> None:
+        """Send what was accepted so far without lingering, and return once it is answered for.
+
+        What was refused or given up is told by the futures, not here.
+        """
+        await self._buffer.flush()
+
+    async def _send_batches(self, session: aiohttp.ClientSession) -> None:
+        while True:
+            # One after another, so that batches leave in the order of their events.
+            async with self._taking:
+                batch = await self._buffer.next_batch()
+            try:
+                failure = await self._send(session, batch)
+                if failure and self._ordered:
+                    self._stop(failure)
+            except BaseException:
+                _fail(batch, PublishAbandoned())
+                raise
+            finally:
+                self._buffer.give_back(batch)
+
+    async def _send(
+        self, session: aiohttp.ClientSession, batch: list[Pending]
+    ) -> PublishError | None:
+        """Settle a batch; gives the reason if a part of it has no outcome."""
+        try:
+            outcomes, failure = await deliver(
+                session,
+                self._url,
+                [pending.event for pending in batch],
+                policy=self._policy,
+                on_retry=self._tell,
+                give_up_at=batch[-1].accepted_at + self._policy.deadline_s,
+            )
+        except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever it is
+            _report("sending a batch failed", error)
+            fault = PublishAbandoned(f"sending failed by a fault in this program ({error!r})")
+            fault.__cause__ = error
+            _fail(batch, fault)
+            return fault
+        for pending, outcome in zip(batch, outcomes, strict=False):
+            if pending.verdict.done():
+                continue
+            if isinstance(outcome, EventRejected):
+                pending.verdict.set_exception(outcome)
+            else:
+                pending.verdict.set_result(outcome)
+        if failure:
+            # Those that have none of their own.
+            _fail(batch, failure)
+        return failure
+
+    def _tell(self, retry: Retry) -> None:
+        try:
+            self._on_retry(retry)
+        except Exception as error:  # noqa: BLE001 - a fault in a callback costs no event
+            _report("on_retry failed", error)
+
+    def _stop(self, error: PublishError) -> None:
+        reason = NotSent(f"not sent, because a request before it was not taken: {error}")
+        self._close(reason)
+        self._drop_queued(reason)
+
+    def _close(self, reason: NotSent) -> None:
+        if self._accepting:
+            self._accepting, self._why_not = False, reason
+            self._buffer.turn_away()
+
+    def _drop_queued(self, reason: NotSent) -> None:
+        queued = self._buffer.take_all()
+        _fail(queued, reason)
+        self._buffer.give_back(queued)
+
+    async def _end(self) -> None:
+        reason = NotSent("the publisher was closed")
+        self._close(reason)
+        self._drop_queued(reason)
+        for sender in self._senders:
+            sender.cancel()
+        try:
+            await asyncio.gather(*self._senders, return_exceptions=True)
+        finally:
+            if self._session is not None:
+                await self._session.close()
+
+
+def _is_base(url: str) -> bool:
+    try:
+        parsed = URL(url)
+    except (ValueError, TypeError):
+        return False
+    return (
+        parsed.scheme in {"http", "https"}
+        and bool(parsed.host)
+        and "?" not in url
+        and "#" not in url
     )
-    try:
-        return await retrying(attempt)
-    except RetryError as error:
-        last = error.last_attempt.exception()
-        failure = str(last)
-        if isinstance(last, _NoAnswer) and last.timeout_s < policy.attempt_timeout_s:
-            # The deadline left that try no time: what failed before it tells people more.
-            failure = earlier_failure or failure
-        attempts = error.last_attempt.attempt_number
-        raise PublishGaveUp(attempts, policy.deadline_s, failure) from last
 
 
-def _failure_of(state: RetryCallState) -> _TryAgain:
-    failure = state.outcome.exception() if state.outcome else None
-    if not isinstance(failure, _TryAgain):
-        raise TypeError(f"only a failure that may pass is tried again, not {failure!r}")
-    return failure
+def _fail(batch: list[Pending], error: PublishError) -> None:
+    for pending in batch:
+        if not pending.verdict.done():
+            # One each: an exception gathers the traceback of everybody who raises it.
+            own = copy(error)
+            own.__cause__ = error.__cause__
+            pending.verdict.set_exception(own)
 
 
-async def _attempt(
-    session: aiohttp.ClientSession, url: str, body: bytes, event_count: int, timeout_s: float
-) -> Counts:
-    timeout_s = max(timeout_s, _SHORTEST_TIMEOUT_S)
-    try:
-        async with session.post(
-            f"{url.rstrip('/')}/publish",
-            data=io.BytesIO(body),
-            headers=_HEADERS,
-            timeout=aiohttp.ClientTimeout(total=timeout_s),
-            # Followed, a POST would become a GET and the batch would be gone.
-            allow_redirects=False,
-        ) as response:
-            answer = await response.read()
-    except TimeoutError as error:
-        raise _NoAnswer(timeout_s) from error
-    except aiohttp.ClientConnectorError as error:
-        raise _TryAgain(_connect_failure(error)) from error
-    except aiohttp.ClientConnectionError as error:
-        raise _TryAgain(f"the connection was lost: {error}") from error
-    except aiohttp.ClientPayloadError as error:
-        raise _TryAgain("the answer was cut short") from error
-    except aiohttp.ClientError as error:
-        raise PublishRefused(None, _one_line(str(error))) from error
-    if response.status == HTTPStatus.OK:
-        return _counts(answer, event_count)
-    reason = _reason(response, answer)
-    if response.status in _TRIED_AGAIN:
-        raise _TryAgain(f"{response.status} {reason}", _retry_after_s(response))
-    raise PublishRefused(response.status, reason)
+def _report(what: str, error: Exception) -> None:
+    asyncio.get_running_loop().call_exception_handler(
+        {"message": f"publisher: {what}", "exception": error}
+    )
 
 
-def _connect_failure(error: aiohttp.ClientConnectorError) -> str:
-    cause = error.os_error
-    if type(cause) is ConnectionRefusedError:
-        # asyncio's own text repeats the address and leaves out the reason.
-        reason = os.strerror(errno.ECONNREFUSED)
-    else:
-        reason = _one_line(cause.strerror or str(cause))
-    return f"cannot connect to {error.host}:{error.port}: {reason}"
-
-
-def _counts(answer: bytes, event_count: int) -> Counts:
-    try:
-        counts = msgspec.json.decode(answer, type=Counts)
-    except msgspec.ValidationError as error:
-        raise PublishRefused(HTTPStatus.OK, f"not that of an aggregator ({error})") from error
-    except msgspec.DecodeError as error:
-        # Without Content-Length only the JSON itself tells that its end is missing.
-        if not answer or answer.startswith(b"{"):
-            raise _TryAgain("the answer was cut short") from error
-        raise PublishRefused(HTTPStatus.OK, "not that of an aggregator (no JSON)") from error
-    if counts.received != event_count:
-        raise PublishRefused(
-            HTTPStatus.OK, f"{counts.received:,} events received, but {event_count:,} were sent"
-        )
-    return counts
-
-
-def _reason(response: aiohttp.ClientResponse, answer: bytes) -> str:
-    phrase = response.reason or "no reason given"
-    if location := response.headers.get("Location"):
-        return _one_line(f"{phrase}, moved to {location}")
-    try:
-        problem = msgspec.json.decode(answer, type=_Problem)
-    except msgspec.DecodeError:
-        # Not the aggregator's own: a proxy's page of HTML tells people less than the phrase.
-        text = answer.decode(errors="replace") if response.content_type == "text/plain" else ""
-        return _one_line(text) or phrase
-    reason = _one_line(problem.detail or problem.title) or phrase
-    if problem.errors:
-        first = problem.errors[0]
-        named = "" if first.index is None else f"event {first.index} of the batch, "
-        field = f"{first.field}: " if first.field else ""
-        reason += _one_line(f" ({named}{field}{first.message})", start=" ")
-    return reason
-
-
-def _one_line(text: str, start: str = "") -> str:
-    words = re.sub(r"[\s\x00-\x1f\x7f]+", " ", text).strip()
-    cut = words if len(words) <= _QUOTED_CHARACTERS else f"{words[:_QUOTED_CHARACTERS]}…"
-    return start + cut if cut else ""
-
-
-def _retry_after_s(response: aiohttp.ClientResponse) -> float:
-    value = response.headers.get("Retry-After", "").strip()
-    if value.isascii() and value.isdecimal():
-        return float(value)
-    try:
-        moment = parsedate_to_datetime(value)
-    except ValueError:
-        return 0.0  # absent, or not a form that RFC 9110 knows: the backoff alone decides
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+def _warn_once(retry: Retry) -> None:
+    if retry.attempt == 1:
+        events = "1 event" if retry.events == 1 else f"{retry.events:,} events"
+        _log.warning("%s; trying again with %s", retry.reason, events)

@@ -1,0 +1,229 @@
+"""A batch is sent until it is answered for, over real connections to a server that misbehaves."""
+
+import asyncio
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer, unused_port
+from support.scripted import (
+    Answer,
+    Gate,
+    Scripted,
+    answers,
+    busy,
+    counted,
+    cuts_the_answer,
+    cuts_the_connection,
+    encoded,
+    serving,
+    stores_and_cuts,
+)
+
+from publisher.answers import Outcome, Verdict
+from publisher.delivery import Retry, RetryPolicy, publish_batch
+from publisher.errors import PublishGaveUp, PublishRefused
+from publisher.events import EncodedEvent
+
+BATCH = [encoded("a"), encoded("b")]
+BODY = b"\n".join(event.line for event in BATCH)
+STORED: list[Outcome] = [
+    Verdict("orders", "a", "stored", 1),
+    Verdict("orders", "b", "stored", 2),
+]
+FOUND: list[Outcome] = [
+    Verdict("orders", "a", "duplicate", 1),
+    Verdict("orders", "b", "duplicate", 2),
+]
+PATIENT = RetryPolicy(first_wait_s=0.001, max_wait_s=0.01, deadline_s=60.0)
+HASTY = RetryPolicy(first_wait_s=0.001, max_wait_s=0.01, deadline_s=1.0)
+
+
+async def publish(
+    url: str,
+    policy: RetryPolicy = PATIENT,
+    told: list[Retry] | None = None,
+    batch: list[EncodedEvent] = BATCH,
+) -> list[Outcome]:
+    retries = [] if told is None else told
+    async with aiohttp.ClientSession() as session:
+        return await publish_batch(session, url, batch, policy=policy, on_retry=retries.append)
+
+
+async def test_a_batch_is_sent_as_the_contract_has_it() -> None:
+    async with serving() as server:
+        assert await publish(f"{server.url}/") == STORED
+    assert server.bodies == [BODY]
+    assert server.headers[0]["Content-Type"] == "application/x-ndjson"
+    assert server.headers[0]["Prefer"] == "handling=lenient"
+
+
+@pytest.mark.parametrize(
+    ("failure", "told", "outcomes"),
+    [
+        (busy(), "503 the queue is full", STORED),
+        (busy("1"), "503 the queue is full (Retry-After: 1 s)", STORED),
+        (busy("0"), "503 the queue is full", STORED),
+        (busy("soon"), "503 the queue is full", STORED),
+        (busy("-1"), "503 the queue is full", STORED),
+        (busy("Sun, 06 Nov 1994 08:49:37 GMT"), "503 the queue is full", STORED),
+        (busy(f"Sun, 06 Nov {'9' * 20} 08:49:37 GMT"), "503 the queue is full", STORED),
+        (busy(f"Sun, 06 Nov 1994 08:49:37 +{'9' * 20}"), "503 the queue is full", STORED),
+        (answers(429, "slow down", content_type="text/plain"), "429 slow down", STORED),
+        (answers(502, "<html>", content_type="text/html"), "502 Bad Gateway", STORED),
+        (answers(503, b"\xff{", content_type="text/html"), "503 Service Unavailable", STORED),
+        (answers(503, '{"x":' + "[" * 100_000), "503 Service Unavailable", STORED),
+        (answers(504, ""), "504 Gateway Timeout", STORED),
+        (cuts_the_connection, "the connection was lost: Server disconnected", STORED),
+        (stores_and_cuts, "the connection was lost: Server disconnected", FOUND),
+        (cuts_the_answer, "the answer was cut short", FOUND),
+        (answers(200, '{"received": 2, "uni'), "the answer was cut short", STORED),
+        (answers(200, ""), "the answer was cut short", STORED),
+        (
+            answers(200, "broken", headers={"Content-Encoding": "gzip"}),
+            "the answer was cut short",
+            STORED,
+        ),
+    ],
+)
+async def test_what_may_pass_is_tried_again(
+    failure: Answer, told: str, outcomes: list[Outcome]
+) -> None:
+    retries: list[Retry] = []
+    async with serving(failure, failure) as server:
+        assert await publish(server.url, told=retries) == outcomes
+    assert server.bodies == [BODY] * 3
+    assert [(retry.attempt, retry.events, retry.reason) for retry in retries] == [
+        (1, 2, told),
+        (2, 2, told),
+    ]
+    assert all(retry.may_be_stored for retry in retries)
+
+
+async def test_an_answer_that_does_not_come_is_not_waited_for() -> None:
+    gate = Gate()
+    policy = RetryPolicy(first_wait_s=0.001, deadline_s=60.0, attempt_timeout_s=0.1)
+    retries: list[Retry] = []
+    async with serving(gate) as server:
+        assert await publish(server.url, policy, retries) == STORED
+        gate.open()
+    assert retries[0].reason == "no answer within 0.1 s"
+    assert retries[0].may_be_stored
+
+
+PROBLEM = {
+    "title": "Unprocessable Content",
+    "status": 422,
+    "detail": "1 of 2 events is invalid",
+    "errors": [
+        {"index": 1, "field": "timestamp", "message": "is not\na date-time"},
+        {"index": 2, "field": "source", "message": "is empty"},
+    ],
+}
+ELSEWHERE = {"Location": "http://elsewhere/publish"}
+
+
+@pytest.mark.parametrize(
+    ("refusal", "status", "detail", "may_be_stored"),
+    [
+        (
+            answers(422, PROBLEM, content_type="application/problem+json"),
+            422,
+            "1 of 2 events is invalid (event 1 of the batch, timestamp: is not a date-time)",
+            False,
+        ),
+        (answers(400, {"title": "Not JSON"}), 400, "Not JSON", False),
+        (answers(400, {"title": 7}), 400, "Bad Request", False),
+        (answers(401, ""), 401, "Unauthorized", False),
+        (answers(404, "404: Not Found", content_type="text/plain"), 404, "404: Not Found", False),
+        (answers(408, ""), 408, "Request Timeout", False),
+        (answers(415, "{}"), 415, "Unsupported Media Type", False),
+        (answers(500, "oops " * 100, content_type="text/plain"), 500, "oops " * 40 + "…", True),
+        (answers(501, "{}"), 501, "Not Implemented", True),
+        (answers(201, counted([]), headers=ELSEWHERE), 201, "Created", True),
+        (answers(204, ""), 204, "No Content", True),
+        (
+            answers(301, "", headers=ELSEWHERE),
+            301,
+            "Moved Permanently, moved to http://elsewhere/publish",
+            False,
+        ),
+        (
+            answers(307, "", headers=ELSEWHERE),
+            307,
+            "Temporary Redirect, moved to http://elsewhere/publish",
+            False,
+        ),
+        (answers(200, "<html>"), 200, "not that of an aggregator (no JSON)", True),
+    ],
+)
+async def test_what_another_try_would_not_change_is_an_error_at_once(
+    refusal: Answer, status: int, detail: str, may_be_stored: bool
+) -> None:
+    async with serving(refusal) as server:
+        with pytest.raises(PublishRefused) as refused:
+            await publish(server.url)
+    assert len(server.bodies) == 1
+    assert refused.value.status == status
+    assert refused.value.detail == detail
+    assert refused.value.may_be_stored is may_be_stored
+    assert str(refused.value) == f"the answer is {status}: {detail}"
+
+
+async def test_a_refusal_after_a_lost_answer_does_not_deny_what_that_try_may_have_stored() -> None:
+    async with serving(stores_and_cuts, answers(401, "")) as server:
+        with pytest.raises(PublishRefused) as refused:
+            await publish(server.url)
+    assert refused.value.status == 401
+    assert refused.value.may_be_stored
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["127.0.0.1:8080", "ftp://127.0.0.1", "http://", "http://[::1", f"http://{'a' * 300}", ""],
+)
+async def test_what_is_no_url_is_refused(url: str) -> None:
+    with pytest.raises(PublishRefused, match=r"^not the URL of an aggregator: ") as refused:
+        await publish(url)
+    assert not refused.value.may_be_stored
+
+
+async def test_nobody_listens() -> None:
+    port = unused_port()
+    retries: list[Retry] = []
+    with pytest.raises(PublishGaveUp) as gave_up:
+        await publish(f"http://127.0.0.1:{port}", HASTY, retries)
+    expected = f"cannot connect to 127.0.0.1:{port}: Connection refused"
+    assert gave_up.value.last_failure == expected
+    assert not gave_up.value.may_be_stored
+    assert not any(retry.may_be_stored for retry in retries)
+
+
+async def test_a_server_without_tls_cannot_be_connected_to() -> None:
+    retries: list[Retry] = []
+    async with serving() as server:
+        with pytest.raises(PublishGaveUp, match=r"cannot connect to 127\.0\.0\.1:"):
+            await publish(server.url.replace("http:", "https:"), HASTY, retries)
+    assert retries
+    assert server.bodies == []
+
+
+async def test_an_aggregator_that_comes_up_late() -> None:
+    scripted = Scripted()
+    app = web.Application()
+    app.router.add_post("/publish", scripted.publish)
+    server = TestServer(app, port=unused_port())
+    starting: list[asyncio.Task[None]] = []
+
+    def start(retry: Retry) -> None:
+        if not starting:
+            starting.append(asyncio.create_task(server.start_server()))
+
+    try:
+        async with aiohttp.ClientSession() as session:
+            url = f"http://127.0.0.1:{server.port}"
+            outcomes = await publish_batch(session, url, BATCH, policy=PATIENT, on_retry=start)
+    finally:
+        await server.close()
+    assert outcomes == STORED
+    assert starting
