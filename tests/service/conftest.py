@@ -1,11 +1,13 @@
 """What tests of the real process share."""
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from support.own_postgres import OwnPostgres, own_postgres
+from support.processes import Aggregator
 
 
 class OwnDatabase(NamedTuple):
@@ -40,3 +42,9 @@ def own_database(_own_server: OwnPostgres) -> Iterator[OwnDatabase]:
     _own_server.execute("ALTER SYSTEM RESET ALL")
     _own_server.execute("SELECT pg_reload_conf()")
     _own_server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def url(run_aggregator: Callable[..., Aggregator], tmp_path: Path) -> str:
+    """A real aggregator, for what does not depend on the backend."""
+    return run_aggregator("--backend", "sqlite", "--database", str(tmp_path / "events.db")).url

@@ -1,0 +1,1 @@
+"""A load generator that knows what must come of what it sends."""

@@ -1,0 +1,96 @@
+"""What an event of the plan says: its id, topic, source, timestamp and payload, from its key alone.
+
+The same key always makes the same bytes, so that the log can be held against them without a copy
+of what was sent.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+
+from publisher.events import EncodedEvent
+from publisher.load.plan import OTHER_PAYLOAD, OTHER_SOURCE, STAMPS, Plan
+
+LEAST_PAYLOAD_BYTES, MOST_PAYLOAD_BYTES = 120, 2**20
+
+_BLOCK = 1024
+_SOURCES = 16
+_FILLER_STARTS = 4096
+_LETTERS = b"abcdefghijklmnopqrstuvwxyz0123456789 "
+_DAY = "2026-01-31"
+# What a store could change on the way: white space, a zero at the end, an escape, bytes above
+# ASCII, more digits than a double has.
+_PAYLOAD_HEAD = b'{"number": %d, "total": %d.%b, "name": "Zo\\u00eb \xc3\xa9", "big": %d, "text": "'
+
+
+class Content:
+    """What the events of a plan say.
+
+    ids: from `ids_for`. topics: the names, in the order of the plan's numbers. payload_bytes: size
+    of each payload, from LEAST_PAYLOAD_BYTES to MOST_PAYLOAD_BYTES.
+    """
+
+    def __init__(
+        self, plan: Plan, ids: Callable[[int], str], topics: Sequence[str], payload_bytes: int
+    ) -> None:
+        shape = plan.shape
+        self._plan = plan
+        self._ids = ids
+        self._topics = list(topics)
+        self._payload_bytes = payload_bytes
+        chance = random.Random(shape.seed)  # noqa: S311 - nothing here is a secret
+        self._filler = bytes(chance.choices(_LETTERS, k=_FILLER_STARTS + payload_bytes))
+        self._full = shape.unique - shape.unique % _BLOCK
+        self._in_block = chance.sample(range(_BLOCK), _BLOCK)
+        self._in_last = chance.sample(range(shape.unique % _BLOCK), shape.unique % _BLOCK)
+
+    def topic(self, key: int) -> str:
+        """Give the topic of a key."""
+        return self._topics[self._plan.topic_of[key]]
+
+    def event_id(self, key: int) -> str:
+        """Give the event_id of a key."""
+        return self._ids(self._number(key))
+
+    def source(self, key: int) -> str:
+        """Give the source of a key's event, conflicts left out."""
+        return f"node-{key % _SOURCES}"
+
+    def timestamp(self, key: int, stamp: int) -> str:
+        """Give the timestamp, as the aggregator gives it back; stamp: 0 to STAMPS - 1."""
+        return self._timestamp(self._number(key), stamp)
+
+    def payload(self, key: int) -> bytes:
+        """Give the payload of a key's event, conflicts left out."""
+        return self._payload(key, b"10")
+
+    def event(self, position: int) -> EncodedEvent:
+        """Give the event at a position of the plan."""
+        key, kind = self._plan.keys[position], self._plan.kinds[position]
+        topic = self._topics[self._plan.topic_of[key]]
+        number = self._number(key)
+        event_id = self._ids(number)
+        head = (
+            f'{{"topic":"{topic}","event_id":"{event_id}",'
+            f'"timestamp":"{self._timestamp(number, position % STAMPS)}",'
+            f'"source":"node-{"other" if kind == OTHER_SOURCE else key % _SOURCES}","payload":'
+        )
+        payload = self._payload(key, b"11" if kind == OTHER_PAYLOAD else b"10")
+        return EncodedEvent(topic, event_id, b"%b%b}" % (head.encode(), payload))
+
+    @staticmethod
+    def _timestamp(number: int, stamp: int) -> str:
+        minute, second = divmod(number * 7919 % 86_400, 60)
+        hour, minute = divmod(minute, 60)
+        return f"{_DAY}T{hour:02}:{minute:02}:{second:02}.{number % 100_000:05}{stamp}Z"
+
+    def _payload(self, key: int, cents: bytes) -> bytes:
+        head = _PAYLOAD_HEAD % (key, key % 1000, cents, 10**19 + key)
+        start = key * 31 % _FILLER_STARTS
+        return b'%b%b"}' % (head, self._filler[start : start + self._payload_bytes - len(head) - 2])
+
+    def _number(self, key: int) -> int:
+        """Give each key the number of a neighbour: publishers' own numbers arrive out of order."""
+        block, place = divmod(key, _BLOCK)
+        if key >= self._full:
+            return self._full + self._in_last[place]
+        return block * _BLOCK + self._in_block[place]

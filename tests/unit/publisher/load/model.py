@@ -1,0 +1,129 @@
+"""A plan, and an aggregator in a few lines that says what a right one would say to it."""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from publisher.answers import Outcome, Verdict
+from publisher.load.content import Content
+from publisher.load.findings import Findings
+from publisher.load.key_ids import ids_for
+from publisher.load.log_check import TopicCheck
+from publisher.load.oracle import StatsSeen, check_rise
+from publisher.load.plan import Plan, Shape
+from publisher.load.read_back import Counts, Stats, StoredEvent
+from publisher.load.told import Told, Unanswered
+
+TOPICS = ("auth", "orders", "payment")
+MEANWHILE = "2026-02-01T00:00:00.000000Z"
+
+
+class Scene:
+    """A run against a model of the aggregator; a test may falsify what the model says.
+
+    `log` and `counts` are what the model stored; each topic began with `heads` events.
+    """
+
+    def __init__(self, shape: Shape, heads: Sequence[int]) -> None:
+        self.plan = Plan(shape)
+        self.topics = TOPICS[: shape.topics]
+        self.content = Content(self.plan, ids_for("numbered", "run"), self.topics, 150)
+        self.findings = Findings()
+        self.heads = list(heads)
+        self.told = Told(self.plan, self.content, self.heads, self.findings)
+        self.log: dict[str, list[StoredEvent]] = {topic: [] for topic in self.topics}
+        self.counts = dict(zip(self.topics, (Counts(n, n, 0, 0, n) for n in heads), strict=False))
+        self._offsets: dict[tuple[str, str], int] = {}
+        self.before = self.stats()
+        self.seen = StatsSeen(self.before, self.findings)
+
+    def publish(self, request: int) -> list[Verdict]:
+        """Store a request, count it, and give the verdicts of a right aggregator."""
+        outcomes: list[Verdict] = []
+        for position in self.plan.positions(request):
+            sent = msgspec.json.decode(self.content.event(position).line, type=_Sent)
+            topic, event_id = sent.topic, sent.event_id
+            offset = self._offsets.get((topic, event_id))
+            if offset is None:
+                offset = self.heads[TOPICS.index(topic)] + len(self.log[topic]) + 1
+                self._offsets[topic, event_id] = offset
+                self.log[topic].append(
+                    StoredEvent(
+                        topic,
+                        event_id,
+                        sent.timestamp,
+                        sent.source,
+                        sent.payload,
+                        offset,
+                        MEANWHILE,
+                    )
+                )
+                outcomes.append(Verdict(topic, event_id, "stored", offset))
+                self._count(topic, received=1, unique_processed=1, head_offset=1)
+                continue
+            kept = self.log[topic][offset - self.heads[TOPICS.index(topic)] - 1]
+            same = (kept.source, bytes(kept.payload)) == (sent.source, bytes(sent.payload))
+            outcomes.append(Verdict(topic, event_id, "duplicate" if same else "conflict", offset))
+            self._count(topic, received=1, duplicate_dropped=1, conflicts=int(not same))
+        return outcomes
+
+    def _count(self, topic: str, **more: int) -> None:
+        counts = self.counts[topic]
+        self.counts[topic] = msgspec.structs.replace(
+            counts, **{name: getattr(counts, name) + amount for name, amount in more.items()}
+        )
+
+    def stats(self) -> Stats:
+        """Give the counts as /stats does."""
+        every = self.counts.values()
+        return Stats(
+            received=sum(counts.received for counts in every),
+            unique_processed=sum(counts.unique_processed for counts in every),
+            duplicate_dropped=sum(counts.duplicate_dropped for counts in every),
+            conflicts=sum(counts.conflicts for counts in every),
+            topics=dict(self.counts),
+            backend="model",
+        )
+
+    def take(
+        self, request: int, outcomes: Sequence[Outcome] = (), tries: int = 0, late: int = 0
+    ) -> None:
+        """Tell the oracle the answer to a request, that of a right aggregator if none is given."""
+        answer = outcomes or self.publish(request)
+        self.told.take(request, answer, Unanswered(tries, late))
+
+    def take_all(self) -> None:
+        """Publish every request, one after another."""
+        for request in range(self.plan.shape.requests):
+            self.take(request)
+
+    def check(self) -> list[str]:
+        """Make every check that follows a run; gives the differences as sentences."""
+        after = self.stats()
+        self.seen.take(after, self.told.events - self.told.rejected)
+        check_rise(self.plan, self.topics, self.before, after, self.told, self.findings)
+        for number, (topic, keys) in enumerate(zip(self.topics, self.told.settle(), strict=True)):
+            check = TopicCheck(
+                topic, self.heads[number], keys, self.content, self.told, self.findings
+            )
+            for event in self.log[topic]:
+                check.take(event)
+            check.end()
+        return self.sentences
+
+    @property
+    def sentences(self) -> list[str]:
+        """The differences so far."""
+        return [finding.sentence for finding in self.findings.listed]
+
+
+class _Sent(msgspec.Struct, forbid_unknown_fields=True):
+    topic: str
+    event_id: str
+    timestamp: str
+    source: str
+    payload: msgspec.Raw
+
+
+MakeScene = Callable[..., Scene]
+"""`make_scene(events=..., heads=(7, 0, 3))`."""

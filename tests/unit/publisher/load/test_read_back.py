@@ -1,0 +1,176 @@
+"""Reading, from a server that restarts, pages, leads in circles, or is no aggregator."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer, unused_port
+
+from publisher.load.read_back import Counts, Reader, ReadFailed
+
+Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+STATS = {
+    "received": 3, "unique_processed": 2, "duplicate_dropped": 1, "conflicts": 1,
+    "topics": {"auth": {"received": 3, "unique_processed": 2, "duplicate_dropped": 1,
+                        "conflicts": 1, "head_offset": 2}},
+    "uptime": 1.5, "uptime_seconds": 1.5, "backend": "sqlite",
+}  # fmt: skip
+
+
+def event(offset: int) -> dict[str, object]:
+    return {
+        "topic": "auth", "event_id": f"e-{offset}", "timestamp": "2026-01-31T12:00:00.000000Z",
+        "source": "node", "payload": {"a": 1}, "offset": offset,
+        "ts_ingest": "2026-01-31T12:00:00.000000Z",
+    }  # fmt: skip
+
+
+def says(
+    body: object, status: int = 200, content_type: str = "application/json", **headers: str
+) -> Answer:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        text = body if isinstance(body, str) else json.dumps(body)
+        return web.Response(text=text, status=status, content_type=content_type, headers=headers)
+
+    return answer
+
+
+async def cuts(request: web.Request) -> web.StreamResponse:
+    assert request.transport is not None
+    request.transport.close()
+    return web.Response()
+
+
+async def cuts_the_answer(request: web.Request) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Length": "500"})
+    await response.prepare(request)
+    await response.write(b'{"received": 2,')
+    assert request.transport is not None
+    request.transport.close()
+    return response
+
+
+class Server:
+    """Gives its answers one after another, the last one for ever."""
+
+    def __init__(self, script: Sequence[Answer]) -> None:
+        self.script = list(script)
+        self.asked: list[str] = []
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        self.asked.append(request.raw_path)
+        answer = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        return await answer(request)
+
+
+@asynccontextmanager
+async def reading(
+    *script: Answer, patience_s: float = 60.0
+) -> AsyncIterator[tuple[Reader, Server]]:
+    served = Server(script)
+    app = web.Application()
+    app.router.add_get("/{path:.*}", served.answer)
+    server = TestServer(app)
+    await server.start_server()
+    async with aiohttp.ClientSession() as session:
+        yield Reader(session, str(server.make_url("")), patience_s), served
+    await server.close()
+
+
+async def test_stats_are_read_with_the_counts_of_each_topic() -> None:
+    async with reading(says(STATS)) as (reader, server):
+        stats = await reader.stats()
+    assert (stats.received, stats.backend) == (3, "sqlite")
+    assert stats.of("auth") == Counts(3, 2, 1, 1, 2)
+    assert stats.of("orders") == Counts(0, 0, 0, 0, 0)
+    assert server.asked == ["/stats"]
+
+
+async def test_what_may_pass_is_read_again() -> None:
+    script = [cuts, cuts_the_answer, says({}, 503), says({}, 502), says({}, 504), says(STATS)]
+    async with reading(*script) as (reader, server):
+        assert (await reader.stats()).received == 3
+    assert len(server.asked) == 6
+
+
+async def test_a_reader_without_patience_reads_once() -> None:
+    async with reading(says({"detail": "starting"}, 503), patience_s=0.0) as (reader, server):
+        with pytest.raises(ReadFailed, match=r"/stats is answered 503: starting$"):
+            await reader.stats()
+    assert len(server.asked) == 1
+
+
+async def test_an_aggregator_that_is_not_there_is_one_sentence() -> None:
+    url = f"http://somebody:secret@127.0.0.1:{unused_port()}"
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises(ReadFailed) as failed:
+            await Reader(session, url, 0.2).stats()
+    shown = url.replace("somebody:secret@", "")
+    assert str(failed.value) == f"cannot connect to {shown}: Connection refused"
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (says({"detail": "no such page"}, 404), "/stats is answered 404: no such page"),
+        (
+            says("", 302, Location="/elsewhere"),
+            "/stats is answered 302: Found, moved to /elsewhere",
+        ),
+        (says("<html>"), "/stats is not answered by an aggregator"),
+        (says({"received": 1}), "/stats is not answered by an aggregator"),
+    ],
+)
+async def test_what_is_no_aggregator_is_refused_at_once(answer: Answer, sentence: str) -> None:
+    async with reading(answer) as (reader, server):
+        with pytest.raises(ReadFailed) as failed:
+            await reader.stats()
+    assert sentence in str(failed.value)
+    assert len(server.asked) == 1
+
+
+async def test_pages_are_followed_through_their_links_to_the_end() -> None:
+    script = [
+        says([event(8), event(9)], Link='</events?topic=auth&cursor=a%2Bb%7E>; rel="next"'),
+        says({}, 503),
+        says([], Link='</events?topic=auth&cursor=c>; rel="next"'),
+        says([event(10)]),
+    ]
+    async with reading(*script) as (reader, server):
+        pages = [page async for page in reader.pages("auth", 7)]
+    assert [[stored.offset for stored in page] for page in pages] == [[8, 9], [], [10]]
+    assert bytes(pages[0][0].payload) == b'{"a": 1}'
+    assert server.asked == [
+        "/events?topic=auth&after=7&limit=5000",
+        "/events?topic=auth&cursor=a%2Bb%7E",
+        "/events?topic=auth&cursor=a%2Bb%7E",
+        "/events?topic=auth&cursor=c",
+    ]
+
+
+async def test_links_in_a_circle_are_refused() -> None:
+    script = [
+        says([], Link='</events?cursor=a>; rel="next"'),
+        says([], Link='</events?cursor=b>; rel="next"'),
+        says([], Link='</events?cursor=a>; rel="next"'),
+    ]
+    async with reading(*script) as (reader, _):
+        with pytest.raises(ReadFailed, match="lead in a circle"):
+            _ = [page async for page in reader.pages("auth", 0)]
+
+
+async def test_a_key_is_there_or_not_and_a_proxy_says_nothing_about_it() -> None:
+    problem = says({"detail": "no such event"}, 404, "application/problem+json")
+    async with reading(says(event(1)), problem, says("gone", 404, "text/plain")) as (
+        reader,
+        server,
+    ):
+        assert await reader.has("auth", "e-1")
+        assert not await reader.has("auth", "a/b c")
+        with pytest.raises(ReadFailed, match="404: gone"):
+            await reader.has("auth", "e-1")
+    assert server.asked[:2] == ["/events/auth/e-1", "/events/auth/a%2Fb%20c"]
