@@ -12,7 +12,7 @@ from support.backends import Database
 from support.load import session
 from support.processes import Aggregator
 
-from publisher.log_events import line_bytes
+from publisher.ship.log_events import line_bytes
 
 Run = Callable[..., Aggregator]
 

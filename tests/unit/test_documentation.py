@@ -34,3 +34,14 @@ def test_every_option_in_the_readme_is_a_setting() -> None:
     options = re.findall(r"-m aggregator (.*)", (ROOT / "README.md").read_text())
     for option in re.findall(r"--([a-z-]+)", " ".join(options)):
         assert option == "help" or option.replace("-", "_") in Settings.model_fields
+
+
+def test_the_python_in_the_readme_is_what_the_client_page_begins_with() -> None:
+    # That page's code is run by the tests of the client.
+    readme, page = (
+        re.search(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
+        for name in ("README.md", "docs/client.md")
+    )
+    assert readme
+    assert page
+    assert readme[1].replace("stored 2", "stored 1") == page[1]

@@ -1,0 +1,234 @@
+"""Following ends when it is told to or refused, and nothing is lost by it."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from support.load import until
+from support.scripted import Gate, Scripted, serving
+
+from publisher.delivery import RetryPolicy
+from publisher.ship import ship as module
+from publisher.ship.checkpoint import Checkpoint
+from publisher.ship.formats import TextFormat
+from publisher.ship.opening import FileRefused
+from publisher.ship.ship import Report, Target, follow
+from publisher.ship.shipper import ShipStopped
+from publisher.ship.totals import Totals
+
+ROOT = Path(__file__).parents[4]
+FOR_EVER = RetryPolicy(first_wait_s=0.001, max_wait_s=0.01, deadline_s=float("inf"))
+LIMIT_S = 30.0
+
+
+pytestmark = pytest.mark.usefixtures("nothing_is_left_to_asyncio")
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "app.log"
+
+
+def write(log: Path, content: bytes) -> None:
+    log.write_bytes(content)
+
+
+async def until_logged(server: Scripted, lines: int) -> None:
+    await until(lambda: len(server.log) >= lines)
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+class Follower:
+    """Follows one log, and goes on from its checkpoint when it is started again."""
+
+    def __init__(self, url: str, log: Path) -> None:
+        self.log = log
+        self.target = Target(url, TextFormat("logs"), 500, FOR_EVER)
+        self.totals = Totals()
+        self.told: list[str] = []
+        self.stop = asyncio.Event()
+
+    async def run(self) -> None:
+        self.stop = asyncio.Event()
+        report = Report(
+            self.totals, self.told.append, lambda _: None, lambda _: None, lambda _: None
+        )
+        with Checkpoint.opened(self.log.with_name("state"), "target") as checkpoint:
+            await follow([self.log], self.target, report, self.stop, checkpoint=checkpoint)
+
+    async def until_stored(self, lines: int) -> None:
+        await until(lambda: self.totals.events >= lines)
+
+
+async def test_lines_are_sent_as_they_come_until_it_is_stopped(server: Scripted, log: Path) -> None:
+    follower = Follower(server.url, log)
+    following = asyncio.create_task(follower.run())
+    for number in range(1, 4):
+        with log.open("ab") as file:
+            file.write(b"%d\n" % number)
+        await follower.until_stored(number)
+    follower.stop.set()
+    await following
+    assert len(server.log) == 3
+    assert follower.told in ([], [f"'{log}' is not there; waiting for it"])
+    await_again = Follower(server.url, log)
+    following = asyncio.create_task(await_again.run())
+    with log.open("ab") as file:
+        file.write(b"4\n")
+    await await_again.until_stored(1)
+    await_again.stop.set()
+    await following
+    assert len(server.log) == 4
+    assert await_again.totals.duplicates == 0
+
+
+@pytest.mark.parametrize("lines", [100, 30_000])
+async def test_it_ends_while_the_aggregator_is_away_and_loses_nothing(
+    log: Path, monkeypatch: pytest.MonkeyPatch, lines: int
+) -> None:
+    monkeypatch.setattr(module, "_STOP_S", 0.01)
+    write(log, b"".join(b"%d\n" % number for number in range(lines)))
+    gate = Gate()
+    async with serving(gate) as server:
+        follower = Follower(server.url, log)
+        following = asyncio.create_task(follower.run())
+        await gate.reached.wait()
+        # It waits for room that there is not, if there are many lines.
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        follower.stop.set()
+        async with asyncio.timeout(LIMIT_S):
+            await following
+        assert follower.totals.events == 0
+        gate.open()
+    async with serving() as server:
+        follower = Follower(server.url, log)
+        following = asyncio.create_task(follower.run())
+        await follower.until_stored(lines)
+        follower.stop.set()
+        await following
+        assert len(server.log) == lines
+
+
+async def test_what_is_on_its_way_when_it_is_stopped_is_waited_for(
+    server: Scripted, log: Path
+) -> None:
+    gate = Gate()
+    server.script = [gate]
+    write(log, b"one\ntwo\n")
+    follower = Follower(server.url, log)
+    following = asyncio.create_task(follower.run())
+    await gate.reached.wait()
+    follower.stop.set()
+    for _ in range(1000):
+        await asyncio.sleep(0)
+    assert not following.done()
+    gate.open()
+    await following
+    assert follower.totals.stored == 2
+
+
+async def test_a_refusal_ends_it_with_a_sentence(server: Scripted, log: Path) -> None:
+    write(log, b"one\n" * 20_000)
+    follower = Follower(server.url + "/nowhere", log)
+    with pytest.raises(ShipStopped) as stopped:
+        await follower.run()
+    assert str(stopped.value).startswith(
+        f"'{log}' from byte 0 on was not sent: the answer is 404: "
+    )
+    assert "\n" not in str(stopped.value)
+
+
+async def test_a_log_that_cannot_be_read_ends_it(server: Scripted, log: Path) -> None:
+    with pytest.raises(FileRefused, match="it is a directory"):
+        await Follower(server.url, log.parent).run()
+
+
+async def test_being_cancelled_ends_it_and_closes_all(server: Scripted, log: Path) -> None:
+    before = descriptors()
+    gate = Gate()
+    server.script = [gate]
+    write(log, b"one\n")
+    following = asyncio.create_task(Follower(server.url, log).run())
+    await gate.reached.wait()
+    following.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await following
+    gate.open()
+    assert following.cancelled()
+    assert {task for task in asyncio.all_tasks() if "ship" in repr(task.get_coro())} == set()
+    # What the server's end of the connection has is not counted.
+    assert descriptors() <= before + 1
+
+
+async def command(*arguments: str | Path) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "publisher", "ship", "--topic", "logs", *arguments),
+        cwd=ROOT,
+        # Its log lines about slow callbacks are not the publisher's.
+        env={**os.environ, "PYTHONDEVMODE": "", "PYTHONUNBUFFERED": "1"},
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_ends_the_command_that_follows_with_status_0(
+    server: Scripted, log: Path, number: signal.Signals
+) -> None:
+    write(log, b"one\n")
+    state = log.with_name("state")
+    process = await command(log, "--follow", "--checkpoint", state, "--url", server.url)
+    await until(lambda: bool(server.log))
+    process.send_signal(number)
+    out, err = await process.communicate()
+    assert (process.returncode, err) == (0, b"")
+    assert out == b"sent 1 line: stored 1, duplicates 0, conflicts 0, retries 0\n"
+
+
+async def test_an_interrupt_of_what_waits_for_standard_input_ends_it_at_once(
+    server: Scripted,
+) -> None:
+    process = await command("-", "--url", server.url)
+    assert process.stdin is not None
+    for number in (1, 2):
+        # Requests go one after another: when the second arrives the first is acknowledged.
+        process.stdin.write(b"line\n")
+        await until_logged(server, number)
+    process.send_signal(signal.SIGINT)
+    async with asyncio.timeout(LIMIT_S):
+        code = await process.wait()
+    assert code == 130
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert (await process.stdout.read()).startswith((b"sent 1 line: ", b"sent 2 lines: "))
+    err = await process.stderr.read()
+    assert err.startswith(
+        b"python -m publisher ship: interrupted; what was stored stays, and would"
+    )
+    assert err.count(b"\n") == 1
+    process.stdin.close()
+
+
+async def test_a_refusal_while_standard_input_goes_on_is_one_sentence(server: Scripted) -> None:
+    process = await command("-", "--url", server.url + "/nowhere")
+    assert process.stdin is not None
+    assert process.stderr is not None
+    with contextlib.suppress(ConnectionError):
+        for _ in range(100):
+            process.stdin.write(b"x" * 100_000 + b"\n")
+            await process.stdin.drain()
+    async with asyncio.timeout(LIMIT_S):
+        code = await process.wait()
+    err = await process.stderr.read()
+    assert code == 1
+    assert err.startswith(b"python -m publisher ship: '-' from byte 0 on was not sent: the answer")
+    assert err.count(b"\n") == 1
