@@ -6,6 +6,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
+from support.delivering import BATCH, BODY, HASTY, PATIENT, STORED, publish
 from support.scripted import (
     Answer,
     Gate,
@@ -15,7 +16,6 @@ from support.scripted import (
     counted,
     cuts_the_answer,
     cuts_the_connection,
-    encoded,
     serving,
     stores_and_cuts,
 )
@@ -23,31 +23,11 @@ from support.scripted import (
 from publisher.answers import Outcome, Verdict
 from publisher.delivery import Retry, RetryPolicy, publish_batch
 from publisher.errors import PublishGaveUp, PublishRefused
-from publisher.events import EncodedEvent
 
-BATCH = [encoded("a"), encoded("b")]
-BODY = b"\n".join(event.line for event in BATCH)
-STORED: list[Outcome] = [
-    Verdict("orders", "a", "stored", 1),
-    Verdict("orders", "b", "stored", 2),
-]
 FOUND: list[Outcome] = [
     Verdict("orders", "a", "duplicate", 1),
     Verdict("orders", "b", "duplicate", 2),
 ]
-PATIENT = RetryPolicy(first_wait_s=0.001, max_wait_s=0.01, deadline_s=60.0)
-HASTY = RetryPolicy(first_wait_s=0.001, max_wait_s=0.01, deadline_s=1.0)
-
-
-async def publish(
-    url: str,
-    policy: RetryPolicy = PATIENT,
-    told: list[Retry] | None = None,
-    batch: list[EncodedEvent] = BATCH,
-) -> list[Outcome]:
-    retries = [] if told is None else told
-    async with aiohttp.ClientSession() as session:
-        return await publish_batch(session, url, batch, policy=policy, on_retry=retries.append)
 
 
 async def test_a_batch_is_sent_as_the_contract_has_it() -> None:

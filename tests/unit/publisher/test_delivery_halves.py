@@ -5,6 +5,7 @@ import asyncio
 import aiohttp
 import pytest
 from aiohttp import web
+from support.delivering import PATIENT, publish
 from support.scripted import (
     Answer,
     Scripted,
@@ -15,24 +16,9 @@ from support.scripted import (
     takes,
 )
 
-from publisher.answers import Outcome, Verdict
-from publisher.delivery import Retry, RetryPolicy, deliver, publish_batch
+from publisher.answers import Verdict
+from publisher.delivery import deliver
 from publisher.errors import EventRejected, PublishError, PublishGaveUp, PublishRefused
-from publisher.events import EncodedEvent
-
-BATCH = [encoded("a"), encoded("b")]
-PATIENT = RetryPolicy(first_wait_s=0.001, max_wait_s=0.01, deadline_s=60.0)
-
-
-async def publish(
-    url: str,
-    policy: RetryPolicy = PATIENT,
-    told: list[Retry] | None = None,
-    batch: list[EncodedEvent] = BATCH,
-) -> list[Outcome]:
-    retries = [] if told is None else told
-    async with aiohttp.ClientSession() as session:
-        return await publish_batch(session, url, batch, policy=policy, on_retry=retries.append)
 
 
 def at_most(events: int) -> Answer:

@@ -9,36 +9,15 @@ import aiohttp
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.delivering import BATCH, HASTY, PATIENT, STORED, publish
 from support.scripted import (
     Gate,
     busy,
-    encoded,
     serving,
 )
 
-from publisher.answers import Outcome, Verdict
 from publisher.delivery import Retry, RetryPolicy, publish_batch
 from publisher.errors import PublishGaveUp
-from publisher.events import EncodedEvent
-
-BATCH = [encoded("a"), encoded("b")]
-STORED: list[Outcome] = [
-    Verdict("orders", "a", "stored", 1),
-    Verdict("orders", "b", "stored", 2),
-]
-PATIENT = RetryPolicy(first_wait_s=0.001, max_wait_s=0.01, deadline_s=60.0)
-HASTY = RetryPolicy(first_wait_s=0.001, max_wait_s=0.01, deadline_s=1.0)
-
-
-async def publish(
-    url: str,
-    policy: RetryPolicy = PATIENT,
-    told: list[Retry] | None = None,
-    batch: list[EncodedEvent] = BATCH,
-) -> list[Outcome]:
-    retries = [] if told is None else told
-    async with aiohttp.ClientSession() as session:
-        return await publish_batch(session, url, batch, policy=policy, on_retry=retries.append)
 
 
 @pytest.mark.parametrize(

@@ -5,39 +5,17 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import aiohttp
 import pytest
 from aiohttp import web
+from support.delivering import BODY, STORED, publish
 from support.scripted import (
     Scripted,
     counted,
-    encoded,
     serving,
 )
 
-from publisher.answers import Outcome, Verdict
-from publisher.delivery import Retry, RetryPolicy, publish_batch
+from publisher.delivery import Retry, RetryPolicy
 from publisher.errors import PublishRefused
-from publisher.events import EncodedEvent
-
-BATCH = [encoded("a"), encoded("b")]
-BODY = b"\n".join(event.line for event in BATCH)
-STORED: list[Outcome] = [
-    Verdict("orders", "a", "stored", 1),
-    Verdict("orders", "b", "stored", 2),
-]
-PATIENT = RetryPolicy(first_wait_s=0.001, max_wait_s=0.01, deadline_s=60.0)
-
-
-async def publish(
-    url: str,
-    policy: RetryPolicy = PATIENT,
-    told: list[Retry] | None = None,
-    batch: list[EncodedEvent] = BATCH,
-) -> list[Outcome]:
-    retries = [] if told is None else told
-    async with aiohttp.ClientSession() as session:
-        return await publish_batch(session, url, batch, policy=policy, on_retry=retries.append)
 
 
 @asynccontextmanager
