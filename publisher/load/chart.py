@@ -44,7 +44,7 @@ class NoMatplotlib(Exception):
     """The chart can't be drawn; the message is one sentence that says what to install."""
 
     def __init__(self) -> None:
-        super().__init__("--chart needs matplotlib: pip install 'pubsub-log-aggregator[chart]'")
+        super().__init__("--chart needs matplotlib: pip install matplotlib")
 
 
 def check_possible() -> None:

@@ -81,7 +81,7 @@ def test_without_matplotlib_a_chart_is_refused_before_the_run(tmp_path: Path) ->
     (tmp_path / "matplotlib.py").write_text("raise ImportError('not installed')\n")
     env = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
     done = run("--chart", str(tmp_path / "c.png"), env=env)
-    sentence = "pip install 'pubsub-log-aggregator[chart]'"
+    sentence = "pip install matplotlib"
     assert_refused(done.returncode, done.stdout, done.stderr, sentence)
 
 
