@@ -13,14 +13,11 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.http import Client
-from support.talking import publish, statuses
+from support.threads import THREADS, in_threads
 
 from publisher.ids import (
     EPOCH_MS,
     MAX_NODE,
-    MAX_RUN_CHARACTERS,
-    NumberedIds,
     TimeNodeId,
     TimeNodeIds,
     uuid7,
@@ -28,7 +25,6 @@ from publisher.ids import (
 
 NOW_MS = 1_769_860_800_000
 LAST_MS = EPOCH_MS + 2**41 - 1
-THREADS = 4
 
 times = st.integers(EPOCH_MS, LAST_MS)
 nodes = st.integers(0, MAX_NODE)
@@ -49,26 +45,6 @@ def readings(draw: st.DrawFn) -> list[int]:
 
 def clock_of(shown: list[int]) -> Callable[[], int]:
     return iter(shown).__next__
-
-
-def in_threads(work: Callable[[], None]) -> None:
-    """Run the same work in several threads that take turns as often as they can."""
-    interval = sys.getswitchinterval()
-    together = threading.Barrier(THREADS)
-
-    def run() -> None:
-        together.wait()
-        work()
-
-    threads = [threading.Thread(target=run) for _ in range(THREADS)]
-    sys.setswitchinterval(1e-6)
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(interval)
 
 
 def ascending(made: list[str]) -> bool:
@@ -281,51 +257,3 @@ def test_a_fork_of_a_generator_makes_no_ids() -> None:
 
 
 # Numbers
-
-
-def test_numbers_count_from_one_behind_the_run() -> None:
-    new_id = NumberedIds("monday")
-    assert [new_id() for _ in range(3)] == ["monday-e-1", "monday-e-2", "monday-e-3"]
-
-
-def test_an_empty_run_gives_the_bare_numbers() -> None:
-    new_id = NumberedIds("")
-    assert [new_id() for _ in range(2)] == ["e-1", "e-2"]
-
-
-def test_runs_that_begin_in_the_same_second_differ() -> None:
-    begun = int(time.time())
-    runs = [NumberedIds() for _ in range(50)]
-    ended = int(time.time())
-    assert len({new_id.run for new_id in runs}) == 50
-    for new_id in runs:
-        assert re.fullmatch("[0-9a-f]{16}", new_id.run)
-        assert begun <= int(new_id.run[:8], 16) <= ended
-        assert new_id() == f"{new_id.run}-e-1"
-
-
-def test_threads_that_share_numbers_leave_none_out_and_take_none_twice() -> None:
-    new_id = NumberedIds("")
-    made: list[str] = []
-    in_threads(lambda: made.extend([new_id() for _ in range(10_000)]))
-    assert sorted(made) == sorted(f"e-{number}" for number in range(1, THREADS * 10_000 + 1))
-
-
-@pytest.mark.parametrize("run", ["a\n", "\x7f", "\ud800", "x" * (MAX_RUN_CHARACTERS + 1)])
-def test_a_run_that_no_event_id_can_begin_with_is_refused(run: str) -> None:
-    with pytest.raises(ValueError, match="is not 0 to 200 characters without control characters"):
-        NumberedIds(run)
-
-
-async def test_an_aggregator_takes_ids_of_every_kind(client: Client) -> None:
-    makers: list[Callable[[], str]] = [
-        uuid7, TimeNodeIds(0), TimeNodeIds(MAX_NODE), NumberedIds(), NumberedIds(""),
-        NumberedIds("é 😀" * (MAX_RUN_CHARACTERS // 3)),
-    ]  # fmt: skip
-    events = [
-        {"topic": "ids", "event_id": new_id(), "timestamp": "2026-01-31T12:00:00Z",
-         "source": "test", "payload": {}}
-        for new_id in makers for _ in range(2)
-    ]  # fmt: skip
-    answer = await publish(client, events)
-    assert statuses(answer) == ["stored"] * len(events)

@@ -1,10 +1,18 @@
 """What the tests of the load generator share."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from support.proxy import Forward, InTheWay, proxy
 from unit.publisher.load.model import MakeScene, Scene
+from unit.publisher.load.sending import Serve, nothing
 
+from aggregator.app import create_app
+from aggregator.settings import Settings
 from publisher.load.plan import Shape
 
 
@@ -25,3 +33,27 @@ def make_scene() -> MakeScene:
         return Scene(Shape(events, duplicates, conflicts, batch, topics, concurrency, 1), heads)
 
     return make
+
+
+@pytest.fixture
+async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
+    """Serves the application behind something in the way of publishes: gives its URL."""
+    async with AsyncExitStack() as stack:
+
+        async def start(in_the_way: InTheWay = nothing, **settings: int) -> str:
+            configured = {"backend": "sqlite", "database": tmp_path / "events.db"} | settings
+            server = TestServer(create_app(Settings.model_validate(configured)))
+            await server.start_server(auto_decompress=False)
+            stack.push_async_callback(server.close)
+
+            async def publishes(
+                request: web.Request, body: bytes, forward: Forward
+            ) -> web.Response:
+                if request.path == "/publish":
+                    return await in_the_way(request, body, forward)
+                return await forward()
+
+            url = str(server.make_url("")).rstrip("/")
+            return await stack.enter_async_context(proxy(url, publishes))
+
+        yield start

@@ -2,106 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
-from pathlib import Path
 
-import aiohttp
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer
-from support.proxy import Forward, InTheWay, hang_up, proxy
+from support.proxy import Forward, hang_up
+from unit.publisher.load.sending import LIMIT_S, TOPICS, Sending, Serve
 
-from aggregator.app import create_app
-from aggregator.settings import Settings
 from publisher.delivery import Retry, RetryPolicy
 from publisher.load import drive
-from publisher.load.content import Content
-from publisher.load.drive import Drive, RunEnded
-from publisher.load.findings import Findings
-from publisher.load.key_ids import ids_for
-from publisher.load.measurements import Measurements
-from publisher.load.oracle import check_rise
-from publisher.load.plan import OTHER_PAYLOAD, Plan, Shape
-from publisher.load.read_back import Reader, Stats
-from publisher.load.told import Told
-
-Serve = Callable[..., Awaitable[str]]
-"""`await serve(in_the_way, **settings)`."""
-
-TOPICS = ("auth", "orders", "payment")
-HASTY = RetryPolicy(first_wait_s=0.001, max_wait_s=0.01, deadline_s=30.0)
-LIMIT_S = 30.0
-
-
-@pytest.fixture
-async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
-    """Serves the application behind something in the way of publishes: gives its URL."""
-    async with AsyncExitStack() as stack:
-
-        async def start(in_the_way: InTheWay = nothing, **settings: int) -> str:
-            configured = {"backend": "sqlite", "database": tmp_path / "events.db"} | settings
-            server = TestServer(create_app(Settings.model_validate(configured)))
-            await server.start_server(auto_decompress=False)
-            stack.push_async_callback(server.close)
-
-            async def publishes(
-                request: web.Request, body: bytes, forward: Forward
-            ) -> web.Response:
-                if request.path == "/publish":
-                    return await in_the_way(request, body, forward)
-                return await forward()
-
-            url = str(server.make_url("")).rstrip("/")
-            return await stack.enter_async_context(proxy(url, publishes))
-
-        yield start
-
-
-async def nothing(request: web.Request, body: bytes, forward: Forward) -> web.Response:
-    return await forward()
-
-
-class Sending:
-    """A plan that is being sent to a URL."""
-
-    def __init__(self, url: str, *, rate: float | None = None, policy: RetryPolicy = HASTY,
-                 **shape: int) -> None:  # fmt: skip
-        asked = {
-            "events": 400, "duplicates": 120, "conflicts": 0, "batch": 20, "topics": 3,
-            "concurrency": 4, "seed": 1,
-        }  # fmt: skip
-        self.url = url
-        self.plan = Plan(Shape(**(asked | shape)))
-        content = Content(self.plan, ids_for("uuid7", "run"), TOPICS, 150)
-        self.findings = Findings()
-        self.told = Told(self.plan, content, [0, 0, 0], self.findings)
-        self.measured = Measurements()
-        self.done = 0
-        self.drive = Drive(
-            self.plan, content, self.told, self.measured,
-            rate=rate, policy=policy, on_events=self._note,
-        )  # fmt: skip
-
-    def _note(self, events: int) -> None:
-        self.done += events
-
-    async def run(self) -> None:
-        """Send everything."""
-        async with aiohttp.ClientSession() as session, asyncio.timeout(LIMIT_S):
-            await self.drive.run(session, self.url)
-
-    async def stats(self) -> Stats:
-        """What the aggregator says now."""
-        async with aiohttp.ClientSession() as session:
-            return await Reader(session, self.url, LIMIT_S).stats()
-
-    async def differences(self) -> list[str]:
-        """What is off, as far as counts and offsets tell."""
-        before = Stats(0, 0, 0, 0, {})
-        check_rise(self.plan, TOPICS, before, await self.stats(), self.told, self.findings)
-        self.told.settle()
-        return [finding.sentence for finding in self.findings.listed]
+from publisher.load.drive import RunEnded
+from publisher.load.plan import OTHER_PAYLOAD
 
 
 async def test_everything_is_sent_once_and_each_answer_is_measured(serve: Serve) -> None:

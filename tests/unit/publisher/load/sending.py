@@ -1,0 +1,72 @@
+"""A plan that is being sent, to the real application behind something in the way."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import aiohttp
+from aiohttp import web
+from support.proxy import Forward
+
+from publisher.delivery import RetryPolicy
+from publisher.load.content import Content
+from publisher.load.drive import Drive
+from publisher.load.findings import Findings
+from publisher.load.key_ids import ids_for
+from publisher.load.measurements import Measurements
+from publisher.load.oracle import check_rise
+from publisher.load.plan import Plan, Shape
+from publisher.load.read_back import Reader, Stats
+from publisher.load.told import Told
+
+Serve = Callable[..., Awaitable[str]]
+"""`await serve(in_the_way, **settings)`."""
+
+TOPICS = ("auth", "orders", "payment")
+HASTY = RetryPolicy(first_wait_s=0.001, max_wait_s=0.01, deadline_s=30.0)
+LIMIT_S = 30.0
+
+
+async def nothing(request: web.Request, body: bytes, forward: Forward) -> web.Response:
+    return await forward()
+
+
+class Sending:
+    """A plan that is being sent to a URL."""
+
+    def __init__(self, url: str, *, rate: float | None = None, policy: RetryPolicy = HASTY,
+                 **shape: int) -> None:  # fmt: skip
+        asked = {
+            "events": 400, "duplicates": 120, "conflicts": 0, "batch": 20, "topics": 3,
+            "concurrency": 4, "seed": 1,
+        }  # fmt: skip
+        self.url = url
+        self.plan = Plan(Shape(**(asked | shape)))
+        content = Content(self.plan, ids_for("uuid7", "run"), TOPICS, 150)
+        self.findings = Findings()
+        self.told = Told(self.plan, content, [0, 0, 0], self.findings)
+        self.measured = Measurements()
+        self.done = 0
+        self.drive = Drive(
+            self.plan, content, self.told, self.measured,
+            rate=rate, policy=policy, on_events=self._note,
+        )  # fmt: skip
+
+    def _note(self, events: int) -> None:
+        self.done += events
+
+    async def run(self) -> None:
+        """Send everything."""
+        async with aiohttp.ClientSession() as session, asyncio.timeout(LIMIT_S):
+            await self.drive.run(session, self.url)
+
+    async def stats(self) -> Stats:
+        """What the aggregator says now."""
+        async with aiohttp.ClientSession() as session:
+            return await Reader(session, self.url, LIMIT_S).stats()
+
+    async def differences(self) -> list[str]:
+        """What is off, as far as counts and offsets tell."""
+        before = Stats(0, 0, 0, 0, {})
+        check_rise(self.plan, TOPICS, before, await self.stats(), self.told, self.findings)
+        self.told.settle()
+        return [finding.sentence for finding in self.findings.listed]
