@@ -84,7 +84,7 @@ async def attempt_once(
     except aiohttp.ClientPayloadError as error:
         raise TryAgain("the answer was cut short") from error
     except (aiohttp.ClientConnectionError, OSError) as error:
-        raise TryAgain(f"the connection was lost: {one_line(str(error))}") from error
+        raise TryAgain(f"the connection was lost: {_loss(error)}") from error
     except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, UnicodeError) as error:
         detail = one_line(f"not the URL of an aggregator: {url!r}")
         raise PublishRefused(None, detail, may_be_stored=False) from error
@@ -110,6 +110,13 @@ async def _read(response: aiohttp.ClientResponse, most_bytes: int) -> bytes:
     while len(answer) <= most_bytes and (chunk := await response.content.readany()):
         answer += chunk
     return bytes(answer)
+
+
+def _loss(error: Exception) -> str:
+    if not isinstance(error, OSError):
+        return one_line(str(error))
+    # Without a number it is aiohttp's own, and names the URL in place of a reason.
+    return one_line(error.strerror or "") if error.errno else "the request could not be written"
 
 
 def _connect_failure(error: aiohttp.ClientConnectorError) -> str:

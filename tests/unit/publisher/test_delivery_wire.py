@@ -1,20 +1,23 @@
 """Answers that are cut anywhere, never end, or are not HTTP at all."""
 
 import asyncio
+import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import aiohttp
 import pytest
 from aiohttp import web
-from support.delivering import BODY, STORED, publish
+from support.delivering import BODY, PATIENT, STORED, publish
 from support.scripted import (
     Scripted,
     counted,
+    encoded,
     serving,
 )
 
-from publisher.delivery import Retry, RetryPolicy
+from publisher.delivery import Retry, RetryPolicy, publish_batch
 from publisher.errors import PublishRefused
 
 
@@ -110,3 +113,44 @@ async def test_an_answer_without_end_is_not_kept() -> None:
     assert retries[0].reason == "the answer was cut short"
     # What the sockets and aiohttp hold of it comes on top.
     assert sent < 20_000_000
+
+
+class EnoughError(Exception):
+    """Ends the sending."""
+
+
+@pytest.mark.parametrize(
+    ("ends", "reason"),
+    [
+        (lambda writer: writer.transport.abort(), "Connection reset by peer"),
+        (lambda writer: writer.write_eof(), "the request could not be written"),
+    ],
+    ids=["reset", "half closed"],
+)
+async def test_a_request_that_is_cut_off_in_its_middle_is_told_in_words(
+    ends: Callable[[asyncio.StreamWriter], None], reason: str
+) -> None:
+    async def cut_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        ends(writer)
+        # The other end gives up, however it is done.
+        with contextlib.suppress(ConnectionError):
+            while await reader.read(2**20):
+                pass
+        writer.close()
+
+    # More than the buffers on the way can hold.
+    large = [encoded("a", '{"x":"' + "y" * 30_000_000 + '"}')]
+    retries: list[Retry] = []
+
+    def twice(retry: Retry) -> None:
+        retries.append(retry)
+        if len(retries) == 2:
+            raise EnoughError
+
+    server = await asyncio.start_server(cut_off, "127.0.0.1", 0)
+    async with server, aiohttp.ClientSession() as session:
+        url = f"http://user:secret@127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        with pytest.raises(EnoughError):
+            await publish_batch(session, url, large, policy=PATIENT, on_retry=twice)
+    assert [retry.reason for retry in retries] == [f"the connection was lost: {reason}"] * 2
