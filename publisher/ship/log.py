@@ -43,9 +43,6 @@ class Log:
         self._sends_earlier = False
         self._directory_as_of = 0
         """When a file came or went beside the log, as far as was seen."""
-        self._unconfirmed: set[Generation] = set()
-        self._held: dict[Generation, list[Line]] = {}
-        self._gathers = False
         self._generations: list[Generation] = []
         self._current: Generation | None = None
 
@@ -72,14 +69,8 @@ class Log:
         """
         try:
             identity = identity_of(self.path.stat())
-            # A file that was cut short while it had only what all begin with shows no sign of it
-            # but its copy.
-            if (
-                self._current is not None
-                and self._current.identity == identity
-                and (not self._current.is_young or self._directory_as_of == changed_at(self.path))
-            ):
-                return True
+            if self._current is not None and self._current.identity == identity:
+                return self._arrange() if self._may_have_been_cut(self._current) else True
         except FileNotFoundError:
             self._rotate()
             return False
@@ -94,6 +85,8 @@ class Log:
 
         Raises FileRefused when a file cannot be read.
         """
+        if self._current is not None and self._may_have_been_cut(self._current):
+            self._arrange()
         for generation in list(self._generations):
             try:
                 # What was read is all that there is of what no file holds any more.
@@ -137,6 +130,17 @@ class Log:
         """Close all files."""
         for generation in self._generations:
             generation.close()
+
+    def _may_have_been_cut(self, generation: Generation) -> bool:
+        """Tell whether a file may have been cut short, and have grown again, without a sign.
+
+        One of which only so much was read as all begin with, or nothing yet, shows none but its
+        copy beside it.
+        """
+        try:
+            return generation.is_young and self._directory_as_of != changed_at(self.path)
+        except OSError:
+            return False  # the directory is gone, which the next look finds out
 
     def _rotate(self) -> None:
         if self._current is not None:
@@ -183,8 +187,7 @@ class Log:
         return generation
 
     def _let_go(self, generation: Generation) -> list[Line]:
-        lines = self._held.pop(generation, []) + generation.finish()
-        self._unconfirmed.discard(generation)
+        lines = generation.finish()
         if generation.progress is not None:
             # It may be found again before all of it is acknowledged.
             self.note(

@@ -22,6 +22,14 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "app.log"
 
 
+def tick(path: Path) -> None:
+    """Return once the clock that directories are stamped with has gone on."""
+    before = path.parent.stat().st_mtime_ns
+    while path.parent.stat().st_mtime_ns == before:
+        path.with_name("other").touch()
+        path.with_name("other").unlink()
+
+
 def test_a_line_under_way_waits_for_its_end(path: Path) -> None:
     path.write_bytes(b"one\ntw")
     with Reading(path) as reading:
@@ -48,6 +56,18 @@ def test_a_renamed_file_is_read_to_its_end_and_let_go_of_when_it_is_quiet(path: 
         assert reading.quiet() == [b"end"]
         path.with_name("app.log.1").unlink()
         assert reading.read() == []
+
+
+def test_what_was_cut_short_before_it_was_read_comes_before_what_followed(path: Path) -> None:
+    path.write_bytes(b"one\n")
+    with Reading(path) as reading:
+        for number, (line, following) in enumerate([(b"one\n", b"two\n"), (b"two\n", b"three\n")]):
+            # No look lies between the cut and the reading.
+            tick(path)
+            shutil.copyfile(path, path.with_name(f"app.log.{2 - number}"))
+            path.write_bytes(following)
+            assert reading._taken([reading.log.read(reading.now)]) == [line]
+        assert reading.read() == [b"three\n"]
 
 
 def test_what_waits_for_its_turn_is_not_let_go_of(path: Path) -> None:
