@@ -7,10 +7,12 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from enum import Enum, auto
 from typing import NamedTuple
 from urllib.parse import urlsplit
+
+from support.streams import listening
 
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *(\d+)\r\n")
 _DELAY_S = 0.02
@@ -94,7 +96,6 @@ class BadNetwork:
         self._chance = random.Random(seed)
         self._deck: list[Mischief] = []
         self._burst = 0
-        self._connections: set[asyncio.Task[None]] = set()
         self.did: Counter[Mischief] = Counter()
         self.url = ""
 
@@ -103,13 +104,9 @@ class BadNetwork:
     async def before(cls, target: str, seed: int) -> AsyncIterator["BadNetwork"]:
         """A proxy before the server at `target`, listening at `url`."""
         network = cls(target, seed)
-        server = await asyncio.start_server(network._accept, "127.0.0.1", 0)
-        network.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        async with server:
+        async with listening(network._accept) as port:
+            network.url = f"http://127.0.0.1:{port}"
             yield network
-            for task in network._connections:
-                task.cancel()
-            await asyncio.gather(*network._connections, return_exceptions=True)
 
     def check_each_was_done(self) -> None:
         """Fail the test if some mischief was never done: it would have proved nothing."""
@@ -129,18 +126,8 @@ class BadNetwork:
         return drawn
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._connections.add(task)
-        client = _Connection(reader, writer)
-        try:
-            # A publisher hangs up when it has its answers, or goes on without; cancelled is what
-            # is left at the end.
-            with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                await self._serve(client)
-        finally:
-            await client.close()
-            self._connections.discard(task)
+        # A publisher hangs up when it has its answers, or goes on without.
+        await self._serve(_Connection(reader, writer))
 
     async def _serve(self, client: _Connection) -> None:
         mischief = self._draw()

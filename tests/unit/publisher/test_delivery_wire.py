@@ -1,7 +1,6 @@
 """Answers that are cut anywhere, never end, or are not HTTP at all."""
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ from support.scripted import (
     encoded,
     serving,
 )
+from support.streams import listening
 
 from publisher.delivery import Retry, RetryPolicy, publish_batch
 from publisher.errors import PublishRefused
@@ -30,12 +30,9 @@ async def speaking(*replies: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
         received.append(await reader.readuntil(BODY))
         writer.write(replies[min(len(received), len(replies)) - 1])
         await writer.drain()
-        writer.close()
-        await writer.wait_closed()
 
-    server = await asyncio.start_server(speak, "127.0.0.1", 0)
-    async with server:
-        yield f"http://user:secret@127.0.0.1:{server.sockets[0].getsockname()[1]}", received
+    async with listening(speak) as port:
+        yield f"http://user:secret@127.0.0.1:{port}", received
 
 
 @pytest.mark.parametrize(
@@ -133,11 +130,8 @@ async def test_a_request_that_is_cut_off_in_its_middle_is_told_in_words(
     async def cut_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         ends(writer)
-        # The other end gives up, however it is done.
-        with contextlib.suppress(ConnectionError):
-            while await reader.read(2**20):
-                pass
-        writer.close()
+        while await reader.read(2**20):
+            pass
 
     # More than the buffers on the way can hold.
     large = [encoded("a", '{"x":"' + "y" * 30_000_000 + '"}')]
@@ -148,9 +142,8 @@ async def test_a_request_that_is_cut_off_in_its_middle_is_told_in_words(
         if len(retries) == 2:
             raise EnoughError
 
-    server = await asyncio.start_server(cut_off, "127.0.0.1", 0)
-    async with server, aiohttp.ClientSession() as session:
-        url = f"http://user:secret@127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with listening(cut_off) as port, aiohttp.ClientSession() as session:
+        url = f"http://user:secret@127.0.0.1:{port}"
         with pytest.raises(EnoughError):
             await publish_batch(session, url, large, policy=PATIENT, on_retry=twice)
     assert [retry.reason for retry in retries] == [f"the connection was lost: {reason}"] * 2
