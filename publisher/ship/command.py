@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from tqdm import tqdm
+from yarl import URL
 
 from publisher import arguments
 from publisher.buffer import Limits
@@ -157,7 +158,9 @@ class _Narrator:
         )
 
     def report(self) -> Report:
-        return Report(self.totals, self._tell_of_line, self._expect, self._advance, self._retry)
+        return Report(
+            self.totals, self.tell, self._tell_of_line, self._expect, self._advance, self._retry
+        )
 
     def tell(self, sentence: str) -> None:
         self._bar.write(f"{arguments.PROG} ship: {sentence}", file=sys.stderr)
@@ -242,7 +245,9 @@ def _format(parsed: argparse.Namespace) -> Format:
 def _shipped_to(parsed: argparse.Namespace) -> str:
     """Name where lines go: a checkpoint of the one says nothing of another."""
     topic = parsed.topic or f"field {parsed.topic_field}"
-    return f"{parsed.url.rstrip('/')} {topic} {parsed.format} {parsed.id_field or ''}"
+    # It is written down, which a password must not be.
+    url = str(URL(parsed.url).with_user(None)).rstrip("/")
+    return f"{url} {topic} {parsed.format} {parsed.id_field or ''}"
 
 
 def _default_checkpoint(parsed: argparse.Namespace) -> Path:

@@ -54,8 +54,8 @@ class Log:
     def begin(self, *, earlier: bool) -> bool:
         """Find what is at the path, and tell whether anything is.
 
-        earlier: find the earlier contents too
-        that are not sent to their end; they come first, the oldest at the front.
+        earlier: find the earlier contents too that are not sent to their end; they come first, the
+        oldest at the front.
 
         Raises FileRefused.
         """

@@ -47,13 +47,15 @@ class Target:
 class Report:
     """Whom shipping tells.
 
-    totals: counted up. tell: told what people must know, a sentence at a time. expect_bytes: told
-    how many bytes the files have, if that is known. on_bytes: told how many more were
-    acknowledged. on_retry: told of failed tries.
+    totals: counted up. tell_of_file, tell_of_line: told a sentence of each file that is waited for,
+    and of each line that was not stored, which may be very many. expect_bytes: told how many bytes
+    the files have, if that is known. on_bytes: told how many more were acknowledged. on_retry: told
+    of failed tries.
     """
 
     totals: Totals
-    tell: Tell
+    tell_of_file: Tell
+    tell_of_line: Tell
     expect_bytes: Callable[[int], None]
     on_bytes: Callable[[int], None]
     on_retry: OnRetry
@@ -113,7 +115,7 @@ async def follow(
         while not stop.is_set():
             if clock() - looked_at >= _LOOK_S:
                 for sentence in logs.look():
-                    report.tell(f"{sentence}; waiting for it")
+                    report.tell_of_file(f"{sentence}; waiting for it")
                 looked_at = clock()
             grown = False
             for log in logs:
@@ -183,7 +185,7 @@ async def _run(
             target.line_format,
             report.totals,
             checkpoint,
-            tell=report.tell,
+            tell=report.tell_of_line,
             on_bytes=report.on_bytes,
         )
         acknowledging = asyncio.create_task(shipper.acknowledge())

@@ -57,9 +57,8 @@ class Follower:
 
     async def run(self) -> None:
         self.stop = asyncio.Event()
-        report = Report(
-            self.totals, self.told.append, lambda _: None, lambda _: None, lambda _: None
-        )
+        told = self.told.append
+        report = Report(self.totals, told, told, lambda _: None, lambda _: None, lambda _: None)
         with Checkpoint.opened(self.log.with_name("state"), "target") as checkpoint:
             await follow([self.log], self.target, report, self.stop, checkpoint=checkpoint)
 
@@ -192,6 +191,31 @@ async def test_a_signal_ends_the_command_that_follows_with_status_0(
     out, err = await process.communicate()
     assert (process.returncode, err) == (0, b"")
     assert out == b"sent 1 line: stored 1, duplicates 0, conflicts 0, retries 0\n"
+
+
+async def test_however_many_lines_are_wrong_a_file_that_goes_is_told_of_and_no_password_is_kept(
+    server: Scripted, log: Path
+) -> None:
+    write(log, b"wrong\n" * 50 + b"{}\n")
+    state = log.with_name("state")
+    url = server.url.replace("http://", "http://somebody:hush@")
+    process = await command(
+        *(log, "--follow", "--checkpoint", state, "--url", url, "--format", "ndjson")
+    )
+    assert process.stderr is not None
+    await until(lambda: bool(server.log))
+    log.unlink()
+    async with asyncio.timeout(LIMIT_S):
+        told = [await process.stderr.readline() for _ in range(11)]
+    assert sum(b" was not sent: " in sentence for sentence in told) == 10
+    assert told[-1].endswith(b"is not there; waiting for it\n")
+    kept = b"".join(path.read_bytes() for path in state.parent.glob("state*"))
+    assert server.url.encode() in kept
+    assert b"hush" not in kept
+    process.send_signal(signal.SIGTERM)
+    _, err = await process.communicate()
+    assert process.returncode == 1
+    assert b"40 more sentences of that kind were left out" in err
 
 
 async def test_an_interrupt_of_what_waits_for_standard_input_ends_it_at_once(

@@ -55,7 +55,8 @@ class Shipping:
         self.bytes = 0
 
     def report(self) -> Report:
-        return Report(self.totals, self.told.append, self._expect, self._more, self._retry)
+        told = self.told.append
+        return Report(self.totals, told, told, self._expect, self._more, self._retry)
 
     def _expect(self, total_bytes: int) -> None:
         self.expected_bytes = total_bytes
