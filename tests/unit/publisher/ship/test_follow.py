@@ -37,6 +37,10 @@ def write(log: Path, content: bytes) -> None:
     log.write_bytes(content)
 
 
+def remove(log: Path) -> None:
+    log.unlink()
+
+
 async def until_logged(server: Scripted, lines: int) -> None:
     await until(lambda: len(server.log) >= lines)
 
@@ -204,7 +208,7 @@ async def test_however_many_lines_are_wrong_a_file_that_goes_is_told_of_and_no_p
     )
     assert process.stderr is not None
     await until(lambda: bool(server.log))
-    log.unlink()
+    remove(log)
     async with asyncio.timeout(LIMIT_S):
         told = [await process.stderr.readline() for _ in range(11)]
     assert sum(b" was not sent: " in sentence for sentence in told) == 10
