@@ -1,75 +1,92 @@
-"""`kill -9` in the midst of publishing, again and again on the same database."""
+"""`kill -9` again and again, at every moment of an aggregator's life, under load.
 
-import asyncio
-import itertools
+After every restart: each acknowledged event is stored once, at the offset that was told;
+offsets are dense and the counts those of the requests that were stored, to the last event; a
+request without an answer is stored as a whole or not at all, and sent again it is told the
+offsets of the original. See `support.campaign`.
+
+The short campaigns always make the same choices. The long ones (`tox -e faults-long`) draw
+them anew in each run, print their seed, and make the same ones again with
+`CRASH_CAMPAIGN_SEED=seed`.
+"""
+
 import random
-from collections.abc import Callable
-from typing import Any
+from pathlib import Path
 
-import aiohttp
-from support.backends import Database
-from support.load import Told, batch_of, check_kept, keys_of, publish, session, until_acknowledged
-from support.processes import Aggregator
+import pytest
+from support.backends import Database, new_database
+from support.campaign import PUBLISHERS, run_campaign
+from support.campaign_lives import Moment
+from support.campaign_tally import NewTally, Tally
 
-Run = Callable[..., Aggregator]
+LONG_KILLS = 160
+"""At least so many in each long campaign, of which there are two for each backend."""
 
-KILLS = 5
-PUBLISHERS = 4
-TOPICS = ["orders", "visits"]
-NEW = 20
-"""New events in each batch, half in either topic."""
+NEW_DATABASES = 20
+"""On each of them two starts are cut short while the schema is not there yet."""
 
+HOW_OFTEN = {
+    Moment.LOADED: 6,
+    Moment.ANSWERED: 3,
+    Moment.DRAINING: 3,
+    Moment.IDLE: 2,
+    Moment.STARTING: 2,
+    Moment.OPENING: 2,
+}
 
-class Publisher:
-    """Sends batches of new ids over two topics, with some that were acknowledged before."""
-
-    def __init__(self, number: int, told: Told) -> None:
-        self._number = number
-        self._told = told
-        self._chance = random.Random(number)
-        self._counter = itertools.count()
-        self._acknowledged: list[dict[str, Any]] = []
-
-    async def publish(self, client: aiohttp.ClientSession, url: str) -> None:
-        """Publish until there is no answer."""
-        while True:
-            ids = [f"{self._number}-{next(self._counter)}" for _ in range(NEW // 2)]
-            new = [event for topic in TOPICS for event in batch_of(topic, ids)]
-            count = min(5, len(self._acknowledged))
-            again = self._chance.sample(self._acknowledged, count)
-            if await publish(client, url, new + again, self._told) == 0:
-                return
-            self._acknowledged += new
+WITH_ONE_AND_THREE = pytest.mark.parametrize("aggregators", [1, 3])
 
 
+def check_tally(tally: Tally) -> None:
+    """What makes a campaign worth its name."""
+    assert (tally.lost, tally.doubled) == (0, 0)
+    assert tally.repeated >= 0.3
+    assert tally.retried >= tally.whole + tally.absent > 0
+
+
+@WITH_ONE_AND_THREE
 async def test_what_was_acknowledged_survives_and_no_request_is_stored_in_part(
-    run_aggregator: Run, database: Database
+    database: Database, tmp_path: Path, new_tally: NewTally, aggregators: int
 ) -> None:
-    chance = random.Random(9)
-    told = Told()
-    publishers = [Publisher(number, told) for number in range(PUBLISHERS)]
-    for kill in range(KILLS):
-        aggregator = run_aggregator(*database.arguments())
-        enough = told.requests + chance.randrange(4, 40)
-        async with session() as client:
-            running = [asyncio.create_task(p.publish(client, aggregator.url)) for p in publishers]
-            await until_acknowledged(told, enough)
-            # Somewhere within the next transactions.
-            await asyncio.sleep(chance.random() / 100)
-            aggregator.kill()
-            await asyncio.gather(*running)
-        assert len(told.unanswered) >= kill + 1, "nothing was under way"
+    tally = new_tally(database.backend, aggregators, "short")
+    moments = [*Moment]
+    random.Random(9).shuffle(moments)
+    await run_campaign(database, tmp_path, moments, tally)
+    check_tally(tally)
+    assert set(tally.kills) == set(Moment)
 
-    again = run_aggregator(*database.arguments())
-    async with session() as client:
-        stored, stats = await check_kept(client, again.url, told, TOPICS)
-    whole = []
-    for batch in told.uncertain:
-        # Ids that no other batch holds; they tell whether this one is there.
-        new = keys_of(batch[:NEW])
-        kept = new & set(stored)
-        assert kept in (set(), new), f"{len(kept)} of {len(new)} events of a request are stored"
-        if kept:
-            whole.append(batch)
-    assert stats["received"] == told.received + sum(map(len, whole))
-    assert set(stored) == set(told.offsets).union(*(keys_of(batch) for batch in whole))
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@WITH_ONE_AND_THREE
+async def test_killed_hundreds_of_times(
+    database: Database,
+    tmp_path: Path,
+    new_tally: NewTally,
+    campaign_seed: str,
+    aggregators: int,
+) -> None:
+    tally = new_tally(database.backend, aggregators, campaign_seed)
+    chance = random.Random(campaign_seed)
+    # A start that is cut short comes after another kill.
+    moments = chance.choices([*HOW_OFTEN], [*HOW_OFTEN.values()], k=LONG_KILLS)
+    await run_campaign(database, tmp_path, moments, tally)
+    check_tally(tally)
+    assert tally.kills.total() >= LONG_KILLS
+    assert tally.whole > 0
+    assert tally.absent > 0
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+async def test_killed_again_and_again_while_the_schema_is_made(
+    backend: str, tmp_path: Path, request: pytest.FixtureRequest, campaign_seed: str
+) -> None:
+    server = request.getfixturevalue("postgres_server") if backend == "postgres" else None
+    for number in range(NEW_DATABASES):
+        tally = Tally(backend, 3, f"{campaign_seed}/{number}")
+        with new_database(backend, tmp_path, server) as database:
+            await run_campaign(database, tmp_path, [], tally)
+        assert (tally.lost, tally.doubled) == (0, 0)
+        assert tally.kills.total() == 6
+        assert tally.requests == PUBLISHERS

@@ -15,6 +15,8 @@ Key = tuple[str, str]
 Batch = list[dict[str, Any]]
 
 LIMIT_S = 60.0
+CUT_OFF = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, ConnectionError)
+"""What a client raises when the connection ends before the answer does."""
 _LINK = re.compile(r'<([^>]*)>; rel="next"')
 
 
@@ -69,20 +71,26 @@ async def publish(session: aiohttp.ClientSession, url: str, batch: Batch, told: 
 
     Any status that a sound batch must not get fails the test.
     """
+    status, content = await post(session, url, batch)
+    if status == 200:
+        told.note(batch, content)
+    else:
+        (told.refused if status else told.unanswered).append(batch)
+    return status
+
+
+async def post(session: aiohttp.ClientSession, url: str, batch: Batch) -> tuple[int, Any]:
+    """Publish once; returns the status, as `publish` does, and the content of the answer."""
     try:
         async with session.post(f"{url}/publish", json=batch) as response:
             content = await response.json(content_type=None)
-    except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, ConnectionError):
-        told.unanswered.append(batch)
-        return 0
-    if response.status == 200:
-        told.note(batch, content)
-        return 200
-    assert response.status == 503, content
-    assert response.headers["Retry-After"].isdigit()
-    assert response.content_type == "application/problem+json"
-    told.refused.append(batch)
-    return 503
+    except CUT_OFF:
+        return 0, None
+    if response.status != 200:
+        assert response.status == 503, content
+        assert response.headers["Retry-After"].isdigit()
+        assert response.content_type == "application/problem+json"
+    return response.status, content
 
 
 async def publish_until_taken(

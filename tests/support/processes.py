@@ -34,22 +34,39 @@ class Aggregator:
         cls, arguments: Sequence[str], *, log: Path, cwd: Path, env: dict[str, str] | None = None
     ) -> "Aggregator":
         """Start one on a free port and wait until it listens."""
+        started = cls.spawn(arguments, log=log, cwd=cwd, env=env)
+        wait_for(started.listening, "the socket")
+        return started
+
+    @classmethod
+    def spawn(
+        cls,
+        arguments: Sequence[str],
+        *,
+        log: Path,
+        cwd: Path,
+        env: dict[str, str] | None = None,
+        program: Sequence[str] = ("-m", "aggregator"),
+    ) -> "Aggregator":
+        """Start one on a free port; it does not listen yet. `program` is what Python runs."""
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "aggregator", "--port", "0", *arguments],
+                [sys.executable, *program, "--port", "0", *arguments],
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=cwd,
                 env=os.environ | (env or {}),
             )
-        started = cls(process, log)
-        wait_for(lambda: started._listening() or process.poll() is not None, "the socket")
-        assert process.poll() is None, log.read_text()
-        return started
+        return cls(process, log)
 
-    def _listening(self) -> bool:
-        for line in self.log_lines("listening"):
-            self.url = line["url"]
+    def listening(self) -> bool:
+        """Whether it listens by now, at `url`; fails the test if it has ended instead."""
+        if not self.url:
+            # Asked before the log is read: one that has ended writes nothing more.
+            ended = self.process.poll() is not None
+            for line in self.log_lines("listening"):
+                self.url = line["url"]
+            assert not ended, self.written().decode()
         return bool(self.url)
 
     def log_lines(self, event: str | None = None) -> list[dict[str, Any]]:

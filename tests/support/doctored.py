@@ -1,0 +1,86 @@
+"""The real aggregator with one protection taken away, as a process of its own.
+
+`python -m support.doctored PROTECTION ARGUMENTS...`
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from aggregator.__main__ import main
+from storage import postgres_writer, sqlite_writer
+from storage.model import Event, Verdict
+from storage.postgres import PostgresStore
+from storage.sqlite import SqliteStore
+from support import unprotected
+
+_A_WHILE_S = 0.05
+_committing: set[asyncio.Task[None]] = set()
+"""Keeps the tasks from being collected on the way."""
+
+
+def acknowledge_first(backend: str, patch: pytest.MonkeyPatch) -> None:
+    """The verdicts are given out just before the COMMIT, which takes its time."""
+    if backend == "sqlite":
+        patch.setattr(SqliteStore, "append", _sqlite_append)
+    else:
+        patch.setattr(PostgresStore, "append", _postgres_append)
+
+
+async def _sqlite_append(self: Any, batch: Sequence[Event]) -> list[Verdict]:
+    loop = asyncio.get_running_loop()
+    told: asyncio.Future[list[Verdict]] = loop.create_future()
+
+    def transaction() -> None:
+        self._writer.execute(sqlite_writer.BEGIN)
+        decision = sqlite_writer._write(self._writer, batch)
+        loop.call_soon_threadsafe(told.set_result, decision.verdicts)
+        time.sleep(_A_WHILE_S)
+        self._writer.execute("COMMIT")
+
+    loop.run_in_executor(self._thread, transaction)
+    return await told
+
+
+async def _postgres_append(self: Any, batch: Sequence[Event]) -> list[Verdict]:
+    told: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
+
+    async def transaction() -> None:
+        async with self._acquire(self._writers) as connection:
+            await connection.execute(postgres_writer.BEGIN)
+            decision = await postgres_writer._write(connection, batch)
+            told.set_result(decision.verdicts)
+            await asyncio.sleep(_A_WHILE_S)
+            await connection.execute("COMMIT")
+
+    committing = asyncio.create_task(transaction())
+    _committing.add(committing)
+    committing.add_done_callback(_committing.discard)
+    return await told
+
+
+def count_afterwards(backend: str, patch: pytest.MonkeyPatch) -> None:
+    """The counts are written in a transaction of their own, on Postgres a while later."""
+    commit = postgres_writer._commit
+
+    async def commit_and_wait(connection: Any) -> None:
+        await commit(connection)
+        await asyncio.sleep(_A_WHILE_S)
+
+    patch.setattr(postgres_writer, "_commit", commit_and_wait)
+    unprotected.count_afterwards(backend, patch)
+
+
+_PROTECTIONS: dict[str, Callable[[str, pytest.MonkeyPatch], None]] = {
+    "acknowledge_first": acknowledge_first,
+    "count_afterwards": count_afterwards,
+}
+
+if __name__ == "__main__":
+    backend = sys.argv[sys.argv.index("--backend") + 1]
+    _PROTECTIONS[sys.argv[1]](backend, pytest.MonkeyPatch())
+    raise SystemExit(main(sys.argv[2:]))
