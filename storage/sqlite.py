@@ -3,39 +3,36 @@
 One connection writes (see `storage.sqlite_writer`), a few others read; WAL lets them work
 side by side, and any number of processes may share the file. `synchronous=FULL` makes a
 commit survive power loss.
+
+While one of the files is not the one that was opened (see `storage.sqlite_files`), nothing is
+written and nothing is read. Once SQLite has found the database damaged, nothing is written
+until it is opened anew: on a damaged index even a sound batch might get a wrong verdict. Reads
+go on as far as they can.
 """
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import aiosqlite
 
 from storage import reading, sqlite_writer
-from storage.errors import StorageMisconfigured, StorageUnavailable
-from storage.migrations import pending
+from storage.errors import OutcomeUnknown, StorageMisconfigured, StorageUnavailable
 from storage.model import Event, Verdict
+from storage.sqlite_files import OpenedFiles, WatchedConnection
+from storage.sqlite_opening import APPLICATION_ID, open_writer
 
-APPLICATION_ID = 0x45564C47
-"""Marks a file as this program's ("EVLG"), so that no other program's is ever written to."""
+__all__ = ["APPLICATION_ID", "SqliteStore"]
 
 _MIN_VERSION = (3, 38, 0)
-
-_SETTINGS = """
-PRAGMA synchronous = FULL;
-PRAGMA cache_size = -65536;
-PRAGMA wal_autocheckpoint = 4000;
-PRAGMA journal_size_limit = 67108864;
-"""
-
-_WHOSE_FILE = (
-    "SELECT application_id, (SELECT count(*) FROM sqlite_schema) FROM pragma_application_id"
-)
-
 _ROWS_A_HOP = 64
+
+Result = TypeVar("Result")
 
 
 class SqliteStore(reading.LogReader):
@@ -53,8 +50,12 @@ class SqliteStore(reading.LogReader):
         self._path = path
         self._busy_timeout_s = busy_timeout_s
         self._reader_count = readers
+        self._files = OpenedFiles(path)
         self._thread: ThreadPoolExecutor | None = None
         self._writer: sqlite3.Connection | None = None
+        self._doubted = False
+        """Whether the last transaction failed: then only a commit proves that the next may not."""
+        self._damage: str | None = None
         self._readers: list[aiosqlite.Connection] = []
         self._idle: asyncio.Queue[aiosqlite.Connection] = asyncio.Queue()
         self._probe_writable: aiosqlite.Connection | None = None
@@ -67,15 +68,17 @@ class SqliteStore(reading.LogReader):
             raise StorageMisconfigured(
                 f"this Python has SQLite {sqlite3.sqlite_version}; 3.38 or newer is needed"
             )
+        self._files, self._doubted, self._damage = OpenedFiles(self._path), False, None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite-writer")
         try:
             loop = asyncio.get_running_loop()
-            self._writer = await loop.run_in_executor(self._thread, self._open_writer)
+            await loop.run_in_executor(self._thread, self._open_writer)
             for _ in range(self._reader_count):
                 reader = await self._connect_reader(self._busy_timeout_s)
                 self._readers.append(reader)
                 self._idle.put_nowait(reader)
             self._probe_writable = await self._connect_reader(0.0)
+            self._files.check()
         except sqlite3.Error as error:
             await self.aclose()
             raise sqlite_writer.translate(error) from error
@@ -85,23 +88,29 @@ class SqliteStore(reading.LogReader):
 
     async def append(self, batch: Sequence[Event]) -> list[Verdict]:
         """See `EventStore.append`. Once begun, the transaction runs to its end."""
-        if self._thread is None or self._writer is None:
-            raise StorageUnavailable("the SQLite store is not open")
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, sqlite_writer.append, self._writer, batch)
+        return await self._in_thread(lambda writer: sqlite_writer.append(writer, batch))
 
     async def ping(self) -> None:
-        """See `EventStore.ping`: takes the write lock and gives it back."""
+        """See `EventStore.ping`: takes the write lock and gives it back.
+
+        After a transaction that failed it does one that changes nothing: a full disk gives
+        the lock as readily as any.
+        """
+        if self._doubted:
+            await self._in_thread(sqlite_writer.prove)
+            return
         try:
             async with self._ping_lock:
                 connection = self._probe_writable
                 if connection is None:
                     raise StorageUnavailable("the SQLite store is not open")
+                self._check()
                 # In one hop: cancelled between the two, it would keep the lock for good.
                 await connection.executescript(f"{sqlite_writer.BEGIN}; ROLLBACK")
         except sqlite3.Error as error:
             # Somebody is writing right now: that is what a working database looks like.
             if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
+                self._note(error)
                 raise sqlite_writer.translate(error) from error
 
     async def aclose(self) -> None:
@@ -115,11 +124,10 @@ class SqliteStore(reading.LogReader):
             probe, self._probe_writable = self._probe_writable, None
             if probe is not None:
                 await probe.close()
-        thread, writer = self._thread, self._writer
-        self._thread = self._writer = None
+        thread, self._thread = self._thread, None
         if thread is not None:
-            if writer is not None:
-                await asyncio.get_running_loop().run_in_executor(thread, writer.close)
+            # Behind whatever is under way, cancelled or not.
+            await asyncio.get_running_loop().run_in_executor(thread, self._close_writer)
             thread.shutdown()
 
     @asynccontextmanager
@@ -137,84 +145,94 @@ class SqliteStore(reading.LogReader):
                         yield row
 
         try:
+            self._files.check()
             yield rows
+            self._files.check()
         except sqlite3.Error as error:
+            self._note(error)
             raise sqlite_writer.translate(error) from error
         finally:
             idle.put_nowait(connection)
 
     async def _connect_reader(self, timeout_s: float) -> aiosqlite.Connection:
-        connection = aiosqlite.connect(self._path, timeout=timeout_s, isolation_level=None)
-        return await connection
-
-    def _open_writer(self) -> sqlite3.Connection:
+        connection = await aiosqlite.connect(
+            self._path,
+            timeout=timeout_s,
+            isolation_level=None,
+            factory=partial(WatchedConnection, files=self._files),
+        )
         try:
-            connection = sqlite3.connect(
-                self._path,
-                timeout=self._busy_timeout_s,
-                isolation_level=None,
-                check_same_thread=False,
-                cached_statements=sqlite_writer.PREPARED_STATEMENTS,
-            )
-        except sqlite3.Error as error:
-            raise StorageMisconfigured(f"can't open {str(self._path)!r}: {error}") from error
-        try:
-            _prepare(connection, self._path)
+            # The -wal file is opened with the first read: now, not when it may be another.
+            await connection.execute_fetchall("SELECT count(*) FROM sqlite_schema")
         except BaseException:
-            connection.close()
+            await connection.close()
             raise
         return connection
 
+    def _check(self) -> None:
+        if self._damage is not None:
+            raise StorageUnavailable(self._damage)
+        try:
+            self._files.check()
+        except StorageUnavailable:
+            # It is the writer's thread that can save what the files still hold.
+            self._doubted = True
+            raise
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    """Check that the file is ours or empty, set it up, and bring its schema up to date."""
-    try:
-        # One statement, one snapshot: another aggregator may be creating the schema right now.
-        application_id, tables = connection.execute(_WHOSE_FILE).fetchone()
-        if application_id != APPLICATION_ID and (application_id or tables):
-            raise StorageMisconfigured(
-                f"{str(path)!r} is a SQLite database of another program; choose another file"
+    def _note(self, error: BaseException | None) -> None:
+        if self._damage is None and sqlite_writer.tells_of_damage(error):
+            self._damage = (
+                f"the database file {str(self._path)!r} is damaged (SQLite: {error}), nothing more "
+                "is stored in it: stop the aggregator, see what `python -m aggregator verify` "
+                "finds, and restore the file"
             )
-        connection.execute("PRAGMA page_size = 8192")
-        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
-        if mode != "wal":
-            raise StorageMisconfigured(
-                f"{str(path)!r} can't be put into WAL mode (it stays in {mode!r} mode): "
-                "use a file on a local disk"
-            )
-        connection.executescript(_SETTINGS)
-        _migrate(connection)
-    except sqlite3.DatabaseError as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}:
-            raise StorageMisconfigured(f"can't use {str(path)!r}: {error}") from error
-        raise
 
+    async def _in_thread(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        if self._thread is None:
+            raise StorageUnavailable("the SQLite store is not open")
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._write, work)
 
-def _migrate(connection: sqlite3.Connection) -> None:
-    # The write lock is what keeps two aggregators that start together apart.
-    connection.execute(sqlite_writer.BEGIN)
-    try:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        for step in pending("sqlite", version):
-            for statement in _statements(step.sql):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {step.version}")
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+    # What follows runs in the writer's thread.
 
+    def _open_writer(self) -> None:
+        self._writer = open_writer(self._path, self._files, self._busy_timeout_s)
+        self._files.note()
 
-def _statements(script: str) -> list[str]:
-    # executescript() would commit first, and end the lock with it.
-    statements: list[str] = []
-    text = ""
-    for line in script.splitlines(keepends=True):
-        text += line
-        if sqlite3.complete_statement(text):
-            statements.append(text)
-            text = ""
-    return statements
+    def _close_writer(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.close()
+
+    def _write(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        try:
+            self._check()
+            result = work(self._writer or self._reopen_writer())
+        except BaseException as error:
+            self._doubted |= isinstance(error, (StorageUnavailable, OutcomeUnknown))
+            self._note(error.__cause__)
+            self._save_what_can_be_saved()
+            raise
+        self._doubted = False
+        return result
+
+    def _save_what_can_be_saved(self) -> None:
+        writer = self._writer
+        if writer is None:
+            return
+        if sqlite_writer.is_spent(writer):
+            # Closing it ends its transaction; the next call opens another.
+            self._close_writer()
+        elif self._files.wal_is_orphaned():
+            # What was acknowledged goes where the next start will find it.
+            with suppress(sqlite3.Error):
+                writer.execute("PRAGMA wal_checkpoint(FULL)")
+
+    def _reopen_writer(self) -> sqlite3.Connection:
+        try:
+            self._writer = open_writer(self._path, self._files, self._busy_timeout_s)
+        except StorageMisconfigured as error:
+            raise StorageUnavailable(str(error)) from error
+        except sqlite3.Error as error:
+            raise sqlite_writer.translate(error) from error
+        return self._writer

@@ -10,8 +10,10 @@ comes back as one JSON value. `docs/decisions/0003-sqlite-writer.md` has the fig
 
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain
+from typing import TypeVar
 
 import msgspec
 
@@ -61,6 +63,8 @@ _INLINE_PAYLOAD_BYTES = 4096
 """Larger stored payloads are fetched one at a time, so that a batch of small events that
 repeats large ones costs one large payload of memory, not all of them."""
 
+Result = TypeVar("Result")
+
 _encode = msgspec.json.encode
 _decode_heads = msgspec.json.Decoder(list[tuple[str, int, int]]).decode
 _decode_found = msgspec.json.Decoder(list[tuple[str, str, int, str, str | None]]).decode
@@ -70,21 +74,46 @@ def append(connection: sqlite3.Connection, batch: Sequence[Event]) -> list[Verdi
     """Do the whole transaction of one batch; see `EventStore.append`.
 
     The connection is in autocommit mode (`isolation_level=None`) and not in a transaction,
-    neither before nor after, whatever is raised.
+    neither before nor after, whatever is raised, unless even rolling back failed: see
+    `is_spent`.
     """
+    return _transaction(connection, lambda: _write(connection, batch).verdicts)
+
+
+def prove(connection: sqlite3.Connection) -> None:
+    """Do a transaction that reads and writes as `append` does, and changes nothing.
+
+    Raises what `append` would.
+    """
+
+    def write() -> None:
+        _write(connection, [])
+        # The first page is written anew, so that COMMIT has something to flush.
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        connection.execute(f"PRAGMA user_version = {version}")
+
+    _transaction(connection, write)
+
+
+def _transaction(connection: sqlite3.Connection, write: Callable[[], Result]) -> Result:
     committing = False
     try:
         connection.execute(BEGIN)
-        decision = _write(connection, batch)
+        result = write()
         committing = True
         connection.execute("COMMIT")
     except sqlite3.Error as error:
-        _roll_back(connection)
+        roll_back(connection)
         raise translate(error, committing=committing) from error
-    except BaseException:
-        _roll_back(connection)
+    except StorageUnavailable as error:
+        roll_back(connection)
+        if committing:
+            raise OutcomeUnknown(str(error)) from error
         raise
-    return decision.verdicts
+    except BaseException:
+        roll_back(connection)
+        raise
+    return result
 
 
 def _write(connection: sqlite3.Connection, batch: Sequence[Event]) -> Decision:
@@ -153,20 +182,51 @@ def _parts(rows: Sequence[StoredEvent]) -> Iterator[Sequence[StoredEvent]]:
         start += size
 
 
-def _roll_back(connection: sqlite3.Connection) -> None:
+def roll_back(connection: sqlite3.Connection) -> None:
+    """End the transaction if there is one; what fails here is not raised."""
     # SQLite ends a transaction by itself after some errors (full disk, I/O).
     if connection.in_transaction:
-        connection.execute("ROLLBACK")
+        # The error that led here is the one to tell; the connection shows whether this worked.
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+
+
+def is_spent(connection: sqlite3.Connection) -> bool:
+    """Whether, with no transaction under way, the connection can't begin another."""
+    try:
+        # Not even ROLLBACK worked.
+        return connection.in_transaction
+    except sqlite3.ProgrammingError:
+        return True
 
 
 def translate(error: sqlite3.Error, *, committing: bool = False) -> StorageError:
-    """The storage error that a driver error means."""
+    """The storage error that a driver error means.
+
+    Args:
+        error: what the driver raised.
+        committing: whether COMMIT raised it.
+    """
     sentence = f"SQLite: {error}"
-    # Errors that the Python module itself raises carry no code.
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE) & 0xFF
-    # An I/O error while flushing may leave a complete commit in the WAL after all.
-    if committing and code == sqlite3.SQLITE_IOERR:
+    code = _code(error)
+    # Once COMMIT writes, a complete commit may be in the WAL although flushing it failed, and
+    # count after a crash. Only a lock that was not given comes before that.
+    if committing and code != sqlite3.SQLITE_BUSY:
         return OutcomeUnknown(sentence)
     if code in {sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH, sqlite3.SQLITE_TOOBIG}:
         return BatchRefused(sentence)
     return StorageUnavailable(sentence)
+
+
+def tells_of_damage(error: BaseException | None) -> bool:
+    """Whether a driver error says that the file itself is damaged."""
+    return isinstance(error, sqlite3.Error) and _code(error) in {
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+    }
+
+
+def _code(error: sqlite3.Error) -> int:
+    # Errors that the Python module itself raises carry no code.
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_MISUSE)
+    return code & 0xFF

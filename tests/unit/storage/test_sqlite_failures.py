@@ -2,15 +2,19 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.events import event
+from support.sqlite_process import moved, size
 
 from storage import sqlite_writer
 from storage.errors import BatchRefused, OutcomeUnknown, StorageUnavailable
+from storage.model import Event, Verdict
 from storage.sqlite import SqliteStore
 
 
@@ -65,12 +69,15 @@ async def test_a_lock_held_longer_than_the_busy_timeout_is_unavailable_and_passe
 ) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as stranger:
         stranger.execute("BEGIN IMMEDIATE")
+        # Somebody writes: that alone is no reason not to be ready.
+        await store.ping()
         with pytest.raises(StorageUnavailable, match="locked"):
             await store.append([event("t", "x")])
-        # Somebody writes: that is no reason not to be ready.
-        await store.ping()
+        with pytest.raises(StorageUnavailable, match="locked"):
+            await store.ping()
         assert await stored(store) == 0
         stranger.execute("ROLLBACK")
+    await store.ping()
     await store.append([event("t", "x")])
     assert await stored(store) == 1
 
@@ -90,42 +97,142 @@ async def test_a_table_that_is_gone_refuses_nothing_in_silence(
     assert await stored(store) == 1
 
 
-class _FailingCommit:
-    """A connection whose COMMIT fails in the way the disk does."""
+class _Failing:
+    """A connection of which some statements fail in the way the disk does."""
 
-    def __init__(self, connection: sqlite3.Connection, code: int) -> None:
+    def __init__(self, connection: sqlite3.Connection, **codes: int) -> None:
         self._connection = connection
-        self._code = code
+        self._codes = codes
 
-    @property
-    def in_transaction(self) -> bool:
-        return self._connection.in_transaction
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
 
-    def execute(self, sql: str, *arguments: object) -> sqlite3.Cursor:
-        if sql == "COMMIT":
-            error = sqlite3.OperationalError("the disk failed")
-            error.sqlite_errorcode = self._code
+    def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
+        if sql in self._codes:
+            error = sqlite3.OperationalError(f"the disk failed at {sql}")
+            error.sqlite_errorcode = self._codes[sql]
             raise error
-        return self._connection.execute(sql, *arguments)  # type: ignore[arg-type]
+        return self._connection.execute(sql, *arguments)
 
 
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
         (sqlite3.SQLITE_IOERR_FSYNC, OutcomeUnknown),
-        (sqlite3.SQLITE_FULL, StorageUnavailable),
+        (sqlite3.SQLITE_IOERR_WRITE, OutcomeUnknown),
+        (sqlite3.SQLITE_FULL, OutcomeUnknown),
+        (sqlite3.SQLITE_CORRUPT, OutcomeUnknown),
         (sqlite3.SQLITE_BUSY, StorageUnavailable),
     ],
 )
-async def test_only_a_failed_flush_leaves_the_outcome_open(
+async def test_a_commit_that_failed_while_writing_leaves_the_outcome_open(
     store: SqliteStore, code: int, expected: type[Exception]
 ) -> None:
-    failing = _FailingCommit(writer(store), code)
+    failing = _Failing(writer(store), COMMIT=code)
     with pytest.raises(expected):
         sqlite_writer.append(failing, [event("t", "x")])  # type: ignore[arg-type]
     assert not failing.in_transaction
     await store.append([event("t", "x")])
     assert await stored(store) == 1
+
+
+async def test_a_connection_that_cannot_even_roll_back_is_replaced(store: SqliteStore) -> None:
+    code = sqlite3.SQLITE_IOERR_WRITE
+    store._writer = _Failing(writer(store), COMMIT=code, ROLLBACK=code)  # type: ignore[assignment]
+    with pytest.raises(OutcomeUnknown, match="at COMMIT"):
+        await store.append([event("t", "x")])
+    await store.ping()
+    (verdict,) = await store.append([event("t", "x")])
+    assert verdict.offset == 1
+
+
+async def test_no_connection_is_opened_anew_to_what_lies_in_the_place_of_the_file(
+    store: SqliteStore, path: Path
+) -> None:
+    code = sqlite3.SQLITE_IOERR_WRITE
+    store._writer = _Failing(writer(store), COMMIT=code, ROLLBACK=code)  # type: ignore[assignment]
+    with pytest.raises(OutcomeUnknown):
+        await store.append([event("t", "x")])
+    away = path.with_name("away.db")
+    moved(path, away)
+    for _ in range(2):
+        with pytest.raises(StorageUnavailable, match="deleted or replaced"):
+            await store.append([event("t", "x")])
+    assert size(path) == 0, "a new one was made"
+    moved(away, path)
+    (verdict,) = await store.append([event("t", "x")])
+    assert verdict.offset == 1
+
+
+class _Disturbed(_Failing):
+    """A connection beside which something happens right before a statement."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, sql: str, disturb: Callable[[], object]
+    ) -> None:
+        super().__init__(connection)
+        self._sql = sql
+        self._disturb = disturb
+
+    def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
+        if sql == self._sql:
+            self._disturb()
+        return super().execute(sql, *arguments)
+
+
+@pytest.mark.parametrize("end", ["", "-wal", "-shm"])
+@pytest.mark.parametrize(
+    ("sql", "expected", "kept"),
+    [(sqlite_writer.BEGIN, StorageUnavailable, 1), ("COMMIT", OutcomeUnknown, 2)],
+)
+async def test_a_file_that_goes_during_the_transaction_is_noticed_before_anybody_is_told(
+    store: SqliteStore, path: Path, end: str, sql: str, expected: type[Exception], kept: int
+) -> None:
+    await store.append([event("t", "before")])
+    name, away = path.with_name(path.name + end), path.with_name("away")
+    connection = writer(store)
+    store._writer = _Disturbed(connection, sql, lambda: moved(name, away))  # type: ignore[assignment]
+    with pytest.raises(expected, match="deleted or replaced while in use"):
+        await store.append([event("t", "x")])
+    assert not connection.in_transaction
+    store._writer = connection
+    with pytest.raises(StorageUnavailable, match="deleted or replaced while in use"):
+        await store.stats()
+    moved(away, name)
+    assert await stored(store) == kept
+    await store.ping()
+    (verdict,) = await store.append([event("t", "x")])
+    assert verdict.offset == 2
+
+
+async def test_an_append_given_up_in_mid_transaction_is_finished_before_the_store_closes(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, append_batch = threading.Event(), sqlite_writer.append
+
+    def begin(connection: sqlite3.Connection, batch: Sequence[Event]) -> list[Verdict]:
+        begun.set()
+        return append_batch(connection, batch)
+
+    monkeypatch.setattr(sqlite_writer, "append", begin)
+    store = SqliteStore(path, busy_timeout_s=30)
+    await store.open()
+    with closing(sqlite3.connect(path, isolation_level=None)) as stranger:
+        stranger.execute("BEGIN IMMEDIATE")
+        append = asyncio.create_task(store.append([event("t", "x")]))
+        await asyncio.to_thread(begun.wait)
+        append.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await append
+        closed = asyncio.create_task(store.aclose())
+        await asyncio.sleep(0)
+        stranger.execute("COMMIT")
+        await closed
+    with pytest.raises(StorageUnavailable, match="not open"):
+        await store.append([event("t", "y")])
+    await store.open()
+    assert await stored(store) == 1
+    await store.aclose()
 
 
 @pytest.mark.parametrize(
