@@ -6,7 +6,7 @@ snapshot. A lost connection is replaced at the next call.
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 
@@ -14,21 +14,8 @@ from storage import postgres_writer, reading
 from storage.errors import BatchRefused, StorageMisconfigured, StorageUnavailable
 from storage.migrations import pending
 from storage.model import Event, Verdict
-from storage.postgres_writer import translated
-
-# Everything here is found by an index and read in its order. A planner whose statistics are
-# those of an empty table must not scan, sort or hash what has grown to millions of rows since.
-# synchronous_commit is set because a server's default may be weaker.
-_SESSION = {
-    "application_name": "pubsub-log-aggregator",
-    "synchronous_commit": "on",
-    "enable_seqscan": "off",
-    "enable_bitmapscan": "off",
-    "enable_sort": "off",
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    "timezone": "UTC",
-}
+from storage.postgres_sessions import look_for_client, session_settings
+from storage.postgres_writer import terminate, translated
 
 _MIGRATION_LOCK = 0x45564C47
 _ROWS_A_FETCH = 64
@@ -62,6 +49,8 @@ class PostgresStore(reading.LogReader):
         self._command_timeout_s = command_timeout_s
         self._writers: asyncpg.Pool | None = None
         self._readers: asyncpg.Pool | None = None
+        self._at_writer = 0
+        """Calls that have, or wait for, the connection that writes."""
 
     async def open(self) -> None:
         """See `EventStore.open`."""
@@ -81,25 +70,41 @@ class PostgresStore(reading.LogReader):
 
     async def append(self, batch: Sequence[Event]) -> list[Verdict]:
         """See `EventStore.append`."""
-        async with self._acquire(self._writers) as connection:
+        async with self._writer() as connection:
             return await postgres_writer.append(connection, batch)
 
     async def ping(self) -> None:
-        """See `EventStore.ping`."""
-        async with self._acquire(self._readers) as connection:
-            if await connection.fetchval("SHOW transaction_read_only") == "on":
-                raise StorageUnavailable("Postgres: the database is read-only")
+        """See `EventStore.ping`: asks on the connection that writes, unless it is at work."""
+        async with self._acquire(self._readers) if self._at_writer else self._writer() as asked:
+            read_only = await asked.fetchval(
+                "SHOW transaction_read_only", timeout=self._connect_timeout_s
+            )
+        if read_only == "on":
+            # Of the hosts that a DSN names, another one may take events by now.
+            for pool in (self._writers, self._readers):
+                if pool is not None:
+                    await pool.expire_connections()
+            raise StorageUnavailable("Postgres: the database is read-only")
 
     async def aclose(self) -> None:
         """See `EventStore.aclose`."""
         pools, self._writers, self._readers = (self._writers, self._readers), None, None
-        for pool in pools:
-            if pool is None:
-                continue
-            try:
-                await asyncio.wait_for(pool.close(), self._connect_timeout_s)
-            except TimeoutError:
-                pool.terminate()
+        await asyncio.gather(*(self._close(pool) for pool in pools if pool is not None))
+
+    async def _close(self, pool: asyncpg.Pool) -> None:
+        try:
+            await asyncio.wait_for(pool.close(), self._connect_timeout_s)
+        except TimeoutError:
+            pool.terminate()
+
+    @asynccontextmanager
+    async def _writer(self) -> AsyncGenerator[asyncpg.pool.PoolConnectionProxy, None]:
+        self._at_writer += 1
+        try:
+            async with self._acquire(self._writers) as connection:
+                yield connection
+        finally:
+            self._at_writer -= 1
 
     @asynccontextmanager
     async def _acquire(
@@ -108,38 +113,59 @@ class PostgresStore(reading.LogReader):
         if pool is None:
             raise StorageUnavailable("Postgres: not connected yet")
         async with translated(), pool.acquire(timeout=self._connect_timeout_s) as connection:
-            yield connection
+            try:
+                yield connection
+            except (TimeoutError, asyncio.CancelledError):
+                # To use it again, a second answer would have to be waited for as long.
+                terminate(connection)
+                raise
 
     @asynccontextmanager
     async def _reader(self) -> AsyncGenerator[reading.Rows, None]:
-        async with (
-            self._acquire(self._readers) as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
+        async with self._acquire(self._readers) as connection:
 
             async def rows(sql: str, args: Sequence[object]) -> AsyncGenerator[reading.Row, None]:
                 async for row in connection.cursor(sql, *args, prefetch=_ROWS_A_FETCH):
                     yield tuple(row)
 
-            yield rows
+            transaction = connection.transaction(isolation="repeatable_read", readonly=True)
+            await transaction.start()
+            try:
+                yield rows
+            except (TimeoutError, asyncio.CancelledError):
+                raise
+            except BaseException:
+                # It may be closed by now; what is being told must not be replaced by that.
+                with suppress(asyncpg.InterfaceError):
+                    await transaction.rollback()
+                raise
+            await transaction.rollback()
 
     async def _pool(self, size: int) -> asyncpg.Pool:
+        # Of its own accord a pool connects again in the background, and logs each failure.
+        pool = await asyncpg.create_pool(
+            self._dsn,
+            min_size=0,
+            max_size=size,
+            timeout=self._connect_timeout_s,
+            command_timeout=self._command_timeout_s,
+            server_settings=session_settings(self._command_timeout_s),
+            init=_start_session,
+            reset=_keep_session,
+        )
         try:
-            return await asyncpg.create_pool(
-                self._dsn,
-                min_size=1,
-                max_size=size,
-                timeout=self._connect_timeout_s,
-                command_timeout=self._command_timeout_s,
-                server_settings=_SESSION,
-                init=_exact_times,
-                reset=_keep_session,
-            )
+            async with pool.acquire(timeout=self._connect_timeout_s):
+                return pool
         except asyncpg.ClientConfigurationError as error:
             raise StorageMisconfigured(f"the DSN can't be used: {error}") from error
         except ValueError as error:
             # Its text may be a piece of the password.
             raise StorageMisconfigured("the DSN can't be used: it is not a valid URI") from error
+
+
+async def _start_session(connection: asyncpg.Connection) -> None:
+    await _exact_times(connection)
+    await look_for_client(connection)
 
 
 async def _exact_times(connection: asyncpg.Connection) -> None:

@@ -79,17 +79,25 @@ _CUT_OFF = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClien
 """What the driver raises when a connection is lost; the last one when the server's farewell
 arrives just as a statement is sent."""
 
+_WAIT_FOR_STANDBY = "SyncRepWaitForLSN"
+"""The function of the server that ends a COMMIT with a warning instead of an error when its wait
+for a standby is cancelled. It names itself in any language of the server's messages."""
+
 
 async def append(connection: PoolConnectionProxy, batch: Sequence[Event]) -> list[Verdict]:
     """Do the whole transaction of one batch; see `EventStore.append`.
 
     The connection is not in a transaction, neither before nor after, or it is closed.
     """
-    await connection.execute(BEGIN)
     try:
+        await connection.execute(BEGIN)
         decision = await _write(connection, batch)
-    except BaseException:
+    except (asyncpg.PostgresError, BatchRefused):
         await _roll_back(connection)
+        raise
+    except BaseException:
+        # No answer: one to ROLLBACK would have to be waited for as long again.
+        terminate(connection)
         raise
     await _commit(connection)
     return decision.verdicts
@@ -168,25 +176,42 @@ async def _roll_back(connection: PoolConnectionProxy) -> None:
     # makes the server roll back as soon as it notices.
     try:
         await connection.execute("ROLLBACK")
-    except (*_CUT_OFF, asyncpg.PostgresError):
-        _terminate(connection)
+    except BaseException as error:
+        terminate(connection)
+        if not isinstance(error, (*_CUT_OFF, asyncpg.PostgresError)):
+            raise
 
 
 async def _commit(connection: PoolConnectionProxy) -> None:
+    given_up: list[str] = []
+
+    def hear(_connection: object, message: asyncpg.PostgresLogMessage) -> None:
+        if message.server_source_function == _WAIT_FOR_STANDBY:
+            given_up.append(str(message.message))
+
     try:
+        connection.add_log_listener(hear)
         answer = await connection.execute("COMMIT")
     except asyncpg.PostgresError as error:
         if _lost(error):
-            raise OutcomeUnknown(f"Postgres: the connection was lost in COMMIT: {error}") from error
+            raise OutcomeUnknown(
+                f"Postgres: the connection was lost in COMMIT: {_words(error)}"
+            ) from error
         raise
     except _CUT_OFF as error:
-        _terminate(connection)
-        raise OutcomeUnknown(f"Postgres: COMMIT was not answered: {error}") from error
+        terminate(connection)
+        raise OutcomeUnknown(f"Postgres: COMMIT was not answered: {_reason(error)}") from error
+    finally:
+        with suppress(asyncpg.InterfaceError):
+            connection.remove_log_listener(hear)
+    if given_up:
+        raise OutcomeUnknown(f"Postgres: a standby may not have what was committed: {given_up[0]}")
     if answer != "COMMIT":
         raise StorageUnavailable(f"Postgres answered {answer!r} to COMMIT")
 
 
-def _terminate(connection: PoolConnectionProxy) -> None:
+def terminate(connection: PoolConnectionProxy) -> None:
+    """Close a connection at once, without a word to the server."""
     # A connection that was seen to be lost has gone back to its pool by itself, and then even
     # this raises; what is being told must not be replaced by that.
     with suppress(asyncpg.InterfaceError):
@@ -207,16 +232,25 @@ async def translated() -> AsyncGenerator[None, None]:
         asyncpg.InvalidCatalogNameError,
         asyncpg.InsufficientPrivilegeError,
     ) as error:
-        raise StorageMisconfigured(f"Postgres: {error}") from error
+        raise StorageMisconfigured(f"Postgres: {_words(error)}") from error
     except asyncpg.PostgresError as error:
         raise _translate(error) from error
     except _CUT_OFF as error:
-        reason = str(error) or type(error).__name__
-        raise StorageUnavailable(f"Postgres is out of reach: {reason}") from error
+        raise StorageUnavailable(f"Postgres is out of reach: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    silent = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+    return str(error) or silent
+
+
+def _words(error: asyncpg.PostgresError) -> str:
+    parts = (error.args[0] if error.args else "", error.detail, error.hint)
+    return "; ".join(part for part in parts if part).replace("\n", " ")
 
 
 def _translate(error: asyncpg.PostgresError) -> StorageError:
-    sentence = f"Postgres: {error}"
+    sentence = f"Postgres: {_words(error)}"
     if not error.sqlstate or error.sqlstate.startswith(_RETRYABLE):
         return StorageUnavailable(sentence)
     return BatchRefused(sentence)

@@ -1,11 +1,11 @@
 """Postgres that is not there, goes away, ends connections or turns read-only."""
 
 import asyncio
-import itertools
 from collections.abc import Callable
 
-import aiohttp
+import pytest
 from service.conftest import OwnDatabase
+from support.going_on import Load, check_all
 from support.load import (
     LIMIT_S,
     Told,
@@ -13,71 +13,16 @@ from support.load import (
     check_conservation,
     check_kept,
     get_json,
-    keys_of,
     publish,
     publish_until_taken,
     session,
     until_answer,
     until_ready,
 )
+from support.own_postgres import OwnPostgres
 from support.processes import Aggregator
 
 Run = Callable[..., Aggregator]
-TOPICS = ["orders", "visits"]
-
-
-class Load:
-    """Publishers that go on, whatever is answered, until they are stopped."""
-
-    def __init__(self, client: aiohttp.ClientSession, url: str, told: Told) -> None:
-        self._client, self._url, self._told = client, url, told
-        self._stopped = False
-        self._tasks = [asyncio.create_task(self._publish(number)) for number in range(6)]
-
-    async def _publish(self, publisher: int) -> None:
-        for number in itertools.count():
-            if self._stopped:
-                return
-            # Half of each batch was in the one before.
-            ids = [f"{publisher}-{number * 3 + n}" for n in range(6)]
-            batch = batch_of(TOPICS[publisher % 2], ids)
-            status = await publish(self._client, self._url, batch, self._told)
-            # The aggregator itself is there all the time.
-            assert status in {200, 503}
-            await asyncio.sleep(0.005 if status == 200 else 0.05)
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Return once `condition` holds."""
-        async with asyncio.timeout(LIMIT_S):
-            while not condition():
-                for task in self._tasks:
-                    if task.done():
-                        await task
-                await asyncio.sleep(0.01)
-
-    async def until_more_is_acknowledged(self) -> None:
-        """Return once some requests were acknowledged that are not yet."""
-        enough = self._told.requests + 20
-        await self.until(lambda: self._told.requests >= enough)
-
-    async def until_more_is_refused(self) -> None:
-        """Return once some requests were refused that are not yet."""
-        enough = len(self._told.refused) + 6
-        await self.until(lambda: len(self._told.refused) >= enough)
-
-    async def stop(self) -> None:
-        """Let every publisher hear the answer to its last request."""
-        self._stopped = True
-        await asyncio.gather(*self._tasks)
-
-
-async def check_all(client: aiohttp.ClientSession, url: str, told: Told) -> None:
-    """Nothing acknowledged is lost, and counts are those of whole requests."""
-    stored, stats = await check_kept(client, url, told, TOPICS)
-    possible = set(told.offsets).union(*map(keys_of, told.uncertain))
-    assert set(stored) <= possible
-    late = sum(len(batch) for batch in told.uncertain)
-    assert told.received <= stats["received"] <= told.received + late
 
 
 async def test_started_while_postgres_is_down_it_waits_and_becomes_ready_by_itself(
@@ -117,8 +62,9 @@ def test_postgres_that_comes_up_without_the_database_ends_it_with_the_reason(
     assert "no_such_database" in last
 
 
-async def test_a_crash_of_postgres_under_load_loses_nothing_that_was_acknowledged(
-    run_aggregator: Run, own_database: OwnDatabase
+@pytest.mark.parametrize("end", [OwnPostgres.crash, OwnPostgres.stop], ids=["crash", "stop"])
+async def test_an_end_of_postgres_under_load_loses_nothing_that_was_acknowledged(
+    run_aggregator: Run, own_database: OwnDatabase, end: Callable[[OwnPostgres], None]
 ) -> None:
     aggregator = run_aggregator(*own_database.arguments())
     told = Told()
@@ -126,7 +72,7 @@ async def test_a_crash_of_postgres_under_load_loses_nothing_that_was_acknowledge
         load = Load(client, aggregator.url, told)
         for _ in range(2):
             await load.until_more_is_acknowledged()
-            await asyncio.to_thread(own_database.server.crash)
+            await asyncio.to_thread(end, own_database.server)
             await load.until_more_is_refused()
             await until_answer(client, f"{aggregator.url}/ready", 503, "Postgres")
             await asyncio.to_thread(own_database.server.start)

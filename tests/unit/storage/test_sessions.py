@@ -1,5 +1,6 @@
 """A store does not depend on the defaults of its server: it sets what durability needs."""
 
+import asyncpg
 import pytest
 from support.backends import Database
 from support.events import event
@@ -8,8 +9,12 @@ from support.observer import Observer
 from storage import postgres_writer
 from storage.errors import StorageUnavailable
 from storage.postgres import PostgresStore
+from storage.postgres_sessions import look_for_client, session_settings
 
-pytestmark = pytest.mark.parametrize("backend", ["postgres"])
+
+@pytest.fixture
+def backend() -> str:
+    return "postgres"
 
 
 async def alter(database: Database, setting: str) -> None:
@@ -20,13 +25,56 @@ async def alter(database: Database, setting: str) -> None:
         await observer.fetch(f"ALTER DATABASE {name} SET {setting}")
 
 
+async def shown(store: PostgresStore, setting: str) -> str:
+    """A setting of the session that writes."""
+    assert store._writers is not None
+    async with store._writers.acquire() as connection:
+        return str(await connection.fetchval("SELECT current_setting($1)", setting))
+
+
+async def test_a_session_whose_client_is_gone_has_an_end_whatever_the_default(
+    database: Database,
+) -> None:
+    await alter(database, "idle_in_transaction_session_timeout = 0")
+    await alter(database, "client_connection_check_interval = 0")
+    await alter(database, "statement_timeout = 1")
+    store = PostgresStore(database.dsn, command_timeout_s=20)
+    await store.open()
+    assert await shown(store, "idle_in_transaction_session_timeout") == "10s"
+    assert await shown(store, "client_connection_check_interval") == "1s"
+    # The client's own comes first.
+    assert await shown(store, "statement_timeout") == "30s"
+    await store.aclose()
+
+
+def test_over_tcp_a_client_that_hears_nothing_is_given_up() -> None:
+    settings = session_settings(20)
+    assert settings["tcp_user_timeout"] == "10000"
+    idle, interval, count = (
+        int(settings[f"tcp_keepalives_{name}"]) for name in ("idle", "interval", "count")
+    )
+    assert idle + interval * count <= 20
+
+
+def test_a_short_command_timeout_leaves_time_to_think_between_statements() -> None:
+    assert session_settings(0.1)["idle_in_transaction_session_timeout"] == "1000"
+
+
+async def test_a_server_that_can_not_look_for_its_client_is_used_all_the_same() -> None:
+    class OnAnotherSystem:
+        async def execute(self, _sql: str) -> str:
+            raise asyncpg.InvalidParameterValueError(
+                "client_connection_check_interval must be set to 0 on this platform"
+            )
+
+    await look_for_client(OnAnotherSystem())  # type: ignore[arg-type]
+
+
 async def test_commits_are_flushed_whatever_the_default(database: Database) -> None:
     await alter(database, "synchronous_commit = off")
     store = PostgresStore(database.dsn)
     await store.open()
-    assert store._writers is not None
-    async with store._writers.acquire() as connection:
-        assert await connection.fetchval("SHOW synchronous_commit") == "on"
+    assert await shown(store, "synchronous_commit") == "on"
     await store.aclose()
 
 
