@@ -7,9 +7,10 @@ import structlog
 from aiohttp import web
 
 from aggregator.handlers import Handlers
-from aggregator.ingest.admission import Admission
+from aggregator.ingest.admission import Admission, Reads
 from aggregator.ingest.group_commit import Flush, GroupCommit
-from aggregator.requests import around_request
+from aggregator.requests import around_requests
+from aggregator.sending import Answers
 from aggregator.settings import Settings
 from aggregator.watch import StoreWatch
 from aggregator.wire.events import Limits
@@ -69,8 +70,11 @@ def create_app(
         store=store,
         watch=watch,
         admission=Admission(
-            max_events=settings.queue_max_events, max_bytes=settings.queue_max_bytes
+            max_events=settings.queue_max_events,
+            max_bytes=settings.queue_max_bytes,
+            max_batch_events=settings.max_batch_events,
         ),
+        reads=Reads(settings.max_reads),
         group_commit=group_commit,
         limits=Limits(
             settings.max_body_bytes, settings.max_batch_events, settings.max_payload_bytes
@@ -94,7 +98,10 @@ def create_app(
         handlers.stop_taking()
         await group_commit.drain(settings.drain_timeout_ms / 1000)
 
-    app = web.Application(middlewares=[around_request])
+    answers = Answers(
+        max_bytes=settings.answers_max_bytes, timeout_s=settings.send_timeout_ms / 1000
+    )
+    app = web.Application(middlewares=[around_requests(answers)])
     app.add_routes(handlers.routes())
     app.cleanup_ctx.append(life)
     app[DRAIN] = drain

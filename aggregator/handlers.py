@@ -11,7 +11,7 @@ from aiohttp import web
 
 from aggregator.body import read_body
 from aggregator.conflicts import ConflictLog
-from aggregator.ingest.admission import Admission, QueueFull
+from aggregator.ingest.admission import Admission, QueueFull, Reads
 from aggregator.ingest.group_commit import GroupCommit, ShuttingDown
 from aggregator.problems import NoSuchEvent, unavailable
 from aggregator.requests import REQUEST_ID, SUMMARY
@@ -51,6 +51,7 @@ class Handlers:
         store: EventStore,
         watch: StoreWatch,
         admission: Admission,
+        reads: Reads,
         group_commit: GroupCommit,
         limits: Limits,
         body_timeout_s: float,
@@ -58,6 +59,7 @@ class Handlers:
         self._store = store
         self._watch = watch
         self._admission = admission
+        self._reads = reads
         self._group_commit = group_commit
         self._limits = limits
         self._body_timeout_s = body_timeout_s
@@ -89,6 +91,7 @@ class Handlers:
     async def publish(self, request: web.Request) -> web.Response:
         """POST /publish: answered only after the commit is durable."""
         self._check_taking()
+        self._admission.check()
         headers = request.headers
         preferences = parse_prefer(headers.getall("Prefer", ()))
         ndjson = parse_content_type(headers.get("Content-Type"))
@@ -127,7 +130,8 @@ class Handlers:
     async def events(self, request: web.Request) -> web.Response:
         """GET /events: a page of the log, and a Link to the next."""
         wanted = parse_query(request.rel_url.raw_query_string)
-        page = await self._store.read(wanted.query)
+        with self._reads:
+            page = await self._store.read(wanted.query)
         headers = {}
         if page.next is not None:
             target = wanted.next_target(request.path, page.next)
@@ -139,14 +143,18 @@ class Handlers:
         topic, event_id = request.match_info["topic"], request.match_info["event_id"]
         # A key that breaks a rule is not stored, and a database may refuse to be asked for it.
         broken = topic_rule_broken(topic) or name_rule_broken(event_id)
-        found = None if broken else await self._store.get(topic, event_id)
+        found = None
+        if not broken:
+            with self._reads:
+                found = await self._store.get(topic, event_id)
         if found is None:
             raise NoSuchEvent(f"topic {topic!r} has no event {event_id!r}")
         return _json(event_answer(found))
 
     async def stats(self, _request: web.Request) -> web.Response:
         """GET /stats: the counts, from one snapshot of the database."""
-        topics = await self._store.stats()
+        with self._reads:
+            topics = await self._store.stats()
         uptime_s = time.monotonic() - self._started
         return _json(stats_answer(topics, uptime_s, self._store.backend))
 

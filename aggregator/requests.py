@@ -3,12 +3,15 @@
 import re
 import time
 import uuid
+from collections.abc import Awaitable, Callable
+from typing import cast
 
 import structlog
 from aiohttp import web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 
 from aggregator.problems import problem, unforeseen
+from aggregator.sending import Answers
 from aggregator.wire.answers import PublishSummary
 
 REQUEST_ID = web.RequestKey("request_id", str)
@@ -18,29 +21,39 @@ _USABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _log = structlog.get_logger()
 
 
-@web.middleware
-async def around_request(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer every request, whatever is raised, and log one line about it.
+Answering = Callable[[web.Request], Awaitable[web.Response]]
+"""A handler that does no more than answer: how the answer is sent is decided here."""
+
+
+def around_requests(answers: Answers) -> Middleware:
+    """What answers every request, whatever is raised, and logs one line about it.
 
     The id is the sender's `X-Request-ID` if it is 1 to 128 printable ASCII characters without
-    spaces, else a new one; it goes back in the same header.
+    spaces, else a new one; it goes back in the same header. The duration that is logged ends
+    when the kernel has all of the answer.
     """
-    started = time.perf_counter()
-    sent_id = request.headers.get("X-Request-ID", "")
-    request_id = sent_id if _USABLE_ID.fullmatch(sent_id) else uuid.uuid4().hex
-    request[REQUEST_ID] = request_id
-    status = 0
-    try:
-        response = await _answered(request, handler)
-        response.headers["X-Request-ID"] = request_id
-        status = response.status
-        return response
-    finally:
-        # No status: the handler was cancelled, at the end of the time for draining.
-        _log_request(request, request_id, status, (time.perf_counter() - started) * 1000)
+
+    @web.middleware
+    async def around_request(request: web.Request, handler: Handler) -> web.StreamResponse:
+        started = time.perf_counter()
+        sent_id = request.headers.get("X-Request-ID", "")
+        request_id = sent_id if _USABLE_ID.fullmatch(sent_id) else uuid.uuid4().hex
+        request[REQUEST_ID] = request_id
+        status = 0
+        try:
+            # Every handler here is one of these.
+            response = await _answered(request, cast("Answering", handler))
+            response.headers["X-Request-ID"] = request_id
+            status = response.status
+            return await answers.send(request, request_id, response)
+        finally:
+            # No status: the handler was cancelled, at the end of the time for draining.
+            _log_request(request, request_id, status, (time.perf_counter() - started) * 1000)
+
+    return around_request
 
 
-async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _answered(request: web.Request, handler: Answering) -> web.Response:
     try:
         return await handler(request)
     except Exception as error:  # noqa: BLE001 - no input may end without an answer

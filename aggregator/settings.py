@@ -15,14 +15,8 @@ class Dsn(SecretStr):
     """A connection URI; its password is never shown."""
 
 
-class Settings(BaseSettings):
-    """A pub-sub log aggregator with an idempotent consumer: POST /publish stores every event
-    exactly once per (topic, event_id), durably; GET /events and GET /stats read.
-
-    Each option can also be given in the environment: --queue-max-events as
-    AGGREGATOR_QUEUE_MAX_EVENTS, and so on. The command line wins. DATABASE_URL stands in for
-    a DSN (postgresql://...) or a database file (sqlite:///...) that is not given.
-    """
+class StorageSettings(BaseSettings):
+    """The settings that name a database."""
 
     model_config = SettingsConfigDict(
         env_prefix="AGGREGATOR_",
@@ -42,6 +36,63 @@ class Settings(BaseSettings):
     dsn: Dsn | None = Field(
         None, description="the Postgres database: postgresql://user:password@host:port/name"
     )
+
+    @model_validator(mode="after")
+    def _choose_backend(self) -> Self:
+        self._understand_database_url()
+        if self.backend == "auto":
+            if self.dsn is not None and "database" in self.model_fields_set:
+                raise ValueError("both a DSN and a database file are given; choose with --backend")
+            self.backend = "postgres" if self.dsn is not None else "sqlite"
+        if self.backend == "postgres":
+            self._check_dsn()
+        elif str(self.database).startswith(":memory:"):
+            raise ValueError("--database :memory: would lose every event; give a file")
+        return self
+
+    def _understand_database_url(self) -> None:
+        url = os.environ.get("DATABASE_URL", "")
+        if not url or {"dsn", "database"} & self.model_fields_set:
+            return
+        if url.startswith("sqlite:///"):
+            if self.backend != "postgres":
+                self.database = Path(url.removeprefix("sqlite:///"))
+        elif self.backend != "sqlite":
+            self.dsn = Dsn(url)
+
+    def _check_dsn(self) -> None:
+        if self.dsn is None:
+            raise ValueError("the backend postgres needs --dsn (or AGGREGATOR_DSN, DATABASE_URL)")
+        scheme = urlsplit(self.dsn.get_secret_value()).scheme
+        if scheme not in {"postgres", "postgresql"}:
+            raise ValueError(f"the DSN has the scheme {scheme!r}; it must begin with postgresql://")
+
+
+class VerifySettings(StorageSettings):
+    """Recount everything from the rows, in one snapshot of a database that may be in use:
+    conservation, uniqueness, dense offsets, counts per topic, and rows that the aggregator can't
+    have written. Prints a table. Never writes.
+
+    Exit status: 0 if all agrees, 1 with the differences, 2 if it can't be done. Each option can
+    also be given in the environment, as for the aggregator: AGGREGATOR_DATABASE, AGGREGATOR_DSN,
+    DATABASE_URL.
+    """
+
+    model_config = SettingsConfigDict(cli_prog_name="python -m aggregator verify")
+
+
+class Settings(StorageSettings):
+    """A pub-sub log aggregator with an idempotent consumer: POST /publish stores every event
+    exactly once per (topic, event_id), durably; GET /events and GET /stats read.
+
+    Each option can also be given in the environment: --queue-max-events as
+    AGGREGATOR_QUEUE_MAX_EVENTS, and so on. The command line wins. DATABASE_URL stands in for
+    a DSN (postgresql://...) or a database file (sqlite:///...) that is not given.
+
+    With `verify` as the first argument it recounts a database instead of serving; see
+    `python -m aggregator verify --help`.
+    """
+
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8080, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one")
 
@@ -72,6 +123,24 @@ class Settings(BaseSettings):
     flush_max_bytes: Positive = Field(
         16 * 2**20, description="bytes in one transaction, unless a single request has more"
     )
+    max_reads: Positive = Field(
+        100, description="reads waiting or under way at once; above it they are answered 503"
+    )
+    answers_max_bytes: Positive = Field(
+        64 * 2**20,
+        description="bytes of answers on their way at once; above it the slowest reader is cut off",
+    )
+    send_timeout_ms: Positive = Field(
+        60_000, description="longest time for a client to take an answer, in milliseconds"
+    )
+    idle_timeout_ms: Positive = Field(
+        75_000,
+        description="longest time a connection waits for the whole head of a request, "
+        "in milliseconds",
+    )
+    max_connections: Positive = Field(
+        12_000, description="connections at once; above it the one idle longest is ended"
+    )
     drain_timeout_ms: Positive = Field(
         10_000,
         description="after SIGTERM or SIGINT: time for requests under way, in milliseconds",
@@ -87,35 +156,9 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        self._understand_database_url()
-        if self.backend == "auto":
-            if self.dsn is not None and "database" in self.model_fields_set:
-                raise ValueError("both a DSN and a database file are given; choose with --backend")
-            self.backend = "postgres" if self.dsn is not None else "sqlite"
-        if self.backend == "postgres":
-            self._check_dsn()
-        elif str(self.database).startswith(":memory:"):
-            raise ValueError("--database :memory: would lose every event; give a file")
         self._check_room("queue_max_events", "max_batch_events")
         self._check_room("queue_max_bytes", "max_body_bytes")
         return self
-
-    def _understand_database_url(self) -> None:
-        url = os.environ.get("DATABASE_URL", "")
-        if not url or {"dsn", "database"} & self.model_fields_set:
-            return
-        if url.startswith("sqlite:///"):
-            if self.backend != "postgres":
-                self.database = Path(url.removeprefix("sqlite:///"))
-        elif self.backend != "sqlite":
-            self.dsn = Dsn(url)
-
-    def _check_dsn(self) -> None:
-        if self.dsn is None:
-            raise ValueError("the backend postgres needs --dsn (or AGGREGATOR_DSN, DATABASE_URL)")
-        scheme = urlsplit(self.dsn.get_secret_value()).scheme
-        if scheme not in {"postgres", "postgresql"}:
-            raise ValueError(f"the DSN has the scheme {scheme!r}; it must begin with postgresql://")
 
     def _check_room(self, room: str, need: str) -> None:
         if getattr(self, room) < getattr(self, need):

@@ -15,13 +15,20 @@ class QueueFull(Exception):
 class Admission:
     """The room there is: events and bytes, of bodies being read and of events not yet stored.
 
+    Once a request was refused for its events, all are, until there is room for a largest one.
+    They are refused before they are read and parsed, which would cost the store what it needs
+    to catch up; and large requests are not kept out for good by small ones.
+
     Args:
         max_events, max_bytes: both at least what one largest request needs.
+        max_batch_events: events of one largest request.
     """
 
-    def __init__(self, *, max_events: int, max_bytes: int) -> None:
+    def __init__(self, *, max_events: int, max_bytes: int, max_batch_events: int = 1) -> None:
         self._max_events = max_events
         self._max_bytes = max_bytes
+        self._reopen_events = max_events - max_batch_events
+        self._full = False
         self.events = 0
         self.bytes = 0
 
@@ -30,13 +37,20 @@ class Admission:
         return Ticket(self)
 
     def check(self) -> None:
-        """Raise `QueueFull` if not even the smallest request would be admitted now."""
+        """Raise `QueueFull` if no request is to be read now."""
+        if self._full and self.events > self._reopen_events:
+            raise QueueFull(
+                f"the queue is full: {self.events} events wait; it takes more when "
+                f"{self._reopen_events} do"
+            )
+        self._full = False
         self.take(events=1, size=1)
         self.give_back(events=1, size=1)
 
     def take(self, *, events: int = 0, size: int = 0) -> None:
         """Claim room for so many events and bytes, or raise `QueueFull` and claim nothing."""
         if self.events + events > self._max_events:
+            self._full = True
             raise QueueFull(
                 f"the queue is full: {self.events} events wait, at most {self._max_events} may"
             )
@@ -51,6 +65,25 @@ class Admission:
         """Return room that was taken."""
         self.events -= events
         self.bytes -= size
+
+
+class Reads:
+    """The reads that may wait for the store or be under way at once.
+
+    What a read needs is bounded, but who asks and hangs up leaves it behind, and could go on.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.under_way = 0
+
+    def __enter__(self) -> None:
+        if self.under_way >= self._most:
+            raise QueueFull(f"{self.under_way} reads are under way, as many as may be")
+        self.under_way += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.under_way -= 1
 
 
 class Ticket:

@@ -21,11 +21,9 @@ from support.load import (
     until,
 )
 from support.processes import Aggregator
+from support.sluggish import BOUND_MIB, most_memory_mib
 
 Run = Callable[..., Aggregator]
-
-BOUND_MIB = 400
-"""What the process may ever hold, at its default settings."""
 
 MAX_BODY = 16 * 2**20
 
@@ -46,14 +44,6 @@ class Answer(NamedTuple):
         assert self.status in statuses, self
         assert b"application/problem+json" in self.head
         assert json.loads(self.body)["status"] == self.status
-
-
-def most_memory_mib(aggregator: Aggregator) -> int:
-    """The most resident memory the process ever had, in MiB."""
-    status = Path(f"/proc/{aggregator.process.pid}/status").read_text()
-    peak = re.search(r"VmHWM:\s+(\d+) kB", status)
-    assert peak is not None
-    return int(peak[1]) // 1024
 
 
 async def read_answer(reader: asyncio.StreamReader) -> Answer:
