@@ -1,15 +1,19 @@
-"""The command line: `python -m aggregator`."""
+"""The command line: `python -m aggregator`, and `python -m aggregator verify`."""
 
 import sys
 from io import FileIO
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
 from aggregator import logs
 from aggregator.serve import CannotServe, run
-from aggregator.settings import Settings
+from aggregator.settings import Settings, StorageSettings, VerifySettings
+from aggregator.verify import CannotVerify, verify
+from storage.errors import StorageError
+
+AnySettings = TypeVar("AnySettings", bound=StorageSettings)
 
 _EXAMPLE = """\
 aggregator: listening on {url}, storing in {where}
@@ -25,20 +29,16 @@ Ctrl-C drains and stops.
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the aggregator; returns 0 after an orderly end.
+    """Run the aggregator, or `verify`; returns the exit status, 0 after an orderly end.
 
     Args:
         arguments: the command line without the program's name; the process's if None.
     """
-    try:
-        settings = CliApp.run(Settings, cli_args=sys.argv[1:] if arguments is None else arguments)
-    except ValidationError as error:
-        _refuse(_sentence(error))
-    except SettingsError as error:
-        _refuse(str(error).removeprefix("error parsing CLI: "))
-    if sys.stdout is None:
-        # Its number would be that of the next file opened, and the log would be written there.
-        _refuse("standard output is closed; send it somewhere, to /dev/null for example")
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["verify"]:
+        return _verify(given[1:])
+    settings = _settings(Settings, given)
+    _need_standard_output()
     as_json = settings.log_format == "json" or (
         settings.log_format == "auto" and not sys.stdout.isatty()
     )
@@ -58,6 +58,32 @@ def main(arguments: list[str] | None = None) -> int:
         _refuse(str(error))
     writer.close()
     return 0
+
+
+def _verify(arguments: list[str]) -> int:
+    settings = _settings(VerifySettings, arguments)
+    _need_standard_output()
+    try:
+        status = verify(settings)
+        sys.stdout.flush()
+    except (StorageError, CannotVerify) as error:
+        _refuse(str(error))
+    return status
+
+
+def _settings(kind: type[AnySettings], arguments: list[str]) -> AnySettings:
+    try:
+        return CliApp.run(kind, cli_args=arguments)
+    except ValidationError as error:
+        _refuse(_sentence(error))
+    except SettingsError as error:
+        _refuse(str(error).removeprefix("error parsing CLI: "))
+
+
+def _need_standard_output() -> None:
+    if sys.stdout is None:
+        # Its number would be that of the next file opened, and what is printed written there.
+        _refuse("standard output is closed; send it somewhere, to /dev/null for example")
 
 
 def _sentence(error: ValidationError) -> str:

@@ -1,10 +1,13 @@
-"""Which store a configuration means; the one place that knows both backends."""
+"""Which store, or snapshot, a configuration means; the one place that knows both backends."""
 
 from pathlib import Path
 
 from storage.interface import EventStore
 from storage.postgres import PostgresStore
+from storage.postgres_snapshot import PostgresSnapshot
+from storage.snapshot import LogSnapshot
 from storage.sqlite import SqliteStore
+from storage.sqlite_snapshot import SqliteSnapshot
 
 
 def sqlite_store(path: Path, *, busy_timeout_ms: int) -> EventStore:
@@ -15,3 +18,13 @@ def sqlite_store(path: Path, *, busy_timeout_ms: int) -> EventStore:
 def postgres_store(dsn: str, *, readers: int, command_timeout_ms: int) -> EventStore:
     """A store, not opened yet, in the Postgres database at `dsn`."""
     return PostgresStore(dsn, readers=readers, command_timeout_s=command_timeout_ms / 1000)
+
+
+def sqlite_snapshot(path: Path) -> LogSnapshot:
+    """A snapshot, not opened yet, of the SQLite file `path`."""
+    return SqliteSnapshot(path)
+
+
+def postgres_snapshot(dsn: str) -> LogSnapshot:
+    """A snapshot, not opened yet, of the Postgres database at `dsn`."""
+    return PostgresSnapshot(dsn)

@@ -1,0 +1,138 @@
+"""`python -m aggregator verify`: a table of what is stored, and whether it all agrees."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from io import TextIOWrapper
+from typing import NoReturn
+
+from tqdm import tqdm
+
+from aggregator.settings import VerifySettings
+from aggregator.verify_rules import row_rule_broken
+from aggregator.verify_table import Table, counted
+from storage.audit import Audit
+from storage.open import postgres_snapshot, sqlite_snapshot
+from storage.snapshot import LogDamaged, LogSnapshot
+
+AGREES, DIFFERS = 0, 1
+
+_STREAMS = {"sqlite": 4, "postgres": 5}
+"""How often each row is read: for its values, its order, and once in each index."""
+
+
+class CannotVerify(Exception):
+    """Nothing can be said of the database; the message is one sentence for its operator."""
+
+
+def verify(settings: VerifySettings) -> int:
+    """Recount the database and print what was found; returns the exit status.
+
+    Args:
+        settings: checked settings.
+
+    Raises:
+        StorageError: the database can't be read, or was lost meanwhile.
+        CannotVerify: standard output fails, or Ctrl-C.
+    """
+    snapshot = configured_snapshot(settings)
+    if isinstance(sys.stdout, TextIOWrapper):
+        # A text from the database may be more than the terminal's encoding can say.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        with closing(snapshot):
+            snapshot.open()
+            return _print_all(snapshot, settings.backend)
+    except LogDamaged as damage:
+        # Before there was anything to print: the counts themselves, or the schema.
+        print(f"1 difference:\n- the database could not be read: {damage}")  # noqa: T201
+        return DIFFERS
+    except OSError as error:
+        # What Python still holds for it must not fail once more at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise CannotVerify(f"can't write to standard output: {error.strerror}") from None
+    except KeyboardInterrupt:
+        raise CannotVerify("interrupted before the end; nothing is known") from None
+
+
+def configured_snapshot(settings: VerifySettings) -> LogSnapshot:
+    """The snapshot that the settings name, not opened yet."""
+    if settings.backend == "postgres" and settings.dsn is not None:
+        return postgres_snapshot(settings.dsn.get_secret_value())
+    return sqlite_snapshot(settings.database)
+
+
+def _print_all(snapshot: LogSnapshot, backend: str) -> int:
+    extent = snapshot.extent()
+    table = Table(extent)
+    with _progress(max(extent.rows, 0) * _STREAMS[backend]) as progress:
+        audit = Audit(snapshot, row_rule_broken, progress.on_rows)
+        progress.print(table.head())
+        for found in audit.topics():
+            progress.print(table.topic(found))
+    _print(table.total(audit.differences.total), "")
+    _print(*_closing(audit, table))
+    sys.stdout.flush()
+    return DIFFERS if audit.differences.total else AGREES
+
+
+def _closing(audit: Audit, table: Table) -> Iterator[str]:
+    differences = audit.differences
+    recounted = (
+        f"{counted(table.rows, 'row')} in {counted(table.topics, 'topic')} "
+        "recounted in one snapshot"
+    )
+    if not differences.total:
+        yield f"Everything agrees: {recounted}."
+        return
+    yield f"{counted(differences.total, 'difference')}:"
+    for sentence in differences.sentences:
+        yield f"- {sentence}"
+    if more := differences.total - len(differences.sentences):
+        yield f"- and {more:,} more"
+    yield ""
+    if audit.complete:
+        yield f"The database does not agree with itself: {recounted}."
+    else:
+        yield f"The database could not be read to its end: {recounted} so far."
+
+
+class _Progress:
+    """A bar on standard error, if that is a terminal, and lines on standard output beside it."""
+
+    def __init__(self, bar: "tqdm[NoReturn]") -> None:
+        self._bar = bar
+
+    def on_rows(self, what: str, rows: int) -> None:
+        if not self._bar.disable and what != self._bar.desc.removesuffix(": "):
+            self._bar.set_description(what)
+        self._bar.update(rows)
+
+    def print(self, line: str) -> None:
+        if self._bar.disable:
+            _print(line)
+        else:
+            self._bar.write(line)
+
+
+@contextmanager
+def _progress(rows: int) -> Iterator[_Progress]:
+    shown = sys.stderr is not None and sys.stderr.isatty()
+    width, height = os.get_terminal_size(sys.stderr.fileno()) if shown else (0, 0)
+    with tqdm(
+        total=rows,
+        unit="rows",
+        unit_scale=True,
+        disable=not shown,
+        # A terminal that does not know its size says 0, and would get no bar.
+        ncols=width or 80,
+        nrows=height or 24,
+        leave=False,
+        file=sys.stderr,
+    ) as bar:
+        yield _Progress(bar)
+
+
+def _print(*lines: str) -> None:
+    sys.stdout.writelines(f"{line}\n" for line in lines)

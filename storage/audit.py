@@ -1,0 +1,158 @@
+"""Recounting a log from its rows: does everything agree with everything?
+
+Every row is read once to see whether the aggregator could have written it. Then the table,
+its indexes and the counts are read side by side, topic by topic, so that nothing has to be
+kept but where each of them is. An index is compared with the table by number and sum; see
+`storage.audit_streams`. A key that is doubled in the table but hidden by its index shows as
+a row that the index lacks: an index in which neighbours always differ can't hold both.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import chain
+from typing import NamedTuple
+
+from storage.audit_streams import Stream, Sum, columns
+from storage.audit_topic import Differences, Topic, index_name, shown
+from storage.model import Counts
+from storage.snapshot import KEY, PLACE, TIME, LogDamaged, LogSnapshot, Row
+
+RowRule = Callable[[Row], str | None]
+"""What is wrong with a row as `LogSnapshot.rows` gives it, or None."""
+
+OnRows = Callable[[str, int], None]
+"""Told of progress: what is being read, and how many rows more have been."""
+
+_MOST_DOUBLED_KEYS = 20
+_MOST_FOREIGN_TOPICS = 10_000
+_ROWS_A_REPORT = 1000
+
+
+class TopicFound(NamedTuple):
+    """One topic recounted.
+
+    counts: what the table of counts says; None if it does not know the topic. head_offset: the
+    largest offset found, 0 if there is none. differences: how many; None if it has none, but
+    so many topics have foreign rows that not all could be remembered.
+    """
+
+    topic: str
+    counts: Counts | None
+    rows: int
+    head_offset: int
+    differences: int | None
+
+
+class Audit:
+    """Recounts one snapshot.
+
+    Args:
+        snapshot: open.
+        row_rule: the rules a row must keep to.
+        on_rows: told how far it is.
+    """
+
+    def __init__(self, snapshot: LogSnapshot, row_rule: RowRule, on_rows: OnRows) -> None:
+        self.differences = Differences()
+        self.complete = False
+        """Whether everything was read; damage ends it early, and is a difference."""
+        self._snapshot = snapshot
+        self._row_rule = row_rule
+        self._on_rows = on_rows
+        self._foreign: dict[str, int] = {}
+        self._foreign_forgotten = False
+        self._hidden_keys = False
+        self._times = Sum()
+
+    def topics(self) -> Iterator[TopicFound]:
+        """Do it all, giving each topic as it is done, by topic.
+
+        `differences` and `complete` are final when this ends.
+
+        Raises:
+            StorageError: the database was lost meanwhile.
+        """
+        try:
+            self._look_at_structure()
+            self._look_at_rows()
+            yield from self._recount()
+            self._compare_times()
+            self._name_doubled_keys()
+        except LogDamaged as damage:
+            self.differences.add(f"the rest could not be read: {damage}")
+        else:
+            self.complete = True
+
+    def _look_at_structure(self) -> None:
+        self._on_rows("structure", 0)
+        for fault in self._snapshot.faults():
+            self.differences.add(fault)
+
+    def _look_at_rows(self) -> None:
+        read = 0
+        for row in self._snapshot.rows():
+            read += 1
+            if read == _ROWS_A_REPORT:
+                self._on_rows("values", read)
+                read = 0
+            broken = self._row_rule(row)
+            if broken is not None:
+                topic, offset = row[0], row[1]
+                self.differences.add(f"topic {shown(topic)}, offset {offset}: {broken}")
+                if topic in self._foreign or len(self._foreign) < _MOST_FOREIGN_TOPICS:
+                    self._foreign[topic] = self._foreign.get(topic, 0) + 1
+                else:
+                    self._foreign_forgotten = True
+        self._on_rows("values", read)
+
+    def _recount(self) -> Iterator[TopicFound]:
+        snapshot = self._snapshot
+        read = partial(self._on_rows, "order and keys")
+        counts = Stream(snapshot.counts(), "the table of counts", (0,))
+        table = Stream(snapshot.table(), "the table of events", (0, 1), read)
+        keys = Stream(snapshot.key_index(), index_name(KEY), (0, 1), read)
+        place_index = snapshot.place_index()
+        places = Stream(place_index, index_name(PLACE), (0, 1), read) if place_index else None
+        streams = [stream for stream in (counts, table, keys, places) if stream is not None]
+        while (topic := _least(streams)) is not None:
+            one = Topic(topic, self.differences)
+            one.take_table(table.take(topic), self._times)
+            one.compare_keys(keys.take(topic))
+            if places is not None:
+                one.compare_places(places.take(topic))
+            one.compare_counts(list(chain.from_iterable(counts.take(topic))))
+            self._hidden_keys |= one.hidden_keys
+            yield self._found(one)
+
+    def _found(self, one: Topic) -> TopicFound:
+        differences: int | None = one.differences + self._foreign.get(one.topic, 0)
+        if not differences and self._foreign_forgotten:
+            differences = None
+        return TopicFound(one.topic, one.counts, one.rows, one.head_offset, differences)
+
+    def _compare_times(self) -> None:
+        time_index = self._snapshot.time_index()
+        if time_index is None:
+            return
+        stream = Stream(time_index, index_name(TIME), (0, 1, 2), partial(self._on_rows, "times"))
+        held = Sum()
+        for block in stream.blocks():
+            held.add(map("{} {} {}".format, *columns(block, 0, 1, 2)), len(block))
+        if held != self._times:
+            self.differences.add(
+                f"{index_name(TIME)} does not hold what the table holds: {held.count} entries, "
+                f"{self._times.count} rows"
+            )
+
+    def _name_doubled_keys(self) -> None:
+        if not self._hidden_keys:
+            return
+        self._on_rows("doubled keys", 0)
+        for topic, event_id, times in self._snapshot.doubled_keys(_MOST_DOUBLED_KEYS):
+            self.differences.add(
+                f"topic {shown(topic)}: the event_id {shown(event_id)} is stored {times} times"
+            )
+
+
+def _least(streams: Sequence[Stream]) -> str | None:
+    return min((s.topic for s in streams if s.topic is not None), default=None)

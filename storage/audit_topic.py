@@ -1,0 +1,161 @@
+"""One topic of a log, recounted from its rows."""
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from operator import eq, le
+
+from storage.audit_streams import Sum, columns
+from storage.model import Counts
+from storage.snapshot import KEY, PLACE, Row
+
+MOST_DIFFERENCES = 100
+
+
+class Differences:
+    """What does not agree: the first sentences, and how many there are in all."""
+
+    def __init__(self) -> None:
+        self.sentences: list[str] = []
+        self.total = 0
+
+    def add(self, sentence: str) -> None:
+        """Note one more."""
+        self.total += 1
+        if len(self.sentences) < MOST_DIFFERENCES:
+            self.sentences.append(sentence)
+
+
+class Topic:
+    """One topic, while it is recounted: first its table, then what is to be compared with it.
+
+    Args:
+        topic: its name, as it is stored.
+        differences: takes what does not agree.
+    """
+
+    def __init__(self, topic: str, differences: Differences) -> None:
+        self.topic = topic
+        self.head_offset = 0
+        """The largest offset found."""
+        self.counts: Counts | None = None
+        """What the table of counts says of it."""
+        self.differences = 0
+        """How many of its own."""
+        self.hidden_keys = False
+        """Whether the table may hold keys more than once that the index does not show."""
+        self._told = differences
+        self._places = Sum()
+        self._keys = Sum()
+        self._last_us: int | None = None
+
+    @property
+    def rows(self) -> int:
+        """The rows found in the table."""
+        return self._places.count
+
+    def take_table(self, blocks: Iterable[Sequence[Row]], times: Sum) -> None:
+        """Take the topic's rows by offset, and add them to the sum over all topics' times."""
+        for block in blocks:
+            topics, offsets, event_ids, times_us = map(list, columns(block, 0, 1, 2, 3))
+            self._places.add(map(str, offsets), len(block))
+            self._keys.add(event_ids, len(block))
+            times.add(map("{} {} {}".format, times_us, topics, offsets), len(block))
+            self._follow_offsets(offsets)
+            self._follow_times(times_us, offsets)
+
+    def compare_keys(self, blocks: Iterable[Sequence[Row]]) -> None:
+        """Compare with the topic's entries in the order of the key."""
+        held = Sum()
+        last: list[str] = []
+        for block in blocks:
+            event_ids = last + [row[1] for row in block]
+            held.add(event_ids[len(last) :], len(block))
+            if any(map(eq, event_ids, event_ids[1:])):
+                for earlier, later in pairwise(event_ids):
+                    if earlier == later:
+                        self._add(f"the event_id {shown(later)} is stored more than once")
+            last = event_ids[-1:]
+        self._compare(KEY, held, self._keys)
+        self.hidden_keys = held != self._keys
+
+    def compare_places(self, blocks: Iterable[Sequence[Row]]) -> None:
+        """Compare with the topic's entries in the index of its places."""
+        held = Sum()
+        for block in blocks:
+            held.add((str(row[1]) for row in block), len(block))
+        self._compare(PLACE, held, self._places)
+
+    def compare_counts(self, rows: Sequence[Row]) -> None:
+        """Compare with the topic's rows in the table of counts: one, if all is well."""
+        for _, *four, last_ts_ingest_us in rows:
+            self.counts = Counts(*four)
+            self._check_counts(self.counts)
+            if self._last_us is not None and last_ts_ingest_us < self._last_us:
+                self._add("last_ts_ingest is before the ts_ingest of the last row")
+        if not rows:
+            self._add(f"{self.rows} rows are there, but no counts")
+        elif len(rows) > 1:
+            self._add(f"its counts are there {len(rows)} times")
+
+    def _compare(self, index: Sequence[str], held: Sum, expected: Sum) -> None:
+        if held != expected:
+            self._add(
+                f"{index_name(index)} does not hold what the table holds: "
+                f"{held.count} entries, {expected.count} rows"
+            )
+
+    def _check_counts(self, counts: Counts) -> None:
+        received, unique, duplicates, conflicts = (
+            counts.received, counts.unique_processed, counts.duplicate_dropped, counts.conflicts,
+        )  # fmt: skip
+        if unique != self.rows:
+            self._add(f"unique_processed is {unique}, but {self.rows} rows are there")
+        if received != unique + duplicates:
+            self._add(
+                f"received is {received}, but unique_processed + duplicate_dropped "
+                f"is {unique + duplicates}"
+            )
+        if not 0 <= conflicts <= duplicates:
+            self._add(f"conflicts is {conflicts}, which is not within 0 and {duplicates}")
+        if received and not unique:
+            self._add(f"received is {received}, but unique_processed is 0")
+
+    def _follow_offsets(self, offsets: list[int]) -> None:
+        first = self.head_offset + 1
+        if offsets != list(range(first, first + len(offsets))):
+            for offset in offsets:
+                if offset == self.head_offset and offset > 0:
+                    self._add(f"offset {offset} is there more than once")
+                elif offset > self.head_offset + 1:
+                    self._add(_missing(self.head_offset + 1, offset - 1))
+                self.head_offset = max(self.head_offset, offset)
+        self.head_offset = max(self.head_offset, offsets[-1])
+
+    def _follow_times(self, times_us: list[int], offsets: list[int]) -> None:
+        followed = times_us if self._last_us is None else [self._last_us, *times_us]
+        if not all(map(le, followed, followed[1:])):
+            behind = offsets if len(followed) == len(offsets) + 1 else offsets[1:]
+            for (earlier, later), offset in zip(pairwise(followed), behind, strict=True):
+                if later < earlier:
+                    self._add(f"ts_ingest goes back at offset {offset}")
+        self._last_us = times_us[-1]
+
+    def _add(self, sentence: str) -> None:
+        self.differences += 1
+        self._told.add(f"topic {shown(self.topic)}: {sentence}")
+
+
+def _missing(first: int, last: int) -> str:
+    return (
+        f"offset {first} is missing" if first == last else f"offsets {first} to {last} are missing"
+    )
+
+
+def index_name(columns: Sequence[str]) -> str:
+    """An index as a sentence names it."""
+    return f"the index ({', '.join(columns)})"
+
+
+def shown(text: str) -> str:
+    """A text from the database, safe to print."""
+    return ascii(text) if not text.isprintable() else repr(text)

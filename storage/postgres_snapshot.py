@@ -1,0 +1,278 @@
+"""One moment of a Postgres log: one transaction, repeatable read and read only.
+
+A table and its indexes can come apart, and a statement that reads one through the other
+hides just that. So each statement is planned with all other ways to read switched off: the
+table is scanned as it lies and sorted by the server, which spills to its disk; an index is
+read by itself, and that it is the right one is checked before. Statements wait for nothing:
+the session has no limit of time, and a cursor fetches a block at a time.
+"""
+
+import asyncio
+import json
+from collections.abc import Coroutine, Iterator, Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple, TypeVar, cast
+
+import asyncpg
+
+from storage.errors import StorageMisconfigured, StorageUnavailable
+from storage.migrations import pending
+from storage.postgres import _exact_times
+from storage.postgres_writer import translated
+from storage.snapshot import KEY, PLACE, TIME, Blocks, Extent, LogDamaged, Row
+
+T = TypeVar("T")
+
+_CONNECT_TIMEOUT_S = 30.0
+_BLOCK_WHOLE_ROWS = 1000
+_INLINE_PAYLOAD_BYTES = 16_384
+"""Larger payloads are fetched one at a time, so that a block has a bound in bytes."""
+
+_SESSION = {
+    "application_name": "pubsub-log-aggregator verify",
+    "timezone": "UTC",
+    "jit": "off",
+    "work_mem": "64MB",
+    "lock_timeout": "0",
+    "statement_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+}
+_NO_TRANSACTION_TIMEOUT = """
+SELECT set_config('transaction_timeout', '0', false)
+WHERE current_setting('transaction_timeout', true) IS NOT NULL"""
+
+TABLE_ALONE = {
+    "enable_seqscan": "on",
+    "enable_indexscan": "off",
+    "enable_indexonlyscan": "off",
+    "enable_bitmapscan": "off",
+    "enable_sort": "on",
+}
+INDEX_ALONE = {
+    "enable_seqscan": "off",
+    "enable_indexscan": "on",
+    "enable_indexonlyscan": "on",
+    "enable_bitmapscan": "off",
+    "enable_sort": "off",
+}
+
+_EXTENT = """
+SELECT count(*), coalesce(sum(unique_processed), 0)::text, coalesce(max(length(topic)), 0),
+       length(coalesce(sum(received), 0)::text)
+FROM topics"""
+
+_COUNTS = """
+SELECT topic, received, unique_processed, duplicate_dropped, conflicts, last_ts_ingest
+FROM topics ORDER BY topic"""
+
+ROWS = f"""
+SELECT topic, "offset", event_id, timestamp, ts_ingest, source,
+       CASE WHEN octet_length(payload::text) <= {_INLINE_PAYLOAD_BYTES} THEN payload::text END,
+       ctid
+FROM events"""
+_PAYLOAD = "SELECT payload::text FROM events WHERE ctid = $1"
+
+TABLE = 'SELECT topic, "offset", event_id, ts_ingest FROM events ORDER BY topic, "offset"'
+PLACES = 'SELECT topic, "offset" FROM events ORDER BY topic, "offset"'
+KEYS = "SELECT topic, event_id FROM events ORDER BY topic, event_id"
+TIMES = """
+SELECT ts_ingest, topic, "offset" FROM events ORDER BY ts_ingest, topic, "offset" """
+DOUBLED = """
+SELECT topic, event_id, count(*) FROM events
+GROUP BY topic, event_id HAVING count(*) > 1 ORDER BY topic, event_id LIMIT $1"""
+
+_INDEXES = """
+SELECT c.relname, i.indisunique,
+       ARRAY(SELECT a.attname::text FROM unnest(i.indkey) WITH ORDINALITY AS k (number, place)
+             JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.number
+             WHERE k.place <= i.indnkeyatts ORDER BY k.place)
+FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+WHERE i.indrelid = 'events'::regclass AND i.indpred IS NULL AND i.indexprs IS NULL
+  AND i.indisvalid AND i.indisready AND i.indislive
+ORDER BY i.indexrelid"""
+
+_NULL = "Postgres: a column that must not be NULL is NULL"
+
+_DAMAGE = ("XX", "22", "58")
+"""SQLSTATE classes of what the server can't read: damaged pages, bytes that are not UTF-8,
+files that are missing or fail."""
+
+
+class _Index(NamedTuple):
+    name: str
+    forbids_doubles: bool
+
+
+class PostgresSnapshot:
+    """A `LogSnapshot` of a Postgres database, which may be a standby.
+
+    Args:
+        dsn: a connection URI, postgresql://user:password@host:port/database.
+    """
+
+    block_rows = 5000
+    """Rows in a block, at most."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._runner: asyncio.Runner | None = None
+        self._open: asyncpg.Connection | None = None
+        self._indexes: dict[tuple[str, ...], _Index] = {}
+
+    def open(self) -> None:
+        """See `LogSnapshot.open`."""
+        self._runner = asyncio.Runner()
+        self._run(self._begin())
+
+    def close(self) -> None:
+        """See `LogSnapshot.close`."""
+        runner, self._runner = self._runner, None
+        connection, self._open = self._open, None
+        if runner is None:
+            return
+        try:
+            if connection is not None:
+                with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                    runner.run(connection.close(timeout=_CONNECT_TIMEOUT_S))
+        finally:
+            runner.close()
+
+    def extent(self) -> Extent:
+        """See `LogSnapshot.extent`."""
+        ((topics, rows, *widths),) = self._run(self._fetch(_EXTENT))
+        return Extent(topics, int(rows), *widths)
+
+    def faults(self) -> Iterator[str]:
+        """See `LogSnapshot.faults`."""
+        for columns in (PLACE, KEY, TIME):
+            if columns not in self._indexes:
+                yield f"the index ({', '.join(columns)}) is missing"
+            elif columns is not TIME and not self._indexes[columns].forbids_doubles:
+                yield f"the index ({', '.join(columns)}) does not forbid a double"
+
+    def rows(self) -> Iterator[Row]:
+        """See `LogSnapshot.rows`."""
+        for block in self._blocks(ROWS, TABLE_ALONE, _BLOCK_WHOLE_ROWS):
+            for *row, payload, place in block:
+                if payload is None:
+                    ((payload,),) = self._run(self._fetch(_PAYLOAD, place))  # noqa: PLW2901
+                if payload is None or None in row:
+                    raise LogDamaged(_NULL)
+                yield (*row, payload)
+
+    def counts(self) -> Blocks:
+        """See `LogSnapshot.counts`."""
+        return self._blocks(_COUNTS, TABLE_ALONE)
+
+    def table(self) -> Blocks:
+        """See `LogSnapshot.table`."""
+        return self._blocks(TABLE, TABLE_ALONE)
+
+    def place_index(self) -> Blocks | None:
+        """See `LogSnapshot.place_index`."""
+        return self._blocks(PLACES, INDEX_ALONE) if PLACE in self._indexes else None
+
+    def key_index(self) -> Blocks:
+        """See `LogSnapshot.key_index`."""
+        return self._blocks(KEYS, INDEX_ALONE if KEY in self._indexes else TABLE_ALONE)
+
+    def time_index(self) -> Blocks | None:
+        """See `LogSnapshot.time_index`."""
+        return self._blocks(TIMES, INDEX_ALONE) if TIME in self._indexes else None
+
+    def doubled_keys(self, most: int) -> list[Row]:
+        """See `LogSnapshot.doubled_keys`."""
+        self._run(self._plan_with(TABLE_ALONE))
+        return self._run(self._fetch(DOUBLED, most))
+
+    async def _begin(self) -> None:
+        try:
+            self._open = connection = await asyncpg.connect(
+                self._dsn,
+                timeout=_CONNECT_TIMEOUT_S,
+                command_timeout=None,
+                statement_cache_size=0,
+                server_settings=_SESSION,
+            )
+        except asyncpg.ClientConfigurationError as error:
+            raise StorageMisconfigured(f"the DSN can't be used: {error}") from error
+        except ValueError as error:
+            # Its text may be a piece of the password.
+            raise StorageMisconfigured("the DSN can't be used: it is not a valid URI") from error
+        await _exact_times(connection)
+        await connection.execute(_NO_TRANSACTION_TIMEOUT)
+        await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        await self._check_schema(connection)
+        for name, unique, columns in await connection.fetch(_INDEXES):
+            self._indexes.setdefault(tuple(columns), _Index(name, unique))
+        for columns, sql in ((PLACE, PLACES), (KEY, KEYS), (TIME, TIMES)):
+            if columns in self._indexes:
+                await self._check_plan(sql, self._indexes[columns].name)
+
+    async def _check_plan(self, sql: str, index: str) -> None:
+        await self._plan_with(INDEX_ALONE)
+        ((text,),) = await self._fetch(f"EXPLAIN (FORMAT JSON) {sql}")
+        plan = json.loads(text)[0]["Plan"]
+        if plan["Node Type"] != "Index Only Scan" or plan["Index Name"] != index:
+            raise StorageMisconfigured(
+                f"Postgres reads {plan.get('Index Name')!r} in place of the index {index!r}, which "
+                "so can't be verified: drop the index that stands in for it"
+            )
+
+    async def _check_schema(self, connection: asyncpg.Connection) -> None:
+        if await connection.fetchval("SELECT to_regclass('aggregator_schema')") is None:
+            raise StorageMisconfigured(
+                "the Postgres database holds no log of this program: give the DSN of one that does"
+            )
+        version = await connection.fetchval(
+            "SELECT coalesce(max(version), 0) FROM aggregator_schema"
+        )
+        if steps := pending("postgres", version):
+            raise StorageMisconfigured(
+                f"the Postgres database has schema version {version}, older than the version "
+                f"{steps[-1].version} of this program: let the aggregator bring it up to date"
+            )
+
+    def _blocks(self, sql: str, ways: Mapping[str, str], most: int | None = None) -> Blocks:
+        size = min(most or self.block_rows, self.block_rows)
+        cursor = self._run(self._cursor(sql, ways))
+        while block := self._run(cursor.fetch(size)):
+            if sql is not ROWS and any(None in column for column in zip(*block, strict=True)):
+                raise LogDamaged(_NULL)
+            yield cast("list[Row]", block)
+
+    async def _cursor(self, sql: str, ways: Mapping[str, str]) -> asyncpg.cursor.Cursor:
+        # Planned here and now; what is set later does not change the plan.
+        await self._plan_with(ways)
+        return await self._connection.cursor(sql)
+
+    async def _plan_with(self, ways: Mapping[str, str]) -> None:
+        settings = "; ".join(f"SET LOCAL {name} = {value}" for name, value in ways.items())
+        await self._connection.execute(settings)
+
+    async def _fetch(self, sql: str, *arguments: object) -> list[Row]:
+        return cast("list[Row]", await self._connection.fetch(sql, *arguments))
+
+    @property
+    def _connection(self) -> asyncpg.Connection:
+        if self._open is None:
+            raise StorageUnavailable("the snapshot is not open")
+        return self._open
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._runner is None:
+            work.close()
+            raise StorageUnavailable("the snapshot is not open")
+        return self._runner.run(_translate(work))
+
+
+async def _translate(work: Coroutine[Any, Any, T]) -> T:
+    async with translated():
+        try:
+            return await work
+        except UnicodeDecodeError as error:
+            raise LogDamaged(f"Postgres: a text is not UTF-8: {error}") from error
+        except asyncpg.PostgresError as error:
+            if error.sqlstate and error.sqlstate.startswith(_DAMAGE):
+                raise LogDamaged(f"Postgres: {error}") from error
+            raise

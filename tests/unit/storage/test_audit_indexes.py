@@ -1,0 +1,141 @@
+"""What the indexes hold and the table does not, or the other way round, is found and named."""
+
+import pytest
+from support.backends import Database
+from support.verifying import (
+    DELETE,
+    INDEXES,
+    ONE_LESS,
+    ONE_MORE,
+    ORDERS,
+    SHIPMENTS,
+    change_b,
+    copy_of_a,
+    differences,
+    execute,
+    fill,
+    forget_index,
+    index_set_aside,
+    verified,
+)
+
+from storage.postgres_snapshot import PostgresSnapshot
+from storage.sqlite_snapshot import SqliteSnapshot
+
+KEYS_DIFFER = "the index (topic, event_id) does not hold what the table holds"
+PLACES_DIFFER = "the index (topic, offset) does not hold what the table holds"
+TIMES_DIFFER = "the index (ts_ingest, topic, offset) does not hold what the table holds"
+EACH_INDEX = [(backend, what) for backend, names in INDEXES.items() for what in names]
+A_SECOND = {"sqlite": "1000000", "postgres": "interval '1 second'"}
+
+
+@pytest.fixture
+def filled(database: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
+    """A database with two topics, made through a store, which is read in tiny blocks."""
+    for kind in (SqliteSnapshot, PostgresSnapshot):
+        monkeypatch.setattr(kind, "block_rows", 2)
+    fill(database, ORDERS, SHIPMENTS)
+    return database
+
+
+def drop_key_constraint(database: Database) -> None:
+    if database.backend == "sqlite":
+        forget_index(database, INDEXES["sqlite"]["key"])
+        execute(database, "VACUUM")
+    else:
+        execute(database, "ALTER TABLE events DROP CONSTRAINT events_topic_event_id_key")
+
+
+@pytest.mark.parametrize("double", ["a", "b", "c"])
+def test_a_doubled_key_is_named_where_nothing_forbids_it(filled: Database, double: str) -> None:
+    drop_key_constraint(filled)
+    execute(filled, copy_of_a("4", f"'{double}'"), ONE_MORE)
+    assert differences(filled) == [
+        "the index (topic, event_id) is missing",
+        f"topic 'orders': the event_id '{double}' is stored more than once",
+    ]
+    assert verified(filled).verdicts["orders"] == "1 difference"
+
+
+def test_a_doubled_key_is_named_where_its_index_hides_it(filled: Database) -> None:
+    with index_set_aside(filled, "key"):
+        execute(filled, copy_of_a("4"), ONE_MORE)
+    assert differences(filled) == [
+        f"topic 'orders': {KEYS_DIFFER}: 3 entries, 4 rows",
+        "topic 'orders': the event_id 'a' is stored 2 times",
+    ]
+
+
+def test_a_constraint_that_is_only_an_index_is_named(filled: Database) -> None:
+    drop_key_constraint(filled)
+    execute(filled, "CREATE INDEX by_key ON events (topic, event_id)")
+    assert differences(filled) == ["the index (topic, event_id) does not forbid a double"]
+
+
+def test_a_key_that_an_index_holds_twice_is_named(filled: Database) -> None:
+    drop_key_constraint(filled)
+    execute(filled, copy_of_a("4"), ONE_MORE, "CREATE INDEX by_key ON events (topic, event_id)")
+    assert differences(filled) == [
+        "the index (topic, event_id) does not forbid a double",
+        "topic 'orders': the event_id 'a' is stored more than once",
+    ]
+
+
+@pytest.mark.parametrize(("backend", "what"), EACH_INDEX)
+def test_a_row_that_an_index_lacks_is_named(filled: Database, what: str) -> None:
+    with index_set_aside(filled, what):
+        execute(filled, copy_of_a("4", "'d'"), ONE_MORE)
+    assert differences(filled) == [
+        {
+            "key": f"topic 'orders': {KEYS_DIFFER}: 3 entries, 4 rows",
+            "place": f"topic 'orders': {PLACES_DIFFER}: 3 entries, 4 rows",
+            "time": f"{TIMES_DIFFER}: 5 entries, 6 rows",
+        }[what]
+    ]
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+@pytest.mark.parametrize("what", ["key", "time"])
+def test_an_entry_without_a_row_is_named(filled: Database, what: str) -> None:
+    # Postgres looks at the row before it shows an entry of an index.
+    with index_set_aside(filled, what):
+        execute(filled, DELETE.format(3), ONE_LESS)
+    (sentence,) = differences(filled)
+    entries, rows = (3, 2) if what == "key" else (5, 4)
+    assert sentence.endswith(f"does not hold what the table holds: {entries} entries, {rows} rows")
+
+
+@pytest.mark.parametrize(("backend", "what"), EACH_INDEX)
+def test_an_entry_of_another_row_is_named(filled: Database, what: str) -> None:
+    """As many entries as rows: only the sum tells."""
+    second = A_SECOND[filled.backend]
+    change = {
+        "key": change_b("event_id = 'bb'"),
+        "place": 'UPDATE events SET "offset" = 4 WHERE topic = \'orders\' AND "offset" = 3',
+        "time": f"UPDATE events SET ts_ingest = ts_ingest + {second} "
+        "WHERE topic = 'orders' AND \"offset\" = 3",
+    }
+    with index_set_aside(filled, what):
+        execute(
+            filled,
+            change[what],
+            f"UPDATE topics SET last_ts_ingest = last_ts_ingest + {second}",
+        )
+    differ = {"key": KEYS_DIFFER, "place": PLACES_DIFFER, "time": TIMES_DIFFER}[what]
+    assert any(differ in each for each in differences(filled))
+
+
+def test_an_index_that_is_gone_is_named(filled: Database) -> None:
+    execute(filled, "DROP INDEX events_by_ts_ingest")
+    assert differences(filled) == ["the index (ts_ingest, topic, offset) is missing"]
+
+
+@pytest.mark.parametrize("backend", ["postgres"])
+def test_an_index_that_is_out_of_use_counts_as_missing(filled: Database) -> None:
+    """As a CREATE INDEX CONCURRENTLY that failed leaves it."""
+    execute(
+        filled,
+        "UPDATE pg_index SET indisvalid = false "
+        "WHERE indexrelid = 'events_topic_event_id_key'::regclass",
+    )
+    assert differences(filled) == ["the index (topic, event_id) is missing"]
