@@ -46,7 +46,7 @@ async def test_under_overload_answers_are_200_or_503_and_in_the_end_all_is_store
 async def test_a_storm_of_requests_is_answered_with_200_or_503_and_memory_stays_bounded(
     run_aggregator: Run, database: Database
 ) -> None:
-    aggregator = run_aggregator(*database.arguments(), "--queue-max-events", "10000")
+    aggregator = run_aggregator(*database.arguments(), *BOUND)
     figures = await open_loop(
         address(aggregator), Bodies("storm", 100), rate=3000, connections=500, duration_s=2
     )
@@ -56,12 +56,12 @@ async def test_a_storm_of_requests_is_answered_with_200_or_503_and_memory_stays_
     async with session() as client:
         await publish_until_taken(client, aggregator.url, batch_of("after", ["e-1"]), told)
         _, stats = await check_kept(client, aggregator.url, told, ["after"])
-    assert stats["topics"]["storm"]["received"] == 100 * len(figures.accepted_s)
+    assert stats["topics"]["storm"]["received"] == 100 * figures.statuses[200]
     assert most_memory_mib(aggregator) < BOUND_MIB
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("batch", [1, 100])
 async def test_throughput_does_not_collapse_at_three_times_the_peak(
     run_aggregator: Run, database: Database, batch: int
@@ -79,9 +79,9 @@ async def test_throughput_does_not_collapse_at_three_times_the_peak(
             )
 
         await load("warm", float("inf"), 50)
-        # A neighbour on the machine may take from either: the best of three counts.
+        # A neighbour on the machine may take from either: the best of five counts.
         shares: list[float] = []
-        for turn in range(3):
+        for turn in range(5):
             peak = await load(f"peak-{turn}", float("inf"), 50)
             over = await load(f"over-{turn}", 3 * peak.accepted_per_s, 2000)
             assert set(over.statuses) <= {200, 503}
