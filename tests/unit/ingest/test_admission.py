@@ -74,3 +74,35 @@ def test_room_is_what_the_open_tickets_hold_and_never_more_than_there_is(
     for ticket in tickets:
         ticket.__exit__()
     assert (admission.events, admission.bytes) == (0, 0)
+
+
+def test_a_claim_of_events_is_none_of_bytes_and_the_other_way_round() -> None:
+    admission = Admission(max_events=MAX_EVENTS, max_bytes=MAX_BYTES)
+    admission.take(events=2)
+    assert (admission.events, admission.bytes) == (2, 0)
+    admission.take(size=3)
+    assert (admission.events, admission.bytes) == (2, 3)
+    with admission.ticket() as ticket:
+        for _ in range(2):
+            ticket.take(events=1)
+            ticket.take(size=5)
+        assert (admission.events, admission.bytes) == (4, 13)
+    assert (admission.events, admission.bytes) == (2, 3)
+
+
+def test_open_again_it_is_open_until_it_is_full_again() -> None:
+    admission = Admission(max_events=MAX_EVENTS, max_bytes=MAX_BYTES, max_batch_events=4)
+    with pytest.raises(QueueFull):
+        admission.take(events=MAX_EVENTS + 1)
+    admission.check()
+    admission.take(events=MAX_EVENTS - 1)
+    admission.check()
+
+
+def test_where_a_request_is_one_event_room_for_one_is_enough_to_open_again() -> None:
+    admission = Admission(max_events=MAX_EVENTS, max_bytes=MAX_BYTES)
+    admission.take(events=MAX_EVENTS)
+    with pytest.raises(QueueFull):
+        admission.check()
+    admission.give_back(events=1, size=0)
+    admission.check()

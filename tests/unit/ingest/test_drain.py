@@ -50,7 +50,7 @@ async def test_what_waits_is_stored_and_what_comes_is_refused(
 
 async def test_nothing_is_taken_any_more_once_told(group_commit: GroupCommit) -> None:
     group_commit.stop_taking()
-    with pytest.raises(ShuttingDown):
+    with pytest.raises(ShuttingDown, match=r"^the aggregator is shutting down$"):
         await group_commit.submit([event("t", "a")], 1)
 
 
@@ -74,11 +74,12 @@ async def test_out_of_time_everybody_is_told_and_what_was_under_way_is_unknown(
 ) -> None:
     tasks = await held(group_commit, controlled, "under way", "behind")
     await group_commit.drain(0.01)
-    with pytest.raises(OutcomeUnknown):
-        await tasks[0]
-    with pytest.raises(ShuttingDown):
-        await tasks[1]
+    # It has ended when the drain has: nothing is told to anybody later.
     assert isinstance(flushes[0].error, asyncio.CancelledError)
+    with pytest.raises(OutcomeUnknown, match=r"^the aggregator stopped while storing this$"):
+        await tasks[0]
+    with pytest.raises(ShuttingDown, match=r"^the aggregator shut down before this was stored$"):
+        await tasks[1]
 
 
 async def test_out_of_time_while_a_refused_batch_is_tried_apart_nobody_is_forgotten(
@@ -105,8 +106,8 @@ async def test_out_of_time_while_a_refused_batch_is_tried_apart_nobody_is_forgot
     for task in pending:
         task.cancel()
     assert not pending, "some would wait for ever"
-    assert [type(task.exception()) for task in tasks] == [
-        OutcomeUnknown,
-        ShuttingDown,
-        ShuttingDown,
+    assert [repr(task.exception()) for task in tasks] == [
+        repr(OutcomeUnknown("the aggregator stopped while storing this")),
+        repr(ShuttingDown("the aggregator shut down before storing this")),
+        repr(ShuttingDown("the aggregator shut down before storing this")),
     ]

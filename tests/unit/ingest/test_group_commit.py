@@ -1,13 +1,16 @@
 """Group commit: who shares a transaction, and who gets which verdicts."""
 
 import asyncio
+import itertools
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import TypeAlias
 
 import pytest
 from support.events import event
 from support.stores import ControlledStore
 
+from aggregator.ingest import group_commit as module
 from aggregator.ingest.group_commit import Flush, GroupCommit
 from storage.errors import BatchRefused, OutcomeUnknown, StorageError, StorageUnavailable
 from storage.model import Event, Status, Verdict
@@ -77,6 +80,26 @@ async def test_a_flush_is_bounded_in_events(
     assert [id_ for batch in controlled.batches[1:] for id_ in batch] == [
         e.event_id for request in requests for e in request
     ]
+
+
+async def test_a_flush_may_be_as_large_as_its_bound(
+    make_group_commit: Callable[..., GroupCommit], controlled: ControlledStore
+) -> None:
+    group_commit = make_group_commit(max_flush_events=4)
+    requests = [[event("t", f"{n}-{i}") for i in range(2)] for n in range(4)]
+    tasks = await behind_a_held_append(group_commit, controlled, requests)
+    controlled.release()
+    await asyncio.gather(*tasks)
+    assert [len(batch) for batch in controlled.batches] == [1, 4, 4]
+
+
+async def test_a_flush_tells_its_time_in_ms(
+    group_commit: GroupCommit, flushes: list[Flush], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = itertools.count(1000.0, 0.25)
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=seconds.__next__))
+    await group_commit.submit([event("t", "a")], 1)
+    assert [flush.duration_ms for flush in flushes] == [250.0]
 
 
 async def test_a_flush_is_bounded_in_bytes(

@@ -84,3 +84,14 @@ def test_a_repeat_is_compared_with_the_stored_event_not_with_its_neighbour() -> 
     ledger.found(("t", "x"), 1, "shop", '{"n":2}')
     verdicts = ledger.settle({"t": Head(1, _TIME_US)}).verdicts
     assert [v.status for v in verdicts] == [Status.CONFLICT, Status.CONFLICT]
+
+
+def test_only_texts_that_differ_have_to_be_read_to_be_compared() -> None:
+    short, long = '{"n":1}', '{"n": 10}'
+    ledger = Ledger([*(event("t", "x", text) for text in (short, long, short)), event("t", "y")])
+    assert ledger.characters_to_compare(("t", "x"), short) == len(long) + len(short)
+    assert ledger.characters_to_compare(("t", "x"), "[]") == 2 * len(short) + len(long) + 3 * 2
+    assert ledger.characters_to_compare(("t", "y"), "{}") == 0
+    # The first of its kind is what the others are compared with.
+    assert ledger.characters_to_settle() == len(long) + len(short)
+    assert Ledger([event("t", "x"), event("t", "x", short)]).characters_to_settle() == 9
