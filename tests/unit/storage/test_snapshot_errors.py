@@ -154,3 +154,62 @@ async def test_what_postgres_can_not_read_is_told(
     with pytest.raises(StorageError) as caught:
         await _translate(fail())
     assert (type(caught.value), str(caught.value)) == (expected, sentence)
+
+
+def make_strict(database: Database, *, strict: bool) -> None:
+    before, after = ("WITHOUT ROWID", "STRICT, WITHOUT ROWID")[:: 1 if strict else -1]
+    execute(
+        database,
+        "PRAGMA writable_schema = ON",
+        f"UPDATE sqlite_schema SET sql = replace(sql, '{before}', '{after}') WHERE name = 'events'",
+    )
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_a_value_of_another_type_is_named_and_ends_the_reading(database: Database) -> None:
+    fill(database, [event("t", "a")])
+    make_strict(database, strict=False)
+    execute(database, "UPDATE events SET source = x'00'")
+    make_strict(database, strict=True)
+    with closing(snapshot_of(database)) as snapshot:
+        snapshot.open()
+        assert list(snapshot.faults()) == ["SQLite: non-TEXT value in events.source"]
+        with pytest.raises(LogDamaged) as caught:
+            list(snapshot.rows())
+    assert str(caught.value) == "SQLite: a column holds a value of another type"
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+@pytest.mark.parametrize("end", ["-wal", "-shm"])
+def test_a_companion_that_was_there_is_left_there(database: Database, end: str) -> None:
+    fill(database, [event("t", "a")])
+    companion = Path(f"{database.path}{end}")
+    companion.touch()
+    with closing(snapshot_of(database)) as snapshot:
+        snapshot.open()
+        assert len(list(snapshot.rows())) == 1
+    assert companion.exists()
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_what_can_not_be_tidied_up_is_left(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_self: SqliteSnapshot, _mode: str) -> sqlite3.Connection:
+        raise failure(sqlite3.SQLITE_CANTOPEN)
+
+    fill(database, [event("t", "a")])
+    snapshot = snapshot_of(database)
+    snapshot.open()
+    monkeypatch.setattr(SqliteSnapshot, "_connect", fail)
+    snapshot.close()
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_a_long_statement_is_read_to_its_end(database: Database) -> None:
+    fill(database, [event("t", "a")])
+    snapshot = SqliteSnapshot(database.path)
+    with closing(snapshot):
+        snapshot.open()
+        sql = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n LIMIT 200000) "
+        assert snapshot._execute(sql + "SELECT count(*) FROM n").fetchone() == (200_000,)

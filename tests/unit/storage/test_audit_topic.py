@@ -1,0 +1,43 @@
+"""What an audit notes of one topic: every difference counted, the first ones named."""
+
+import pytest
+
+from storage.audit_streams import Sum
+from storage.audit_topic import MOST_DIFFERENCES, Differences, Topic, shown
+
+
+def test_all_differences_are_counted_and_the_first_ones_kept() -> None:
+    differences = Differences()
+    for number in range(MOST_DIFFERENCES + 5):
+        differences.add(f"difference {number}")
+    assert differences.total == MOST_DIFFERENCES + 5
+    assert differences.sentences == [f"difference {number}" for number in range(MOST_DIFFERENCES)]
+
+
+def test_a_topic_counts_each_of_its_differences() -> None:
+    differences = Differences()
+    topic = Topic("orders", differences)
+    topic.take_table([[("orders", 1, "a", 7), ("orders", 2, "b", 8)]], Sum())
+    topic.compare_counts([("orders", 9, 3, 1, 2, 5)])
+    assert differences.sentences == [
+        "topic 'orders': unique_processed is 3, but 2 rows are there",
+        "topic 'orders': received is 9, but unique_processed + duplicate_dropped is 4",
+        "topic 'orders': conflicts is 2, which is not within 0 and 1",
+        "topic 'orders': last_ts_ingest is before the ts_ingest of the last row",
+    ]
+    assert topic.differences == 4
+    assert (topic.rows, topic.head_offset) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("text", "printed"),
+    [
+        ("orders", "'orders'"),
+        ("it's", '"it\'s"'),
+        ("caf\u00e9", "'caf\u00e9'"),
+        ("caf\u00e9\x07", "'caf\\xe9\\x07'"),
+        ("\udcff", "'\\udcff'"),
+    ],
+)
+def test_a_text_is_shown_so_that_it_can_be_printed(text: str, printed: str) -> None:
+    assert shown(text) == printed
