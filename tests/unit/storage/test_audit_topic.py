@@ -1,4 +1,4 @@
-"""What an audit notes of one topic: every difference counted, the first ones named."""
+"""What an audit notes of one topic: every difference counted, the first named, safe to print."""
 
 import pytest
 
@@ -41,3 +41,20 @@ def test_a_topic_counts_each_of_its_differences() -> None:
 )
 def test_a_text_is_shown_so_that_it_can_be_printed(text: str, printed: str) -> None:
     assert shown(text) == printed
+
+
+def test_a_key_that_is_doubled_at_the_end_of_a_block_is_told_once() -> None:
+    differences = Differences()
+    topic = Topic("orders", differences)
+    topic.compare_keys([[("orders", name) for name in block] for block in ("abb", "c", "cd")])
+    told = [sentence for sentence in differences.sentences if "more than once" in sentence]
+    assert told == [
+        f"topic 'orders': the event_id '{name}' is stored more than once" for name in "bc"
+    ]
+
+
+def test_time_that_stands_still_does_not_go_back() -> None:
+    differences = Differences()
+    rows = [("orders", offset, "x", time_us) for offset, time_us in enumerate([5, 5, 3, 3], 1)]
+    Topic("orders", differences).take_table([rows], Sum())
+    assert differences.sentences == ["topic 'orders': ts_ingest goes back at offset 3"]

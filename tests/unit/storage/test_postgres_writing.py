@@ -239,6 +239,36 @@ async def test_a_read_only_database_is_told_and_asked_anew_each_time(
             assert await pinged(store) == "writable"
 
 
+async def test_a_statement_is_given_up_by_the_client_and_not_by_its_last_resort(
+    database: Database, store: PostgresStore
+) -> None:
+    await store.append(BATCH)
+    hasty = PostgresStore(database.dsn, command_timeout_s=0.1)
+    await hasty.open()
+    async with Observer.on(database) as observer:
+        stranger = observer.connection.transaction()
+        await stranger.start()
+        await observer.fetch("SELECT * FROM topics FOR UPDATE")
+        with pytest.raises(StorageUnavailable) as caught:
+            await hasty.append(BATCH)
+        await stranger.rollback()
+    assert str(caught.value) == "Postgres is out of reach: no answer in time"
+    await hasty.aclose()
+
+
+@pytest.mark.parametrize(
+    ("dsn", "sentence"),
+    [
+        ("http://somewhere/", "the DSN can't be used: invalid DSN"),
+        ("postgresql://u:p@host:port/db", "the DSN can't be used: it is not a valid URI"),
+    ],
+)
+async def test_a_dsn_that_can_not_be_used_is_told(dsn: str, sentence: str) -> None:
+    with pytest.raises(StorageMisconfigured) as caught:
+        await PostgresStore(dsn).open()
+    assert str(caught.value).startswith(sentence)
+
+
 async def test_closing_gives_up_a_connection_that_is_not_given_back(database: Database) -> None:
     store = PostgresStore(database.dsn)
     await store.open()

@@ -13,7 +13,7 @@ from support.verifying import execute, fill
 
 from storage.errors import StorageError, StorageMisconfigured, StorageUnavailable
 from storage.open import postgres_snapshot, sqlite_snapshot
-from storage.postgres_snapshot import _translate
+from storage.postgres_snapshot import PostgresSnapshot, _translate
 from storage.snapshot import LogDamaged, LogSnapshot
 from storage.sqlite_snapshot import SqliteSnapshot
 
@@ -213,3 +213,26 @@ def test_a_long_statement_is_read_to_its_end(database: Database) -> None:
         snapshot.open()
         sql = "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n LIMIT 200000) "
         assert snapshot._execute(sql + "SELECT count(*) FROM n").fetchone() == (200_000,)
+
+
+@pytest.mark.parametrize("backend", ["postgres"])
+@pytest.mark.parametrize(
+    "error",
+    [ConnectionResetError, TimeoutError, asyncpg.AdminShutdownError, asyncpg.InterfaceError],
+)
+def test_a_connection_that_is_lost_is_closed_in_silence(
+    database: Database, error: type[Exception]
+) -> None:
+    class Lost:
+        async def close(self, **_options: float) -> None:
+            raise error("gone")
+
+    fill(database, [event("t", "a")])
+    snapshot = postgres_snapshot(database.dsn)
+    assert isinstance(snapshot, PostgresSnapshot)
+    snapshot.open()
+    assert snapshot._open is not None
+    snapshot._open.terminate()
+    snapshot._open = Lost()  # type: ignore[assignment]
+    snapshot.close()
+    snapshot.close()

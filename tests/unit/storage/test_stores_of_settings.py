@@ -28,7 +28,8 @@ async def test_a_postgres_store_waits_for_an_answer_as_long_as_is_set(
         assert isinstance(store, PostgresStore)
         await store.open()
         assert store._readers is not None
-        assert store._readers.get_max_size() == 3
+        assert store._writers is not None
+        assert (store._writers.get_max_size(), store._readers.get_max_size()) == (1, 3)
         assert await store._readers.fetchval("SHOW statement_timeout") == "30s"
         assert await store._readers.fetchval("SHOW idle_in_transaction_session_timeout") == "10s"
         await store.aclose()
