@@ -14,13 +14,11 @@ from storage import postgres_writer, reading
 from storage.errors import BatchRefused, StorageMisconfigured, StorageUnavailable
 from storage.migrations import pending
 from storage.model import Event, Verdict
-from storage.postgres_sessions import look_for_client, session_settings
+from storage.postgres_sessions import session_settings, start_session
 from storage.postgres_writer import terminate, translated
 
 _MIGRATION_LOCK = 0x45564C47
 _ROWS_A_FETCH = 64
-_POSTGRES_EPOCH_US = 946_684_800_000_000
-"""Postgres counts microseconds from 2000-01-01T00:00:00Z."""
 
 
 class PostgresStore(reading.LogReader):
@@ -75,6 +73,10 @@ class PostgresStore(reading.LogReader):
 
     async def ping(self) -> None:
         """See `EventStore.ping`: asks on the connection that writes, unless it is at work."""
+        if self._at_writer and _all_in_use(self._readers):
+            # They have the database in reach, or will tell; to wait for one would be to wait
+            # for those who read, and they must not stop those who write.
+            return
         async with self._acquire(self._readers) if self._at_writer else self._writer() as asked:
             read_only = await asked.fetchval(
                 "SHOW transaction_read_only", timeout=self._connect_timeout_s
@@ -150,7 +152,7 @@ class PostgresStore(reading.LogReader):
             timeout=self._connect_timeout_s,
             command_timeout=self._command_timeout_s,
             server_settings=session_settings(self._command_timeout_s),
-            init=_start_session,
+            init=start_session,
             reset=_keep_session,
         )
         try:
@@ -161,22 +163,6 @@ class PostgresStore(reading.LogReader):
         except ValueError as error:
             # Its text may be a piece of the password.
             raise StorageMisconfigured("the DSN can't be used: it is not a valid URI") from error
-
-
-async def _start_session(connection: asyncpg.Connection) -> None:
-    await _exact_times(connection)
-    await look_for_client(connection)
-
-
-async def _exact_times(connection: asyncpg.Connection) -> None:
-    # The driver's own codec takes the last microsecond of the year 9999 for infinity.
-    await connection.set_type_codec(
-        "timestamptz",
-        schema="pg_catalog",
-        format="tuple",
-        encoder=lambda time_us: (time_us - _POSTGRES_EPOCH_US,),
-        decoder=lambda parts: parts[0] + _POSTGRES_EPOCH_US,
-    )
 
 
 async def _keep_session(_connection: asyncpg.Connection) -> None:
@@ -208,3 +194,7 @@ async def _prepare(connection: asyncpg.pool.PoolConnectionProxy) -> None:
             await connection.execute(
                 "INSERT INTO aggregator_schema (version) VALUES ($1)", step.version
             )
+
+
+def _all_in_use(pool: asyncpg.Pool | None) -> bool:
+    return pool is not None and pool.get_size() - pool.get_idle_size() == pool.get_max_size()

@@ -23,6 +23,8 @@ _FIXED = {
 _SHORTEST_ABSENCE_S = 1.0
 _LAST_RESORT_S = 10.0
 _LOOK_FOR_CLIENT_MS = 1000
+_POSTGRES_EPOCH_US = 946_684_800_000_000
+"""Postgres counts microseconds from 2000-01-01T00:00:00Z."""
 
 
 def session_settings(command_timeout_s: float) -> dict[str, str]:
@@ -48,6 +50,24 @@ def session_settings(command_timeout_s: float) -> dict[str, str]:
         "tcp_keepalives_interval": "1",
         "tcp_keepalives_count": "5",
     }
+
+
+async def start_session(connection: asyncpg.Connection) -> None:
+    """What a new connection of a store needs beyond `session_settings`."""
+    await exact_times(connection)
+    await look_for_client(connection)
+
+
+async def exact_times(connection: asyncpg.Connection) -> None:
+    """Let every timestamptz be an int of microseconds since 1970-01-01T00:00:00Z."""
+    # The driver's own codec takes the last microsecond of the year 9999 for infinity.
+    await connection.set_type_codec(
+        "timestamptz",
+        schema="pg_catalog",
+        format="tuple",
+        encoder=lambda time_us: (time_us - _POSTGRES_EPOCH_US,),
+        decoder=lambda parts: parts[0] + _POSTGRES_EPOCH_US,
+    )
 
 
 async def look_for_client(connection: asyncpg.Connection) -> None:

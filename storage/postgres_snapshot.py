@@ -17,7 +17,7 @@ import asyncpg
 
 from storage.errors import StorageMisconfigured, StorageUnavailable
 from storage.migrations import pending
-from storage.postgres import _exact_times
+from storage.postgres_sessions import exact_times
 from storage.postgres_writer import translated
 from storage.snapshot import KEY, PLACE, TIME, Blocks, Extent, LogDamaged, Row
 
@@ -199,7 +199,7 @@ class PostgresSnapshot:
         except ValueError as error:
             # Its text may be a piece of the password.
             raise StorageMisconfigured("the DSN can't be used: it is not a valid URI") from error
-        await _exact_times(connection)
+        await exact_times(connection)
         await connection.execute(_NO_TRANSACTION_TIMEOUT)
         await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         await self._check_schema(connection)

@@ -25,9 +25,7 @@ from storage import reading, sqlite_writer
 from storage.errors import OutcomeUnknown, StorageMisconfigured, StorageUnavailable
 from storage.model import Event, Verdict
 from storage.sqlite_files import OpenedFiles, WatchedConnection
-from storage.sqlite_opening import APPLICATION_ID, open_writer
-
-__all__ = ["APPLICATION_ID", "SqliteStore"]
+from storage.sqlite_opening import open_writer
 
 _MIN_VERSION = (3, 38, 0)
 _ROWS_A_HOP = 64

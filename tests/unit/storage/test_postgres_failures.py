@@ -22,6 +22,7 @@ from storage.errors import (
 )
 from storage.interface import EventStore
 from storage.model import Event
+from storage.postgres import PostgresStore
 
 BATCH = ["x", "y"]
 
@@ -39,6 +40,13 @@ async def observer(database: Database, store: EventStore) -> AsyncIterator[Obser
 
 def batch() -> list[Event]:
     return [event("t", name) for name in BATCH]
+
+
+async def database_is_read_only(store: PostgresStore) -> None:
+    """Let the connection that a ping finds idle say so."""
+    assert store._readers is not None
+    async with store._readers.acquire() as connection:
+        await connection.execute("SET default_transaction_read_only = on")
 
 
 async def stored_again(store: EventStore) -> list[tuple[str, int]]:
@@ -131,6 +139,22 @@ async def test_a_ping_does_not_wait_for_an_append_under_way(
         assert [told(outcome) for outcome in await run.finish("a")] == [
             [("stored", 1), ("stored", 2)]
         ]
+
+
+async def test_readers_that_take_every_connection_do_not_stop_the_writing(
+    database: Database,
+) -> None:
+    store = PostgresStore(database.dsn, readers=2, connect_timeout_s=1.0)
+    await store.open()
+    async with store._reader():
+        async with store._reader(), store._writer():
+            await store.ping()
+        # Where there is one left to ask on, it is asked.
+        await database_is_read_only(store)
+        async with store._writer():
+            with pytest.raises(StorageUnavailable, match="read-only"):
+                await store.ping()
+    await store.aclose()
 
 
 async def test_what_the_database_says_is_told_in_one_line(

@@ -12,7 +12,8 @@ import pytest
 from support.events import event
 
 from storage.errors import StorageMisconfigured, StorageUnavailable
-from storage.sqlite import APPLICATION_ID, SqliteStore
+from storage.sqlite import SqliteStore
+from storage.sqlite_opening import APPLICATION_ID
 
 _NOBODY = 65534
 
