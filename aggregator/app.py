@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import structlog
 from aiohttp import web
 
+from aggregator.door import Door
 from aggregator.handlers import Handlers
 from aggregator.ingest.admission import Admission, Reads
 from aggregator.ingest.group_commit import Flush, GroupCommit
+from aggregator.request_log import RequestLog
 from aggregator.requests import around_requests
 from aggregator.sending import Answers
 from aggregator.settings import Settings
@@ -21,6 +23,9 @@ from storage.open import postgres_store, sqlite_store
 DRAIN: web.AppKey[Callable[[], Awaitable[None]]] = web.AppKey("drain")
 """Ends the taking of events and stores what waits. Cleaning up does it too; done before, with
 the socket closed and connections still served, whoever asks meanwhile gets a 503."""
+
+DOOR: web.AppKey[Door] = web.AppKey("door")
+"""For a server that can refuse publishes before they become requests; see `aggregator.door`."""
 
 _log = structlog.get_logger()
 
@@ -101,10 +106,12 @@ def create_app(
     answers = Answers(
         max_bytes=settings.answers_max_bytes, timeout_s=settings.send_timeout_ms / 1000
     )
-    app = web.Application(middlewares=[around_requests(answers)])
+    log = RequestLog()
+    app = web.Application(middlewares=[around_requests(answers, log)])
     app.add_routes(handlers.routes())
     app.cleanup_ctx.append(life)
     app[DRAIN] = drain
+    app[DOOR] = Door(handlers.check_taking, log)
     app.on_shutdown.append(lambda _app: drain())
     return app
 

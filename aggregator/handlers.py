@@ -84,14 +84,20 @@ class Handlers:
         """Refuse publishes from now on."""
         self._draining = True
 
+    def check_taking(self) -> None:
+        """Raise `ShuttingDown`, a `StorageError` or `QueueFull` if no publish is taken now."""
+        if self._draining:
+            raise ShuttingDown("the aggregator is shutting down")
+        self._watch.check()
+        self._admission.check()
+
     def close(self) -> None:
         """Give up what is still being parsed; nobody waits for it any more."""
         self._parsers.shutdown(wait=False, cancel_futures=True)
 
     async def publish(self, request: web.Request) -> web.Response:
         """POST /publish: answered only after the commit is durable."""
-        self._check_taking()
-        self._admission.check()
+        self.check_taking()
         headers = request.headers
         preferences = parse_prefer(headers.getall("Prefer", ()))
         ndjson = parse_content_type(headers.get("Content-Type"))
@@ -165,8 +171,7 @@ class Handlers:
     async def ready(self, _request: web.Request) -> web.Response:
         """GET /ready: whether a publish would be accepted now, or why not."""
         try:
-            self._check_taking()
-            self._admission.check()
+            self.check_taking()
             await self._store.ping()
         except (ShuttingDown, QueueFull) as error:
             return unavailable(str(error))
@@ -174,11 +179,6 @@ class Handlers:
             self._watch.suspect(error)
             return unavailable(str(error))
         return _json(msgspec.json.encode({"status": "ready"}))
-
-    def _check_taking(self) -> None:
-        if self._draining:
-            raise ShuttingDown("the aggregator is shutting down")
-        self._watch.check()
 
 
 def _json(body: bytes, headers: dict[str, str] | None = None) -> web.Response:

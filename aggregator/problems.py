@@ -18,6 +18,7 @@ from aggregator.wire.errors import (
 from storage.errors import StorageError
 
 RETRY_AFTER_S = 1
+CONTENT_TYPE = "application/problem+json"
 
 
 class NoSuchEvent(Exception):
@@ -41,8 +42,7 @@ def problem(error: Exception, request: web.BaseRequest) -> web.Response | None:
         errors = error.errors if isinstance(error, InvalidRequest) else []
         return _answer(_WIRE_STATUS[type(error)], str(error), errors=errors)
     if isinstance(error, (QueueFull, ShuttingDown, BodyTooSlow, StorageError)):
-        detail = f"{error}; send the request again later, that is always safe"
-        return unavailable(detail)
+        return unavailable(_again_later(error))
     if isinstance(error, NoSuchEvent):
         return _answer(HTTPStatus.NOT_FOUND, str(error))
     if isinstance(error, web.HTTPMethodNotAllowed):
@@ -62,6 +62,11 @@ def unavailable(detail: str) -> web.Response:
     return _answer(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers)
 
 
+def refusal(error: QueueFull | ShuttingDown | StorageError) -> bytes:
+    """The content of the 503 that an error means."""
+    return _content(HTTPStatus.SERVICE_UNAVAILABLE, _again_later(error))
+
+
 def unforeseen() -> web.Response:
     """The answer to a defect of the program; what it was is in the log, not here."""
     return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, "the aggregator failed; its log says why")
@@ -74,6 +79,19 @@ def _answer(
     errors: object = None,
     headers: dict[str, str] | None = None,
 ) -> web.Response:
+    return web.Response(
+        body=_content(status, detail, errors),
+        status=status,
+        headers=headers,
+        content_type=CONTENT_TYPE,
+    )
+
+
+def _again_later(error: Exception) -> str:
+    return f"{error}; send the request again later, that is always safe"
+
+
+def _content(status: HTTPStatus, detail: str, errors: object = None) -> bytes:
     content: dict[str, object] = {
         "type": "about:blank",
         "title": _TITLES.get(status.value, status.phrase),
@@ -82,9 +100,4 @@ def _answer(
     }
     if errors:
         content["errors"] = errors
-    return web.Response(
-        body=msgspec.json.encode(content),
-        status=status,
-        headers=headers,
-        content_type="application/problem+json",
-    )
+    return msgspec.json.encode(content)

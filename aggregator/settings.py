@@ -112,7 +112,7 @@ class Settings(StorageSettings):
         60_000, description="longest time to wait for all of a body, in milliseconds"
     )
     queue_max_events: Positive = Field(
-        50_000, description="events on their way at once; above it publishes are answered 503"
+        30_000, description="events on their way at once; above it publishes are answered 503"
     )
     queue_max_bytes: Positive = Field(
         64 * 2**20, description="bytes on their way at once; above it publishes are answered 503"

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import structlog.testing
 
-from aggregator import conflicts
+from aggregator import conflicts, sparing
 from aggregator.conflicts import ConflictLog
 from storage.model import Status, Verdict
 
@@ -22,7 +22,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(conflicts, "time", SimpleNamespace(monotonic=clock.monotonic))
+    monkeypatch.setattr(sparing, "time", SimpleNamespace(monotonic=clock.monotonic))
     monkeypatch.setattr(conflicts, "_log", structlog.get_logger())
     return clock
 

@@ -51,7 +51,7 @@ def test_the_command_line_wins_over_the_environment(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("AGGREGATOR_QUEUE_MAX_EVENTS", "20000")
     found = settings("--port", "2222")
     assert (found.port, found.queue_max_events) == (2222, 20_000)
-    assert settings("--queue-max-events", "30000").queue_max_events == 30_000
+    assert settings("--queue-max-events", "40000").queue_max_events == 40_000
 
 
 def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,71 @@
+"""The line that every request leaves in the log, and the id that it is found by."""
+
+import re
+import uuid
+from collections.abc import Mapping
+from http import HTTPStatus
+
+import structlog
+
+from aggregator.sparing import Sparing
+from aggregator.wire.answers import PublishSummary
+
+_USABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_log = structlog.get_logger()
+
+
+def request_id(headers: Mapping[str, str]) -> str:
+    """The sender's `X-Request-ID` if it is 1 to 128 printable ASCII characters, else a new one."""
+    sent = headers.get("X-Request-ID", "")
+    return sent if _USABLE_ID.fullmatch(sent) else uuid.uuid4().hex
+
+
+class RequestLog:
+    """Logs requests, one line each.
+
+    Of those refused with a 503 at most `refused_per_second` a second, and the next line counts
+    the others: under load, writing them all would cost what storing events needs.
+    """
+
+    def __init__(self, refused_per_second: int = 100) -> None:
+        self._refused = Sparing(refused_per_second)
+
+    def note(
+        self,
+        *,
+        request_id: str,
+        method: str,
+        path: str,
+        status: int,
+        duration_ms: float,
+        summary: PublishSummary | None = None,
+    ) -> None:
+        """Log one request.
+
+        Args:
+            path: as sent; bytes that are not UTF-8 as lone surrogates.
+            status: 0 if the handler was cancelled, at the end of the time for draining.
+            summary: what became of a publish.
+        """
+        counts: dict[str, int] | None = {}
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            counts = self._refused.fields()
+        elif summary is not None:
+            counts = {
+                "received": summary.received,
+                "unique_processed": summary.unique_processed,
+                "duplicate_dropped": summary.duplicate_dropped,
+                "conflicts": summary.conflicts,
+            }
+        if counts is None:
+            return
+        _log.info(
+            "request",
+            request_id=request_id,
+            method=method,
+            # JSON can't hold lone surrogates.
+            path=path.encode("utf-8", "backslashreplace").decode(),
+            status=status,
+            duration_ms=round(duration_ms, 3),
+            **counts,
+        )

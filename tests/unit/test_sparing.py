@@ -1,0 +1,86 @@
+"""Of lines that come in thousands so many a second are written, and the others are counted."""
+
+from types import SimpleNamespace
+
+import pytest
+import structlog.testing
+
+from aggregator import request_log, sparing
+from aggregator.request_log import RequestLog
+from aggregator.sparing import Sparing
+from aggregator.wire.answers import PublishSummary
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    now_s = 100.9
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(sparing, "time", SimpleNamespace(monotonic=clock.monotonic))
+    return clock
+
+
+def test_so_many_a_second_and_the_next_one_counts_the_others(clock: Clock) -> None:
+    lines = Sparing(2)
+    assert [lines.fields() for _ in range(5)] == [{}, {}, None, None, None]
+    clock.now_s = 101.0
+    assert [lines.fields() for _ in range(3)] == [{"left_out_before": 3}, {}, None]
+    clock.now_s = 200.0
+    assert lines.fields() == {"left_out_before": 1}
+
+
+def test_a_second_in_which_nothing_was_left_out_says_nothing_of_it(clock: Clock) -> None:
+    lines = Sparing(2)
+    lines.fields()
+    clock.now_s = 101.0
+    assert lines.fields() == {}
+
+
+def test_refused_requests_are_bounded_and_all_others_are_logged(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request_log, "_log", structlog.get_logger())
+    log = RequestLog(refused_per_second=2)
+
+    def note(id_: str, status: int, summary: PublishSummary | None = None) -> None:
+        log.note(
+            request_id=id_,
+            method="POST",
+            path="/publish\udc80",
+            status=status,
+            duration_ms=1.23456,
+            summary=summary,
+        )
+
+    with structlog.testing.capture_logs() as logged:
+        for number in range(4):
+            note(f"refused-{number}", 503)
+        for number in range(4):
+            note(f"stored-{number}", 200, PublishSummary(4, 1, 3, 2))
+        note("failed", 500)
+        clock.now_s = 101.0
+        note("later", 503)
+    assert [line["request_id"] for line in logged] == [
+        "refused-0", "refused-1", "stored-0", "stored-1", "stored-2", "stored-3", "failed", "later",
+    ]  # fmt: skip
+    assert [line.get("left_out_before") for line in logged] == [None] * 7 + [2]
+    assert logged[2] == {
+        "event": "request",
+        "log_level": "info",
+        "request_id": "stored-0",
+        "method": "POST",
+        "path": "/publish\\udc80",
+        "status": 200,
+        "duration_ms": 1.235,
+        "received": 4,
+        "unique_processed": 1,
+        "duplicate_dropped": 3,
+        "conflicts": 2,
+    }
