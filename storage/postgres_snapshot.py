@@ -132,7 +132,7 @@ class PostgresSnapshot:
             return
         try:
             if connection is not None:
-                with suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
                     runner.run(connection.close(timeout=_CONNECT_TIMEOUT_S))
         finally:
             runner.close()

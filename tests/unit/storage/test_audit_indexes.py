@@ -139,3 +139,16 @@ def test_an_index_that_is_out_of_use_counts_as_missing(filled: Database) -> None
         "WHERE indexrelid = 'events_topic_event_id_key'::regclass",
     )
     assert differences(filled) == ["the index (topic, event_id) is missing"]
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+def test_a_sqlite_table_that_was_made_anew_without_its_keys_is_read_all_the_same(
+    filled: Database,
+) -> None:
+    execute(
+        filled,
+        "ALTER TABLE events RENAME TO before",
+        'CREATE TABLE events AS SELECT * FROM before ORDER BY topic, "offset"',
+        "DROP TABLE before",
+    )
+    assert "the index (topic, event_id) is missing" in differences(filled)

@@ -5,6 +5,7 @@ from itertools import product
 
 import pytest
 
+from storage import audit
 from storage.audit import Audit
 from storage.audit_streams import Stream
 from storage.snapshot import Blocks, Extent, LogDamaged, Row
@@ -64,35 +65,41 @@ class Lists:
 
 def audited(snapshot: Lists) -> tuple[Audit, list[tuple[str, int]]]:
     told: list[tuple[str, int]] = []
-    audit = Audit(snapshot, lambda _row: None, lambda what, rows: told.append((what, rows)))
-    assert not audit.complete
-    assert len(list(audit.topics())) <= 2
-    return audit, told
+    done = Audit(snapshot, lambda _row: None, lambda what, rows: told.append((what, rows)))
+    assert not done.complete
+    assert len(list(done.topics())) <= 2
+    return done, told
 
 
 def test_each_stage_tells_what_it_reads_and_how_much() -> None:
-    audit, told = audited(Lists())
+    done, told = audited(Lists())
     assert told == [
         ("structure", 0),
         ("values", 3),
         *[("order and keys", 3)] * 3,
         ("times", 3),
     ]
-    assert audit.complete
-    assert audit.differences.sentences == []
+    assert done.complete
+    assert done.differences.sentences == []
+
+
+def test_reading_many_values_is_told_of_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "_ROWS_A_REPORT", 2)
+    _, told = audited(Lists())
+    assert [each for each in told if each[0] == "values"] == [("values", 2), ("values", 1)]
 
 
 def test_looking_for_doubled_keys_is_a_stage_of_its_own() -> None:
     hidden = Lists({"keys": [("a", "x"), ("a", "z"), ("b", "x")], "doubled": [("a", "y", 2)]})
-    audit, told = audited(hidden)
+    done, told = audited(hidden)
     assert told[-1] == ("doubled keys", 0)
-    assert audit.differences.sentences[-1] == "topic 'a': the event_id 'y' is stored 2 times"
+    assert done.differences.sentences[-1] == "topic 'a': the event_id 'y' is stored 2 times"
 
 
 def test_damage_leaves_an_audit_incomplete() -> None:
-    audit, _ = audited(Lists(damaged=True))
-    assert not audit.complete
-    assert audit.differences.sentences == ["the rest could not be read: a page"]
+    done, _ = audited(Lists(damaged=True))
+    assert not done.complete
+    assert done.differences.sentences == ["the rest could not be read: a page"]
 
 
 @pytest.mark.parametrize(
@@ -109,9 +116,9 @@ def test_damage_leaves_an_audit_incomplete() -> None:
     ],
 )  # fmt: skip
 def test_what_is_out_of_order_is_named(change: dict[str, list[Row]], sentence: str) -> None:
-    audit, _ = audited(Lists(change))
-    assert audit.differences.sentences[-1] == f"the rest could not be read: {sentence}"
-    assert not audit.complete
+    done, _ = audited(Lists(change))
+    assert done.differences.sentences[-1] == f"the rest could not be read: {sentence}"
+    assert not done.complete
 
 
 def test_of_equal_neighbours_the_one_out_of_order_is_named() -> None:

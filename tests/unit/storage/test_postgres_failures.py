@@ -157,6 +157,18 @@ async def test_readers_that_take_every_connection_do_not_stop_the_writing(
     await store.aclose()
 
 
+async def test_a_connection_that_nobody_has_made_yet_is_not_in_use(database: Database) -> None:
+    store = PostgresStore(database.dsn, readers=2, connect_timeout_s=1.0)
+    await store.open()
+    assert store._readers is not None
+    assert (store._readers.get_size(), store._readers.get_idle_size()) == (1, 1)
+    await database_is_read_only(store)
+    async with store._writer():
+        with pytest.raises(StorageUnavailable, match="read-only"):
+            await store.ping()
+    await store.aclose()
+
+
 async def test_what_the_database_says_is_told_in_one_line(
     store: EventStore, observer: Observer
 ) -> None:
