@@ -148,6 +148,8 @@ async def test_no_room_for_the_write_ahead_log_ends_postgres_and_loses_nothing(
         await load.until_more_is_refused()
         await asyncio.to_thread(server.crash)
         assert b"PANIC:  could not write" in server.log.read_bytes()
+        # Not started again before the aggregator has found nobody there.
+        await until_answer(client, f"{aggregator.url}/ready", 503, "out of reach")
         await asyncio.to_thread(server.start)
         await load.until_more_is_acknowledged()
         await load.stop()

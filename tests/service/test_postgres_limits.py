@@ -17,6 +17,7 @@ from support.load import (
     publish,
     publish_until_taken,
     session,
+    until,
     until_answer,
     until_ready,
 )
@@ -147,9 +148,12 @@ async def test_a_lock_timeout_of_the_database_is_told_and_passes(
         async with held(own_database.dsn, Place.COUNT):
             sentence = await refusal(client, url, batch_of("orders", ["e-1"]), told)
             assert "lock timeout" in sentence
+        # Not the batch is to blame: nothing is taken until Postgres was asked again.
+        await until(lambda: bool(aggregator.log_lines("storage_unavailable")))
         await publish_until_taken(client, url, batch_of("orders", ["e-1"]), told)
         _, stats = await check_kept(client, url, told, ["orders"])
     assert stats["received"] == told.received == 1
+    check_log(aggregator)
 
 
 async def test_a_deadlock_with_a_stranger_stores_nothing_and_passes(

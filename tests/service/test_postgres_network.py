@@ -57,9 +57,11 @@ async def test_a_network_cut_again_and_again_loses_nothing_that_was_acknowledged
         load = Load(client, aggregator.url, told)
         for _ in range(3):
             await load.until_more_is_acknowledged()
-            network.proxy.cut()
+            network.proxy.cut_before = b"COMMIT"
             await load.until_more_is_refused()
             await until_answer(client, f"{aggregator.url}/ready", 503, "Postgres")
+            # Whoever gives up after a few times must be found out.
+            await load.until(lambda: network.proxy.refused >= 6)
             network.proxy.restore()
             await load.until_more_is_acknowledged()
         await load.stop()
@@ -141,10 +143,11 @@ async def test_a_commit_whose_answer_the_network_swallows_is_found_by_the_retry(
 async def test_over_a_slow_network_everything_arrives(
     run_aggregator: Run, network: Network
 ) -> None:
-    aggregator = await run(run_aggregator, *network.arguments)
-    told = Told()
     network.proxy.delay_s = 0.02
     network.proxy.piece_bytes = 1024
+    # It connects over the slow network, too.
+    aggregator = await run(run_aggregator, *network.arguments)
+    told = Told()
     async with session() as client:
         load = Load(client, aggregator.url, told)
         await load.until_more_is_acknowledged()

@@ -36,6 +36,10 @@ class PostgresProxy:
         self.piece_bytes = _CHUNK_BYTES
         self.held_back = 0
         """Pieces that silence has kept so far."""
+        self.refused = 0
+        """Connections that were tried since it was cut."""
+        self.cut_before: bytes | None = None
+        """A piece to the server with this in it is not passed on, but cuts it."""
         self.restore()
 
     def silence(self, *ways: Way) -> None:
@@ -52,13 +56,14 @@ class PostgresProxy:
 
     def restore(self) -> None:
         """Let everything through again."""
-        self._refusing = False
+        self._refusing, self.refused, self.cut_before = False, 0, None
         for passing in self._passing.values():
             passing.set()
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Deal with one connection."""
         if self._refusing:
+            self.refused += 1
             _reset(writer)
             return
         server_reader, server_writer = await asyncio.open_unix_connection(self._target)
@@ -83,6 +88,9 @@ class PostgresProxy:
         # The end of a connection waits here as well: a silent network does not tell of it.
         with suppress(OSError):
             while piece := await reader.read(self.piece_bytes):
+                if way is Way.TO_SERVER and self.cut_before and self.cut_before in piece:
+                    self.cut()
+                    return
                 self.held_back += not self._passing[way].is_set()
                 await self._passing[way].wait()
                 await asyncio.sleep(self.delay_s)
