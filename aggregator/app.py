@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import structlog
 from aiohttp import web
 
-from aggregator.door import Door
+from aggregator.express import Express
 from aggregator.handlers import Handlers
 from aggregator.ingest.admission import Admission, Reads
 from aggregator.ingest.group_commit import Flush, GroupCommit
+from aggregator.publishing import Publishing
 from aggregator.request_log import RequestLog
 from aggregator.requests import around_requests
 from aggregator.sending import Answers
@@ -24,8 +25,9 @@ DRAIN: web.AppKey[Callable[[], Awaitable[None]]] = web.AppKey("drain")
 """Ends the taking of events and stores what waits. Cleaning up does it too; done before, with
 the socket closed and connections still served, whoever asks meanwhile gets a 503."""
 
-DOOR: web.AppKey[Door] = web.AppKey("door")
-"""For a server that can refuse publishes before they become requests; see `aggregator.door`."""
+EXPRESS: web.AppKey[Express] = web.AppKey("express")
+ANSWERS: web.AppKey[Answers] = web.AppKey("answers")
+"""For a server that deals with publishes before they become requests; see `Connections`."""
 
 _log = structlog.get_logger()
 
@@ -71,19 +73,23 @@ def create_app(
         max_flush_bytes=settings.flush_max_bytes,
         on_flush=on_flush,
     )
-    handlers = Handlers(
-        store=store,
+    publishing = Publishing(
         watch=watch,
         admission=Admission(
             max_events=settings.queue_max_events,
             max_bytes=settings.queue_max_bytes,
             max_batch_events=settings.max_batch_events,
         ),
-        reads=Reads(settings.max_reads),
         group_commit=group_commit,
         limits=Limits(
             settings.max_body_bytes, settings.max_batch_events, settings.max_payload_bytes
         ),
+    )
+    handlers = Handlers(
+        store=store,
+        watch=watch,
+        publishing=publishing,
+        reads=Reads(settings.max_reads),
         body_timeout_s=settings.body_timeout_ms / 1000,
     )
 
@@ -100,7 +106,7 @@ def create_app(
         handlers.close()
 
     async def drain() -> None:
-        handlers.stop_taking()
+        publishing.stop_taking()
         await group_commit.drain(settings.drain_timeout_ms / 1000)
 
     answers = Answers(
@@ -111,7 +117,8 @@ def create_app(
     app.add_routes(handlers.routes())
     app.cleanup_ctx.append(life)
     app[DRAIN] = drain
-    app[DOOR] = Door(handlers.check_taking, log)
+    app[EXPRESS] = Express(publishing, log)
+    app[ANSWERS] = answers
     app.on_shutdown.append(lambda _app: drain())
     return app
 

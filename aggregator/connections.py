@@ -10,7 +10,8 @@ from aiohttp import web
 from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import StreamReader
 
-from aggregator.door import Door
+from aggregator.express import Express
+from aggregator.sending import Answers, Unsent
 
 MAX_HEAD_BYTES = 32 * 1024
 """A request line and its headers, together. Each alone aiohttp bounds at 8 KiB."""
@@ -29,23 +30,44 @@ Message = tuple[RawRequestMessage, StreamReader]
 class Connection(web.RequestHandler):
     """One connection, as aiohttp serves it, that tells `Connections` what becomes of it."""
 
-    __slots__ = ("_answered", "_connections", "_door", "_head_bytes", "_refused")
+    __slots__ = (
+        "_answered",
+        "_answers",
+        "_closing",
+        "_connections",
+        "_express",
+        "_head_bytes",
+        "_held",
+        "_taken",
+        "_under_way",
+        "_unsent",
+    )
 
     def __init__(
-        self, connections: "Connections", server: web.Server, door: Door, **options: Any
+        self,
+        connections: "Connections",
+        server: web.Server,
+        express: Express,
+        answers: Answers,
+        **options: Any,
     ) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
         self._connections = connections
-        self._door = door
+        self._express = express
+        self._answers = answers
         self._head_bytes = 0
         self._answered = 0
-        self._refused = False
-        self._parser = cast("HttpRequestParser", _PastTheDoor(self._parser, self._refuse))
+        self._taken = False
+        self._under_way = False
+        self._held = b""
+        self._closing = False
+        self._unsent: Unsent | None = None
+        self._parser = cast("HttpRequestParser", _Parser(self._parser, self._take))
 
     @property
     def idle(self) -> bool:
         """Whether it waits for a request, or for the rest of a request's head."""
-        return self._waiter is not None and not self._waiter.done()
+        return not self._under_way and self._waiter is not None and not self._waiter.done()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
@@ -54,9 +76,15 @@ class Connection(web.RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
-        self._refused = False
+        if self._under_way:
+            # Its turn comes when the answer before it is on its way.
+            if data and self.transport is not None:
+                self._held += data
+                self.transport.pause_reading()
+            return
+        self._taken = False
         super().data_received(data)
-        if self._refused or not self.idle:
+        if self._taken or not self.idle:
             self._head_bytes = 0
             self._connections.used(self)
             return
@@ -67,7 +95,20 @@ class Connection(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """See `asyncio.Protocol`."""
         self._connections.closed(self)
+        self._forget_unsent()
         super().connection_lost(exc)
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        super().resume_writing()
+        self._forget_unsent()
+
+    def close(self) -> None:
+        """See `aiohttp.web.RequestHandler`; an answer under way is waited for."""
+        if self._under_way:
+            self._closing = True
+        else:
+            super().close()
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -77,23 +118,46 @@ class Connection(web.RequestHandler):
         self._answered += 1
         return finished
 
-    def _refuse(self, message: RawRequestMessage, body: StreamReader) -> bool:
-        # In its turn only. An answer that has to wait for its reader goes the usual way, where
-        # such are bounded.
-        if (
-            self._answered < self._request_count
-            or self.transport is None
-            or self.transport.get_write_buffer_size()
-        ):
-            return False
-        answer = self._door.refuse(message, body)
-        if answer is None:
-            return False
-        self.transport.write(answer)
-        self._refused = True
-        # As aiohttp does after an answer: the connection is idle from now on.
+    def _process_keepalive(self) -> None:
+        if self._under_way:
+            self._be_idle_from_now()
+        super()._process_keepalive()
+
+    def _be_idle_from_now(self) -> None:
         self._next_keepalive_close_time = self._loop.time() + self.keepalive_timeout
-        return True
+
+    def _take(self, message: RawRequestMessage, body: StreamReader) -> bool:
+        # In its turn only, and not before the answer before it was taken.
+        if self._answered < self._request_count or self._unsent is not None:
+            return False
+        self._under_way = True
+        self._taken = self._express.take(message, body, self._reply)
+        if not self._taken:
+            self._under_way = False
+        return self._taken
+
+    def _reply(self, request_id: str, answer: bytes) -> None:
+        self._under_way = False
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return
+        unsent = self._answers.write(transport, request_id, answer)
+        if transport.get_write_buffer_size():
+            self._unsent = unsent
+        else:
+            self._answers.sent(unsent)
+        self._be_idle_from_now()
+        if self._closing:
+            self.close()
+        elif self._held:
+            held, self._held = self._held, b""
+            transport.resume_reading()
+            self.data_received(held)
+
+    def _forget_unsent(self) -> None:
+        if self._unsent is not None:
+            self._answers.sent(self._unsent)
+            self._unsent = None
 
     def cut_off(self) -> None:
         """End it without another word."""
@@ -101,21 +165,21 @@ class Connection(web.RequestHandler):
             self.transport.abort()
 
 
-class _PastTheDoor:
-    """aiohttp's parser, without the requests that are refused as soon as they are read."""
+class _Parser:
+    """aiohttp's parser, without the requests that are dealt with as soon as they are read."""
 
     def __init__(
-        self, parser: Any, refuse: Callable[[RawRequestMessage, StreamReader], bool]
+        self, parser: Any, take: Callable[[RawRequestMessage, StreamReader], bool]
     ) -> None:
         self._parser = parser
-        self._refuse = refuse
+        self._take = take
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._parser, name)
 
     def feed_data(self, data: bytes) -> tuple[Sequence[Message], bool, bytes]:
         messages, upgraded, tail = self._parser.feed_data(data)
-        if len(messages) == 1 and not upgraded and self._refuse(*messages[0]):
+        if len(messages) == 1 and not upgraded and self._take(*messages[0]):
             self._parser.message_consumed()
             messages = ()
         return messages, upgraded, tail
@@ -131,14 +195,18 @@ class Connections:
     Args:
         server: aiohttp's side of it.
         most: so many may be open.
-        door: what refuses publishes before they become requests.
+        express: what deals with publishes before they become requests.
+        answers: the bound on what is answered so.
         options: for each, see `aiohttp.web.RequestHandler`.
     """
 
-    def __init__(self, server: web.Server, *, most: int, door: Door, **options: Any) -> None:
+    def __init__(
+        self, server: web.Server, *, most: int, express: Express, answers: Answers, **options: Any
+    ) -> None:
         self._server = server
         self._most = most
-        self._door = door
+        self._express = express
+        self._answers = answers
         self._options = options
         # Least recently used first.
         self._open: dict[Connection, None] = {}
@@ -147,7 +215,7 @@ class Connections:
 
     def __call__(self) -> Connection:
         """A protocol for a new connection."""
-        return Connection(self, self._server, self._door, **self._options)
+        return Connection(self, self._server, self._express, self._answers, **self._options)
 
     def __len__(self) -> int:
         return len(self._open)

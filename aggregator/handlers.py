@@ -2,34 +2,22 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import msgspec
 from aiohttp import web
 
 from aggregator.body import read_body
-from aggregator.conflicts import ConflictLog
-from aggregator.ingest.admission import Admission, QueueFull, Reads
-from aggregator.ingest.group_commit import GroupCommit, ShuttingDown
+from aggregator.ingest.admission import QueueFull, Reads
+from aggregator.ingest.group_commit import ShuttingDown
 from aggregator.problems import NoSuchEvent, unavailable
+from aggregator.publishing import Form, Publishing, form_of
 from aggregator.requests import REQUEST_ID, SUMMARY
 from aggregator.watch import StoreWatch
-from aggregator.wire.answers import (
-    event_answer,
-    events_answer,
-    publish_answer,
-    stats_answer,
-    summarize,
-)
-from aggregator.wire.events import Limits, name_rule_broken, topic_rule_broken
-from aggregator.wire.preferences import (
-    parse_content_encoding,
-    parse_content_type,
-    parse_prefer,
-)
-from aggregator.wire.publish import Batch, parse_publish
+from aggregator.wire.answers import event_answer, events_answer, stats_answer
+from aggregator.wire.events import name_rule_broken, topic_rule_broken
+from aggregator.wire.publish import Batch
 from aggregator.wire.query import parse_query
 from storage.errors import StorageError
 from storage.interface import EventStore
@@ -50,23 +38,17 @@ class Handlers:
         *,
         store: EventStore,
         watch: StoreWatch,
-        admission: Admission,
+        publishing: Publishing,
         reads: Reads,
-        group_commit: GroupCommit,
-        limits: Limits,
         body_timeout_s: float,
     ) -> None:
         self._store = store
         self._watch = watch
-        self._admission = admission
+        self._publishing = publishing
         self._reads = reads
-        self._group_commit = group_commit
-        self._limits = limits
         self._body_timeout_s = body_timeout_s
-        self._conflicts = ConflictLog()
         self._parsers = ThreadPoolExecutor(_PARSERS, thread_name_prefix="parser")
         self._started = time.monotonic()
-        self._draining = False
 
     def routes(self) -> list[web.RouteDef]:
         """The paths of the contract."""
@@ -80,58 +62,40 @@ class Handlers:
             web.get("/ready", self.ready),
         ]
 
-    def stop_taking(self) -> None:
-        """Refuse publishes from now on."""
-        self._draining = True
-
-    def check_taking(self) -> None:
-        """Raise `ShuttingDown`, a `StorageError` or `QueueFull` if no publish is taken now."""
-        if self._draining:
-            raise ShuttingDown("the aggregator is shutting down")
-        self._watch.check()
-        self._admission.check()
-
     def close(self) -> None:
         """Give up what is still being parsed; nobody waits for it any more."""
         self._parsers.shutdown(wait=False, cancel_futures=True)
 
     async def publish(self, request: web.Request) -> web.Response:
         """POST /publish: answered only after the commit is durable."""
-        self.check_taking()
-        headers = request.headers
-        preferences = parse_prefer(headers.getall("Prefer", ()))
-        ndjson = parse_content_type(headers.get("Content-Type"))
-        gzip = parse_content_encoding(headers.getall("Content-Encoding", ()))
-        with self._admission.ticket() as ticket:
+        publishing = self._publishing
+        publishing.check_taking()
+        form = form_of(request.headers)
+        with publishing.ticket() as ticket:
             body = await read_body(
                 request,
                 ticket,
-                gzip=gzip,
-                max_body_bytes=self._limits.max_body_bytes,
+                gzip=form.gzip,
+                max_body_bytes=publishing.limits.max_body_bytes,
                 timeout_s=self._body_timeout_s,
             )
             size = len(body)
-            batch = await self._parse(body, ndjson=ndjson, lenient=preferences.lenient)
+            batch = await self._parse(body, form)
             del body
             ticket.take(events=len(batch.events))
             verdicts: Sequence[Verdict] = ()
             if batch.events:
-                verdicts = await self._group_commit.submit(batch.events, size)
-        summary = summarize(verdicts)
+                # A caller that is cancelled gives up its future alone: the batch goes on.
+                verdicts = await publishing.store(batch.events, size)
+        summary, answer, headers = publishing.answer(form, batch, verdicts, request[REQUEST_ID])
         request[SUMMARY] = summary
-        if summary.conflicts:
-            self._conflicts.note(verdicts, request[REQUEST_ID])
-        answer = publish_answer(
-            summary, batch, verdicts, minimal=preferences.minimal, lenient=preferences.lenient
-        )
-        applied = preferences.applied
-        return _json(answer, {"Preference-Applied": applied} if applied else None)
+        return _json(answer, headers)
 
-    async def _parse(self, body: bytes, *, ndjson: bool, lenient: bool) -> Batch:
-        parse = partial(parse_publish, ndjson=ndjson, lenient=lenient, limits=self._limits)
+    async def _parse(self, body: bytes, form: Form) -> Batch:
         if len(body) <= _LARGE_BODY_BYTES:
-            return parse(body)
-        return await asyncio.get_running_loop().run_in_executor(self._parsers, parse, body)
+            return self._publishing.parse(body, form)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._parsers, self._publishing.parse, body, form)
 
     async def events(self, request: web.Request) -> web.Response:
         """GET /events: a page of the log, and a Link to the next."""
@@ -171,15 +135,15 @@ class Handlers:
     async def ready(self, _request: web.Request) -> web.Response:
         """GET /ready: whether a publish would be accepted now, or why not."""
         try:
-            self.check_taking()
+            self._publishing.check_taking()
             await self._store.ping()
         except (ShuttingDown, QueueFull) as error:
-            return unavailable(str(error))
+            return unavailable(str(error)).response()
         except StorageError as error:
             self._watch.suspect(error)
-            return unavailable(str(error))
+            return unavailable(str(error)).response()
         return _json(msgspec.json.encode({"status": "ready"}))
 
 
-def _json(body: bytes, headers: dict[str, str] | None = None) -> web.Response:
+def _json(body: bytes, headers: Mapping[str, str] | None = None) -> web.Response:
     return web.Response(body=body, headers=headers, content_type="application/json")

@@ -1,6 +1,8 @@
 """Errors as `application/problem+json` (RFC 9457): which status, in one place."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
+from typing import NamedTuple
 
 import msgspec
 from aiohttp import web
@@ -36,62 +38,67 @@ _WIRE_STATUS: dict[type[WireError], HTTPStatus] = {
 }
 
 
+class Problem(NamedTuple):
+    """An answer that tells what went wrong."""
+
+    status: HTTPStatus
+    content: bytes
+    headers: Mapping[str, str]
+
+    def response(self) -> web.Response:
+        """As aiohttp sends it."""
+        return web.Response(
+            body=self.content, status=self.status, headers=self.headers, content_type=CONTENT_TYPE
+        )
+
+
 def problem(error: Exception, request: web.BaseRequest) -> web.Response | None:
     """The answer that an error means; None for one that nobody foresaw."""
-    if isinstance(error, WireError):
-        errors = error.errors if isinstance(error, InvalidRequest) else []
-        return _answer(_WIRE_STATUS[type(error)], str(error), errors=errors)
-    if isinstance(error, (QueueFull, ShuttingDown, BodyTooSlow, StorageError)):
-        return unavailable(_again_later(error))
-    if isinstance(error, NoSuchEvent):
-        return _answer(HTTPStatus.NOT_FOUND, str(error))
+    foreseen = foreseen_problem(error)
+    if foreseen is not None:
+        return foreseen.response()
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
         detail = f"{request.method} is not allowed here; use {allowed}"
-        return _answer(HTTPStatus.METHOD_NOT_ALLOWED, detail, headers={"Allow": allowed})
+        headers = {"Allow": allowed}
+        return _problem(HTTPStatus.METHOD_NOT_ALLOWED, detail, headers=headers).response()
     if isinstance(error, web.HTTPNotFound):
-        return _answer(HTTPStatus.NOT_FOUND, "there is nothing at this path")
+        return _problem(HTTPStatus.NOT_FOUND, "there is nothing at this path").response()
     if isinstance(error, web.HTTPException):
-        return _answer(HTTPStatus(error.status), error.reason)
+        return _problem(HTTPStatus(error.status), error.reason).response()
     return None
 
 
-def unavailable(detail: str) -> web.Response:
+def foreseen_problem(error: Exception) -> Problem | None:
+    """What an error of the aggregator means to who asked; None for any other."""
+    if isinstance(error, WireError):
+        errors = error.errors if isinstance(error, InvalidRequest) else []
+        return _problem(_WIRE_STATUS[type(error)], str(error), errors=errors)
+    if isinstance(error, (QueueFull, ShuttingDown, BodyTooSlow, StorageError)):
+        return unavailable(f"{error}; send the request again later, that is always safe")
+    if isinstance(error, NoSuchEvent):
+        return _problem(HTTPStatus.NOT_FOUND, str(error))
+    return None
+
+
+def unavailable(detail: str) -> Problem:
     """A 503 that says when to come back."""
     headers = {"Retry-After": str(RETRY_AFTER_S)}
-    return _answer(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers)
+    return _problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers)
 
 
-def refusal(error: QueueFull | ShuttingDown | StorageError) -> bytes:
-    """The content of the 503 that an error means."""
-    return _content(HTTPStatus.SERVICE_UNAVAILABLE, _again_later(error))
-
-
-def unforeseen() -> web.Response:
+def unforeseen() -> Problem:
     """The answer to a defect of the program; what it was is in the log, not here."""
-    return _answer(HTTPStatus.INTERNAL_SERVER_ERROR, "the aggregator failed; its log says why")
+    return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the aggregator failed; its log says why")
 
 
-def _answer(
+def _problem(
     status: HTTPStatus,
     detail: str,
     *,
     errors: object = None,
-    headers: dict[str, str] | None = None,
-) -> web.Response:
-    return web.Response(
-        body=_content(status, detail, errors),
-        status=status,
-        headers=headers,
-        content_type=CONTENT_TYPE,
-    )
-
-
-def _again_later(error: Exception) -> str:
-    return f"{error}; send the request again later, that is always safe"
-
-
-def _content(status: HTTPStatus, detail: str, errors: object = None) -> bytes:
+    headers: Mapping[str, str] | None = None,
+) -> Problem:
     content: dict[str, object] = {
         "type": "about:blank",
         "title": _TITLES.get(status.value, status.phrase),
@@ -100,4 +107,4 @@ def _content(status: HTTPStatus, detail: str, errors: object = None) -> bytes:
     }
     if errors:
         content["errors"] = errors
-    return msgspec.json.encode(content)
+    return Problem(status, msgspec.json.encode(content), headers or {})

@@ -61,5 +61,5 @@ async def _answered(request: web.Request, handler: Answering) -> web.Response:
         response = problem(error, request)
         if response is None:
             _log.exception("request_failed", request_id=request[REQUEST_ID])
-            response = unforeseen()
+            response = unforeseen().response()
         return response

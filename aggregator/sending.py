@@ -6,6 +6,7 @@ answer: past a bound the answer of the slowest reader is cut off, with its conne
 """
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
@@ -18,15 +19,18 @@ _log = structlog.get_logger()
 
 
 @dataclass(eq=False, slots=True)
-class _Unsent:
-    request: web.Request
+class Unsent:
+    """An answer that its reader has not taken yet."""
+
     request_id: str
     transport: asyncio.Transport
     size: int
+    written: Callable[[], int]
+    """Bytes that the transport was given."""
     started: float
 
     def sent(self) -> int:
-        return max(self.request.writer.output_size - self.transport.get_write_buffer_size(), 0)
+        return max(self.written() - self.transport.get_write_buffer_size(), 0)
 
 
 class Answers:
@@ -41,7 +45,7 @@ class Answers:
         self._max_bytes = max_bytes
         self._timeout_s = timeout_s
         # In the order in which they began.
-        self._unsent: dict[_Unsent, None] = {}
+        self._unsent: dict[Unsent, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self.bytes = 0
 
@@ -58,18 +62,9 @@ class Answers:
         transport = request.transport
         if transport is None or transport.is_closing():
             return answer
-        # Nothing may stay behind in the transport: written means that the kernel has it.
-        transport.set_write_buffer_limits(high=0)
         body = answer.body
         size = len(body) if isinstance(body, bytes) else 0
-        if self._unsent and self.bytes + size > self._max_bytes:
-            self._make_room(size)
-        loop = asyncio.get_running_loop()
-        unsent = _Unsent(request, request_id, transport, size, loop.time())
-        self._unsent[unsent] = None
-        self.bytes += size
-        if self._timer is None:
-            self._timer = loop.call_later(self._timeout_s, self._expire)
+        unsent = self._begin(transport, request_id, size, lambda: request.writer.output_size)
         try:
             if isinstance(body, bytes) and size > _PIECE_BYTES and request.method != "HEAD":
                 return await _send_in_pieces(request, answer, body)
@@ -79,8 +74,43 @@ class Answers:
             # Nobody is left to tell; aiohttp finds the connection closed as well.
             pass
         finally:
-            self._forget(unsent)
+            self.sent(unsent)
         return answer
+
+    def write(self, transport: asyncio.Transport, request_id: str, answer: bytes) -> Unsent:
+        """Give a whole answer to a transport that holds nothing; returns at once.
+
+        What comes back is to be given to `sent` when the transport holds nothing again, or the
+        connection is gone.
+        """
+        unsent = self._begin(transport, request_id, len(answer), lambda: len(answer))
+        transport.write(answer)
+        return unsent
+
+    def sent(self, unsent: Unsent) -> None:
+        """Its reader has taken it, or never will."""
+        if unsent in self._unsent:
+            del self._unsent[unsent]
+            self.bytes -= unsent.size
+
+    def _begin(
+        self,
+        transport: asyncio.Transport,
+        request_id: str,
+        size: int,
+        written: Callable[[], int],
+    ) -> Unsent:
+        # Nothing may stay behind in the transport: written means that the kernel has it.
+        transport.set_write_buffer_limits(high=0)
+        if self._unsent and self.bytes + size > self._max_bytes:
+            self._make_room(size)
+        loop = asyncio.get_running_loop()
+        unsent = Unsent(request_id, transport, size, written, loop.time())
+        self._unsent[unsent] = None
+        self.bytes += size
+        if self._timer is None:
+            self._timer = loop.call_later(self._timeout_s, self._expire)
+        return unsent
 
     def _make_room(self, size: int) -> None:
         now = asyncio.get_running_loop().time()
@@ -103,7 +133,7 @@ class Answers:
                 return
             self._cut_off(unsent, f"not taken within {self._timeout_s:g} seconds")
 
-    def _cut_off(self, unsent: _Unsent, reason: str) -> None:
+    def _cut_off(self, unsent: Unsent, reason: str) -> None:
         _log.warning(
             "answer_cut_off",
             reason=reason,
@@ -111,13 +141,8 @@ class Answers:
             bytes=unsent.size,
             sent=unsent.sent(),
         )
-        self._forget(unsent)
+        self.sent(unsent)
         unsent.transport.abort()
-
-    def _forget(self, unsent: _Unsent) -> None:
-        if unsent in self._unsent:
-            del self._unsent[unsent]
-            self.bytes -= unsent.size
 
 
 async def _send_in_pieces(

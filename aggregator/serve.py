@@ -10,7 +10,7 @@ from collections.abc import Callable
 import structlog
 from aiohttp import web
 
-from aggregator.app import DOOR, DRAIN, create_app
+from aggregator.app import ANSWERS, DRAIN, EXPRESS, create_app
 from aggregator.connections import Connections
 from aggregator.descriptors import make_room
 from aggregator.settings import Settings
@@ -97,7 +97,8 @@ async def _listen(settings: Settings, runner: web.AppRunner) -> asyncio.Server:
     connections = Connections(
         runner.server,
         most=room.connections,
-        door=runner.app[DOOR],
+        express=runner.app[EXPRESS],
+        answers=runner.app[ANSWERS],
         access_log=None,
         auto_decompress=False,
         keepalive_timeout=settings.idle_timeout_ms / 1000,

@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestClient
 from hypothesis import HealthCheck, settings
 from support.backends import BACKENDS, Database, PostgresServer, new_database
 from support.http import Client, MakeClient
 from support.processes import Aggregator
+from support.served import Served
 
 from aggregator.app import create_app
 from aggregator.settings import Settings
@@ -69,7 +70,7 @@ async def make_client(database: Database) -> AsyncIterator[MakeClient]:
 
     async def make(store: EventStore | None = None, **changes: object) -> Client:
         configured = Settings.model_validate(database.settings() | changes)
-        server = TestServer(create_app(configured, store))
+        server = Served(create_app(configured, store))
         client: Client = TestClient(server)
         # As aggregator.serve runs it.
         await server.start_server(auto_decompress=False)

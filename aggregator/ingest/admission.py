@@ -98,6 +98,10 @@ class Ticket:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Return all that was claimed."""
         self._admission.give_back(events=self._events, size=self._size)
         self._events = self._size = 0
 

@@ -74,21 +74,30 @@ class GroupCommit:
     async def submit(self, events: Sequence[Event], size: int) -> list[Verdict]:
         """Store the events of one request, all or none; returns when they are durable.
 
+        See `enqueue`; what the future would raise is raised here.
+        """
+        # A caller that is cancelled gives up its future alone: the batch goes on.
+        return await self.enqueue(events, size)
+
+    def enqueue(self, events: Sequence[Event], size: int) -> asyncio.Future[list[Verdict]]:
+        """Have the events of one request stored, all or none.
+
         Args:
             events: at least one.
             size: bytes of the request, for the bound on a batch.
 
+        Returns a future of the verdicts, done when they are durable. It may raise a
+        `StorageError`, see `EventStore.append`, or `ShuttingDown`.
+
         Raises:
             ShuttingDown: not taken.
-            StorageError: see `EventStore.append`.
         """
         if self._closing:
             raise ShuttingDown("the aggregator is shutting down")
         verdicts: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Request(events, size, verdicts))
         self._wake.set()
-        # A caller that is cancelled gives up its future alone: the batch goes on.
-        return await verdicts
+        return verdicts
 
     def stop_taking(self) -> None:
         """Refuse new requests from now on; those that wait are still flushed."""

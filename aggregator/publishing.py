@@ -1,0 +1,132 @@
+"""What a publish is, whichever way it comes: when it is taken, what was sent, what is told."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+from multidict import CIMultiDictProxy
+
+from aggregator.conflicts import ConflictLog
+from aggregator.ingest.admission import Admission, Ticket
+from aggregator.ingest.group_commit import GroupCommit, ShuttingDown
+from aggregator.watch import StoreWatch
+from aggregator.wire.answers import PublishSummary, publish_answer, summarize
+from aggregator.wire.events import Limits
+from aggregator.wire.preferences import (
+    Preferences,
+    parse_content_encoding,
+    parse_content_type,
+    parse_prefer,
+)
+from aggregator.wire.publish import Batch, parse_publish
+from storage.model import Event, Verdict
+
+_KEPT_FORMS = 1000
+_MOST_KEPT_CHARACTERS = 200
+
+
+class Form(NamedTuple):
+    """What the headers say of a publish."""
+
+    preferences: Preferences
+    ndjson: bool
+    gzip: bool
+
+
+class Answer(NamedTuple):
+    """What is told of a publish that is stored."""
+
+    summary: PublishSummary
+    body: bytes
+    headers: Mapping[str, str]
+
+
+class Publishing:
+    """Publishes, from their bytes to their answers.
+
+    Args:
+        watch: whether the store is in reach.
+        admission: the room there is for them.
+        group_commit: what stores them.
+        limits: on a request and its events.
+    """
+
+    def __init__(
+        self, *, watch: StoreWatch, admission: Admission, group_commit: GroupCommit, limits: Limits
+    ) -> None:
+        self.limits = limits
+        self._watch = watch
+        self._admission = admission
+        self._group_commit = group_commit
+        self._conflicts = ConflictLog()
+        self._draining = False
+
+    def stop_taking(self) -> None:
+        """Refuse publishes from now on."""
+        self._draining = True
+
+    def check_taking(self) -> None:
+        """Raise `ShuttingDown`, a `StorageError` or `QueueFull` if no publish is taken now."""
+        if self._draining:
+            raise ShuttingDown("the aggregator is shutting down")
+        self._watch.check()
+        self._admission.check()
+
+    def ticket(self) -> Ticket:
+        """What one request will claim of the room; see `Admission.ticket`."""
+        return self._admission.ticket()
+
+    def parse(self, body: bytes, form: Form) -> Batch:
+        """The events of a body, decompressed; see `parse_publish`."""
+        return parse_publish(
+            body, ndjson=form.ndjson, lenient=form.preferences.lenient, limits=self.limits
+        )
+
+    def store(self, events: Sequence[Event], size: int) -> asyncio.Future[list[Verdict]]:
+        """See `GroupCommit.enqueue`."""
+        return self._group_commit.enqueue(events, size)
+
+    def answer(
+        self, form: Form, batch: Batch, verdicts: Sequence[Verdict], request_id: str
+    ) -> Answer:
+        """What is told of it; warns of conflicts."""
+        summary = summarize(verdicts)
+        if summary.conflicts:
+            self._conflicts.note(verdicts, request_id)
+        preferences = form.preferences
+        body = publish_answer(
+            summary, batch, verdicts, minimal=preferences.minimal, lenient=preferences.lenient
+        )
+        applied = preferences.applied
+        return Answer(summary, body, {"Preference-Applied": applied} if applied else {})
+
+
+def form_of(headers: CIMultiDictProxy[str]) -> Form:
+    """What the headers of a publish say.
+
+    Raises:
+        UnsupportedMediaType: in another form than is taken.
+    """
+    told = (
+        headers.get("Content-Type"),
+        tuple(headers.getall("Content-Encoding", ())),
+        tuple(headers.getall("Prefer", ())),
+    )
+    # A publisher says the same each time; what is as long as nobody would write is not kept.
+    if len(str(told)) > _MOST_KEPT_CHARACTERS:
+        return _form(*told)
+    return _kept_form(*told)
+
+
+def _form(
+    content_type: str | None, content_encoding: tuple[str, ...], prefer: tuple[str, ...]
+) -> Form:
+    return Form(
+        parse_prefer(prefer),
+        parse_content_type(content_type),
+        parse_content_encoding(content_encoding),
+    )
+
+
+_kept_form = lru_cache(_KEPT_FORMS)(_form)
