@@ -6,11 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 _LIMIT_S = 30.0
+_BARRIER = "log-barrier-"
+_BARRIER_S = 1.0
 
 
 def wait_for(condition: Callable[[], bool], what: str, limit_s: float = _LIMIT_S) -> None:
@@ -70,10 +75,34 @@ class Aggregator:
         return bool(self.url)
 
     def log_lines(self, event: str | None = None) -> list[dict[str, Any]]:
-        """The log's complete lines so far, or those of one kind."""
+        """The log's complete lines so far, or those of one kind.
+
+        Lines are written a little after they were logged. As long as the process answers, all
+        that was logged before the call is among them.
+        """
+        self._await_log()
         complete = self.written().split(b"\n")[:-1]
-        lines = [json.loads(line) for line in complete if line.startswith(b"{")]
+        lines = [
+            json.loads(line)
+            for line in complete
+            if line.startswith(b"{") and _BARRIER.encode() not in line
+        ]
         return [line for line in lines if event is None or line["event"] == event]
+
+    def _await_log(self) -> None:
+        """Lines come in order: what was logged before a request is there when its line is."""
+        if not self.url or self.process.poll() is not None:
+            return
+        barrier = f"{_BARRIER}{uuid.uuid4().hex}"
+        request = Request(f"{self.url}/health", headers={"X-Request-ID": barrier})
+        try:
+            with urlopen(request, timeout=_BARRIER_S) as answer:
+                answer.read()
+        except (OSError, HTTPException):
+            return
+        deadline = time.monotonic() + _BARRIER_S
+        while barrier.encode() not in self.written() and time.monotonic() < deadline:
+            time.sleep(0.002)
 
     def written(self) -> bytes:
         """All that it wrote so far to its standard output and error."""

@@ -1,0 +1,1 @@
+"""What it costs, measured beside what the parts that it is made of can do alone."""

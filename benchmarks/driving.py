@@ -1,0 +1,167 @@
+"""A load generator that takes little of the machine: bodies are made, answers are hardly read."""
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Sequence
+from typing import NamedTuple, cast
+
+_PAUSE_S = 0.05
+"""Before a request that was refused is sent again."""
+
+
+class Driven(NamedTuple):
+    """What came of sending requests."""
+
+    seconds: float
+    latencies_s: list[float]
+    """Of the requests that were answered 200."""
+    statuses: Counter[int]
+
+
+def request(body: bytes, path: str = "/publish") -> bytes:
+    """A POST of JSON."""
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: benchmark\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def get(target: str) -> bytes:
+    """A GET."""
+    return f"GET {target} HTTP/1.1\r\nHost: benchmark\r\n\r\n".encode()
+
+
+class BrokenOff(Exception):
+    """A connection ended where none should."""
+
+
+class Connection(asyncio.Protocol):
+    """A connection with one request under way at a time."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport | None = None
+        self._received = bytearray()
+        self._missing = -1
+        self._answer: asyncio.Future[tuple[int, bytes]] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See `asyncio.Protocol`."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    async def exchange(self, sent: bytes) -> tuple[int, bytes]:
+        """Send a request; the status and the body of its answer."""
+        if self._transport is None:
+            raise BrokenOff
+        self._received.clear()
+        self._missing = -1
+        self._answer = asyncio.get_running_loop().create_future()
+        self._transport.write(sent)
+        return await self._answer
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        self._received += data
+        if self._missing < 0:
+            end = self._received.find(b"\r\n\r\n")
+            if end < 0:
+                return
+            start = self._received.find(b"Content-Length: ") + 16
+            length = int(self._received[start : self._received.find(b"\r\n", start)])
+            self._missing = end + 4 + length
+        if len(self._received) >= self._missing and self._answer is not None:
+            body = bytes(self._received[self._received.find(b"\r\n\r\n") + 4 :])
+            answer, self._answer = self._answer, None
+            answer.set_result((int(self._received[9:12]), body))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._transport = None
+        if self._answer is not None:
+            self._answer.set_exception(exc or BrokenOff())
+
+    def close(self) -> None:
+        """End it."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+async def connect(port: int, count: int) -> list[Connection]:
+    """So many connections to a server on this machine."""
+    loop = asyncio.get_running_loop()
+    return [(await loop.create_connection(Connection, "127.0.0.1", port))[1] for _ in range(count)]
+
+
+async def closed_loop(ports: Sequence[int], connections: int, requests: Sequence[bytes]) -> Driven:
+    """Send all requests, each connection the next one as soon as it has its answer.
+
+    Args:
+        ports: of one or more servers, which get the connections in turn.
+        requests: whole HTTP requests; one that is answered 503 is sent again.
+    """
+    waiting = deque(requests)
+    driven = Driven(0.0, [], Counter())
+    opened = [
+        connection
+        for number, port in enumerate(ports)
+        for connection in await connect(port, (connections + number) // len(ports))
+    ]
+
+    async def send(connection: Connection) -> None:
+        while waiting:
+            sent = waiting.popleft()
+            begun = time.perf_counter()
+            while (status := (await connection.exchange(sent))[0]) == 503:
+                driven.statuses[status] += 1
+                await asyncio.sleep(_PAUSE_S)
+            driven.statuses[status] += 1
+            driven.latencies_s.append(time.perf_counter() - begun)
+
+    begun = time.perf_counter()
+    try:
+        async with asyncio.TaskGroup() as group:
+            for connection in opened:
+                group.create_task(send(connection))
+        seconds = time.perf_counter() - begun
+    finally:
+        for connection in opened:
+            connection.close()
+    return driven._replace(seconds=seconds)
+
+
+async def open_loop(port: int, connections: int, requests: Sequence[bytes], rate: float) -> Driven:
+    """Send `rate` requests a second, evenly; latency counts from when each was due.
+
+    Counting from the moment it was sent would leave out the time that it waited for a free
+    connection: what is called coordinated omission.
+    """
+    idle: asyncio.Queue[Connection] = asyncio.Queue()
+    opened = await connect(port, connections)
+    for connection in opened:
+        idle.put_nowait(connection)
+    driven = Driven(0.0, [], Counter())
+    under_way: set[asyncio.Task[None]] = set()
+
+    async def send(sent: bytes, due: float) -> None:
+        connection = await idle.get()
+        status, _ = await connection.exchange(sent)
+        driven.statuses[status] += 1
+        driven.latencies_s.append(time.perf_counter() - due)
+        idle.put_nowait(connection)
+
+    begun = time.perf_counter()
+    try:
+        for number, sent in enumerate(requests):
+            due = begun + number / rate
+            if (early := due - time.perf_counter()) > 0:
+                await asyncio.sleep(early)
+            task = asyncio.create_task(send(sent, due))
+            under_way.add(task)
+            task.add_done_callback(under_way.discard)
+        await asyncio.gather(*under_way)
+        seconds = time.perf_counter() - begun
+    finally:
+        for connection in opened:
+            connection.close()
+    return driven._replace(seconds=seconds)

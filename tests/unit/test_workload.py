@@ -1,0 +1,51 @@
+"""The events that are measured with are what the workload says, and what is new is known."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from aggregator.wire.events import Limits
+from aggregator.wire.publish import parse_publish
+
+sys.path.append(str(Path(__file__).parents[2]))
+from benchmarks.workload import Workload, batches
+
+
+@pytest.mark.parametrize(
+    "workload",
+    [
+        Workload(),
+        Workload(batch=1, duplicates=0),
+        Workload(batch=7, duplicates=0.9, topics=1000, ids="uuid7", payload_bytes=2000),
+    ],
+)
+def test_a_workload_is_what_it_says(workload: Workload) -> None:
+    made = list(batches(workload, 3003))
+    rows = [row for batch in made for row in batch.rows]
+    keys = {(row.topic, row.event_id) for row in rows}
+    assert len(rows) == 3003
+    assert sum(batch.new for batch in made) == len(keys)
+    assert len(set(rows)) == len(keys), "an event that came twice was not the same"
+    assert abs(1 - len(keys) / len(rows) - workload.duplicates) < 0.05
+    assert len({row.topic for row in rows}) <= workload.topics
+    assert {len(row.payload) for row in rows} == {workload.payload_bytes}
+    assert [len(batch.rows) for batch in made[:-1]] == [workload.batch] * (len(made) - 1)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_body_is_what_a_publisher_would_send(batch: int) -> None:
+    (made,) = batches(Workload(batch=batch), batch)
+    body = made.body()
+    parsed = parse_publish(body, ndjson=False, lenient=False, limits=Limits(10**6, 10, 10**6))
+    assert [
+        (event.topic, event.event_id, event.timestamp_us, event.source, event.payload)
+        for event in parsed.events
+    ] == made.rows
+    assert isinstance(json.loads(body), dict if batch == 1 else list)
+
+
+def test_what_differs_from_the_standard_is_named() -> None:
+    assert Workload().changed == ""
+    assert Workload(batch=1, ids="uuid7").changed == "batch 1, ids uuid7"
