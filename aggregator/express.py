@@ -9,7 +9,7 @@ outcome.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
@@ -21,7 +21,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from aggregator.ingest.admission import Ticket
-from aggregator.problems import CONTENT_TYPE, Problem, foreseen_problem, unforeseen
+from aggregator.problems import CONTENT_TYPE, foreseen_problem, unforeseen
 from aggregator.publishing import Form, Publishing, form_of
 from aggregator.request_log import RequestLog, request_id
 from aggregator.wire.answers import PublishSummary
@@ -79,7 +79,7 @@ class Express:
 
 
 class _Publish:
-    """One of them."""
+    """One of them. It is answered once, whatever is raised: what sends is in no `try`."""
 
     def __init__(
         self, publishing: Publishing, log: RequestLog, request_id: str, reply: Reply
@@ -96,45 +96,45 @@ class _Publish:
             ticket.take(size=len(body))
             batch = self._publishing.parse(body, form)
             ticket.take(events=len(batch.events))
-            if batch.events:
-                stored = self._publishing.store(batch.events, len(body))
-                stored.add_done_callback(lambda done: self._settle(done, ticket, form, batch))
-                return
+            stored = self._publishing.store(batch.events, len(body))
         except BaseException:
             ticket.give_back()
             raise
-        ticket.give_back()
-        self._succeed(form, batch, ())
+        stored.add_done_callback(lambda done: self._settle(done, ticket, form, batch))
 
     def fail(self, error: Exception) -> None:
         problem = foreseen_problem(error)
         if problem is None:
             _log.error("request_failed", request_id=self._id, exc_info=error)
             problem = unforeseen()
-        self._answer(problem)
+        self._send(problem.status, CONTENT_TYPE, problem.headers, problem.content)
 
     def _settle(
         self, done: asyncio.Future[list[Verdict]], ticket: Ticket, form: Form, batch: Batch
     ) -> None:
         ticket.give_back()
         try:
-            self._succeed(form, batch, done.result())
+            told = self._publishing.answer(form, batch, done.result(), self._id)
         except Exception as error:  # noqa: BLE001 - no input may end without an answer
             self.fail(error)
-
-    def _succeed(self, form: Form, batch: Batch, verdicts: Sequence[Verdict]) -> None:
-        told = self._publishing.answer(form, batch, verdicts, self._id)
-        answer = _http(HTTPStatus.OK, "application/json", self._id, told.headers, told.body)
-        self._send(answer, HTTPStatus.OK, told.summary)
-
-    def _answer(self, problem: Problem) -> None:
-        answer = _http(problem.status, CONTENT_TYPE, self._id, problem.headers, problem.content)
-        self._send(answer, problem.status)
+        else:
+            self._send(HTTPStatus.OK, "application/json", told.headers, told.body, told.summary)
 
     def _send(
-        self, answer: bytes, status: HTTPStatus, summary: PublishSummary | None = None
+        self,
+        status: HTTPStatus,
+        content_type: str,
+        headers: Mapping[str, str],
+        content: bytes,
+        summary: PublishSummary | None = None,
     ) -> None:
-        self._reply(self._id, answer)
+        more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        head = (
+            f"HTTP/1.1 {status.value} {status.phrase}\r\n{more}Content-Type: {content_type}\r\n"
+            f"X-Request-ID: {self._id}\r\nContent-Length: {len(content)}\r\n"
+            f"{_same_for_all(int(time.time()))}\r\n"
+        )
+        self._reply(self._id, head.encode() + content)
         self._log.note(
             request_id=self._id,
             method="POST",
@@ -143,18 +143,6 @@ class _Publish:
             duration_ms=(time.perf_counter() - self._started) * 1000,
             summary=summary,
         )
-
-
-def _http(
-    status: HTTPStatus, content_type: str, id_: str, headers: Mapping[str, str], content: bytes
-) -> bytes:
-    more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    head = (
-        f"HTTP/1.1 {status.value} {status.phrase}\r\n{more}Content-Type: {content_type}\r\n"
-        f"X-Request-ID: {id_}\r\nContent-Length: {len(content)}\r\n"
-        f"{_same_for_all(int(time.time()))}\r\n"
-    )
-    return head.encode() + content
 
 
 @lru_cache(1)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -21,7 +21,6 @@ from aggregator.wire.publish import Batch
 from aggregator.wire.query import parse_query
 from storage.errors import StorageError
 from storage.interface import EventStore
-from storage.model import Verdict
 
 _LARGE_BODY_BYTES = 64 * 1024
 """Bodies above this are parsed off the event loop."""
@@ -83,10 +82,8 @@ class Handlers:
             batch = await self._parse(body, form)
             del body
             ticket.take(events=len(batch.events))
-            verdicts: Sequence[Verdict] = ()
-            if batch.events:
-                # A caller that is cancelled gives up its future alone: the batch goes on.
-                verdicts = await publishing.store(batch.events, size)
+            # A caller that is cancelled gives up its future alone: the batch goes on.
+            verdicts = await publishing.store(batch.events, size)
         summary, answer, headers = publishing.answer(form, batch, verdicts, request[REQUEST_ID])
         request[SUMMARY] = summary
         return _json(answer, headers)

@@ -84,8 +84,12 @@ class Publishing:
         )
 
     def store(self, events: Sequence[Event], size: int) -> asyncio.Future[list[Verdict]]:
-        """See `GroupCommit.enqueue`."""
-        return self._group_commit.enqueue(events, size)
+        """The verdicts, once they are durable; see `GroupCommit.submit`. No events have none."""
+        if events:
+            return self._group_commit.submit(events, size)
+        nothing: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
+        nothing.set_result([])
+        return nothing
 
     def answer(
         self, form: Form, batch: Batch, verdicts: Sequence[Verdict], request_id: str

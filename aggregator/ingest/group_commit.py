@@ -71,16 +71,8 @@ class GroupCommit:
         """Begin to flush; needs a running event loop."""
         self._task = asyncio.create_task(self._run(), name="group-commit")
 
-    async def submit(self, events: Sequence[Event], size: int) -> list[Verdict]:
-        """Store the events of one request, all or none; returns when they are durable.
-
-        See `enqueue`; what the future would raise is raised here.
-        """
-        # A caller that is cancelled gives up its future alone: the batch goes on.
-        return await self.enqueue(events, size)
-
-    def enqueue(self, events: Sequence[Event], size: int) -> asyncio.Future[list[Verdict]]:
-        """Have the events of one request stored, all or none.
+    def submit(self, events: Sequence[Event], size: int) -> asyncio.Future[list[Verdict]]:
+        """Store the events of one request, all or none.
 
         Args:
             events: at least one.

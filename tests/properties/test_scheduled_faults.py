@@ -111,7 +111,11 @@ class Run:
         """Send the events once; whether they were acknowledged."""
         # New objects, by which the faults tell one attempt from another.
         attempt = [replace(event) for event in events]
-        submitted = asyncio.create_task(self._group_commit.submit(attempt, 1))
+
+        async def wait() -> list[Verdict]:
+            return await self._group_commit.submit(attempt, 1)
+
+        submitted = asyncio.create_task(wait())
         if hang_up:
             await asyncio.sleep(0)
             submitted.cancel()

@@ -1,4 +1,4 @@
-"""Sets the clock that a store stamps events with."""
+"""Clocks that a test sets: the one that a store stamps events with, and one that stands still."""
 
 import time
 from types import SimpleNamespace
@@ -9,6 +9,16 @@ from storage import postgres_writer, sqlite_writer
 
 _LOCK_TOPICS = postgres_writer.LOCK_TOPICS
 _POSTGRES_CLOCK = "clock_timestamp()"
+
+
+class StandingClock:
+    """A clock that stands still until it is moved."""
+
+    now_s = 100.9
+
+    def monotonic(self) -> float:
+        """What it shows, in seconds."""
+        return self.now_s
 
 
 def shift_clock(patch: pytest.MonkeyPatch, seconds: int) -> None:

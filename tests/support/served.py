@@ -1,12 +1,23 @@
 """The application behind connections of its own, as `aggregator.serve` has it."""
 
-from typing import Any
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http.client import HTTPResponse
+from io import BytesIO
+from pathlib import Path
+from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from aggregator.app import ANSWERS, EXPRESS
+from aggregator.app import ANSWERS, DRAIN, EXPRESS, create_app
 from aggregator.connections import Connection, Connections
+from aggregator.settings import Settings
+from storage.interface import EventStore
+
+HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class _Runner(web.AppRunner):
@@ -19,12 +30,17 @@ class _Runner(web.AppRunner):
         }  # fmt: skip
 
     @property
-    def server(self) -> Any:
-        """What makes a protocol for each connection."""
+    def usual(self) -> web.Server:
+        """What serves the requests that go the usual way."""
         server = super().server
         assert server is not None
+        return server
+
+    @property
+    def server(self) -> Any:
+        """What makes a protocol for each connection."""
         connections = Connections(
-            server,
+            self.usual,
             most=1000,
             express=self.app[EXPRESS],
             answers=self.app[ANSWERS],
@@ -51,10 +67,71 @@ class Served(TestServer):
     @property
     def requests(self) -> int:
         """How many went the usual way, not the short one."""
-        assert isinstance(self.runner, web.AppRunner)
-        server = web.AppRunner.server.fget(self.runner)  # type: ignore[attr-defined]
-        assert isinstance(server, web.Server)
-        return server.requests_count
+        assert isinstance(self.runner, _Runner)
+        return self.runner.usual.requests_count
 
     async def _make_runner(self, **options: Any) -> web.AppRunner:
         return _Runner(self.app, self.connections, **options)
+
+
+@dataclass
+class Talk:
+    """A connection over which bytes go as they are."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def answer(self, request: bytes = b"") -> tuple[int, dict[str, str], bytes]:
+        """Status, headers and body of the next answer, to a request if one is given."""
+        self.writer.write(request)
+        async with asyncio.timeout(30):
+            head = await self.reader.readuntil(b"\r\n\r\n")
+            response = HTTPResponse(cast("Any", _Bytes(head)))
+            response.begin()
+            body = await self.reader.readexactly(int(response.headers["Content-Length"]))
+        return response.status, {k.lower(): v for k, v in response.headers.items()}, body
+
+    async def ended(self) -> bool:
+        """Whether nothing more comes."""
+        async with asyncio.timeout(30):
+            return await self.reader.read() == b""
+
+
+class _Bytes:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def makefile(self, _mode: str) -> BytesIO:
+        return BytesIO(self._data)
+
+
+@asynccontextmanager
+async def serving(
+    tmp_path: Path,
+    store: EventStore | None = None,
+    keepalive_timeout: float = 75.0,
+    **changes: object,
+) -> AsyncIterator[Served]:
+    """The application on SQLite, as `aggregator.serve` has it behind a socket."""
+    settings = Settings.model_validate({"database": tmp_path / "log.db"} | changes)
+    served = Served(create_app(settings, store))
+    await served.start_server(auto_decompress=False, keepalive_timeout=keepalive_timeout)
+    try:
+        yield served
+    finally:
+        await served.close()
+
+
+async def refuse(served: Served) -> None:
+    """Refuse publishes from now on."""
+    await served.app[DRAIN]()
+
+
+@asynccontextmanager
+async def talking(served: Served) -> AsyncIterator[Talk]:
+    """A connection to it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
+    try:
+        yield Talk(reader, writer)
+    finally:
+        writer.close()

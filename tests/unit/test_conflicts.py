@@ -1,28 +1,18 @@
 """Conflicts are warned of, at a bounded rate, and those left out are counted."""
 
-from types import SimpleNamespace
-
 import pytest
 import structlog.testing
+from support.clocks import StandingClock
 
 from aggregator import conflicts, sparing
 from aggregator.conflicts import ConflictLog
 from storage.model import Status, Verdict
 
 
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    now_s = 100.9
-
-    def monotonic(self) -> float:
-        return self.now_s
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(sparing, "time", SimpleNamespace(monotonic=clock.monotonic))
+def clock(monkeypatch: pytest.MonkeyPatch) -> StandingClock:
+    clock = StandingClock()
+    monkeypatch.setattr(sparing, "time", clock)
     monkeypatch.setattr(conflicts, "_log", structlog.get_logger())
     return clock
 
@@ -31,7 +21,7 @@ def verdicts(status: Status, count: int) -> list[Verdict]:
     return [Verdict("orders", f"e-{number}", status, number) for number in range(count)]
 
 
-def test_a_conflict_is_named_with_its_place_and_its_request(clock: Clock) -> None:
+def test_a_conflict_is_named_with_its_place_and_its_request(clock: StandingClock) -> None:
     with structlog.testing.capture_logs() as logged:
         ConflictLog().note([Verdict("orders", "e-1", Status.CONFLICT, 17)], "r-1")
     assert logged == [
@@ -46,13 +36,15 @@ def test_a_conflict_is_named_with_its_place_and_its_request(clock: Clock) -> Non
     ]
 
 
-def test_what_is_no_conflict_is_not_warned_of(clock: Clock) -> None:
+def test_what_is_no_conflict_is_not_warned_of(clock: StandingClock) -> None:
     with structlog.testing.capture_logs() as logged:
         ConflictLog().note(verdicts(Status.STORED, 3) + verdicts(Status.DUPLICATE, 3), "r")
     assert logged == []
 
 
-def test_so_many_a_second_are_warned_of_and_the_next_counts_the_others(clock: Clock) -> None:
+def test_so_many_a_second_are_warned_of_and_the_next_counts_the_others(
+    clock: StandingClock,
+) -> None:
     log = ConflictLog(per_second=3)
     with structlog.testing.capture_logs() as logged:
         log.note(verdicts(Status.CONFLICT, 2), "r-1")

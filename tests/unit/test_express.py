@@ -3,96 +3,26 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from http.client import HTTPResponse
-from io import BytesIO
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE
 from support.events import published
-from support.served import Served
+from support.served import HEALTH, Served, refuse, serving, talking
 from support.sockets import post
 
-from aggregator.app import ANSWERS, DRAIN, create_app
+from aggregator.app import ANSWERS
 from aggregator.connections import MAX_HEAD_BYTES
-from aggregator.settings import Settings
-from storage.interface import EventStore
 
 BATCH = json.dumps([published(event_id=f"e-{number}") for number in range(10)]).encode()
 PUBLISH = post(BATCH)
-HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 SEVERAL_HEADS = 2 * MAX_HEAD_BYTES
-
-
-@dataclass
-class Talk:
-    """One connection to it."""
-
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-
-    async def answer(self, request: bytes = b"") -> tuple[int, dict[str, str], bytes]:
-        """Status, headers and body of the next answer, to a request if one is given."""
-        self.writer.write(request)
-        async with asyncio.timeout(30):
-            head = await self.reader.readuntil(b"\r\n\r\n")
-            response = HTTPResponse(cast("Any", _Bytes(head)))
-            response.begin()
-            body = await self.reader.readexactly(int(response.headers["Content-Length"]))
-        return response.status, {k.lower(): v for k, v in response.headers.items()}, body
-
-    async def ended(self) -> bool:
-        """Whether nothing more comes."""
-        async with asyncio.timeout(30):
-            return await self.reader.read() == b""
-
-
-class _Bytes:
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-
-    def makefile(self, _mode: str) -> BytesIO:
-        return BytesIO(self._data)
-
-
-@asynccontextmanager
-async def serving(
-    tmp_path: Path,
-    store: EventStore | None = None,
-    keepalive_timeout: float = 75.0,
-    **changes: object,
-) -> AsyncIterator[Served]:
-    """The application on SQLite, as `aggregator.serve` has it behind a socket."""
-    settings = Settings.model_validate({"database": tmp_path / "log.db"} | changes)
-    served = Served(create_app(settings, store))
-    await served.start_server(auto_decompress=False, keepalive_timeout=keepalive_timeout)
-    try:
-        yield served
-    finally:
-        await served.close()
 
 
 @pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
     async with serving(tmp_path) as it:
         yield it
-
-
-async def refuse(served: Served) -> None:
-    """Refuse publishes from now on."""
-    await served.app[DRAIN]()
-
-
-@asynccontextmanager
-async def talking(served: Served) -> AsyncIterator[Talk]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
-    try:
-        yield Talk(reader, writer)
-    finally:
-        writer.close()
 
 
 async def test_a_publish_is_refused_before_it_is_a_request_and_the_connection_goes_on(

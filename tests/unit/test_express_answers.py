@@ -3,14 +3,16 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.events import published
+from support.served import HEALTH, Served, Talk, serving, talking
 from support.sockets import post
-from unit.test_express import HEALTH, Talk, serving, talking
 
+from aggregator.request_log import RequestLog
 from storage.errors import StorageUnavailable
 from storage.model import Event, Verdict
 from storage.sqlite import SqliteStore
@@ -72,22 +74,19 @@ async def store(tmp_path: Path) -> AsyncIterator[WaitingStore]:
 @pytest.mark.parametrize("name", PUBLISHES)
 async def test_the_answer_is_that_of_the_usual_way(tmp_path: Path, name: str) -> None:
     request = PUBLISHES[name]
-    answers = []
+    answers: list[tuple[int, dict[str, str], object]] = []
     for target in (b"/publish ", b"/publish? "):
-        (tmp_path / target[-2:-1].hex()).mkdir()
-        async with (
-            serving(tmp_path / target[-2:-1].hex()) as served,
-            talking(served) as talk,
-        ):
+        directory = tmp_path / str(len(answers))
+        directory.mkdir()
+        async with serving(directory) as served, talking(served) as talk:
             status, headers, body = await talk.answer(request.replace(b"/publish ", target))
             # Nothing hangs on the connection afterwards.
             assert (await talk.answer(HEALTH))[0] == 200
-            went = served.requests - 1
+            assert served.requests == 1 + len(answers)
         headers["date"] = ""
         if name != "an id":
             assert headers.pop("x-request-id")
         answers.append((status, headers, json.loads(body)))
-        assert went == len(answers) - 1
     assert answers[0] == answers[1]
 
 
@@ -95,6 +94,21 @@ async def test_a_compressed_body_goes_the_usual_way(tmp_path: Path) -> None:
     async with serving(tmp_path) as served, talking(served) as talk:
         status, _, _ = await talk.answer(post(b"no gzip", Content_Encoding="gzip"))
         assert (status, served.requests) == (400, 1)
+
+
+@asynccontextmanager
+async def under_way(
+    tmp_path: Path, store: WaitingStore, request: bytes, **changes: Any
+) -> AsyncIterator[tuple[Served, Talk, Talk]]:
+    """A connection whose publish waits for the store, and another."""
+    async with (
+        serving(tmp_path, store, **changes) as served,
+        talking(served) as talk,
+        talking(served) as other,
+    ):
+        talk.writer.write(request)
+        await store.begun.wait()
+        yield served, talk, other
 
 
 async def until_read(talk: Talk, request: bytes, served_by: Talk) -> None:
@@ -107,13 +121,7 @@ async def until_read(talk: Talk, request: bytes, served_by: Talk) -> None:
 async def test_what_comes_behind_a_publish_waits_until_that_is_stored(
     tmp_path: Path, store: WaitingStore
 ) -> None:
-    async with (
-        serving(tmp_path, store) as served,
-        talking(served) as talk,
-        talking(served) as other,
-    ):
-        talk.writer.write(PUBLISHES["an id"])
-        await store.begun.wait()
+    async with under_way(tmp_path, store, PUBLISHES["an id"]) as (served, talk, other):
         await until_read(talk, HEALTH[:10], other)
         await until_read(talk, HEALTH[10:], other)
         before = served.requests
@@ -127,12 +135,15 @@ async def test_what_comes_behind_a_publish_waits_until_that_is_stored(
 async def test_a_connection_with_a_publish_under_way_is_not_idle(
     tmp_path: Path, store: WaitingStore
 ) -> None:
-    async with serving(tmp_path, store, keepalive_timeout=0.2) as served, talking(served) as talk:
-        talk.writer.write(post(ONE))
-        await store.begun.wait()
-        assert not served.connections[-1].idle
-        # Longer than a connection may be idle.
-        await asyncio.sleep(0.5)
+    kept = {"keepalive_timeout": 0.2}
+    async with under_way(tmp_path, store, post(ONE), **kept) as (served, talk, _):
+        connection = served.connections[0]
+        assert not connection.idle
+        looked_at = connection._keepalive_handle
+        async with asyncio.timeout(30):
+            # Until it was looked at for having been idle for too long.
+            while connection._keepalive_handle is looked_at:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
         store.let_go.set()
         assert (await talk.answer())[0] == 200
         assert await talk.ended()
@@ -157,6 +168,19 @@ async def test_a_defect_is_a_500_and_nothing_of_it_is_told(
         assert "division" not in body.decode()
 
 
+async def test_a_log_that_fails_costs_no_second_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
+    async with serving(tmp_path) as served, talking(served) as talk:
+        monkeypatch.setattr(RequestLog, "note", lambda *_, **__: 1 / 0)
+        assert (await talk.answer(post(ONE)))[0] == 200
+        monkeypatch.undo()
+        assert json.loads((await talk.answer(HEALTH))[2]) == {"status": "ok"}
+    assert len(failed) == 1
+
+
 async def test_a_client_that_hangs_up_leaves_what_it_published_and_holds_no_room(
     tmp_path: Path, store: WaitingStore
 ) -> None:
@@ -173,11 +197,10 @@ async def test_a_client_that_hangs_up_leaves_what_it_published_and_holds_no_room
 async def test_at_the_end_a_publish_under_way_is_stored_and_answered(
     tmp_path: Path, store: WaitingStore
 ) -> None:
-    async with serving(tmp_path, store) as served, talking(served) as talk:
-        talk.writer.write(post(ONE))
-        await store.begun.wait()
+    async with under_way(tmp_path, store, post(ONE)) as (served, talk, _):
+        connection = served.connections[0]
         ending = asyncio.create_task(served.close())
-        while not served.connections[-1]._closing:  # noqa: ASYNC110 - nothing tells of it
+        while not connection._closing:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0)
         store.let_go.set()
         assert (await talk.answer())[0] == 200
@@ -211,13 +234,7 @@ async def test_the_room_of_a_publish_is_given_back(tmp_path: Path, name: str) ->
 async def test_while_there_is_no_room_a_publish_is_refused(
     tmp_path: Path, store: WaitingStore, room: dict[str, Any], reason: str
 ) -> None:
-    async with (
-        serving(tmp_path, store, **room) as served,
-        talking(served) as talk,
-        talking(served) as other,
-    ):
-        talk.writer.write(post(MANY))
-        await store.begun.wait()
+    async with under_way(tmp_path, store, post(MANY), **room) as (served, talk, other):
         status, _, body = await other.answer(post(MANY))
         assert status == 503
         assert reason in json.loads(body)["detail"]
@@ -230,13 +247,7 @@ async def test_while_there_is_no_room_a_publish_is_refused(
 async def test_of_what_comes_behind_a_publish_little_is_held(
     tmp_path: Path, store: WaitingStore
 ) -> None:
-    async with (
-        serving(tmp_path, store) as served,
-        talking(served) as talk,
-        talking(served) as other,
-    ):
-        talk.writer.write(post(ONE))
-        await store.begun.wait()
+    async with under_way(tmp_path, store, post(ONE)) as (served, talk, other):
         connection = served.connections[0]
         talk.writer.write(HEALTH * 300_000)
         while not connection._held:

@@ -1,9 +1,8 @@
 """Of lines that come in thousands so many a second are written, and the others are counted."""
 
-from types import SimpleNamespace
-
 import pytest
 import structlog.testing
+from support.clocks import StandingClock
 
 from aggregator import request_log, sparing
 from aggregator.request_log import RequestLog
@@ -11,23 +10,14 @@ from aggregator.sparing import Sparing
 from aggregator.wire.answers import PublishSummary
 
 
-class Clock:
-    """A clock that stands still until it is moved."""
-
-    now_s = 100.9
-
-    def monotonic(self) -> float:
-        return self.now_s
-
-
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr(sparing, "time", SimpleNamespace(monotonic=clock.monotonic))
+def clock(monkeypatch: pytest.MonkeyPatch) -> StandingClock:
+    clock = StandingClock()
+    monkeypatch.setattr(sparing, "time", clock)
     return clock
 
 
-def test_so_many_a_second_and_the_next_one_counts_the_others(clock: Clock) -> None:
+def test_so_many_a_second_and_the_next_one_counts_the_others(clock: StandingClock) -> None:
     lines = Sparing(2)
     assert [lines.fields() for _ in range(5)] == [{}, {}, None, None, None]
     clock.now_s = 101.0
@@ -36,7 +26,7 @@ def test_so_many_a_second_and_the_next_one_counts_the_others(clock: Clock) -> No
     assert lines.fields() == {"left_out_before": 1}
 
 
-def test_a_second_in_which_nothing_was_left_out_says_nothing_of_it(clock: Clock) -> None:
+def test_a_second_in_which_nothing_was_left_out_says_nothing_of_it(clock: StandingClock) -> None:
     lines = Sparing(2)
     lines.fields()
     clock.now_s = 101.0
@@ -44,7 +34,7 @@ def test_a_second_in_which_nothing_was_left_out_says_nothing_of_it(clock: Clock)
 
 
 def test_refused_requests_are_bounded_and_all_others_are_logged(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch
+    clock: StandingClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(request_log, "_log", structlog.get_logger())
     log = RequestLog(refused_per_second=2)

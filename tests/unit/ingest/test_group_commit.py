@@ -19,7 +19,10 @@ Submitted: TypeAlias = "asyncio.Task[list[Verdict]]"
 
 
 def submit(group_commit: GroupCommit, events: Sequence[Event], size: int = 1) -> Submitted:
-    return asyncio.create_task(group_commit.submit(events, size))
+    async def wait() -> list[Verdict]:
+        return await group_commit.submit(events, size)
+
+    return asyncio.create_task(wait())
 
 
 async def behind_a_held_append(
