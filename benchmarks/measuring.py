@@ -1,6 +1,7 @@
 """One measurement: a workload through the service, or through one of its ceilings."""
 
 import json
+import statistics
 import tempfile
 import time
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import NamedTuple
 from benchmarks import bare_postgres, bare_sqlite
 from benchmarks.databases import Database, MakeDatabase
 from benchmarks.driving import Driven, closed_loop, connect, get, request
-from benchmarks.serving import Server, aggregators, bare_handler
+from benchmarks.serving import Server, aggregator, bare_handler
 from benchmarks.workload import Batch, Row, Workload, batches
 
 CEILING_BATCH = 2_000
@@ -30,7 +31,7 @@ class Measured(NamedTuple):
     p99_ms: float | None = None
     p999_ms: float | None = None
     cpu_s_per_million: float | None = None
-    """Processor time of the aggregators, without the database's own processes."""
+    """Processor time of the aggregator, without the database's own processes."""
     generator_cpu_s_per_million: float | None = None
     resident_mib: float | None = None
     bytes_per_event: float | None = None
@@ -70,24 +71,21 @@ class Sent(NamedTuple):
         return [rows[at : at + CEILING_BATCH] for at in range(0, len(rows), CEILING_BATCH)]
 
 
-async def service(make: MakeDatabase, sent: Sent, count: int = 1) -> Measured:
-    """Through `count` aggregators on an empty database."""
+async def service(make: MakeDatabase, sent: Sent) -> Measured:
+    """Through an aggregator on an empty database."""
     async with make() as database:
-        with aggregators(database.arguments, count) as servers:
-            return await _through(servers, database, sent)
+        with aggregator(database.arguments) as server:
+            return await _through(server, database, sent)
 
 
-async def _through(servers: Sequence[Server], database: Database, sent: Sent) -> Measured:
+async def _through(server: Server, database: Database, sent: Sent) -> Measured:
     requests = sent.requests()
-    ports = [server.port for server in servers]
-    before = sum(server.cpu_s() for server in servers)
-    own = time.process_time()
-    driven = await closed_loop(ports, sent.workload.connections, requests)
-    own = time.process_time() - own
-    cpu_s = sum(server.cpu_s() for server in servers) - before
-    resident = max(server.resident_bytes() for server in servers)
+    before, own = server.cpu_s(), time.process_time()
+    driven = await closed_loop(server.port, sent.workload.connections, requests)
+    cpu_s, own = server.cpu_s() - before, time.process_time() - own
+    resident = server.resident_bytes()
     measured = _measured(driven, sent.events)
-    await check(ports[0], sent.events, sent.new)
+    await check(server.port, sent.events, sent.new)
     return measured._replace(
         cpu_s_per_million=cpu_s / sent.events * 1e6,
         generator_cpu_s_per_million=own / sent.events * 1e6,
@@ -122,7 +120,7 @@ async def handler(sent: Sent) -> Measured:
     """Through the bare handler."""
     with bare_handler() as server:
         before = server.cpu_s()
-        driven = await closed_loop([server.port], sent.workload.connections, sent.requests())
+        driven = await closed_loop(server.port, sent.workload.connections, sent.requests())
         cpu_s = server.cpu_s() - before
     return _measured(driven, sent.events)._replace(cpu_s_per_million=cpu_s / sent.events * 1e6)
 
@@ -141,19 +139,14 @@ async def postgres(make: MakeDatabase, sent: Sent) -> Measured:
     return Measured(sent.events / seconds)
 
 
-def percentile(values: Sequence[float], share: float) -> float:
-    """The value that this share of the values does not exceed."""
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
-
-
 def _measured(driven: Driven, events: int) -> Measured:
     if set(driven.statuses) - {200, 503}:
         raise WrongCounts(f"answers were {dict(driven.statuses)}")
+    of_1000 = statistics.quantiles(driven.latencies_s, n=1000, method="inclusive")
     return Measured(
         events_s=events / driven.seconds,
-        p50_ms=percentile(driven.latencies_s, 0.5) * 1000,
-        p99_ms=percentile(driven.latencies_s, 0.99) * 1000,
-        p999_ms=percentile(driven.latencies_s, 0.999) * 1000,
+        p50_ms=of_1000[499] * 1000,
+        p99_ms=of_1000[989] * 1000,
+        p999_ms=of_1000[998] * 1000,
         refused=driven.statuses[503],
     )

@@ -6,7 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -33,14 +33,8 @@ class Server:
 
 
 @contextmanager
-def aggregators(arguments: Sequence[str], count: int = 1) -> Iterator[list[Server]]:
-    """So many of them on one database, with their default settings, logs and all."""
-    with ExitStack() as stack:
-        yield [stack.enter_context(_aggregator(arguments)) for _ in range(count)]
-
-
-@contextmanager
-def _aggregator(arguments: Sequence[str]) -> Iterator[Server]:
+def aggregator(arguments: Sequence[str]) -> Iterator[Server]:
+    """One with its default settings but for these, logs and all."""
     with tempfile.TemporaryDirectory(prefix="bench-log-") as directory:
         log = Path(directory) / "log"
         with (

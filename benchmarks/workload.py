@@ -30,14 +30,6 @@ class Workload(NamedTuple):
     ids: str = "uuid4"
     payload_bytes: int = 150
 
-    @property
-    def changed(self) -> str:
-        """In what it differs from the standard workload, for people."""
-        standard = Workload()._asdict()
-        return ", ".join(
-            f"{name} {value}" for name, value in self._asdict().items() if value != standard[name]
-        )
-
 
 class Row(NamedTuple):
     """An event as a database would get it."""

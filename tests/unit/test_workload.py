@@ -44,8 +44,3 @@ def test_a_body_is_what_a_publisher_would_send(batch: int) -> None:
         for event in parsed.events
     ] == made.rows
     assert isinstance(json.loads(body), dict if batch == 1 else list)
-
-
-def test_what_differs_from_the_standard_is_named() -> None:
-    assert Workload().changed == ""
-    assert Workload(batch=1, ids="uuid7").changed == "batch 1, ids uuid7"
