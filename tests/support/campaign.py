@@ -64,6 +64,7 @@ class Campaign:
         self._answers = 0
         self._answered_by = 0
         self._answered = asyncio.Event()
+        self._drain_s = 0.04
 
     async def run(self, moments: Sequence[Moment]) -> None:
         """Kill at each of these moments in turn, and check after every restart.
@@ -79,7 +80,12 @@ class Campaign:
                 watching = tasks.create_task(self._watch_stats())
                 await self._start_on_nothing()
                 for number, moment in enumerate(moments, start=1):
+                    killed = self._tally.kills[moment]
                     await self._round(moment, whole_log=number % _WHOLE_LOG_ROUNDS == 0)
+                    while self._tally.kills[moment] == killed:
+                        # It had drained before the kill came: sooner, then.
+                        self._drain_s /= 2
+                        await self._round(moment)
                 await self._finish()
                 watching.cancel()
         except BaseExceptionGroup as group:
@@ -164,7 +170,7 @@ class Campaign:
         if moment is Moment.DRAINING:
             for life in dead:
                 life.aggregator.process.terminate()
-            await asyncio.sleep(self._chance.random() / 25)
+            await asyncio.sleep(self._chance.random() * self._drain_s)
         await self._lives.kill(dead, moment)
         return dead
 
