@@ -1,6 +1,6 @@
 """Measures the service over HTTP beside the ceilings of what it is made of.
 
-    python -m benchmarks                      # about five minutes
+    python -m benchmarks                      # two to three minutes
     python -m benchmarks --rounds 1 --events 20000 --json figures.json
 
 Everything runs on this machine: the load generator, one aggregator with its default settings, and
