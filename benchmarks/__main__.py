@@ -1,21 +1,31 @@
-"""Measures the service over HTTP beside the ceilings of what it is made of.
+"""Measures the service over HTTP beside its ceilings.
 
-    python -m benchmarks                      # two to three minutes
-    python -m benchmarks --rounds 1 --events 20000 --json figures.json
+    python -m benchmarks                       # every part
+    python -m benchmarks standard --rounds 1   # a first look, half a minute
 
-Everything runs on this machine: the load generator, one aggregator with its default settings, and
+Everything runs on this machine: the load generator, the aggregator with its default settings, and
 the database with its own; the directory for temporary files decides what a durable commit costs.
-After each run the aggregator must have counted just what was sent.
+After each run the aggregator must have counted just what was sent. What was measured is printed
+and written to a directory: figures.json and figures.md. A target that is not reached is
+told, and is no error.
 """
 
 import argparse
-import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
+import uvloop
+
+from benchmarks import standard
 from benchmarks.databases import postgres_databases, postgres_server
-from benchmarks.rounds import compare, machine, table, write
+from benchmarks.machine import machine
+from benchmarks.rounds import Part, Setting
+from benchmarks.writing import Report
+
+PARTS: Mapping[str, Callable[[Setting], Awaitable[Part]]] = {
+    "standard": standard.measure,
+}
 
 
 def say(line: str) -> None:
@@ -26,22 +36,67 @@ def say(line: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--events", type=int, default=210_000, help="in batches, a round")
-    parser.add_argument("--json", type=Path, help="write every measurement there")
-    parser.add_argument("--dsn", help="a Postgres server, in place of one started here")
-    options = parser.parse_args(arguments)
-    say(machine())
+    given = sys.argv[1:] if arguments is None else arguments
+    parser = _parser()
+    options = parser.parse_args(given)
+    if unknown := set(options.part) - PARTS.keys():
+        parser.error(f"{', '.join(sorted(unknown))}: no such part; there are {', '.join(PARTS)}")
+    options.out.mkdir(parents=True, exist_ok=True)
     with postgres_server(options.dsn) as dsn:
-        taken = asyncio.run(
-            compare(postgres_databases(dsn), rounds=options.rounds, events=options.events, say=say)
+        setting = Setting(
+            rounds=options.rounds,
+            events=options.events,
+            postgres=postgres_databases(dsn),
+            say=say,
         )
-    say("")
-    say(table(taken))
-    if options.json:
-        write(taken, options.json)
+        command = " ".join(["python -m benchmarks", *given])
+        if options.dsn:
+            # It may hold a password, and what is written goes to others.
+            command = command.replace(options.dsn, "DSN")
+        uvloop.run(_run(options.part or list(PARTS), setting, dsn, command, options.out))
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "part", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; all if none is named"
+    )
+    parser.add_argument("--rounds", type=_positive, default=5, help="default: %(default)s")
+    parser.add_argument(
+        "--events",
+        type=_positive,
+        default=210_000,
+        help="in batches, a measurement; fewer where they are slower; default: %(default)s",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("bench-figures"),
+        help="a directory for the figures; default: %(default)s",
+    )
+    parser.add_argument("--dsn", help="a Postgres server, in place of one started here")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
+    return number
+
+
+async def _run(names: Sequence[str], setting: Setting, dsn: str, command: str, out: Path) -> None:
+    report = Report(command, await machine(dsn))
+    say(report.heading())
+    for name in names:
+        say(f"\n{name}:")
+        report.parts[name] = await PARTS[name](setting)
+        # A part takes minutes: what was measured is kept if a later one fails.
+        report.write(out)
+        say(f"\n{report.text(name)}")
+    say(f"\n{report.targets()}")
+    say(f"\nwritten to {out}")
 
 
 if __name__ == "__main__":

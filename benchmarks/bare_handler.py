@@ -10,6 +10,8 @@ import msgspec
 import uvloop
 from aiohttp import web
 
+_MAX_BODY_BYTES = 64 * 2**20
+
 
 class _Event(msgspec.Struct):
     topic: str
@@ -31,7 +33,7 @@ async def _publish(request: web.Request) -> web.Response:
 
 
 async def _serve() -> None:
-    app = web.Application()
+    app = web.Application(client_max_size=_MAX_BODY_BYTES)
     app.add_routes([web.post("/publish", _publish)])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()

@@ -3,7 +3,8 @@
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import cycle, islice
 from typing import NamedTuple, cast
 
 _PAUSE_S = 0.05
@@ -19,6 +20,16 @@ class Driven(NamedTuple):
     statuses: Counter[int]
 
 
+def merged(many: Iterable[Driven]) -> Driven:
+    """As if they had been sent in one go."""
+    whole = Driven(0.0, [], Counter())
+    for driven in many:
+        whole.latencies_s.extend(driven.latencies_s)
+        whole.statuses.update(driven.statuses)
+        whole = whole._replace(seconds=whole.seconds + driven.seconds)
+    return whole
+
+
 def request(body: bytes, path: str = "/publish") -> bytes:
     """A POST of JSON."""
     head = (
@@ -31,6 +42,16 @@ def request(body: bytes, path: str = "/publish") -> bytes:
 def get(target: str) -> bytes:
     """A GET."""
     return f"GET {target} HTTP/1.1\r\nHost: benchmark\r\n\r\n".encode()
+
+
+def length_of(received: bytes | bytearray) -> int:
+    """Bytes of the answer that begins like this, head and all; -1 if its head is not complete."""
+    end = received.find(b"\r\n\r\n")
+    if end < 0:
+        return -1
+    # Not every server writes it in the same case.
+    start = received[:end].lower().find(b"content-length: ") + 16
+    return end + 4 + int(received[start : received.find(b"\r\n", start)])
 
 
 class BrokenOff(Exception):
@@ -64,12 +85,9 @@ class Connection(asyncio.Protocol):
         """See `asyncio.Protocol`."""
         self._received += data
         if self._missing < 0:
-            end = self._received.find(b"\r\n\r\n")
-            if end < 0:
+            self._missing = length_of(self._received)
+            if self._missing < 0:
                 return
-            start = self._received.find(b"Content-Length: ") + 16
-            length = int(self._received[start : self._received.find(b"\r\n", start)])
-            self._missing = end + 4 + length
         if len(self._received) >= self._missing and self._answer is not None:
             body = bytes(self._received[self._received.find(b"\r\n\r\n") + 4 :])
             answer, self._answer = self._answer, None
@@ -78,7 +96,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
         self._transport = None
-        if self._answer is not None:
+        if self._answer is not None and not self._answer.done():
             self._answer.set_exception(exc or BrokenOff())
 
     def close(self) -> None:
@@ -87,21 +105,25 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
 
-async def connect(port: int, count: int) -> list[Connection]:
-    """So many connections to a server on this machine."""
+async def connect(ports: Sequence[int], count: int) -> list[Connection]:
+    """So many connections to servers on this machine, to each of these ports in turn."""
     loop = asyncio.get_running_loop()
-    return [(await loop.create_connection(Connection, "127.0.0.1", port))[1] for _ in range(count)]
+    return [
+        (await loop.create_connection(Connection, "127.0.0.1", port))[1]
+        for port in islice(cycle(ports), count)
+    ]
 
 
-async def closed_loop(port: int, connections: int, requests: Sequence[bytes]) -> Driven:
+async def closed_loop(ports: Sequence[int], connections: int, requests: Sequence[bytes]) -> Driven:
     """Send all requests, each connection the next one as soon as it has its answer.
 
     Args:
+        ports: of the servers that share the connections.
         requests: whole HTTP requests; one that is answered 503 is sent again.
     """
     waiting = deque(requests)
     driven = Driven(0.0, [], Counter())
-    opened = await connect(port, connections)
+    opened = await connect(ports, connections)
 
     async def send(connection: Connection) -> None:
         while waiting:

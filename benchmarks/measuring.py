@@ -4,13 +4,14 @@ import json
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks import bare_postgres, bare_sqlite
-from benchmarks.databases import Database, MakeDatabase
+from benchmarks.databases import MakeDatabase
 from benchmarks.driving import Driven, closed_loop, connect, get, request
 from benchmarks.serving import Server, aggregator, bare_handler
 from benchmarks.workload import Batch, Row, Workload, batches
@@ -30,6 +31,13 @@ class Measured(NamedTuple):
     p50_ms: float | None = None
     p99_ms: float | None = None
     p999_ms: float | None = None
+    max_ms: float | None = None
+    late_p99_ms: float | None = None
+    """By how much requests left later than they were due, where they leave at set times."""
+    reads_s: float | None = None
+    """Reads answered beside the events, a second."""
+    reads_p50_ms: float | None = None
+    reads_p99_ms: float | None = None
     cpu_s_per_million: float | None = None
     """Processor time of the aggregator, without the database's own processes."""
     generator_cpu_s_per_million: float | None = None
@@ -45,11 +53,19 @@ class Sent(NamedTuple):
 
     workload: Workload
     batches: list[Batch]
+    requests: list[bytes]
+    """One for each batch."""
 
     @classmethod
     def make(cls, workload: Workload, events: int) -> "Sent":
         """So many events, new ones each time."""
-        return cls(workload, list(batches(workload, events)))
+        return cls.of(workload, batches(workload, events))
+
+    @classmethod
+    def of(cls, workload: Workload, made: Iterable[Batch]) -> "Sent":
+        """These batches."""
+        kept = list(made)
+        return cls(workload, kept, [request(batch.body()) for batch in kept])
 
     @property
     def events(self) -> int:
@@ -61,42 +77,43 @@ class Sent(NamedTuple):
         """How many different ones there are."""
         return sum(batch.new for batch in self.batches)
 
-    def requests(self) -> list[bytes]:
-        """One for each batch."""
-        return [request(batch.body()) for batch in self.batches]
-
     def rows(self) -> list[Sequence[Row]]:
         """The same events as rows, in batches for a bare database."""
         rows = list(chain.from_iterable(batch.rows for batch in self.batches))
         return [rows[at : at + CEILING_BATCH] for at in range(0, len(rows), CEILING_BATCH)]
 
 
-async def service(make: MakeDatabase, sent: Sent) -> Measured:
-    """Through an aggregator on an empty database."""
+async def service(make: MakeDatabase, sent: Sent, aggregators: int = 1) -> Measured:
+    """Through an aggregator on an empty database, or through several on the same one."""
     async with make() as database:
-        with aggregator(database.arguments) as server:
-            return await _through(server, database, sent)
+        with ExitStack() as stack:
+            servers = [
+                stack.enter_context(aggregator(database.arguments)) for _ in range(aggregators)
+            ]
+            measured, _ = await through(servers, sent)
+            for server in servers:
+                await check(server.port, sent.events, sent.new)
+            return measured._replace(bytes_per_event=await database.size() / sent.new)
 
 
-async def _through(server: Server, database: Database, sent: Sent) -> Measured:
-    requests = sent.requests()
-    before, own = server.cpu_s(), time.process_time()
-    driven = await closed_loop(server.port, sent.workload.connections, requests)
-    cpu_s, own = server.cpu_s() - before, time.process_time() - own
-    resident = server.resident_bytes()
-    measured = _measured(driven, sent.events)
-    await check(server.port, sent.events, sent.new)
-    return measured._replace(
+async def through(servers: Sequence[Server], sent: Sent) -> tuple[Measured, Driven]:
+    """Through running aggregators, each for its share of the connections; checks no counts."""
+    before, own = sum(server.cpu_s() for server in servers), time.process_time()
+    driven = await closed_loop(
+        [server.port for server in servers], sent.workload.connections, sent.requests
+    )
+    cpu_s, own = sum(server.cpu_s() for server in servers) - before, time.process_time() - own
+    measured = of_driven(driven, sent.events)._replace(
         cpu_s_per_million=cpu_s / sent.events * 1e6,
         generator_cpu_s_per_million=own / sent.events * 1e6,
-        resident_mib=resident / 2**20,
-        bytes_per_event=await database.size() / sent.new,
+        resident_mib=sum(server.resident_bytes() for server in servers) / 2**20,
     )
+    return measured, driven
 
 
 async def stats(port: int) -> dict[str, int]:
-    """The totals of an aggregator."""
-    (connection,) = await connect(port, 1)
+    """The totals of an aggregator; raises `WrongCounts` if it does not tell them."""
+    (connection,) = await connect([port], 1)
     try:
         status, body = await connection.exchange(get("/stats"))
     finally:
@@ -120,9 +137,9 @@ async def handler(sent: Sent) -> Measured:
     """Through the bare handler."""
     with bare_handler() as server:
         before = server.cpu_s()
-        driven = await closed_loop(server.port, sent.workload.connections, sent.requests())
+        driven = await closed_loop([server.port], sent.workload.connections, sent.requests)
         cpu_s = server.cpu_s() - before
-    return _measured(driven, sent.events)._replace(cpu_s_per_million=cpu_s / sent.events * 1e6)
+    return of_driven(driven, sent.events)._replace(cpu_s_per_million=cpu_s / sent.events * 1e6)
 
 
 async def sqlite(sent: Sent) -> Measured:
@@ -139,14 +156,25 @@ async def postgres(make: MakeDatabase, sent: Sent) -> Measured:
     return Measured(sent.events / seconds)
 
 
-def _measured(driven: Driven, events: int) -> Measured:
+def of_driven(driven: Driven, events: int) -> Measured:
+    """What its answers say; raises `WrongCounts` if one is neither 200 nor 503.
+
+    Args:
+        events: in all its requests.
+    """
     if set(driven.statuses) - {200, 503}:
         raise WrongCounts(f"answers were {dict(driven.statuses)}")
-    of_1000 = statistics.quantiles(driven.latencies_s, n=1000, method="inclusive")
+    measured = timed(events / driven.seconds, driven.latencies_s)
+    return measured._replace(refused=driven.statuses[503])
+
+
+def timed(events_s: float, latencies_s: Sequence[float]) -> Measured:
+    """A rate, and the latencies of at least two answers."""
+    of_1000 = statistics.quantiles(latencies_s, n=1000, method="inclusive")
     return Measured(
-        events_s=events / driven.seconds,
+        events_s,
         p50_ms=of_1000[499] * 1000,
         p99_ms=of_1000[989] * 1000,
         p999_ms=of_1000[998] * 1000,
-        refused=driven.statuses[503],
+        max_ms=max(latencies_s) * 1000,
     )

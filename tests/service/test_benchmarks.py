@@ -1,29 +1,54 @@
-"""The benchmark runs, checks what it counted, and tells ratios."""
+"""Every part of the benchmark runs, checks what it counted, and writes what it found."""
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
 from support.backends import PostgresServer
 
 ROOT = Path(__file__).parents[2]
+SHORT = ["--rounds", "1", "--events", "2100"]
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def test_a_short_run_measures_each_figure_beside_its_ceiling(
-    postgres_server: PostgresServer, tmp_path: Path
-) -> None:
-    out = tmp_path / "figures.json"
-    arguments = ["--rounds", "1", "--events", "2100", "--json", str(out)]
-    ended = subprocess.run(
-        [sys.executable, "-m", "benchmarks", *arguments, "--dsn", postgres_server.dsn],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    measured = json.loads(out.read_text())["measurements"]
-    assert len(measured) == 7
-    assert all(each["events_s"] > 0 for many in measured.values() for each in many)
-    assert "| SQLite, single events / bare aiohttp handler, single events |" in ended.stdout
+@pytest.fixture
+def run(postgres_server: PostgresServer, tmp_path: Path) -> Run:
+    """Runs a part shortly; figures go to `tmp_path`."""
+
+    def run(part: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        options = [*SHORT, "--out", str(tmp_path), "--dsn", postgres_server.dsn]
+        ended = subprocess.run(
+            [sys.executable, "-m", "benchmarks", part, *options],
+            cwd=ROOT,
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stderr
+        return ended
+
+    return run
+
+
+def figures(directory: Path, part: str) -> dict[str, Any]:
+    """What was written of it; everything measured is more than nothing."""
+    written = json.loads((directory / "figures.json").read_text())
+    assert written["command"].startswith(f"python -m benchmarks {part} --rounds 1")
+    assert written["command"].endswith("--dsn DSN"), "a password may be in it"
+    assert {"processor", "cores", "Python", "SQLite", "Postgres"} <= written["machine"].keys()
+    found: dict[str, Any] = written["parts"][part]["measurements"]
+    assert all(each["events_s"] > 0 for many in found.values() for each in many)
+    return found
+
+
+def test_the_standard_workload_is_measured_beside_its_ceilings(run: Run, tmp_path: Path) -> None:
+    said = run("standard").stdout
+    assert len(figures(tmp_path, "standard")) == 8
+    assert "| SQLite, single events / bare aiohttp handler, single events |" in said

@@ -1,0 +1,71 @@
+"""Measurements as tables in Markdown: medians, and the least and the greatest."""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+
+from benchmarks.measuring import Measured
+from benchmarks.rounds import Part
+
+_COLUMNS = {
+    "p50 / p99 / p99.9 ms": ("p50_ms", "p99_ms", "p999_ms"),
+    "greatest ms": ("max_ms",),
+    "sent late, p99 ms": ("late_p99_ms",),
+    "reads/s": ("reads_s",),
+    "reads, p50 / p99 ms": ("reads_p50_ms", "reads_p99_ms"),
+    "CPU s a million (generator)": ("cpu_s_per_million", "generator_cpu_s_per_million"),
+    "MiB": ("resident_mib",),
+    "bytes each": ("bytes_per_event",),
+    "answered 503": ("refused",),
+}
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """The median, and the least and the greatest."""
+    middle, least, greatest = statistics.median(values), min(values), max(values)
+    return f"{middle:,.{digits}f} ({least:,.{digits}f}-{greatest:,.{digits}f})"
+
+
+def table(part: Part) -> str:
+    """Every figure of a part, its ratios, and what could not be measured."""
+    medians = {name: _medians(each) for name, each in part.measurements.items()}
+    columns = {
+        title: fields
+        for title, fields in _COLUMNS.items()
+        if any(median[field] for median in medians.values() for field in fields)
+    }
+    lines = _head(["", "events/s", *columns])
+    for name, each in part.measurements.items():
+        shown = [_shown(medians[name][field] for field in fields) for fields in columns.values()]
+        lines.append(_row([name, spread([m.events_s for m in each], 0), *shown]))
+    compared = [(pair, part.ratios(*pair)) for pair in part.beside]
+    if any(ratios for _, ratios in compared):
+        lines += ["", *_head(["ratio of events/s", "median (least-greatest)"])]
+        lines += [
+            _row([f"{name} / {ceiling}", spread(ratios)])
+            for (name, ceiling), ratios in compared
+            if ratios
+        ]
+    lines += [f"\n{name}: not measured: {why}" for name, why in part.missing.items()]
+    lines += [f"\n{note}" for note in part.notes]
+    return "\n".join(lines)
+
+
+def _head(cells: list[str]) -> list[str]:
+    return [_row(cells), "|" + "---|" * len(cells)]
+
+
+def _row(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _medians(each: Sequence[Measured]) -> Mapping[str, float | None]:
+    columns = zip(Measured._fields, zip(*each, strict=True), strict=True)
+    return {name: None if None in values else statistics.median(values) for name, values in columns}
+
+
+def _shown(values: Iterable[float | None]) -> str:
+    return " / ".join("" if value is None else _number(value) for value in values).strip(" /")
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

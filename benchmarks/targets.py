@@ -1,0 +1,93 @@
+"""Where the figures must get: ratios of what was measured in the same run."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from benchmarks import standard
+from benchmarks.rounds import Part
+from benchmarks.tables import spread
+
+
+class Target(NamedTuple):
+    """A ratio of two figures of one part."""
+
+    says: str
+    part: str
+    of: str
+    over: str
+    bound: float
+    at_most: bool = False
+    """The bound is the greatest value, not the least."""
+    field: str = "events_s"
+    """Of `Measured`."""
+
+
+class Reached(NamedTuple):
+    """What came of a target."""
+
+    target: Target
+    ratios: list[float]
+    """Of each round; none if it was not measured."""
+    why_not: str = ""
+    """Why there is none."""
+
+    @property
+    def holds(self) -> bool | None:
+        """Whether the median is within the bound; None if there is none."""
+        if not self.ratios:
+            return None
+        median = statistics.median(self.ratios)
+        bound = self.target.bound
+        return median <= bound if self.target.at_most else median >= bound
+
+
+TARGETS: Sequence[Target] = [
+    *(
+        Target(f"{name}, 16 connections / {ceiling}", "standard", name, ceiling, 0.75)
+        for name, ceiling in (
+            (standard.SQLITE, standard.BARE_SQLITE),
+            (standard.POSTGRES, standard.BARE_POSTGRES),
+        )
+    ),
+    *(
+        Target(
+            f"{name}, 64 connections / bare handler",
+            "standard",
+            name,
+            standard.HANDLER_SINGLE,
+            0.6,
+        )
+        for name in (standard.SQLITE_SINGLE, standard.POSTGRES_SINGLE)
+    ),
+]
+
+
+def reach(parts: Mapping[str, Part], targets: Sequence[Target] = TARGETS) -> list[Reached]:
+    """What came of each target.
+
+    Args:
+        parts: those that were measured, by name.
+    """
+    return [_reached(target, parts.get(target.part)) for target in targets]
+
+
+def _reached(target: Target, part: Part | None) -> Reached:
+    if part is None:
+        return Reached(target, [], f"the part {target.part} was not run")
+    ratios = part.ratios(target.of, target.over, target.field)
+    if ratios:
+        return Reached(target, ratios)
+    reasons = [part.missing[name] for name in (target.of, target.over) if name in part.missing]
+    return Reached(target, [], "; ".join(reasons) or "this run did not get there")
+
+
+def targets_table(reached: Sequence[Reached]) -> str:
+    """In Markdown, a row for each."""
+    lines = ["| target | reached | must be | |", "|---|---|---|---|"]
+    for each in reached:
+        bound = f"at {'most' if each.target.at_most else 'least'} {each.target.bound}"
+        found = spread(each.ratios) if each.ratios else f"not measured: {each.why_not}"
+        verdict = {True: "holds", False: "does not hold", None: ""}[each.holds]
+        lines.append(f"| {each.target.says} | {found} | {bound} | {verdict} |")
+    return "\n".join(lines)

@@ -1,0 +1,73 @@
+"""Targets are computed from what was measured, round by round, and say what does not hold."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parents[2]))
+from benchmarks import standard
+from benchmarks.measuring import Measured
+from benchmarks.rounds import Part
+from benchmarks.targets import TARGETS, Target, reach, targets_table
+
+AT_LEAST = Target("figure / ceiling", "standard", "figure", "ceiling", 0.75)
+AT_MOST = Target("figure / ceiling", "standard", "figure", "ceiling", 4, at_most=True)
+
+
+def part(**measurements: list[float]) -> Part:
+    """Events/s by name; each p99 is a tenth of it."""
+    made = Part(lambda _: None)
+    for name, values in measurements.items():
+        for value in values:
+            made.add(name, Measured(value, p99_ms=value / 10))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("figure", "holds", "shown"),
+    [
+        # A ratio is of one round; that of the medians would be another.
+        ([75, 160, 30], True, "| 0.75 (0.30-0.80) | at least 0.75 | holds |"),
+        ([74, 160, 30], False, "| 0.74 (0.30-0.80) | at least 0.75 | does not hold |"),
+    ],
+)
+def test_the_median_of_the_rounds_decides(figure: list[float], holds: bool, shown: str) -> None:
+    measured = {"standard": part(figure=figure, ceiling=[100, 200, 100])}
+    (reached,) = reach(measured, [AT_LEAST])
+    assert reached.holds is holds
+    assert shown in targets_table([reached])
+
+
+def test_a_bound_from_above_and_of_another_figure() -> None:
+    measured = {"standard": part(figure=[50], ceiling=[10])}
+    target = AT_MOST._replace(field="p99_ms")
+    (reached,) = reach(measured, [target])
+    assert reached.ratios == [5]
+    assert reached.holds is False
+    assert "| at most 4 | does not hold |" in targets_table([reached])
+    (reached,) = reach(measured, [target._replace(bound=5)])
+    assert reached.holds is True
+
+
+def test_what_was_not_measured_says_why_and_neither_holds_nor_fails() -> None:
+    without_peer = part(figure=[1])
+    without_peer.miss("ceiling", "it is not installed")
+    for parts, why in (
+        ({}, "the part standard was not run"),
+        ({"standard": part(figure=[1])}, "this run did not get there"),
+        ({"standard": without_peer}, "it is not installed"),
+    ):
+        (reached,) = reach(parts, [AT_LEAST])
+        assert reached.holds is None
+        assert f"| not measured: {why} | at least 0.75 |  |" in targets_table([reached])
+
+
+def test_every_target_is_of_figures_that_a_whole_run_takes() -> None:
+    named = {
+        "standard": {
+            standard.SQLITE, standard.POSTGRES, standard.BARE_SQLITE, standard.BARE_POSTGRES,
+            standard.SQLITE_SINGLE, standard.POSTGRES_SINGLE, standard.HANDLER_SINGLE,
+        },
+    }  # fmt: skip
+    assert all({target.of, target.over} <= named[target.part] for target in TARGETS)
