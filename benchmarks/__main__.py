@@ -17,7 +17,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import standard
+from benchmarks import growth, standard
 from benchmarks.databases import postgres_databases, postgres_server
 from benchmarks.machine import machine
 from benchmarks.rounds import Part, Setting
@@ -25,7 +25,11 @@ from benchmarks.writing import Report
 
 PARTS: Mapping[str, Callable[[Setting], Awaitable[Part]]] = {
     "standard": standard.measure,
+    "growth": growth.measure,
 }
+
+_LEAST_STORED = 1_000
+"""A round, so that each step of a growth has a piece for it."""
 
 
 def say(line: str) -> None:
@@ -39,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     parser = _parser()
     options = parser.parse_args(given)
+    if options.stored < _LEAST_STORED * options.rounds:
+        parser.error(f"--stored must be at least {_LEAST_STORED:,} a round")
     if unknown := set(options.part) - PARTS.keys():
         parser.error(f"{', '.join(sorted(unknown))}: no such part; there are {', '.join(PARTS)}")
     options.out.mkdir(parents=True, exist_ok=True)
@@ -46,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         setting = Setting(
             rounds=options.rounds,
             events=options.events,
+            stored=options.stored,
             postgres=postgres_databases(dsn),
             say=say,
         )
@@ -68,6 +75,13 @@ def _parser() -> argparse.ArgumentParser:
         type=_positive,
         default=210_000,
         help="in batches, a measurement; fewer where they are slower; default: %(default)s",
+    )
+    parser.add_argument(
+        "--stored",
+        type=_positive,
+        default=5_000_000,
+        help="growth: events in each database at the end; default: %(default)s, which the targets "
+        "are about",
     )
     parser.add_argument(
         "--out",

@@ -21,6 +21,8 @@ class Database(NamedTuple):
     """For `python -m aggregator`."""
     size: Callable[[], Awaitable[int]]
     """Its bytes on disk, after a checkpoint."""
+    size_now: Callable[[], Awaitable[int]]
+    """Its bytes on disk as it is, in use: SQLite's with its log, Postgres' without the server's."""
 
 
 MakeDatabase = Callable[[], AbstractAsyncContextManager[Database]]
@@ -37,7 +39,11 @@ async def sqlite_file() -> AsyncIterator[Database]:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             return path.stat().st_size
 
-        yield Database(str(path), ["--backend", "sqlite", "--database", str(path)], size)
+        async def size_now() -> int:
+            return sum(each.stat().st_size for each in os.scandir(directory))
+
+        arguments = ["--backend", "sqlite", "--database", str(path)]
+        yield Database(str(path), arguments, size, size_now)
 
 
 def postgres_databases(server_dsn: str) -> MakeDatabase:
@@ -53,12 +59,15 @@ def postgres_databases(server_dsn: str) -> MakeDatabase:
 
         async def size() -> int:
             await admin.execute("CHECKPOINT")
+            return await size_now()
+
+        async def size_now() -> int:
             found: int = await admin.fetchval("SELECT pg_database_size($1)", name)
             return found
 
         try:
             await admin.execute("CHECKPOINT")
-            yield Database(dsn, ["--backend", "postgres", "--dsn", dsn], size)
+            yield Database(dsn, ["--backend", "postgres", "--dsn", dsn], size, size_now)
         finally:
             await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
             await admin.close()

@@ -20,6 +20,8 @@ class Setting(NamedTuple):
     rounds: int
     events: int
     """In batches, a measurement; what takes longer is measured with fewer."""
+    stored: int
+    """So many events are in a database at the end of its growth."""
     postgres: MakeDatabase
     """Makes an empty database of a server."""
     say: Say

@@ -4,9 +4,11 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from benchmarks import standard
+from benchmarks import growth, standard
 from benchmarks.rounds import Part
 from benchmarks.tables import spread
+
+FIVE_MILLION, HUNDRED_THOUSAND = 5_000_000, 100_000
 
 
 class Target(NamedTuple):
@@ -42,6 +44,18 @@ class Reached(NamedTuple):
         return median <= bound if self.target.at_most else median >= bound
 
 
+def _memory(backend: str, ids: str) -> Target:
+    return Target(
+        f"{backend}, {ids}: memory of the aggregator after 5 million events / after 100,000",
+        "growth",
+        growth.stretch_to(backend, ids, FIVE_MILLION),
+        growth.first(backend, ids, HUNDRED_THOUSAND),
+        1.2,
+        at_most=True,
+        field="resident_mib",
+    )
+
+
 TARGETS: Sequence[Target] = [
     *(
         Target(f"{name}, 16 connections / {ceiling}", "standard", name, ceiling, 0.75)
@@ -60,6 +74,21 @@ TARGETS: Sequence[Target] = [
         )
         for name in (standard.SQLITE_SINGLE, standard.POSTGRES_SINGLE)
     ),
+    Target(
+        "SQLite, time-ordered ids: events/s with 5 million stored / when empty",
+        "growth",
+        growth.stored("SQLite", "uuid7", FIVE_MILLION),
+        growth.empty_beside("SQLite", "uuid7", FIVE_MILLION),
+        0.9,
+    ),
+    Target(
+        "SQLite, 5 million stored: UUIDv4 / time-ordered ids",
+        "growth",
+        growth.stored("SQLite", "uuid4", FIVE_MILLION),
+        growth.stored("SQLite", "uuid7", FIVE_MILLION),
+        0.4,
+    ),
+    *(_memory(backend, ids) for backend in growth.BACKENDS for ids in growth.KINDS_OF_ID),
 ]
 
 

@@ -12,7 +12,7 @@ import pytest
 from support.backends import PostgresServer
 
 ROOT = Path(__file__).parents[2]
-SHORT = ["--rounds", "1", "--events", "2100"]
+SHORT = ["--rounds", "1", "--events", "2100", "--stored", "1000"]
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -52,3 +52,14 @@ def test_the_standard_workload_is_measured_beside_its_ceilings(run: Run, tmp_pat
     said = run("standard").stdout
     assert len(figures(tmp_path, "standard")) == 8
     assert "| SQLite, single events / bare aiohttp handler, single events |" in said
+    assert "| not measured: the part growth was not run |" in said
+
+
+def test_growth_is_measured_at_every_fifth_beside_empty_databases(run: Run, tmp_path: Path) -> None:
+    run("growth")
+    found = figures(tmp_path, "growth")
+    for name in ("Postgres, uuid4, up to 1,000 stored", "SQLite, uuid7, the first 200"):
+        (stretch,) = found[name]
+        assert stretch["resident_mib"] > 0
+        assert stretch["bytes_per_event"] > 0
+    assert len([name for name in found if ", empty, beside " in name]) == 2 * 5

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parents[2]))
-from benchmarks import standard
+from benchmarks import growth, standard
 from benchmarks.measuring import Measured
 from benchmarks.rounds import Part
 from benchmarks.targets import TARGETS, Target, reach, targets_table
@@ -63,11 +63,29 @@ def test_what_was_not_measured_says_why_and_neither_holds_nor_fails() -> None:
         assert f"| not measured: {why} | at least 0.75 |  |" in targets_table([reached])
 
 
+def test_growth_is_measured_at_every_million_or_every_fifth() -> None:
+    assert growth.steps(1_000) == [200, 400, 600, 800, 1_000]
+    assert growth.steps(10_000_000) == [million * 1_000_000 for million in range(1, 11)]
+
+
 def test_every_target_is_of_figures_that_a_whole_run_takes() -> None:
+    assert 5_000_000 in growth.steps(5_000_000)
+    assert 5_000_000 in growth.steps(10_000_000)
     named = {
         "standard": {
             standard.SQLITE, standard.POSTGRES, standard.BARE_SQLITE, standard.BARE_POSTGRES,
             standard.SQLITE_SINGLE, standard.POSTGRES_SINGLE, standard.HANDLER_SINGLE,
+        },
+        "growth": {
+            name
+            for backend in growth.BACKENDS
+            for ids in growth.KINDS_OF_ID
+            for name in (
+                growth.stored(backend, ids, 5_000_000),
+                growth.empty_beside(backend, ids, 5_000_000),
+                growth.stretch_to(backend, ids, 5_000_000),
+                growth.first(backend, ids, 100_000),
+            )
         },
     }  # fmt: skip
     assert all({target.of, target.over} <= named[target.part] for target in TARGETS)
