@@ -17,7 +17,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import growth, standard
+from benchmarks import growth, latency, standard
 from benchmarks.databases import postgres_databases, postgres_server
 from benchmarks.machine import machine
 from benchmarks.rounds import Part, Setting
@@ -25,6 +25,7 @@ from benchmarks.writing import Report
 
 PARTS: Mapping[str, Callable[[Setting], Awaitable[Part]]] = {
     "standard": standard.measure,
+    "latency": latency.measure,
     "growth": growth.measure,
 }
 

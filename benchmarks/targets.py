@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from benchmarks import growth, standard
+from benchmarks import growth, latency, standard
 from benchmarks.rounds import Part
 from benchmarks.tables import spread
 
@@ -56,6 +56,18 @@ def _memory(backend: str, ids: str) -> Target:
     )
 
 
+def _p99(backend: str) -> Target:
+    return Target(
+        f"{backend}, p99 of a single publish at half of the highest load / bare handler's",
+        "latency",
+        latency.half_load(backend),
+        latency.handler_at(backend),
+        4,
+        at_most=True,
+        field="p99_ms",
+    )
+
+
 TARGETS: Sequence[Target] = [
     *(
         Target(f"{name}, 16 connections / {ceiling}", "standard", name, ceiling, 0.75)
@@ -89,6 +101,7 @@ TARGETS: Sequence[Target] = [
         0.4,
     ),
     *(_memory(backend, ids) for backend in growth.BACKENDS for ids in growth.KINDS_OF_ID),
+    *(_p99(backend) for backend in latency.BACKENDS),
 ]
 
 

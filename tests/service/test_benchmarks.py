@@ -63,3 +63,12 @@ def test_growth_is_measured_at_every_fifth_beside_empty_databases(run: Run, tmp_
         assert stretch["resident_mib"] > 0
         assert stretch["bytes_per_event"] > 0
     assert len([name for name in found if ", empty, beside " in name]) == 2 * 5
+
+
+def test_latency_is_told_with_how_late_requests_left(run: Run, tmp_path: Path) -> None:
+    run("latency")
+    found = figures(tmp_path, "latency")
+    assert len(found) == 6
+    (half,) = found["Postgres, half of it"]
+    assert half["max_ms"] >= half["p99_ms"] >= half["p50_ms"] > 0
+    assert half["late_p99_ms"] > 0
