@@ -1,4 +1,4 @@
-"""Measures the service over HTTP beside its ceilings.
+"""Measures the service over HTTP beside its ceilings and its peers.
 
     python -m benchmarks                       # every part
     python -m benchmarks standard --rounds 1   # a first look, half a minute
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import growth, latency, standard
+from benchmarks import growth, latency, peers, standard
 from benchmarks.databases import postgres_databases, postgres_server
 from benchmarks.machine import machine
 from benchmarks.rounds import Part, Setting
@@ -25,6 +25,7 @@ from benchmarks.writing import Report
 
 PARTS: Mapping[str, Callable[[Setting], Awaitable[Part]]] = {
     "standard": standard.measure,
+    "peers": peers.measure,
     "latency": latency.measure,
     "growth": growth.measure,
 }

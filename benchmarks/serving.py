@@ -1,5 +1,6 @@
-"""Server processes to measure: aggregators, and the bare handler."""
+"""Server processes to measure: aggregators, the bare handler, a peer."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 import psutil
 
 _LIMIT_S = 60.0
+_INSERT_PEER_NEEDS = ("fastapi", "uvicorn")
 
 
 class Server:
@@ -57,10 +59,32 @@ def _port(process: subprocess.Popen[bytes], log: Path) -> int:
 @contextmanager
 def bare_handler() -> Iterator[Server]:
     """The ceiling of HTTP, see `benchmarks.bare_handler`."""
-    with _process(["-m", "benchmarks.bare_handler"], stdout=subprocess.PIPE) as process:
+    with _that_tells_its_port(["-m", "benchmarks.bare_handler"]) as server:
+        yield server
+
+
+def insert_peer_missing() -> str:
+    """Why `insert_peer` can't run here; nothing if it can."""
+    missing = [name for name in _INSERT_PEER_NEEDS if importlib.util.find_spec(name) is None]
+    return f"not installed: {', '.join(missing)}" if missing else ""
+
+
+@contextmanager
+def insert_peer(dsn: str) -> Iterator[Server]:
+    """The peer that inserts each event, on an empty database; see `benchmarks.peer_insert`."""
+    with _that_tells_its_port(["-m", "benchmarks.peer_insert", dsn]) as server:
+        yield server
+
+
+@contextmanager
+def _that_tells_its_port(arguments: Sequence[str]) -> Iterator[Server]:
+    with _process(arguments, stdout=subprocess.PIPE) as process:
         if process.stdout is None:
-            raise RuntimeError("the bare handler has no output")
-        yield Server(process, int(process.stdout.readline()))
+            raise RuntimeError("the process has no output")
+        told = process.stdout.readline()
+        if not told:
+            raise RuntimeError(f"python {' '.join(arguments)} does not listen")
+        yield Server(process, int(told))
 
 
 @contextmanager

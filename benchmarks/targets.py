@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from benchmarks import growth, latency, standard
+from benchmarks import growth, latency, peers, standard
 from benchmarks.rounds import Part
 from benchmarks.tables import spread
 
@@ -56,6 +56,10 @@ def _memory(backend: str, ids: str) -> Target:
     )
 
 
+def _over_jetstream(name: str) -> Target:
+    return Target(f"{name} over HTTP / JetStream with dedup", "peers", name, peers.JETSTREAM, 2)
+
+
 def _p99(backend: str) -> Target:
     return Target(
         f"{backend}, p99 of a single publish at half of the highest load / bare handler's",
@@ -86,6 +90,7 @@ TARGETS: Sequence[Target] = [
         )
         for name in (standard.SQLITE_SINGLE, standard.POSTGRES_SINGLE)
     ),
+    *(_over_jetstream(name) for name in (standard.SQLITE, standard.POSTGRES)),
     Target(
         "SQLite, time-ordered ids: events/s with 5 million stored / when empty",
         "growth",

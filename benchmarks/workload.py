@@ -50,19 +50,19 @@ class Batch(NamedTuple):
 
     def body(self) -> bytes:
         """The request's body: one event, or an array."""
-        events = [_EVENT % _fields(row) for row in self.rows]
+        events = [encode(row) for row in self.rows]
         return events[0] if len(events) == 1 else b"[" + b",".join(events) + b"]"
 
 
 _EVENT = b'{"topic":"%b","event_id":"%b","timestamp":"%b","source":"%b","payload":%b}'
 
 
-def _fields(row: Row) -> tuple[bytes, ...]:
+def encode(row: Row) -> bytes:
+    """An event as it is published."""
     moment = datetime.fromtimestamp(row.timestamp_us / 1_000_000, UTC)
     timestamp = moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    return tuple(
-        text.encode() for text in (row.topic, row.event_id, timestamp, row.source, row.payload)
-    )
+    fields = (row.topic, row.event_id, timestamp, row.source, row.payload)
+    return _EVENT % tuple(text.encode() for text in fields)
 
 
 def batches(workload: Workload, events: int, seed: int = 0) -> Iterator[Batch]:

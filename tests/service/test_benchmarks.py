@@ -72,3 +72,13 @@ def test_latency_is_told_with_how_late_requests_left(run: Run, tmp_path: Path) -
     (half,) = found["Postgres, half of it"]
     assert half["max_ms"] >= half["p99_ms"] >= half["p50_ms"] > 0
     assert half["late_p99_ms"] > 0
+
+
+def test_the_peers_are_measured_where_they_are_installed(run: Run, tmp_path: Path) -> None:
+    said = run("peers", PATH=str(tmp_path)).stdout
+    found = figures(tmp_path, "peers")
+    assert {"SQLite, batches of 100", "Postgres, batches of 100"} <= found.keys()
+    assert not any("JetStream" in name for name in found)
+    assert "| not measured: nats-server is not installed | at least 2 |" in said
+    inserts = "an insert an event, batches of 50"
+    assert inserts in found or f"{inserts}: not measured: not installed: " in said

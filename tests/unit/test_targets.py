@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parents[2]))
-from benchmarks import growth, latency, standard
+from benchmarks import growth, latency, peers, standard
 from benchmarks.measuring import Measured
 from benchmarks.rounds import Part
 from benchmarks.targets import TARGETS, Target, reach, targets_table
@@ -76,6 +76,7 @@ def test_every_target_is_of_figures_that_a_whole_run_takes() -> None:
             standard.SQLITE, standard.POSTGRES, standard.BARE_SQLITE, standard.BARE_POSTGRES,
             standard.SQLITE_SINGLE, standard.POSTGRES_SINGLE, standard.HANDLER_SINGLE,
         },
+        "peers": {standard.SQLITE, standard.POSTGRES, peers.JETSTREAM},
         "latency": {
             name(backend)
             for backend in latency.BACKENDS
