@@ -17,7 +17,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import growth, latency, peers, standard
+from benchmarks import growth, latency, matrix, peers, standard
 from benchmarks.databases import postgres_databases, postgres_server
 from benchmarks.machine import machine
 from benchmarks.rounds import Part, Setting
@@ -27,6 +27,7 @@ PARTS: Mapping[str, Callable[[Setting], Awaitable[Part]]] = {
     "standard": standard.measure,
     "peers": peers.measure,
     "latency": latency.measure,
+    "matrix": matrix.measure,
     "growth": growth.measure,
 }
 

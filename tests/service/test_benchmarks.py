@@ -11,6 +11,12 @@ from typing import Any
 import pytest
 from support.backends import PostgresServer
 
+sys.path.append(str(Path(__file__).parents[2]))
+from benchmarks import matrix
+from benchmarks.databases import postgres_databases
+from benchmarks.rounds import Setting
+from benchmarks.tables import table
+
 ROOT = Path(__file__).parents[2]
 SHORT = ["--rounds", "1", "--events", "2100", "--stored", "1000"]
 
@@ -53,6 +59,24 @@ def test_the_standard_workload_is_measured_beside_its_ceilings(run: Run, tmp_pat
     assert len(figures(tmp_path, "standard")) == 8
     assert "| SQLite, single events / bare aiohttp handler, single events |" in said
     assert "| not measured: the part growth was not run |" in said
+
+
+async def test_changed_workloads_and_reads_are_measured_and_counted(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = {row.name: row for row in matrix.ROWS}
+    # The others differ in numbers alone; these are the standard one and the extremes.
+    chosen = [rows[name] for name in ("standard", "batches of 1", "payloads of 50 kB")]
+    monkeypatch.setattr(matrix, "ROWS", chosen)
+    postgres = postgres_databases(postgres_server.dsn)
+    part = await matrix.measure(Setting(1, 2100, 0, postgres, lambda _: None))
+    # Each with its ceilings, and two and three aggregators; two kinds of writes and three of reads.
+    assert len(part.measurements) == 3 * 5 + 2 + 2 * 5
+    reads = [each for name, (each,) in part.measurements.items() if ", reads of" in name]
+    assert len(reads) == 2 * 3
+    assert all(each.reads_s is not None and each.reads_s > 0 for each in reads)
+    assert all(len(part.ratios(*pair)) == 1 for pair in part.beside)
+    assert "| standard: SQLite / standard: bare SQLite |" in table(part)
 
 
 def test_growth_is_measured_at_every_fifth_beside_empty_databases(run: Run, tmp_path: Path) -> None:

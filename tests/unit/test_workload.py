@@ -10,6 +10,7 @@ from aggregator.wire.events import Limits
 from aggregator.wire.publish import parse_publish
 
 sys.path.append(str(Path(__file__).parents[2]))
+from benchmarks.matrix import ROWS
 from benchmarks.workload import Workload, batches
 
 
@@ -44,3 +45,20 @@ def test_a_body_is_what_a_publisher_would_send(batch: int) -> None:
         for event in parsed.events
     ] == made.rows
     assert isinstance(json.loads(body), dict if batch == 1 else list)
+
+
+def test_the_matrix_changes_the_standard_workload_in_one_respect_at_a_time() -> None:
+    standard, *changed = [row.workload for row in ROWS]
+    assert standard == Workload()
+    seen: dict[str, set[object]] = {}
+    for workload in changed:
+        ((field, value),) = workload._asdict().items() - standard._asdict().items()
+        seen.setdefault(field, {standard._asdict()[field]}).add(value)
+    assert seen == {
+        "batch": {1, 10, 100, 1000},
+        "connections": {1, 4, 16, 64, 256},
+        "duplicates": {0, 0.3, 0.9},
+        "topics": {1, 8, 1000},
+        "ids": {"uuid4", "uuid7"},
+        "payload_bytes": {150, 2_000, 50_000},
+    }

@@ -1,0 +1,133 @@
+"""Reads beside writes: what readers get while events come in, and what they cost the writers.
+
+Half of the events are stored first. Then the other half is sent over 16 connections while four
+readers each ask for one thing after the other.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import NamedTuple
+
+from benchmarks.databases import MakeDatabase, sqlite_file
+from benchmarks.driving import Connection, connect, get
+from benchmarks.measuring import Measured, Sent, WrongCounts, check, through, timed
+from benchmarks.rounds import Part, Setting
+from benchmarks.serving import aggregator
+from benchmarks.workload import Workload
+
+_READERS = 4
+_PAGE = 100
+_LARGE_PAGE = 5_000
+
+
+class Kind(NamedTuple):
+    """What is read, and beside how many topics."""
+
+    name: str
+    topics: int
+    target: str
+    """With `{topic}` and `{after}` where it goes forward; empty: nothing is read."""
+
+
+KINDS = [
+    Kind("8 topics, no reads", 8, ""),
+    Kind("8 topics, reads of a topic from `after`", 8, "/events?topic={topic}&after={after}"),
+    Kind("8 topics, reads of the newest", 8, "/events"),
+    Kind("1,000 topics, no reads", 1000, ""),
+    Kind("1,000 topics, reads of /stats", 1000, "/stats"),
+]
+
+
+async def measure(part: Part, setting: Setting) -> None:
+    """Measure each kind once on each backend; the counts and what can be read are checked."""
+    for backend, make in (("SQLite", sqlite_file), ("Postgres", setting.postgres)):
+        alone = ""
+        for kind in KINDS:
+            name = f"{kind.name}: {backend}"
+            part.add(name, await _beside(make, kind, setting.events // 2))
+            if kind.target:
+                part.compare(name, alone)
+            else:
+                alone = name
+
+
+async def _beside(make: MakeDatabase, kind: Kind, events: int) -> Measured:
+    workload = Workload(topics=kind.topics)
+    events = max(events, 2 * workload.batch)
+    before, sent = Sent.make(workload, events), Sent.make(workload, events)
+    async with make() as database:
+        with aggregator(database.arguments) as server:
+            await through([server], before)
+            async with _readers(server.port, kind) as latencies_s:
+                measured, driven = await through([server], sent)
+                answered = list(latencies_s)
+            await check(server.port, before.events + sent.events, before.new + sent.new)
+            await _read_all(server.port, kind.topics, before.new + sent.new)
+    if not kind.target:
+        return measured
+    if len(answered) < 2:
+        raise WrongCounts("no reads were answered while events came in: send more events")
+    read = timed(len(answered) / driven.seconds, answered)
+    return measured._replace(
+        reads_s=read.events_s, reads_p50_ms=read.p50_ms, reads_p99_ms=read.p99_ms
+    )
+
+
+@asynccontextmanager
+async def _readers(port: int, kind: Kind) -> AsyncIterator[list[float]]:
+    latencies_s: list[float] = []
+    opened = await connect([port], _READERS if kind.target else 0)
+    reading = [
+        asyncio.ensure_future(_read(connection, kind, number, latencies_s))
+        for number, connection in enumerate(opened)
+    ]
+    try:
+        yield latencies_s
+    finally:
+        for reader in reading:
+            reader.cancel()
+        ended = await asyncio.gather(*reading, return_exceptions=True)
+        for connection in opened:
+            connection.close()
+    for error in ended:
+        if not isinstance(error, asyncio.CancelledError):
+            raise WrongCounts("a reader ended early") from error
+
+
+async def _read(connection: Connection, kind: Kind, number: int, latencies_s: list[float]) -> None:
+    """Read until cancelled: forward through a topic and from its start again, or the same again."""
+    topic, after = f"topic-{number % kind.topics}", 0
+    while True:
+        target = kind.target.format(topic=topic, after=after)
+        begun = time.perf_counter()
+        status, body = await connection.exchange(get(target))
+        if status == 503:
+            continue
+        latencies_s.append(time.perf_counter() - begun)
+        if status != 200:
+            raise WrongCounts(f"{target} was answered {status}")
+        found = body.count(b'"offset":')
+        after = after + found if found == _PAGE else 0
+
+
+async def _read_all(port: int, topics: int, expected: int) -> None:
+    """Raise `WrongCounts` unless so many events can be read, page by page."""
+    (connection,) = await connect([port], 1)
+    read = 0
+    try:
+        for topic in range(topics):
+            after = 0
+            while True:
+                target = f"/events?topic=topic-{topic}&after={after}&limit={_LARGE_PAGE}"
+                _, body = await connection.exchange(get(target))
+                found = body.count(b'"offset":')
+                read += found
+                after += found
+                if found < _LARGE_PAGE:
+                    break
+    finally:
+        connection.close()
+    if read != expected:
+        raise WrongCounts(f"{read} events could be read, {expected} are stored")
