@@ -1,12 +1,12 @@
 """Measures the service over HTTP beside its ceilings and its peers.
 
-    python -m benchmarks                       # every part
+    python -m benchmarks                       # every part, about 50 minutes
     python -m benchmarks standard --rounds 1   # a first look, half a minute
 
 Everything runs on this machine: the load generator, the aggregator with its default settings, and
 the database with its own; the directory for temporary files decides what a durable commit costs.
 After each run the aggregator must have counted just what was sent. What was measured is printed
-and written to a directory: figures.json and figures.md. A target that is not reached is
+and written to a directory: figures.json, figures.md and charts. A target that is not reached is
 told, and is no error.
 """
 
@@ -18,6 +18,7 @@ from pathlib import Path
 import uvloop
 
 from benchmarks import growth, latency, matrix, peers, standard
+from benchmarks.chart import draw
 from benchmarks.databases import postgres_databases, postgres_server
 from benchmarks.machine import machine
 from benchmarks.rounds import Part, Setting
@@ -90,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
         "--out",
         type=Path,
         default=Path("bench-figures"),
-        help="a directory for the figures; default: %(default)s",
+        help="a directory for figures and charts; default: %(default)s",
     )
     parser.add_argument("--dsn", help="a Postgres server, in place of one started here")
     return parser
@@ -113,6 +114,7 @@ async def _run(names: Sequence[str], setting: Setting, dsn: str, command: str, o
         report.write(out)
         say(f"\n{report.text(name)}")
     say(f"\n{report.targets()}")
+    draw(report.parts, out, say)
     say(f"\nwritten to {out}")
 
 

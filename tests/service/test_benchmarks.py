@@ -59,6 +59,7 @@ def test_the_standard_workload_is_measured_beside_its_ceilings(run: Run, tmp_pat
     assert len(figures(tmp_path, "standard")) == 8
     assert "| SQLite, single events / bare aiohttp handler, single events |" in said
     assert "| not measured: the part growth was not run |" in said
+    assert (tmp_path / "throughput.png").stat().st_size > 10_000
 
 
 async def test_changed_workloads_and_reads_are_measured_and_counted(
@@ -87,6 +88,7 @@ def test_growth_is_measured_at_every_fifth_beside_empty_databases(run: Run, tmp_
         assert stretch["resident_mib"] > 0
         assert stretch["bytes_per_event"] > 0
     assert len([name for name in found if ", empty, beside " in name]) == 2 * 5
+    assert (tmp_path / "growth.png").stat().st_size > 10_000
 
 
 def test_latency_is_told_with_how_late_requests_left(run: Run, tmp_path: Path) -> None:
@@ -96,6 +98,7 @@ def test_latency_is_told_with_how_late_requests_left(run: Run, tmp_path: Path) -
     (half,) = found["Postgres, half of it"]
     assert half["max_ms"] >= half["p99_ms"] >= half["p50_ms"] > 0
     assert half["late_p99_ms"] > 0
+    assert (tmp_path / "latency.png").stat().st_size > 10_000
 
 
 def test_the_peers_are_measured_where_they_are_installed(run: Run, tmp_path: Path) -> None:
