@@ -4,10 +4,11 @@ Each row is measured beside the ceilings of the same events: bare SQLite, bare P
 bare handler with the same requests over as many connections.
 """
 
+import statistics
 from functools import partial
 from typing import NamedTuple
 
-from benchmarks import measuring, reads
+from benchmarks import measuring, reads, tables
 from benchmarks.databases import sqlite_file
 from benchmarks.measuring import Sent
 from benchmarks.rounds import Part, Setting, take
@@ -43,6 +44,8 @@ ROWS = [
     Row("payloads of 50 kB", _STANDARD._replace(payload_bytes=50_000), 1 / 100),
 ]
 
+_BACKENDS = ("SQLite", "Postgres")
+
 SEVERAL = (2, 3)
 """Aggregators on one Postgres."""
 
@@ -54,6 +57,7 @@ async def measure(setting: Setting) -> Part:
         for row in ROWS:
             await _measure(part, row, setting)
         await reads.measure(part, setting)
+    part.overview = _overview(part)
     return part
 
 
@@ -77,6 +81,25 @@ async def _measure(part: Part, row: Row, setting: Setting) -> None:
             runs[several] = partial(measuring.service, postgres, sent, aggregators)
             part.compare(several, f"{name}: Postgres")
     await take(part, runs)
-    for backend in ("SQLite", "Postgres"):
+    for backend in _BACKENDS:
         for ceiling in (f"bare {backend}", "bare handler"):
             part.compare(f"{name}: {backend}", f"{name}: {ceiling}")
+
+
+def _overview(part: Part) -> str:
+    """A row for each workload: medians, and their ratios to the ceilings."""
+    columns = ["events/s", "p99 ms", "/ bare", "/ handler"]
+    lines = tables.head(["", *(f"{backend}: {each}" for backend in _BACKENDS for each in columns)])
+    for each in ROWS:
+        cells = [each.name]
+        for backend in _BACKENDS:
+            name = f"{each.name}: {backend}"
+            taken = part.measurements[name]
+            cells += [
+                f"{statistics.median(measured.events_s for measured in taken):,.0f}",
+                f"{statistics.median(measured.p99_ms or 0.0 for measured in taken):,.1f}",
+                tables.spread(part.ratios(name, f"{each.name}: bare {backend}")),
+                tables.spread(part.ratios(name, f"{each.name}: bare handler")),
+            ]
+        lines.append(tables.row(cells))
+    return "\n".join(lines)

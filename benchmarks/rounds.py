@@ -38,6 +38,8 @@ class Part:
         """Names whose ratio says something: the first by the second."""
         self.missing: dict[str, str] = {}
         """What could not be measured, and why: a sentence."""
+        self.overview = ""
+        """A table of its own, in Markdown, that comes before all the figures."""
         self.notes: list[str] = []
         """What a reader of the figures must know."""
         self._say = say

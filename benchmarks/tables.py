@@ -33,15 +33,16 @@ def table(part: Part) -> str:
         for title, fields in _COLUMNS.items()
         if any(median[field] for median in medians.values() for field in fields)
     }
-    lines = _head(["", "events/s", *columns])
+    lines = [part.overview, ""] if part.overview else []
+    lines += head(["", "events/s", *columns])
     for name, each in part.measurements.items():
         shown = [_shown(medians[name][field] for field in fields) for fields in columns.values()]
-        lines.append(_row([name, spread([m.events_s for m in each], 0), *shown]))
+        lines.append(row([name, spread([m.events_s for m in each], 0), *shown]))
     compared = [(pair, part.ratios(*pair)) for pair in part.beside]
     if any(ratios for _, ratios in compared):
-        lines += ["", *_head(["ratio of events/s", "median (least-greatest)"])]
+        lines += ["", *head(["ratio of events/s", "median (least-greatest)"])]
         lines += [
-            _row([f"{name} / {ceiling}", spread(ratios)])
+            row([f"{name} / {ceiling}", spread(ratios)])
             for (name, ceiling), ratios in compared
             if ratios
         ]
@@ -50,11 +51,13 @@ def table(part: Part) -> str:
     return "\n".join(lines)
 
 
-def _head(cells: list[str]) -> list[str]:
-    return [_row(cells), "|" + "---|" * len(cells)]
+def head(cells: list[str]) -> list[str]:
+    """The first two lines of a table."""
+    return [row(cells), "|" + "---|" * len(cells)]
 
 
-def _row(cells: list[str]) -> str:
+def row(cells: list[str]) -> str:
+    """A line of a table."""
     return "| " + " | ".join(cells) + " |"
 
 

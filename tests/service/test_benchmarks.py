@@ -12,10 +12,12 @@ import pytest
 from support.backends import PostgresServer
 
 sys.path.append(str(Path(__file__).parents[2]))
-from benchmarks import matrix
+from benchmarks import matrix, peer_jetstream
 from benchmarks.databases import postgres_databases
+from benchmarks.measuring import Sent, WrongCounts
 from benchmarks.rounds import Setting
 from benchmarks.tables import table
+from benchmarks.workload import Workload
 
 ROOT = Path(__file__).parents[2]
 SHORT = ["--rounds", "1", "--events", "2100", "--stored", "1000"]
@@ -78,6 +80,7 @@ async def test_changed_workloads_and_reads_are_measured_and_counted(
     assert all(each.reads_s is not None and each.reads_s > 0 for each in reads)
     assert all(len(part.ratios(*pair)) == 1 for pair in part.beside)
     assert "| standard: SQLite / standard: bare SQLite |" in table(part)
+    assert "| payloads of 50 kB | " in part.overview
 
 
 def test_growth_is_measured_at_every_fifth_beside_empty_databases(run: Run, tmp_path: Path) -> None:
@@ -109,3 +112,14 @@ def test_the_peers_are_measured_where_they_are_installed(run: Run, tmp_path: Pat
     assert "| not measured: nats-server is not installed | at least 2 |" in said
     inserts = "an insert an event, batches of 50"
     assert inserts in found or f"{inserts}: not measured: not installed: " in said
+
+
+async def test_jetstream_holds_what_was_new_of_what_was_sent() -> None:
+    if why := peer_jetstream.missing():
+        pytest.skip(why)
+    sent = Sent.make(Workload(), 1_000)
+    assert 0 < sent.new < sent.events
+    assert (await peer_jetstream.publish(sent, sync=False)).events_s > 0
+    lost = sent._replace(batches=[sent.batches[0]._replace(new=0), *sent.batches[1:]])
+    with pytest.raises(WrongCounts, match="messages are stored"):
+        await peer_jetstream.publish(lost, sync=False)
