@@ -72,6 +72,8 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
+        # What is written goes to the kernel at once, and what is left is known.
+        cast("asyncio.Transport", transport).set_write_buffer_limits(high=0)
         self._connections.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -141,11 +143,9 @@ class Connection(web.RequestHandler):
         transport = self.transport
         if transport is None or transport.is_closing():
             return
-        unsent = self._answers.write(transport, request_id, answer)
+        transport.write(answer)
         if transport.get_write_buffer_size():
-            self._unsent = unsent
-        else:
-            self._answers.sent(unsent)
+            self._unsent = self._answers.hold(transport, request_id, len(answer))
         self._be_idle_from_now()
         if self._closing:
             self.close()

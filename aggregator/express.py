@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
-from functools import lru_cache
+from functools import cache, lru_cache
 from http import HTTPStatus
 
 import structlog
@@ -128,9 +128,9 @@ class _Publish:
         content: bytes,
         summary: PublishSummary | None = None,
     ) -> None:
-        more = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        more = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         head = (
-            f"HTTP/1.1 {status.value} {status.phrase}\r\n{more}Content-Type: {content_type}\r\n"
+            f"{_status_line(status)}{more}Content-Type: {content_type}\r\n"
             f"X-Request-ID: {self._id}\r\nContent-Length: {len(content)}\r\n"
             f"{_same_for_all(int(time.time()))}\r\n"
         )
@@ -139,10 +139,15 @@ class _Publish:
             request_id=self._id,
             method="POST",
             path="/publish",
-            status=status.value,
+            status=int(status),
             duration_ms=(time.perf_counter() - self._started) * 1000,
             summary=summary,
         )
+
+
+@cache
+def _status_line(status: HTTPStatus) -> str:
+    return f"HTTP/1.1 {status.value} {status.phrase}\r\n"
 
 
 @lru_cache(1)

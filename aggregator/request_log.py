@@ -1,7 +1,7 @@
 """The line that every request leaves in the log, and the id that it is found by."""
 
+import os
 import re
-import uuid
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -17,7 +17,7 @@ _log = structlog.get_logger()
 def request_id(headers: Mapping[str, str]) -> str:
     """The sender's `X-Request-ID` if it is 1 to 128 printable ASCII characters, else a new one."""
     sent = headers.get("X-Request-ID", "")
-    return sent if _USABLE_ID.fullmatch(sent) else uuid.uuid4().hex
+    return sent if sent and _USABLE_ID.fullmatch(sent) else os.urandom(16).hex()
 
 
 class RequestLog:

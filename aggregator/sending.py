@@ -62,6 +62,8 @@ class Answers:
         transport = request.transport
         if transport is None or transport.is_closing():
             return answer
+        # Nothing may stay behind in the transport: written means that the kernel has it.
+        transport.set_write_buffer_limits(high=0)
         body = answer.body
         size = len(body) if isinstance(body, bytes) else 0
         unsent = self._begin(transport, request_id, size, lambda: request.writer.output_size)
@@ -77,15 +79,16 @@ class Answers:
             self.sent(unsent)
         return answer
 
-    def write(self, transport: asyncio.Transport, request_id: str, answer: bytes) -> Unsent:
-        """Give a whole answer to a transport that holds nothing; returns at once.
+    def hold(self, transport: asyncio.Transport, request_id: str, size: int) -> Unsent:
+        """Count an answer that a transport was given, and of which it still holds a part.
 
         What comes back is to be given to `sent` when the transport holds nothing again, or the
         connection is gone.
+
+        Args:
+            size: bytes of the whole answer.
         """
-        unsent = self._begin(transport, request_id, len(answer), lambda: len(answer))
-        transport.write(answer)
-        return unsent
+        return self._begin(transport, request_id, size, lambda: size)
 
     def sent(self, unsent: Unsent) -> None:
         """Its reader has taken it, or never will."""
@@ -100,8 +103,6 @@ class Answers:
         size: int,
         written: Callable[[], int],
     ) -> Unsent:
-        # Nothing may stay behind in the transport: written means that the kernel has it.
-        transport.set_write_buffer_limits(high=0)
         if self._unsent and self.bytes + size > self._max_bytes:
             self._make_room(size)
         loop = asyncio.get_running_loop()
