@@ -5,8 +5,9 @@ snapshot. A lost connection is replaced at the next call.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from types import MappingProxyType
 
 import asyncpg
 
@@ -55,7 +56,7 @@ class PostgresStore(reading.LogReader):
         await self.aclose()
         try:
             async with translated():
-                self._writers = await self._pool(1)
+                self._writers = await self._pool(1, postgres_writer.SETTINGS)
                 async with self._writers.acquire() as connection:
                     await _prepare(connection)
                 self._readers = await self._pool(self._reader_count)
@@ -143,7 +144,9 @@ class PostgresStore(reading.LogReader):
                 raise
             await transaction.rollback()
 
-    async def _pool(self, size: int) -> asyncpg.Pool:
+    async def _pool(
+        self, size: int, settings: Mapping[str, str] = MappingProxyType({})
+    ) -> asyncpg.Pool:
         # Of its own accord a pool connects again in the background, and logs each failure.
         pool = await asyncpg.create_pool(
             self._dsn,
@@ -151,7 +154,7 @@ class PostgresStore(reading.LogReader):
             max_size=size,
             timeout=self._connect_timeout_s,
             command_timeout=self._command_timeout_s,
-            server_settings=session_settings(self._command_timeout_s),
+            server_settings={**session_settings(self._command_timeout_s), **settings},
             init=start_session,
             reset=_keep_session,
         )

@@ -24,6 +24,10 @@ from storage.errors import (
 from storage.ledger import Decision, Head, Key, Ledger
 from storage.model import Counts, Event, StoredEvent, Verdict
 
+SETTINGS = {"plan_cache_mode": "force_generic_plan"}
+"""What a session that writes starts with besides `session_settings`. Its statements have one plan
+each, and to make it anew for every small batch would cost more than to carry it out."""
+
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 # Creates the topics that are new and locks all of them, in the order of the sorted input.
@@ -33,25 +37,18 @@ INSERT INTO topics AS t (topic) SELECT topic FROM unnest($1::text[]) AS topic
 ON CONFLICT (topic) DO UPDATE SET topic = t.topic
 RETURNING t.topic, t.unique_processed, greatest(clock_timestamp(), t.last_ts_ingest)"""
 
-# LATERAL with LIMIT keeps the planner to one index look-up a key, also when its statistics
-# are those of an empty table.
+# One descent of the index a topic. LATERAL with OFFSET keeps the planner to it, also when its
+# statistics are those of an empty table.
 PROBE = """
-SELECT k.topic, k.event_id, e."offset", e.source, e.payload
-FROM unnest($1::text[], $2::text[]) AS k (topic, event_id)
+SELECT k.topic, e.event_id, e."offset", e.source, e.payload
+FROM unnest($1::text[], $2::text[]) AS k (topic, event_ids)
 CROSS JOIN LATERAL (
-    SELECT "offset", source,
+    SELECT event_id, "offset", source,
            CASE WHEN octet_length(payload::text) <= $3 THEN payload END AS payload
-    FROM events WHERE topic = k.topic AND event_id = k.event_id LIMIT 1) AS e"""
+    FROM events WHERE topic = k.topic AND event_id = ANY(string_to_array(k.event_ids, chr(31)))
+    OFFSET 0) AS e"""
 
 _PAYLOAD = 'SELECT payload FROM events WHERE topic = $1 AND "offset" = $2'
-
-INSERT = """
-INSERT INTO events (topic, "offset", event_id, timestamp, ts_ingest, source, payload)
-SELECT topic, "offset", event_id, timestamp, ts_ingest, source, payload::json
-FROM unnest($1::text[], $2::bigint[], $3::text[], $4::timestamptz[], $5::timestamptz[],
-            $6::text[], $7::text[])
-     AS new (topic, "offset", event_id, timestamp, ts_ingest, source, payload)
-ON CONFLICT (topic, event_id) DO NOTHING"""
 
 COUNT = """
 UPDATE topics AS t SET
@@ -64,6 +61,24 @@ FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
             $6::timestamptz[])
      AS d (topic, received, unique_processed, duplicate_dropped, conflicts, ts_ingest)
 WHERE t.topic = d.topic"""
+
+_INSERT = """
+INSERT INTO events (topic, "offset", event_id, timestamp, ts_ingest, source, payload)
+SELECT topic, "offset", event_id, timestamp, ts_ingest, source, payload::json
+FROM unnest(string_to_array($7, chr(31)), $8::bigint[], string_to_array($9, chr(31)),
+            $10::timestamptz[], $11::timestamptz[], string_to_array($12, chr(31)),
+            string_to_array($13, chr(31)))
+     AS new (topic, "offset", event_id, timestamp, ts_ingest, source, payload)
+ON CONFLICT (topic, event_id) DO NOTHING"""
+
+# Both in one round trip. The answer counts the rows of the INSERT alone.
+STORE = f"WITH counted AS ({COUNT}) {_INSERT}"
+
+_BETWEEN_TEXTS = "\x1f"
+"""chr(31): a control character, which no name and no JSON text contains as it is. Columns of texts
+are passed as one text each, because the driver looks long at every element of an array. If an
+element had one all the same, its column would get longer than that of the offsets, the others
+would be filled up with NULL, and the table would refuse that."""
 
 _INLINE_PAYLOAD_BYTES = 4096
 """Larger stored payloads are fetched one at a time; see `storage.sqlite_writer`."""
@@ -112,15 +127,16 @@ async def _write(connection: PoolConnectionProxy, batch: Sequence[Event]) -> Dec
         decision = await asyncio.to_thread(ledger.settle, heads)
     else:
         decision = ledger.settle(heads)
-    if decision.rows:
-        await _insert(connection, decision.rows)
-    await _count(connection, decision.counts, heads)
+    await _store(connection, decision, heads)
     return decision
 
 
 async def _probe(connection: PoolConnectionProxy, ledger: Ledger) -> None:
-    topics, event_ids = zip(*ledger.keys, strict=True)
-    found = await connection.fetch(PROBE, topics, event_ids, _INLINE_PAYLOAD_BYTES)
+    event_ids: dict[str, list[str]] = {}
+    for topic, event_id in ledger.keys:
+        event_ids.setdefault(topic, []).append(event_id)
+    joined = [_BETWEEN_TEXTS.join(each) for each in event_ids.values()]
+    found = await connection.fetch(PROBE, event_ids.keys(), joined, _INLINE_PAYLOAD_BYTES)
     for topic, event_id, offset, source, small_payload in found:
         payload: str = small_payload
         if small_payload is None:
@@ -132,15 +148,13 @@ async def _probe(connection: PoolConnectionProxy, ledger: Ledger) -> None:
             ledger.found(key, offset, source, payload)
 
 
-async def _insert(connection: PoolConnectionProxy, rows: Sequence[StoredEvent]) -> None:
-    columns = zip(
-        *(
-            (r.topic, r.offset, r.event_id, r.timestamp_us, r.ts_ingest_us, r.source, r.payload)
-            for r in rows
-        ),
-        strict=True,
+async def _store(
+    connection: PoolConnectionProxy, decision: Decision, heads: Mapping[str, Head]
+) -> None:
+    rows = decision.rows
+    status = await connection.execute(
+        STORE, *_count_columns(decision.counts, heads), *_event_columns(rows)
     )
-    status = await connection.execute(INSERT, *columns)
     # Under the topics' lock nothing can have come between; a row that the constraint turned
     # away although its key was not found is an event about to be lost, never a duplicate.
     if status != f"INSERT 0 {len(rows)}":
@@ -149,26 +163,30 @@ async def _insert(connection: PoolConnectionProxy, rows: Sequence[StoredEvent]) 
         )
 
 
-async def _count(
-    connection: PoolConnectionProxy,
-    counts: Mapping[str, Counts],
-    heads: Mapping[str, Head],
-) -> None:
-    columns = zip(
-        *(
-            (
-                topic,
-                c.received,
-                c.unique_processed,
-                c.duplicate_dropped,
-                c.conflicts,
-                heads[topic].ts_ingest_us,
-            )
-            for topic, c in counts.items()
-        ),
-        strict=True,
+def _count_columns(counts: Mapping[str, Counts], heads: Mapping[str, Head]) -> Sequence[object]:
+    return (
+        list(counts),
+        [c.received for c in counts.values()],
+        [c.unique_processed for c in counts.values()],
+        [c.duplicate_dropped for c in counts.values()],
+        [c.conflicts for c in counts.values()],
+        [heads[topic].ts_ingest_us for topic in counts],
     )
-    await connection.execute(COUNT, *columns)
+
+
+def _event_columns(rows: Sequence[StoredEvent]) -> Sequence[object]:
+    try:
+        return (
+            _BETWEEN_TEXTS.join([r.topic for r in rows]),
+            [r.offset for r in rows],
+            _BETWEEN_TEXTS.join([r.event_id for r in rows]),
+            [r.timestamp_us for r in rows],
+            [r.ts_ingest_us for r in rows],
+            _BETWEEN_TEXTS.join([r.source for r in rows]),
+            _BETWEEN_TEXTS.join([r.payload for r in rows]),
+        )
+    except TypeError as error:
+        raise BatchRefused(f"an event lacks a text: {error}") from error
 
 
 async def _roll_back(connection: PoolConnectionProxy) -> None:

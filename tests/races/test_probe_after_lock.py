@@ -63,8 +63,8 @@ async def drop_unique_key(
     if database.backend == "postgres":
         await observer.fetch("ALTER TABLE events DROP CONSTRAINT events_topic_event_id_key")
         clause = "ON CONFLICT (topic, event_id) DO NOTHING"
-        assert clause in postgres_writer.INSERT
-        patch.setattr(postgres_writer, "INSERT", postgres_writer.INSERT.replace(clause, ""))
+        assert clause in postgres_writer.STORE
+        patch.setattr(postgres_writer, "STORE", postgres_writer.STORE.replace(clause, ""))
         return
     unique = "UNIQUE (topic, event_id)"
     connection: sqlite3.Connection = observer.connection

@@ -14,6 +14,7 @@ from support.scene import Scene, told
 
 from storage import postgres_writer, sqlite_writer
 from storage.errors import BatchRefused
+from storage.ledger import Decision, Head
 from storage.model import Event, StoredEvent
 
 _SKIP = """
@@ -48,18 +49,13 @@ def take_the_check_away(scene: Scene) -> None:
             )
             connection.execute(sql, tuple(chain.from_iterable(values)))
 
-    async def postgres_insert(connection: Any, rows: Sequence[StoredEvent]) -> None:
-        columns = zip(
-            *(
-                (r.topic, r.offset, r.event_id, r.timestamp_us, r.ts_ingest_us, r.source, r.payload)
-                for r in rows
-            ),
-            strict=True,
-        )
-        await connection.execute(postgres_writer.INSERT, *columns)
+    async def postgres_store(connection: Any, decision: Decision, heads: dict[str, Head]) -> None:
+        counts = postgres_writer._count_columns(decision.counts, heads)
+        events = postgres_writer._event_columns(decision.rows)
+        await connection.execute(postgres_writer.STORE, *counts, *events)
 
     scene.patch.setattr(sqlite_writer, "_insert", sqlite_insert)
-    scene.patch.setattr(postgres_writer, "_insert", postgres_insert)
+    scene.patch.setattr(postgres_writer, "_store", postgres_store)
 
 
 def batch() -> list[Event]:

@@ -11,7 +11,7 @@ from storage import postgres_writer, sqlite_writer
 if TYPE_CHECKING:
     from support.interleaving import Interleaving, Publisher
 
-_NAMES = ("BEGIN", "LOCK_TOPICS", "_HEADS", "PROBE", "_INSERT", "INSERT", "COUNT")
+_NAMES = ("BEGIN", "LOCK_TOPICS", "_HEADS", "PROBE", "_INSERT", "COUNT", "STORE")
 _OPEN_GATE_TIMEOUT_MS = 20_000
 
 

@@ -1,7 +1,7 @@
 """The writers with one protection taken away: what a race test must see fail."""
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -9,6 +9,8 @@ import pytest
 from storage import postgres_writer, sqlite_writer
 from storage.ledger import Decision, Head, Ledger
 from storage.model import Event, Verdict
+
+_COUNT_ARGUMENTS = 6
 
 LOOK_UP_OR_MAKE_TOPICS = """
 WITH made AS (
@@ -57,9 +59,7 @@ async def _lock_and_probe(connection: Any, batch: Sequence[Event]) -> Decision:
         if event_id is not None:
             ledger.found((topic, event_id), offset, source, payload)
     decision = ledger.settle(heads)
-    if decision.rows:
-        await postgres_writer._insert(connection, decision.rows)
-    await postgres_writer._count(connection, decision.counts, heads)
+    await postgres_writer._store(connection, decision, heads)
     return decision
 
 
@@ -110,27 +110,29 @@ def count_afterwards(backend: str, patch: pytest.MonkeyPatch) -> None:
 
 
 class _CountsLater:
-    """A connection that keeps the COUNT statement for later."""
+    """A connection that writes no counts, but keeps what is needed to."""
 
-    def __init__(self, connection: Any, count: str, nothing: Callable[[], Any]) -> None:
+    def __init__(self, connection: Any) -> None:
         self._connection = connection
-        self._count = count
-        self._nothing = nothing
         self.kept: tuple[Any, ...] = ()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
 
     def execute(self, sql: str, *arguments: Any) -> Any:
-        if sql != self._count:
-            return self._connection.execute(sql, *arguments)
-        self.kept = arguments
-        return self._nothing()
+        if sql == sqlite_writer.COUNT:
+            self.kept = arguments
+            return None
+        if sql == postgres_writer.STORE:
+            self.kept = arguments[:_COUNT_ARGUMENTS]
+            count = postgres_writer.COUNT
+            sql = sql.replace(count, f"{count} AND false")
+        return self._connection.execute(sql, *arguments)
 
 
 def _sqlite_count_afterwards(append: Any) -> Any:
     def changed(connection: sqlite3.Connection, batch: Sequence[Event]) -> Any:
-        later = _CountsLater(connection, sqlite_writer.COUNT, lambda: None)
+        later = _CountsLater(connection)
         verdicts = append(later, batch)
         try:
             connection.execute(sqlite_writer.COUNT, *later.kept)
@@ -142,11 +144,8 @@ def _sqlite_count_afterwards(append: Any) -> Any:
 
 
 def _postgres_count_afterwards(append: Any) -> Any:
-    async def nothing() -> None:
-        return None
-
     async def changed(connection: Any, batch: Sequence[Event]) -> Any:
-        later = _CountsLater(connection, postgres_writer.COUNT, nothing)
+        later = _CountsLater(connection)
         verdicts = await append(later, batch)
         await connection.execute(postgres_writer.COUNT, *later.kept)
         return verdicts

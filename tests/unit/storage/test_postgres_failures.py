@@ -71,7 +71,7 @@ async def test_a_connection_lost_before_the_transaction_is_replaced(
     assert (await store.get("t", "x")) is not None
 
 
-@pytest.mark.parametrize("statement", ["LOCK_TOPICS", "PROBE", "INSERT", "COUNT"])
+@pytest.mark.parametrize("statement", ["LOCK_TOPICS", "PROBE", "STORE"])
 async def test_a_connection_lost_in_mid_transaction_leaves_nothing(
     database: Database, store: EventStore, observer: Observer, statement: str
 ) -> None:
@@ -134,7 +134,7 @@ async def test_a_ping_does_not_wait_for_an_append_under_way(
 ) -> None:
     async with Interleaving(database) as run:
         await run.start("a", store, batch())
-        await run.until("a", "INSERT")
+        await run.until("a", "STORE")
         await store.ping()
         assert [told(outcome) for outcome in await run.finish("a")] == [
             [("stored", 1), ("stored", 2)]
@@ -243,7 +243,7 @@ async def test_a_driver_error_becomes_the_storage_error_that_it_means(
     assert "what the driver says" in str(caught.value)
 
 
-@pytest.mark.parametrize("statement", ["BEGIN", "LOCK_TOPICS", "PROBE", "INSERT", "COUNT"])
+@pytest.mark.parametrize("statement", ["BEGIN", "LOCK_TOPICS", "PROBE", "STORE"])
 async def test_a_cancelled_append_leaves_nothing_and_no_transaction_behind(
     database: Database, store: EventStore, observer: Observer, statement: str
 ) -> None:
