@@ -37,8 +37,8 @@ INSERT INTO topics AS t (topic) SELECT topic FROM unnest($1::text[]) AS topic
 ON CONFLICT (topic) DO UPDATE SET topic = t.topic
 RETURNING t.topic, t.unique_processed, greatest(clock_timestamp(), t.last_ts_ingest)"""
 
-# One descent of the index a topic. LATERAL with OFFSET keeps the planner to it, also when its
-# statistics are those of an empty table.
+# LATERAL with OFFSET keeps the planner to one scan of the index a topic, also when its statistics
+# are those of an empty table.
 PROBE = """
 SELECT k.topic, e.event_id, e."offset", e.source, e.payload
 FROM unnest($1::text[], $2::text[]) AS k (topic, event_ids)
@@ -75,10 +75,7 @@ ON CONFLICT (topic, event_id) DO NOTHING"""
 STORE = f"WITH counted AS ({COUNT}) {_INSERT}"
 
 _BETWEEN_TEXTS = "\x1f"
-"""chr(31): a control character, which no name and no JSON text contains as it is. Columns of texts
-are passed as one text each, because the driver looks long at every element of an array. If an
-element had one all the same, its column would get longer than that of the offsets, the others
-would be filled up with NULL, and the table would refuse that."""
+"""chr(31), a control character: in no name, and in no JSON text as it is."""
 
 _INLINE_PAYLOAD_BYTES = 4096
 """Larger stored payloads are fetched one at a time; see `storage.sqlite_writer`."""
@@ -135,7 +132,7 @@ async def _probe(connection: PoolConnectionProxy, ledger: Ledger) -> None:
     event_ids: dict[str, list[str]] = {}
     for topic, event_id in ledger.keys:
         event_ids.setdefault(topic, []).append(event_id)
-    joined = [_BETWEEN_TEXTS.join(each) for each in event_ids.values()]
+    joined = [_joined(each) for each in event_ids.values()]
     found = await connection.fetch(PROBE, event_ids.keys(), joined, _INLINE_PAYLOAD_BYTES)
     for topic, event_id, offset, source, small_payload in found:
         payload: str = small_payload
@@ -175,18 +172,30 @@ def _count_columns(counts: Mapping[str, Counts], heads: Mapping[str, Head]) -> S
 
 
 def _event_columns(rows: Sequence[StoredEvent]) -> Sequence[object]:
+    return (
+        _joined([r.topic for r in rows]),
+        [r.offset for r in rows],
+        _joined([r.event_id for r in rows]),
+        [r.timestamp_us for r in rows],
+        [r.ts_ingest_us for r in rows],
+        _joined([r.source for r in rows]),
+        _joined([r.payload for r in rows]),
+    )
+
+
+def _joined(texts: Sequence[str]) -> str:
+    """Many texts as one argument, because the driver looks long at every element of an array.
+
+    Raises:
+        BatchRefused: the server could not take them apart again.
+    """
     try:
-        return (
-            _BETWEEN_TEXTS.join([r.topic for r in rows]),
-            [r.offset for r in rows],
-            _BETWEEN_TEXTS.join([r.event_id for r in rows]),
-            [r.timestamp_us for r in rows],
-            [r.ts_ingest_us for r in rows],
-            _BETWEEN_TEXTS.join([r.source for r in rows]),
-            _BETWEEN_TEXTS.join([r.payload for r in rows]),
-        )
+        joined = _BETWEEN_TEXTS.join(texts)
     except TypeError as error:
-        raise BatchRefused(f"an event lacks a text: {error}") from error
+        raise BatchRefused(f"not a text: {error}") from error
+    if joined.count(_BETWEEN_TEXTS) >= max(len(texts), 1):
+        raise BatchRefused("a text contains the control character U+001F")
+    return joined
 
 
 async def _roll_back(connection: PoolConnectionProxy) -> None:

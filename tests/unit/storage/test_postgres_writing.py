@@ -2,7 +2,7 @@
 
 import asyncio
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 import pytest
@@ -18,6 +18,7 @@ from storage.errors import (
     StorageMisconfigured,
     StorageUnavailable,
 )
+from storage.model import Event
 from storage.postgres import PostgresStore
 
 BATCH = [event("t", name) for name in "abc"]
@@ -116,6 +117,26 @@ async def test_a_row_that_the_database_passes_over_is_told_and_nothing_is_stored
         "Postgres answered 'INSERT 0 2' to 3 new events; nothing was committed"
     )
     assert await store.stats() == {}
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        event("t", "x\x1fy"),
+        event("t\x1ft", "x"),
+        event("t", "x", "{}\x1f{}"),
+        event("t", "x", source="\x1f"),
+        event("t", "x", source=cast("str", None)),
+    ],
+)
+async def test_a_text_that_would_be_taken_apart_otherwise_is_refused(
+    store: PostgresStore, strange: Event
+) -> None:
+    await store.append([event("t", "y")])
+    for batch in ([strange], [event("t", "a"), strange, event("t", "b")]):
+        with pytest.raises(BatchRefused):
+            await store.append(batch)
+    assert (await store.stats())["t"].received == 1
 
 
 @pytest.mark.parametrize(
