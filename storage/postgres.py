@@ -1,12 +1,13 @@
 """The Postgres store: for several aggregators on one database, and for production.
 
-One connection writes (see `storage.postgres_writer`), a few others read, each page from one
-snapshot. A lost connection is replaced at the next call.
+Two connections write (see `storage.postgres_writer`), so that a batch can wait for its topics
+while the one before it commits. A few others read, each page from one snapshot. A lost connection
+is replaced at the next call.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from types import MappingProxyType
 
 import asyncpg
@@ -20,6 +21,7 @@ from storage.postgres_writer import terminate, translated
 
 _MIGRATION_LOCK = 0x45564C47
 _ROWS_A_FETCH = 64
+_WRITERS = 2
 
 
 class PostgresStore(reading.LogReader):
@@ -27,7 +29,7 @@ class PostgresStore(reading.LogReader):
 
     Args:
         dsn: a connection URI, postgresql://user:password@host:port/database.
-        readers: connections that read, at most; one more writes.
+        readers: connections that read, at most; two more write.
         connect_timeout_s: how long to wait for a connection, in seconds.
         command_timeout_s: how long to wait for a statement, in seconds.
     """
@@ -48,6 +50,7 @@ class PostgresStore(reading.LogReader):
         self._command_timeout_s = command_timeout_s
         self._writers: asyncpg.Pool | None = None
         self._readers: asyncpg.Pool | None = None
+        self._turn = asyncio.Lock()
         self._at_writer = 0
         """Calls that have, or wait for, the connection that writes."""
 
@@ -56,7 +59,7 @@ class PostgresStore(reading.LogReader):
         await self.aclose()
         try:
             async with translated():
-                self._writers = await self._pool(1, postgres_writer.SETTINGS)
+                self._writers = await self._pool(_WRITERS, postgres_writer.SETTINGS)
                 async with self._writers.acquire() as connection:
                     await _prepare(connection)
                 self._readers = await self._pool(self._reader_count)
@@ -68,9 +71,13 @@ class PostgresStore(reading.LogReader):
             raise
 
     async def append(self, batch: Sequence[Event]) -> list[Verdict]:
-        """See `EventStore.append`."""
-        async with self._writer() as connection:
-            return await postgres_writer.append(connection, batch)
+        """See `EventStore.append`. Batches are stored in the order in which they are given."""
+        await self._turn.acquire()
+        with ExitStack() as turn:
+            turn.callback(self._turn.release)
+            async with self._writer() as connection:
+                # The next one may begin once this one has its topics.
+                return await postgres_writer.append(connection, batch, on_locked=turn.close)
 
     async def ping(self) -> None:
         """See `EventStore.ping`: asks on the connection that writes, unless it is at work."""

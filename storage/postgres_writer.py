@@ -8,7 +8,7 @@ against sequence order, is taught by `_lock_table` in pyeventsourcing's `postgre
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import asyncpg
@@ -96,14 +96,22 @@ _WAIT_FOR_STANDBY = "SyncRepWaitForLSN"
 for a standby is cancelled. It names itself in any language of the server's messages."""
 
 
-async def append(connection: PoolConnectionProxy, batch: Sequence[Event]) -> list[Verdict]:
+async def append(
+    connection: PoolConnectionProxy,
+    batch: Sequence[Event],
+    *,
+    on_locked: Callable[[], object] = lambda: None,
+) -> list[Verdict]:
     """Do the whole transaction of one batch; see `EventStore.append`.
 
     The connection is not in a transaction, neither before nor after, or it is closed.
+
+    Args:
+        on_locked: called once nobody else can store in the topics of the batch.
     """
     try:
         await connection.execute(BEGIN)
-        decision = await _write(connection, batch)
+        decision = await _write(connection, batch, on_locked)
     except (asyncpg.PostgresError, BatchRefused):
         await _roll_back(connection)
         raise
@@ -115,9 +123,14 @@ async def append(connection: PoolConnectionProxy, batch: Sequence[Event]) -> lis
     return decision.verdicts
 
 
-async def _write(connection: PoolConnectionProxy, batch: Sequence[Event]) -> Decision:
+async def _write(
+    connection: PoolConnectionProxy,
+    batch: Sequence[Event],
+    on_locked: Callable[[], object] = lambda: None,
+) -> Decision:
     ledger = Ledger(batch)
     locked = await connection.fetch(LOCK_TOPICS, ledger.topics)
+    on_locked()
     heads = {topic: Head(offset, ts_ingest_us) for topic, offset, ts_ingest_us in locked}
     await _probe(connection, ledger)
     if ledger.characters_to_settle() > _MUCH_JSON:

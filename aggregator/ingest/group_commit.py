@@ -3,12 +3,18 @@
 While a transaction is under way, requests collect; the next one takes them all, up to a
 bound. Nobody waits on a timer: a lone request is committed at once, and under load batches
 grow by themselves. (The swap-and-flush of river's `job_completer.go`.)
+
+The store is given the next batch while it works on one, as soon as as many events wait as that
+one holds, and goes from one to the other by itself. What is done is answered after the store has
+got more to do: answering takes the event loop as long as storing takes the store.
 """
 
 import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import NamedTuple
 
 import msgspec
 
@@ -33,10 +39,19 @@ class Flush(msgspec.Struct, frozen=True):
     error: BaseException | None
 
 
+_MOST_BATCHES = 2
+"""With the store at once: the one it works on, and the next."""
+
+
 class _Request(msgspec.Struct):
     events: Sequence[Event]
     size: int
     verdicts: asyncio.Future[list[Verdict]]
+
+
+class _Batch(NamedTuple):
+    requests: list[_Request]
+    events: int
 
 
 class GroupCommit:
@@ -45,7 +60,7 @@ class GroupCommit:
     Its queue is bounded by who calls it (`aggregator.ingest.admission`).
 
     Args:
-        store: where batches go; one at a time.
+        store: where batches go; two at once, at most.
         max_flush_events, max_flush_bytes: where a batch ends. A single request may be larger.
         on_flush: told of every transaction, committed or not.
     """
@@ -63,13 +78,17 @@ class GroupCommit:
         self._max_flush_bytes = max_flush_bytes
         self._on_flush = on_flush
         self._waiting: deque[_Request] = deque()
-        self._wake = asyncio.Event()
+        self._waiting_events = 0
+        # In the order in which the store was given them.
+        self._with_store: dict[asyncio.Task[None], _Batch] = {}
+        self._started = False
+        self._about_to_take = False
         self._closing = False
-        self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin to flush; needs a running event loop."""
-        self._task = asyncio.create_task(self._run(), name="group-commit")
+        self._started = True
+        self._take_all()
 
     def submit(self, events: Sequence[Event], size: int) -> asyncio.Future[list[Verdict]]:
         """Store the events of one request, all or none.
@@ -88,36 +107,58 @@ class GroupCommit:
             raise ShuttingDown("the aggregator is shutting down")
         verdicts: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Request(events, size, verdicts))
-        self._wake.set()
+        self._waiting_events += len(events)
+        if not self._about_to_take and self._may_take():
+            # Not at once: what comes in with it is to share its transaction.
+            self._about_to_take = True
+            asyncio.get_running_loop().call_soon(self._take_all)
         return verdicts
 
     def stop_taking(self) -> None:
         """Refuse new requests from now on; those that wait are still flushed."""
         self._closing = True
-        self._wake.set()
 
     async def drain(self, timeout_s: float) -> None:
         """Flush what waits and end, in `timeout_s` seconds at the most; the rest is refused."""
         self.stop_taking()
-        if self._task is None:
-            return
-        await asyncio.wait([self._task], timeout=timeout_s)
-        if not self._task.done():
-            self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
-        self._refuse(self._waiting, ShuttingDown("the aggregator shut down before this was stored"))
+        # A request that has just come may not be with the store yet.
+        self._take_all()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self._with_store:
+                    await asyncio.wait(self._with_store)
+        self._refuse(self._waiting, _never_stored())
         self._waiting.clear()
+        self._waiting_events = 0
+        for flush in self._with_store:
+            flush.cancel()
+        await asyncio.gather(*self._with_store, return_exceptions=True)
 
-    async def _run(self) -> None:
-        while True:
-            while not self._waiting:
-                if self._closing:
-                    return
-                self._wake.clear()
-                await self._wake.wait()
-            await self._flush(self._take())
+    def _take_all(self) -> None:
+        self._about_to_take = False
+        while self._may_take():
+            batch = self._take()
+            flush = asyncio.create_task(self._flush(batch), name="flush")
+            self._with_store[flush] = batch
+            flush.add_done_callback(self._forget)
 
-    def _take(self) -> list[_Request]:
+    def _forget(self, flush: asyncio.Task[None]) -> None:
+        # One that was cancelled before its first step could do nothing itself.
+        batch = self._with_store.pop(flush, None)
+        if batch is not None:
+            self._refuse(batch.requests, _never_stored())
+
+    def _may_take(self) -> bool:
+        if not self._waiting or not self._started:
+            return False
+        if not self._with_store:
+            return True
+        if len(self._with_store) == _MOST_BATCHES:
+            return False
+        # Fewer are better collected on, while the store is busy.
+        return self._waiting_events >= next(iter(self._with_store.values())).events
+
+    def _take(self) -> _Batch:
         taken = [self._waiting.popleft()]
         events, size = len(taken[0].events), taken[0].size
         while self._waiting:
@@ -126,9 +167,20 @@ class GroupCommit:
             if events > self._max_flush_events or size > self._max_flush_bytes:
                 break
             taken.append(self._waiting.popleft())
-        return taken
+        count = sum(len(request.events) for request in taken)
+        self._waiting_events -= count
+        return _Batch(taken, count)
 
-    async def _flush(self, requests: list[_Request]) -> None:
+    async def _flush(self, batch: _Batch) -> None:
+        try:
+            await self._store_or_refuse(batch.requests)
+        finally:
+            flush = asyncio.current_task()
+            if flush is not None:
+                del self._with_store[flush]
+            self._take_all()
+
+    async def _store_or_refuse(self, requests: list[_Request]) -> None:
         try:
             await self._append(requests)
         except BatchRefused as error:
@@ -139,7 +191,7 @@ class GroupCommit:
             alone = deque(requests)
             try:
                 while alone:
-                    await self._flush([alone.popleft()])
+                    await self._store_or_refuse([alone.popleft()])
             finally:
                 # Empty, unless the drain ran out of time.
                 self._refuse(alone, ShuttingDown("the aggregator shut down before storing this"))
@@ -163,14 +215,23 @@ class GroupCommit:
         finally:
             duration_ms = (time.perf_counter() - started) * 1000
             self._on_flush(Flush(len(events), len(requests), duration_ms, error))
-        start = 0
-        for request in requests:
-            end = start + len(request.events)
-            if not request.verdicts.done():
-                request.verdicts.set_result(verdicts[start:end])
-            start = end
+        # The next batch goes first.
+        asyncio.get_running_loop().call_soon(_hand_out, requests, verdicts)
 
     def _refuse(self, requests: Sequence[_Request] | deque[_Request], error: Exception) -> None:
         for request in requests:
             if not request.verdicts.done():
                 request.verdicts.set_exception(error)
+
+
+def _hand_out(requests: Sequence[_Request], verdicts: list[Verdict]) -> None:
+    start = 0
+    for request in requests:
+        end = start + len(request.events)
+        if not request.verdicts.done():
+            request.verdicts.set_result(verdicts[start:end])
+        start = end
+
+
+def _never_stored() -> ShuttingDown:
+    return ShuttingDown("the aggregator shut down before this was stored")

@@ -64,6 +64,7 @@ class Run:
         self._store = store
         self._max_flush_events = max_flush_events
         self._stop = asyncio.Event()
+        self._started: list[GroupCommit] = []
         self._group_commit = self._start()
 
     def _start(self) -> GroupCommit:
@@ -74,6 +75,7 @@ class Run:
             on_flush=lambda _: None,
         )
         group_commit.start()
+        self._started.append(group_commit)
         return group_commit
 
     async def publish_all(
@@ -88,7 +90,10 @@ class Run:
                         group.create_task(self._publish(requests, faults))
             finally:
                 restarts.cancel()
-                await self._group_commit.drain(_LIMIT_S)
+                await asyncio.gather(restarts, return_exceptions=True)
+                # A stop may have been interrupted: nothing may go on into the next example.
+                for group_commit in self._started:
+                    await group_commit.drain(_LIMIT_S)
         return faults
 
     async def _restart_when_stopped(self, faults: ScheduledFaults) -> None:
@@ -213,16 +218,16 @@ async def test_each_kind_of_fault_before_each_statement_and_all_of_them_in_a_row
 
 def acknowledge_before_the_commit(patch: pytest.MonkeyPatch) -> None:
     """The group commit answers, and stores afterwards."""
-    flush = GroupCommit._flush
+    store = GroupCommit._store_or_refuse
 
     async def early(self: GroupCommit, requests: list) -> None:  # type: ignore[type-arg]
         for request in requests:
             verdicts = [Verdict(e.topic, e.event_id, Status.STORED, 1) for e in request.events]
             request.verdicts.set_result(verdicts)
         await asyncio.sleep(0)
-        await flush(self, requests)
+        await store(self, requests)
 
-    patch.setattr(GroupCommit, "_flush", early)
+    patch.setattr(GroupCommit, "_store_or_refuse", early)
 
 
 def try_again_inside(patch: pytest.MonkeyPatch) -> None:

@@ -187,11 +187,13 @@ class Interleaving:
     def _whose(self, batch: Sequence[Event]) -> Publisher:
         return next(p for p in self._publishers.values() if any(b is batch for b in p.batches))
 
-    async def _postgres_append(self, connection: Any, batch: Sequence[Event]) -> list[Verdict]:
+    async def _postgres_append(
+        self, connection: Any, batch: Sequence[Event], **options: Any
+    ) -> list[Verdict]:
         publisher = self._whose(batch)
         publisher.pid = connection.get_server_pid()
         verdicts: list[Verdict] = await self._original(
-            GatedPostgres(self, publisher, connection), batch
+            GatedPostgres(self, publisher, connection), batch, **options
         )
         return verdicts
 

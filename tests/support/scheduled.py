@@ -121,12 +121,14 @@ class ScheduledFaults:
         failing: Any = _FailingSqlite(self, fault, connection, batch)
         return self._sqlite_append(failing, batch)
 
-    async def _on_postgres(self, connection: Any, batch: Sequence[Event]) -> list[Verdict]:
+    async def _on_postgres(
+        self, connection: Any, batch: Sequence[Event], **options: Any
+    ) -> list[Verdict]:
         fault = next(self._faults, Fault())
         if fault.kind is Kind.OUT_OF_REACH:
             raise StorageUnavailable("by schedule")
         failing: Any = _FailingPostgres(self, fault, connection, batch)
-        return await self._postgres_append(failing, batch)
+        return await self._postgres_append(failing, batch, **options)
 
 
 class _Failing:
@@ -157,13 +159,23 @@ class _Failing:
 class _FailingPostgres(_Failing):
     async def execute(self, sql: str, *arguments: object) -> Any:
         due = await self._before(sql)
-        answer = await self._connection.execute(sql, *arguments)
-        if sql == "COMMIT":
-            self._faults.note_commit(self._batch)
+        answer = await (self._commit() if sql == "COMMIT" else self._run(sql, *arguments))
         if due is Kind.ANSWER_LOST:
             self._connection.terminate()
             raise ConnectionResetError("by schedule")
         return answer
+
+    async def _run(self, sql: str, *arguments: object) -> Any:
+        return await self._connection.execute(sql, *arguments)
+
+    async def _commit(self) -> Any:
+        # Another batch's stop may cancel this one too: what has become of it must be known.
+        committing = asyncio.ensure_future(self._connection.execute("COMMIT"))
+        try:
+            return await asyncio.shield(committing)
+        finally:
+            await committing
+            self._faults.note_commit(self._batch)
 
     async def fetch(self, sql: str, *arguments: object) -> Any:
         await self._before(sql)

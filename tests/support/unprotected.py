@@ -48,7 +48,7 @@ def probe_before_lock(backend: str, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(postgres_writer, "_write", _lock_and_probe)
 
 
-async def _lock_and_probe(connection: Any, batch: Sequence[Event]) -> Decision:
+async def _lock_and_probe(connection: Any, batch: Sequence[Event], *_: object) -> Decision:
     ledger = Ledger(batch)
     topics, event_ids = zip(*ledger.keys, strict=True)
     heads: dict[str, Head] = {}
@@ -144,9 +144,9 @@ def _sqlite_count_afterwards(append: Any) -> Any:
 
 
 def _postgres_count_afterwards(append: Any) -> Any:
-    async def changed(connection: Any, batch: Sequence[Event]) -> Any:
+    async def changed(connection: Any, batch: Sequence[Event], **options: Any) -> Any:
         later = _CountsLater(connection)
-        verdicts = await append(later, batch)
+        verdicts = await append(later, batch, **options)
         await connection.execute(postgres_writer.COUNT, *later.kept)
         return verdicts
 

@@ -72,14 +72,33 @@ async def test_a_drain_before_the_start_ends(controlled: ControlledStore) -> Non
 async def test_out_of_time_everybody_is_told_and_what_was_under_way_is_unknown(
     group_commit: GroupCommit, controlled: ControlledStore, flushes: list[Flush]
 ) -> None:
-    tasks = await held(group_commit, controlled, "under way", "behind")
+    tasks = await held(group_commit, controlled, "under way", "next")
+    await controlled.begun(2)
+    tasks += await waiting(group_commit, "behind")
     await group_commit.drain(0.01)
     # It has ended when the drain has: nothing is told to anybody later.
-    assert isinstance(flushes[0].error, asyncio.CancelledError)
-    with pytest.raises(OutcomeUnknown, match=r"^the aggregator stopped while storing this$"):
-        await tasks[0]
+    assert [type(flush.error) for flush in flushes] == [asyncio.CancelledError] * 2
+    for with_store in tasks[:2]:
+        with pytest.raises(OutcomeUnknown, match=r"^the aggregator stopped while storing this$"):
+            await with_store
     with pytest.raises(ShuttingDown, match=r"^the aggregator shut down before this was stored$"):
-        await tasks[1]
+        await tasks[2]
+
+
+async def test_a_batch_that_is_cancelled_before_its_first_step_is_refused(
+    controlled: ControlledStore,
+) -> None:
+    group_commit = GroupCommit(
+        controlled, max_flush_events=1, max_flush_bytes=1, on_flush=lambda _: None
+    )
+    tasks = await waiting(group_commit, "a")
+    group_commit.start()
+    (flush,) = group_commit._with_store
+    flush.cancel()
+    with pytest.raises(ShuttingDown, match=r"^the aggregator shut down before this was stored$"):
+        await tasks[0]
+    await group_commit.drain(30)
+    assert not controlled.batches
 
 
 async def test_out_of_time_while_a_refused_batch_is_tried_apart_nobody_is_forgotten(

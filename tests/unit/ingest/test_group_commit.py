@@ -31,13 +31,22 @@ async def behind_a_held_append(
     requests: Sequence[Sequence[Event]],
     size: int = 1,
 ) -> list[Submitted]:
-    """Tasks of a first request, whose append is held, and of others that wait behind it."""
+    """Tasks of a first request, whose append is held, and of others that wait behind it.
+
+    They are submitted in one step and share a batch, which the store has before it works on it.
+    """
     store.hold()
     tasks = [submit(group_commit, [event("t", "first")])]
     await store.begun()
     tasks += [submit(group_commit, request, size) for request in requests]
     await asyncio.sleep(0)  # each of them has run up to its wait
     return tasks
+
+
+async def turns() -> None:
+    """Let everybody do what they can."""
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 def outcomes(verdicts: Sequence[Verdict]) -> list[tuple[str, Status, int]]:
@@ -67,6 +76,39 @@ async def test_requests_that_wait_at_the_same_time_share_one_transaction(
     assert outcomes(others[0]) == [("0", Status.STORED, 2), ("same", Status.STORED, 3)]
     for n, verdicts in enumerate(others[1:], start=1):
         assert outcomes(verdicts) == [(f"{n}", Status.STORED, n + 3), ("same", Status.DUPLICATE, 3)]
+
+
+async def test_the_store_is_given_the_next_batch_once_it_holds_as_much_as_the_one_under_way(
+    group_commit: GroupCommit, controlled: ControlledStore
+) -> None:
+    controlled.hold()
+    tasks = [submit(group_commit, [event("t", f"first-{n}") for n in range(3)])]
+    await controlled.begun()
+    tasks.append(submit(group_commit, [event("t", "a"), event("t", "b")]))
+    await turns()
+    assert len(controlled.batches) == 1, "two are less than three"
+    tasks.append(submit(group_commit, [event("t", "c")]))
+    await turns()
+    assert controlled.batches[1:] == [["a", "b", "c"]]
+    # That makes two: whatever comes now waits until one of them is done.
+    tasks += [submit(group_commit, [event("t", f"last-{n}")]) for n in range(9)]
+    await turns()
+    assert len(controlled.batches) == 2
+    controlled.release()
+    assert [len(verdicts) for verdicts in await asyncio.gather(*tasks)] == [3, 2, 1] + [1] * 9
+    assert controlled.batches[2:] == [[f"last-{n}" for n in range(9)]]
+
+
+async def test_the_store_has_the_next_batch_before_the_last_one_is_answered(
+    group_commit: GroupCommit, controlled: ControlledStore
+) -> None:
+    first, second = await behind_a_held_append(group_commit, controlled, [[event("t", "a")]])
+    behind = submit(group_commit, [event("t", "b")])
+    begun: list[int] = []
+    first.add_done_callback(lambda _: begun.append(len(controlled.batches)))
+    controlled.release()
+    await asyncio.gather(first, second, behind)
+    assert begun == [3]
 
 
 async def test_a_flush_is_bounded_in_events(
@@ -147,11 +189,13 @@ async def test_a_refused_batch_is_tried_again_request_by_request(
         await tasks[1]
     assert outcomes(await tasks[2]) == [("c", Status.STORED, 3)]
     assert controlled.batches[1:] == [["a", "b", "poison", "c"], ["a"], ["b", "poison"], ["c"]]
-    assert [type(f.error) for f in flushes[1:]] == [
-        BatchRefused,
-        type(None),
-        BatchRefused,
-        type(None),
+    # The first batch was held with the store until these were there as well.
+    assert [(f.requests, type(f.error)) for f in flushes] == [
+        (3, BatchRefused),
+        (1, type(None)),
+        (1, type(None)),
+        (1, BatchRefused),
+        (1, type(None)),
     ]
 
 

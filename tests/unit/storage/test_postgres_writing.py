@@ -18,7 +18,7 @@ from storage.errors import (
     StorageMisconfigured,
     StorageUnavailable,
 )
-from storage.model import Event
+from storage.model import Event, Status
 from storage.postgres import PostgresStore
 
 BATCH = [event("t", name) for name in "abc"]
@@ -117,6 +117,38 @@ async def test_a_row_that_the_database_passes_over_is_told_and_nothing_is_stored
         "Postgres answered 'INSERT 0 2' to 3 new events; nothing was committed"
     )
     assert await store.stats() == {}
+
+
+async def test_batches_are_stored_in_the_order_in_which_they_are_given(
+    store: PostgresStore,
+) -> None:
+    for number in range(20):
+        batches = [[event("t", f"{number}")] for _ in range(5)]
+        outcomes = await asyncio.gather(*(store.append(batch) for batch in batches))
+        statuses = [verdict.status for (verdict,) in outcomes]
+        assert statuses == [Status.STORED] + [Status.DUPLICATE] * 4
+
+
+async def test_the_next_batch_may_begin_as_soon_as_the_topics_are_locked(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committing = asyncio.Event()
+    commit = postgres_writer._commit
+
+    async def wait_and_commit(connection: Any) -> None:
+        committing.set()
+        async with asyncio.timeout(30):
+            await other_is_stored.wait()
+        await commit(connection)
+
+    other_is_stored = asyncio.Event()
+    with monkeypatch.context() as patched:
+        patched.setattr(postgres_writer, "_commit", wait_and_commit)
+        first = asyncio.create_task(store.append(BATCH))
+        await committing.wait()
+    await store.append([event("another topic", "x")])
+    other_is_stored.set()
+    assert len(await first) == len(BATCH)
 
 
 @pytest.mark.parametrize(

@@ -88,9 +88,9 @@ async def test_a_transaction_is_read_committed_whatever_the_default(
     seen = []
     write = postgres_writer._write
 
-    async def looking(connection: object, batch: object) -> object:
+    async def looking(connection: object, *arguments: object) -> object:
         seen.append(await connection.fetchval("SHOW transaction_isolation"))  # type: ignore[attr-defined]
-        return await write(connection, batch)  # type: ignore[arg-type]
+        return await write(connection, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(postgres_writer, "_write", looking)
     store = PostgresStore(database.dsn)
