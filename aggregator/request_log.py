@@ -1,9 +1,11 @@
 """The line that every request leaves in the log, and the id that it is found by."""
 
+import asyncio
 import os
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import NamedTuple
 
 import structlog
 
@@ -29,6 +31,7 @@ class RequestLog:
 
     def __init__(self, refused_per_second: int = 100) -> None:
         self._refused = Sparing(refused_per_second)
+        self._noted: list[_Noted] = []
 
     def note(
         self,
@@ -40,32 +43,54 @@ class RequestLog:
         duration_ms: float,
         summary: PublishSummary | None = None,
     ) -> None:
-        """Log one request.
+        """Log one request, as soon as the event loop has done what it is at.
+
+        The answers of a batch leave together then: lines between them would keep each reader
+        waiting for those before it.
 
         Args:
             path: as sent; bytes that are not UTF-8 as lone surrogates.
             status: 0 if the handler was cancelled, at the end of the time for draining.
             summary: what became of a publish.
         """
+        self._noted.append(_Noted(request_id, method, path, status, duration_ms, summary))
+        if len(self._noted) == 1:
+            asyncio.get_running_loop().call_soon(self._write)
+
+    def _write(self) -> None:
+        noted, self._noted = self._noted, []
+        for each in noted:
+            self._line(each)
+
+    def _line(self, noted: "_Noted") -> None:
         counts: dict[str, int] | None = {}
-        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        if noted.status == HTTPStatus.SERVICE_UNAVAILABLE:
             counts = self._refused.fields()
-        elif summary is not None:
+        elif noted.summary is not None:
             counts = {
-                "received": summary.received,
-                "unique_processed": summary.unique_processed,
-                "duplicate_dropped": summary.duplicate_dropped,
-                "conflicts": summary.conflicts,
+                "received": noted.summary.received,
+                "unique_processed": noted.summary.unique_processed,
+                "duplicate_dropped": noted.summary.duplicate_dropped,
+                "conflicts": noted.summary.conflicts,
             }
         if counts is None:
             return
         _log.info(
             "request",
-            request_id=request_id,
-            method=method,
+            request_id=noted.request_id,
+            method=noted.method,
             # JSON can't hold lone surrogates.
-            path=path.encode("utf-8", "backslashreplace").decode(),
-            status=status,
-            duration_ms=round(duration_ms, 3),
+            path=noted.path.encode("utf-8", "backslashreplace").decode(),
+            status=noted.status,
+            duration_ms=round(noted.duration_ms, 3),
             **counts,
         )
+
+
+class _Noted(NamedTuple):
+    request_id: str
+    method: str
+    path: str
+    status: int
+    duration_ms: float
+    summary: PublishSummary | None

@@ -1,5 +1,7 @@
 """Of lines that come in thousands so many a second are written, and the others are counted."""
 
+import asyncio
+
 import pytest
 import structlog.testing
 from support.clocks import StandingClock
@@ -33,7 +35,7 @@ def test_a_second_in_which_nothing_was_left_out_says_nothing_of_it(clock: Standi
     assert lines.fields() == {}
 
 
-def test_refused_requests_are_bounded_and_all_others_are_logged(
+async def test_refused_requests_are_bounded_and_all_others_are_logged(
     clock: StandingClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(request_log, "_log", structlog.get_logger())
@@ -55,8 +57,11 @@ def test_refused_requests_are_bounded_and_all_others_are_logged(
         for number in range(4):
             note(f"stored-{number}", 200, PublishSummary(4, 1, 3, 2))
         note("failed", 500)
+        assert logged == [], "the event loop has not come to it"
+        await asyncio.sleep(0)
         clock.now_s = 101.0
         note("later", 503)
+        await asyncio.sleep(0)
     assert [line["request_id"] for line in logged] == [
         "refused-0", "refused-1", "stored-0", "stored-1", "stored-2", "stored-3", "failed", "later",
     ]  # fmt: skip
