@@ -32,6 +32,8 @@ class Form(NamedTuple):
     preferences: Preferences
     ndjson: bool
     gzip: bool
+    headers: Mapping[str, str]
+    """Of the answer."""
 
 
 class Answer(NamedTuple):
@@ -102,8 +104,7 @@ class Publishing:
         body = publish_answer(
             summary, batch, verdicts, minimal=preferences.minimal, lenient=preferences.lenient
         )
-        applied = preferences.applied
-        return Answer(summary, body, {"Preference-Applied": applied} if applied else {})
+        return Answer(summary, body, form.headers)
 
 
 def form_of(headers: CIMultiDictProxy[str]) -> Form:
@@ -112,24 +113,26 @@ def form_of(headers: CIMultiDictProxy[str]) -> Form:
     Raises:
         UnsupportedMediaType: in another form than is taken.
     """
-    told = (
-        headers.get("Content-Type"),
-        tuple(headers.getall("Content-Encoding", ())),
-        tuple(headers.getall("Prefer", ())),
-    )
+    content_type = headers.get("Content-Type")
+    encodings = tuple(headers.getall("Content-Encoding", ()))
+    preferences = tuple(headers.getall("Prefer", ()))
     # A publisher says the same each time; what is as long as nobody would write is not kept.
-    if len(str(told)) > _MOST_KEPT_CHARACTERS:
-        return _form(*told)
-    return _kept_form(*told)
+    lines = encodings + preferences
+    length = len(content_type or "") + len(lines) + sum(map(len, lines))
+    form = _kept_form if length <= _MOST_KEPT_CHARACTERS else _form
+    return form(content_type, encodings, preferences)
 
 
 def _form(
     content_type: str | None, content_encoding: tuple[str, ...], prefer: tuple[str, ...]
 ) -> Form:
+    preferences = parse_prefer(prefer)
+    applied = preferences.applied
     return Form(
-        parse_prefer(prefer),
+        preferences,
         parse_content_type(content_type),
         parse_content_encoding(content_encoding),
+        {"Preference-Applied": applied} if applied else {},
     )
 
 

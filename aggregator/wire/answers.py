@@ -30,6 +30,16 @@ class _EventOut(msgspec.Struct):
     ts_ingest: str
 
 
+class _Plain(msgspec.Struct):
+    """What most publishes are answered with."""
+
+    received: int
+    unique_processed: int
+    duplicate_dropped: int
+    conflicts: int
+    results: Sequence[Verdict]
+
+
 _encode = msgspec.json.encode
 _status = attrgetter("status")
 
@@ -59,6 +69,16 @@ def publish_answer(
     With `minimal` only the rejected events have a result, and without any there is no
     `results` at all unless `lenient` asks for what was rejected.
     """
+    if not minimal and not lenient:
+        return _encode(
+            _Plain(
+                summary.received,
+                summary.unique_processed,
+                summary.duplicate_dropped,
+                summary.conflicts,
+                verdicts,
+            )
+        )
     answer: dict[str, object] = msgspec.to_builtins(summary)
     rejected = {
         index: {"index": index, "status": "rejected", "error": error}

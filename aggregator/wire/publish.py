@@ -29,6 +29,7 @@ _FIRST_MEMBER = re.compile(
     rb'[ \t\r\n]*\{[ \t\r\n]*"(?:[^"\\]++|\\.)*+"[ \t\r\n]*:[ \t\r\n]*', re.DOTALL
 )
 _WHITE_SPACE = b" \t\r\n"
+_BRACKETS = {b"{", b"["}
 # From a line's first byte that is not white space to its end; blank lines have none.
 _LINE = re.compile(rb"[^ \t\r\n][^\n]*+")
 
@@ -92,15 +93,15 @@ def _decode_lines(body: bytes, limits: Limits) -> list[Published]:
 
 
 def _decode_plain(body: bytes) -> list[Published]:
-    envelope = _ENVELOPE.match(body)
-    if envelope:
+    first = body[:1]
+    if first not in _BRACKETS:
+        first = body.lstrip(_WHITE_SPACE)[:1]
+    if first == b"{" and (envelope := _ENVELOPE.match(body)):
         end = len(body.rstrip(_WHITE_SPACE)) - 1
         if body[end:][:1] == b"}":
             # What lies between is one array and nothing else, or it does not decode.
             return _decode_many(body[envelope.end() : end])
-    if body.lstrip(_WHITE_SPACE)[:1] == b"{":
-        return [_decode_one(body)]
-    return _decode_many(body)
+    return [_decode_one(body)] if first == b"{" else _decode_many(body)
 
 
 def _parse_exactly(

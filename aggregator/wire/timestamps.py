@@ -5,6 +5,7 @@ No decoder's own date type is used: msgspec rounds nanoseconds, and the contract
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from storage.model import MAX_TIME_US, MIN_TIME_US
 
@@ -16,6 +17,9 @@ _DATE_TIME = re.compile(
 )
 # What ISO 8601 allows beyond it: dates alone, basic format, week dates, a decimal comma.
 _ISO_8601 = re.compile(r"[0-9W-]+(?:[Tt ][0-9:]+(?:[.,][0-9]+)?(?:[Zz]|[+-][0-9:]+)?)?", re.ASCII)
+_PLAIN_LENGTH = len("2026-01-31T12:00:00.000000Z")
+_KEPT_SECONDS = 1000
+"""Events that come together were stamped in few different seconds."""
 
 
 def parse_timestamp(text: str) -> int:
@@ -27,6 +31,23 @@ def parse_timestamp(text: str) -> int:
     Raises:
         ValueError: not such a date-time, or not within the years 1 to 9999 in UTC.
     """
+    if (
+        len(text) == _PLAIN_LENGTH
+        and text[19] == "."
+        and text[26] == "Z"
+        and text.isascii()
+        and text[20:26].isdigit()
+    ):
+        return _second(text[:19]) + int(text[20:26])
+    return _date_time(text)
+
+
+@lru_cache(_KEPT_SECONDS)
+def _second(text: str) -> int:
+    return _date_time(f"{text}Z")
+
+
+def _date_time(text: str) -> int:
     if _DATE_TIME.fullmatch(text) is None:
         raise ValueError("is not an RFC 3339 date-time such as 2026-01-31T12:00:00Z")
     return _microseconds(text)
