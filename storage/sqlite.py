@@ -24,6 +24,7 @@ import aiosqlite
 from storage import reading, sqlite_writer
 from storage.errors import OutcomeUnknown, StorageMisconfigured, StorageUnavailable
 from storage.model import Event, Verdict
+from storage.sqlite_checkpoints import CHECKPOINT, Checkpoints
 from storage.sqlite_files import OpenedFiles, WatchedConnection
 from storage.sqlite_opening import open_writer
 
@@ -53,11 +54,13 @@ class SqliteStore(reading.LogReader):
         self._writer: sqlite3.Connection | None = None
         self._doubted = False
         """Whether the last transaction failed: then only a commit proves that the next may not."""
-        self._damage: str | None = None
+        self.damage: str | None = None
+        """What SQLite found wrong with the database since it was opened, and what to do."""
         self._readers: list[aiosqlite.Connection] = []
         self._idle: asyncio.Queue[aiosqlite.Connection] = asyncio.Queue()
         self._probe_writable: aiosqlite.Connection | None = None
         self._ping_lock = asyncio.Lock()
+        self._checkpoints: Checkpoints | None = None
 
     async def open(self) -> None:
         """See `EventStore.open`."""
@@ -66,7 +69,7 @@ class SqliteStore(reading.LogReader):
             raise StorageMisconfigured(
                 f"this Python has SQLite {sqlite3.sqlite_version}; 3.38 or newer is needed"
             )
-        self._files, self._doubted, self._damage = OpenedFiles(self._path), False, None
+        self._files, self._doubted, self.damage = OpenedFiles(self._path), False, None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite-writer")
         try:
             loop = asyncio.get_running_loop()
@@ -76,6 +79,12 @@ class SqliteStore(reading.LogReader):
                 self._readers.append(reader)
                 self._idle.put_nowait(reader)
             self._probe_writable = await self._connect_reader(0.0)
+            self._checkpoints = Checkpoints(
+                await self._connect_reader(0.0),
+                check=self._check,
+                finish=self._finish_checkpoint,
+                on_failure=self._doubt,
+            )
             self._files.check()
         except sqlite3.Error as error:
             await self.aclose()
@@ -86,7 +95,10 @@ class SqliteStore(reading.LogReader):
 
     async def append(self, batch: Sequence[Event]) -> list[Verdict]:
         """See `EventStore.append`. Once begun, the transaction runs to its end."""
-        return await self._in_thread(lambda writer: sqlite_writer.append(writer, batch))
+        verdicts = await self._in_thread(lambda writer: sqlite_writer.append(writer, batch))
+        if self._checkpoints is not None:
+            self._checkpoints.committed()
+        return verdicts
 
     async def ping(self) -> None:
         """See `EventStore.ping`: takes the write lock and gives it back.
@@ -113,6 +125,9 @@ class SqliteStore(reading.LogReader):
 
     async def aclose(self) -> None:
         """See `EventStore.aclose`."""
+        checkpoints, self._checkpoints = self._checkpoints, None
+        if checkpoints is not None:
+            await checkpoints.aclose()
         readers, self._readers = self._readers, []
         for _ in readers:
             # A read under way gives its connection back first.
@@ -168,8 +183,8 @@ class SqliteStore(reading.LogReader):
         return connection
 
     def _check(self) -> None:
-        if self._damage is not None:
-            raise StorageUnavailable(self._damage)
+        if self.damage is not None:
+            raise StorageUnavailable(self.damage)
         try:
             self._files.check()
         except StorageUnavailable:
@@ -177,9 +192,14 @@ class SqliteStore(reading.LogReader):
             self._doubted = True
             raise
 
+    def _doubt(self, error: Exception) -> None:
+        # The log goes on in the WAL; whether it can be written for long, the next ping proves.
+        self._doubted = True
+        self._note(error)
+
     def _note(self, error: BaseException | None) -> None:
-        if self._damage is None and sqlite_writer.tells_of_damage(error):
-            self._damage = (
+        if self.damage is None and sqlite_writer.tells_of_damage(error):
+            self.damage = (
                 f"the database file {str(self._path)!r} is damaged (SQLite: {error}), nothing more "
                 "is stored in it: stop the aggregator, see what `python -m aggregator verify` "
                 "finds, and restore the file"
@@ -191,7 +211,16 @@ class SqliteStore(reading.LogReader):
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._thread, self._write, work)
 
+    async def _finish_checkpoint(self) -> None:
+        if self._thread is not None:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._copy_the_rest)
+
     # What follows runs in the writer's thread.
+
+    def _copy_the_rest(self) -> None:
+        if self._writer is not None:
+            self._check()
+            self._writer.execute(CHECKPOINT)
 
     def _open_writer(self) -> None:
         self._writer = open_writer(self._path, self._files, self._busy_timeout_s)

@@ -11,13 +11,14 @@ from storage.sqlite_files import OpenedFiles, WatchedConnection
 APPLICATION_ID = 0x45564C47
 """Marks a file as this program's ("EVLG"), so that no other program's is ever written to."""
 
+# The automatic checkpoint is for when `storage.sqlite_checkpoints` does not keep up.
 # What a large batch needs beside the database stays in memory: for a temporary file there may
 # be no place, and no descriptor.
 _SETTINGS = """
 PRAGMA synchronous = FULL;
 PRAGMA cache_size = -65536;
-PRAGMA wal_autocheckpoint = 4000;
-PRAGMA journal_size_limit = 67108864;
+PRAGMA wal_autocheckpoint = 65536;
+PRAGMA journal_size_limit = 134217728;
 PRAGMA temp_store = MEMORY;
 """
 
@@ -77,7 +78,8 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             raise StorageMisconfigured(
                 f"{str(path)!r} is a SQLite database of another program; choose another file"
             )
-        connection.execute("PRAGMA page_size = 8192")
+        # A random key changes a page of its index, and whole pages are written, twice.
+        connection.execute("PRAGMA page_size = 4096")
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
             raise StorageMisconfigured(

@@ -25,11 +25,11 @@ Run = Callable[..., Aggregator]
 KEYS = "sqlite_autoindex_events_2"
 EVENTS = 1600
 FILLINGS = {
-    "zeros": bytes(8192),
-    "ones": b"\xff" * 8192,
-    "noise": random.Random(4).randbytes(8192),
+    "zeros": bytes(4096),
+    "ones": b"\xff" * 4096,
+    "noise": random.Random(4).randbytes(4096),
     # The beginning says: a leaf of an index, with 64 cells.
-    "a leaf of noise": b"\x0a\0\0\0\x40\x10\0\0" + random.Random(5).randbytes(8184),
+    "a leaf of noise": b"\x0a\0\0\0\x40\x10\0\0" + random.Random(5).randbytes(4088),
 }
 
 

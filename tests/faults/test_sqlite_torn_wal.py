@@ -95,8 +95,8 @@ async def test_half_a_write_behind_the_end_costs_nothing_that_was_acknowledged(
     assert crashed.told.offsets.items() <= stored.items()
     assert_whole_requests(whole, crashed.told)
     end = commit_ends(crashed.wal)[-1]
-    first_frame = crashed.wal[32 : 32 + 24 + 8192]
-    last_frame = crashed.wal[end - 24 - 8192 : end]
+    first_frame = crashed.wal[32 : 32 + 24 + 4096]
+    last_frame = crashed.wal[end - 24 - 4096 : end]
     chance = random.Random(1)
     tails = [
         b"\0",
@@ -105,7 +105,7 @@ async def test_half_a_write_behind_the_end_costs_nothing_that_was_acknowledged(
         first_frame,
         last_frame,
         last_frame[:5000],
-        last_frame[:24] + chance.randbytes(8192),
+        last_frame[:24] + chance.randbytes(4096),
         first_frame * 3 + last_frame,
     ]
     for number, tail in enumerate(tails):

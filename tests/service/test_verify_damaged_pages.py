@@ -10,7 +10,10 @@ from support.command import Ended, run_to_end
 from support.events import event
 from support.verifying import execute, fill
 
-PAGE = 8192
+PAGE = 4096
+BLOCK = 8192
+"""Of Postgres."""
+
 EVENTS = [event("orders", f"event-{n:04}", f'{{"n":{n}}}') for n in range(2000)]
 
 
@@ -87,7 +90,8 @@ def test_a_changed_byte_in_an_index_is_a_difference(file: Database, tmp_path: Pa
     page = pages_of(file, "sqlite_autoindex_events_2")[1]
     content = file.path.read_bytes()[page : page + PAGE]
     ids = sorted(e.event_id for e in EVENTS if e.event_id.encode() in content)
-    replace_once(file.path, page, ids[-1].encode(), ids[-1][:-1].encode() + b"~")
+    last_of_ten = next(each for each in ids if each.endswith("9"))
+    replace_once(file.path, page, last_of_ten.encode(), last_of_ten[:-1].encode() + b"~")
     out = damaged(file, tmp_path).out
     assert "the index (topic, event_id) does not hold what the table holds" in out
     assert "2000 entries, 2000 rows" in out
@@ -141,7 +145,7 @@ def test_a_page_on_the_server_that_is_noise_is_a_difference(
 ) -> None:
     path = path_of(own_database, relation)
     own_database.server.stop()
-    overwrite(path, 2 * PAGE, b"\xa5" * PAGE)
+    overwrite(path, 2 * BLOCK, b"\xa5" * BLOCK)
     own_database.server.start()
     out = damaged(on_server, tmp_path).out
     assert "- the rest could not be read: Postgres: " in out
@@ -168,7 +172,7 @@ def test_a_page_of_zeros_is_a_difference(
     """To Postgres such a page is an empty one: nothing but counting tells."""
     path = path_of(own_database, "events")
     own_database.server.stop()
-    overwrite(path, 2 * PAGE, bytes(PAGE))
+    overwrite(path, 2 * BLOCK, bytes(BLOCK))
     own_database.server.start()
     out = damaged(on_server, tmp_path).out
     assert "are missing" in out

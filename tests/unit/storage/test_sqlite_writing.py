@@ -14,7 +14,7 @@ from storage.errors import BatchRefused, StorageMisconfigured, StorageUnavailabl
 from storage.model import Query
 from storage.sqlite import SqliteStore
 
-PAGE_BYTES = 8192
+PAGE_BYTES = 4096
 
 
 @pytest.fixture
