@@ -25,13 +25,16 @@ class Server:
         self._process = psutil.Process(process.pid)
 
     def cpu_s(self) -> float:
-        """Seconds of processor time it has used so far."""
-        times = self._process.cpu_times()
-        return float(times.user + times.system)
+        """Seconds of processor time it and the process it stores with have used so far."""
+        times = [process.cpu_times() for process in self._processes()]
+        return float(sum(each.user + each.system for each in times))
 
     def resident_bytes(self) -> int:
         """Memory it has now."""
-        return int(self._process.memory_info().rss)
+        return sum(int(process.memory_info().rss) for process in self._processes())
+
+    def _processes(self) -> list[psutil.Process]:
+        return [self._process, *self._process.children()]
 
 
 @contextmanager

@@ -17,6 +17,9 @@ from support.processes import Aggregator
 
 _TESTS = Path(__file__).parents[1]
 
+_KILLED_ALONE = 0.3
+"""The share of the kills that leave alive what the aggregator stores with."""
+
 
 class Moment(StrEnum):
     """When an aggregator is killed."""
@@ -126,7 +129,7 @@ class Lives:
         if not self.serving:
             self.shut()
         for life in lives:
-            life.aggregator.process.kill()
+            self._kill(life)
         for life in lives:
             code = await asyncio.to_thread(life.aggregator.process.wait)
             self._running.discard(life)
@@ -137,6 +140,13 @@ class Lives:
                 assert (code, moment) == (0, Moment.DRAINING), life.aggregator.written()
             assert b"Traceback" not in life.aggregator.written(), life.aggregator.written()
             self._log(life.number).unlink()
+
+    def _kill(self, life: Life) -> None:
+        if self._chance.random() < _KILLED_ALONE:
+            # What it stores with learns of it, and ends what it is at.
+            life.aggregator.process.kill()
+        else:
+            life.aggregator.kill_at_once()
 
     def check_running(self) -> None:
         """Fail if one has ended that nobody killed."""

@@ -7,10 +7,12 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from aggregator import app
 from aggregator.__main__ import main
 from storage import postgres_writer, sqlite_writer
 from storage.model import Event, Verdict
@@ -80,7 +82,15 @@ _PROTECTIONS: dict[str, Callable[[str, pytest.MonkeyPatch], None]] = {
     "count_afterwards": count_afterwards,
 }
 
+
+def store_in_this_process(path: Path, *, busy_timeout_ms: int) -> SqliteStore:
+    """In place of the process of its own, which nothing here could reach into."""
+    return SqliteStore(path, busy_timeout_s=busy_timeout_ms / 1000)
+
+
 if __name__ == "__main__":
     backend = sys.argv[sys.argv.index("--backend") + 1]
-    _PROTECTIONS[sys.argv[1]](backend, pytest.MonkeyPatch())
+    patch = pytest.MonkeyPatch()
+    patch.setattr(app, "sqlite_store", store_in_this_process)
+    _PROTECTIONS[sys.argv[1]](backend, patch)
     raise SystemExit(main(sys.argv[2:]))

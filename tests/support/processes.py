@@ -8,10 +8,13 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
+
+import psutil
 
 _LIMIT_S = 30.0
 _BARRIER = "log-barrier-"
@@ -113,7 +116,25 @@ class Aggregator:
         self.process.send_signal(number)
         return self.process.wait(_LIMIT_S)
 
+    def processes(self) -> list[psutil.Process]:
+        """It and, where it has one, the process that it stores with."""
+        try:
+            process = psutil.Process(self.process.pid)
+            return [process, *process.children()]
+        except psutil.NoSuchProcess:
+            return []
+
+    def kill_at_once(self) -> None:
+        """As `kill -9` of all its processes; nothing happens if it has ended."""
+        if self.process.poll() is not None:
+            return
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
     def kill(self) -> None:
-        """End it at once, as `kill -9` does; nothing happens if it has ended."""
-        self.process.kill()
+        """The same, and wait for the end."""
+        processes = self.processes() if self.process.poll() is None else []
+        self.kill_at_once()
         self.process.wait(_LIMIT_S)
+        psutil.wait_procs(processes, _LIMIT_S)

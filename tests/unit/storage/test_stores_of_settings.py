@@ -4,6 +4,7 @@ from pathlib import Path
 
 from support.backends import PostgresServer, new_database
 
+from storage.apart import StoreApart
 from storage.open import postgres_store, sqlite_store
 from storage.postgres import PostgresStore
 from storage.sqlite import SqliteStore
@@ -12,10 +13,13 @@ from storage.sqlite import SqliteStore
 async def test_a_sqlite_store_waits_for_a_lock_as_long_as_is_set(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     store = sqlite_store(path, busy_timeout_ms=2500)
-    assert isinstance(store, SqliteStore)
+    assert isinstance(store, StoreApart)
+    assert store._arguments == [str(path), "2500"]
     await store.open()
-    assert store._writer is not None
-    assert store._writer.execute("PRAGMA busy_timeout").fetchone() == (2500,)
+    reader = store._reader
+    assert isinstance(reader, SqliteStore)
+    assert reader._writer is not None
+    assert reader._writer.execute("PRAGMA busy_timeout").fetchone() == (2500,)
     await store.aclose()
     assert path.read_bytes().startswith(b"SQLite format 3")
 
@@ -29,7 +33,7 @@ async def test_a_postgres_store_waits_for_an_answer_as_long_as_is_set(
         await store.open()
         assert store._readers is not None
         assert store._writers is not None
-        assert (store._writers.get_max_size(), store._readers.get_max_size()) == (1, 3)
+        assert (store._writers.get_max_size(), store._readers.get_max_size()) == (2, 3)
         assert await store._readers.fetchval("SHOW statement_timeout") == "30s"
         assert await store._readers.fetchval("SHOW idle_in_transaction_session_timeout") == "10s"
         await store.aclose()

@@ -1,0 +1,191 @@
+"""A store that writes in a process of its own.
+
+A Python process runs one thread at a time. A writing thread beside an event loop that parses and
+answers gets its turn late, statement by statement, and each turn costs both of them; measured,
+that was most of what storing single events took. So batches go to a process that does nothing
+else, and reads stay here. See `docs/decisions/0015-sqlite-is-written-by-a-process.md`.
+
+The process ends when this one does, however it does: its end of the connection is closed then.
+If it is the first to end, what it was given has an unknown outcome, and the next `ping` starts
+another.
+"""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from subprocess import DEVNULL
+from typing import Literal
+
+import msgspec
+
+from storage import errors
+from storage.channel import Channel
+from storage.errors import OutcomeUnknown, StorageError, StorageUnavailable
+from storage.model import Counts, Event, Page, Query, StoredEvent, Verdict
+from storage.sqlite import SqliteStore
+
+
+class Asked(msgspec.Struct, array_like=True):
+    """What the process is to do; `number` is that of its answer."""
+
+    number: int
+    what: Literal["open", "ping", "append"]
+    batch: Sequence[Event] = ()
+
+
+class Answered(msgspec.Struct, array_like=True):
+    """What came of it: verdicts of an append, and the class and the message of an error."""
+
+    number: int
+    verdicts: list[Verdict] = []
+    error: tuple[str, str] | None = None
+
+
+_encode = msgspec.msgpack.encode
+_decode = msgspec.msgpack.Decoder(Answered).decode
+
+
+class StoreApart:
+    """An `EventStore` whose `append` and `ping` are done by a process.
+
+    Args:
+        reader: a store on the same database, not opened yet; it does the rest.
+        module: what the process runs; see `storage.sqlite_worker`.
+        arguments: of its command line, behind the number of its socket.
+    """
+
+    def __init__(self, reader: SqliteStore, module: str, arguments: Sequence[str]) -> None:
+        self.backend = reader.backend
+        self._reader = reader
+        self._module = module
+        self._arguments = arguments
+        self._process: asyncio.subprocess.Process | None = None
+        self._channel: Channel | None = None
+        self._asked = 0
+        self._waiting: dict[int, tuple[asyncio.Future[Answered], type[StorageError]]] = {}
+        """Who waits for which answer, and what it means if there is none."""
+        self._opened = False
+        self._starting = asyncio.Lock()
+
+    async def open(self) -> None:
+        """See `EventStore.open`."""
+        await self.aclose()
+        try:
+            await self._reader.open()
+            await self._start()
+        except BaseException:
+            await self.aclose()
+            raise
+        self._opened = True
+
+    async def append(self, batch: Sequence[Event]) -> list[Verdict]:
+        """See `EventStore.append`."""
+        self._check()
+        return (await self._ask("append", batch)).verdicts
+
+    async def ping(self) -> None:
+        """See `EventStore.ping`; starts the process anew if it is gone."""
+        async with self._starting:
+            if self._opened and self._channel is None:
+                await self._end()
+                await self._start()
+        self._check()
+        await self._ask("ping")
+
+    async def read(self, query: Query) -> Page:
+        """See `EventStore.read`."""
+        return await self._reader.read(query)
+
+    async def get(self, topic: str, event_id: str) -> StoredEvent | None:
+        """See `EventStore.get`."""
+        return await self._reader.get(topic, event_id)
+
+    async def stats(self) -> Mapping[str, Counts]:
+        """See `EventStore.stats`."""
+        return await self._reader.stats()
+
+    async def aclose(self) -> None:
+        """See `EventStore.aclose`."""
+        self._opened = False
+        # The last one on a database tidies up after all; that is for the one that wrote.
+        await self._reader.aclose()
+        await self._end()
+
+    def _check(self) -> None:
+        # What reads may be the first to come upon it.
+        if self._reader.damage is not None:
+            raise StorageUnavailable(self._reader.damage)
+
+    async def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-P",
+                "-m",
+                self._module,
+                str(theirs.fileno()),
+                *self._arguments,
+                pass_fds=[theirs.fileno()],
+                stdin=DEVNULL,
+                stdout=DEVNULL,
+                # It imports what this process would, wherever that was found.
+                env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+                # A terminal's Ctrl-C is for this process, which ends the other in its turn.
+                start_new_session=True,
+            )
+        loop = asyncio.get_running_loop()
+        _, self._channel = await loop.create_connection(
+            lambda: Channel(self._answer, self._lose), sock=ours
+        )
+        try:
+            await self._ask("open")
+        except BaseException:
+            await self._end()
+            raise
+
+    async def _end(self) -> None:
+        process, self._process = self._process, None
+        if self._channel is not None:
+            self._channel.close()
+        if process is not None:
+            # Behind whatever is under way.
+            await process.wait()
+
+    async def _ask(
+        self, what: Literal["open", "ping", "append"], batch: Sequence[Event] = ()
+    ) -> Answered:
+        if self._channel is None:
+            raise StorageUnavailable("the process that stores is not running")
+        self._asked += 1
+        answered: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
+        unknown = OutcomeUnknown if what == "append" else StorageUnavailable
+        self._waiting[self._asked] = answered, unknown
+        self._channel.send(_encode(Asked(self._asked, what, batch)))
+        return await answered
+
+    def _answer(self, message: memoryview) -> None:
+        answered = _decode(message)
+        waiting, unknown = self._waiting.pop(answered.number)
+        if waiting.done():
+            return
+        if answered.error is None:
+            waiting.set_result(answered)
+        else:
+            waiting.set_exception(_error(*answered.error, unknown))
+
+    def _lose(self) -> None:
+        self._channel = None
+        lost, self._waiting = self._waiting, {}
+        for waiting, unknown in lost.values():
+            if not waiting.done():
+                waiting.set_exception(unknown("the process that stores ended while it had this"))
+
+
+def _error(name: str, message: str, unknown: type[StorageError]) -> StorageError:
+    kind = getattr(errors, name, None)
+    if isinstance(kind, type) and issubclass(kind, StorageError):
+        return kind(message)
+    return unknown(f"storing failed: {name}: {message}")

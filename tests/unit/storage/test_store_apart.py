@@ -1,0 +1,153 @@
+"""A store whose batches are stored by a process of its own: what it passes on, and its end."""
+
+import asyncio
+import os
+import signal
+import sqlite3
+import sys
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+from support.events import event
+from support.stores import until
+
+from storage.apart import StoreApart
+from storage.errors import OutcomeUnknown, StorageMisconfigured, StorageUnavailable
+from storage.model import Query, Status
+from storage.open import sqlite_store
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[StoreApart]:
+    store = sqlite_store(tmp_path / "log.db", busy_timeout_ms=100)
+    assert isinstance(store, StoreApart)
+    await store.open()
+    yield store
+    await store.aclose()
+
+
+def process_of(store: StoreApart) -> psutil.Process:
+    assert store._process is not None
+    return psutil.Process(store._process.pid)
+
+
+async def test_what_one_process_stores_the_other_reads(store: StoreApart) -> None:
+    large = event("t", "large", payload='{"text":"%s"}' % ("\u00e4" * 2_000_000))
+    verdicts = await store.append([event("t", "a"), large, event("t", "a")])
+    assert [(v.event_id, v.status, v.offset) for v in verdicts] == [
+        ("a", Status.STORED, 1), ("large", Status.STORED, 2), ("a", Status.DUPLICATE, 1),
+    ]  # fmt: skip
+    page = await store.read(Query(topic="t", newest_first=False))
+    assert [each.payload for each in page.events] == [event("t", "a").payload, large.payload]
+    found = await store.get("t", "large")
+    assert found is not None
+    assert found.offset == 2
+    assert (await store.stats())["t"].received == 3
+
+
+async def test_many_batches_at_once_each_get_their_own_verdicts(store: StoreApart) -> None:
+    batches = [[event(f"t{n}", f"{n}-{i}") for i in range(n % 7 + 1)] for n in range(50)]
+    outcomes = await asyncio.gather(*(store.append(batch) for batch in batches))
+    assert [[v.event_id for v in verdicts] for verdicts in outcomes] == [
+        [each.event_id for each in batch] for batch in batches
+    ]
+
+
+async def test_it_is_another_process_and_ends_with_the_store(store: StoreApart) -> None:
+    process = process_of(store)
+    assert process.ppid() == os.getpid()
+    await store.aclose()
+    assert not process.is_running()
+    with pytest.raises(StorageUnavailable, match="not running"):
+        await store.append([event("t", "a")])
+    with pytest.raises(StorageUnavailable, match="not running"):
+        await store.ping()
+    await store.open()
+    await store.ping()
+
+
+async def test_signals_that_end_the_aggregator_do_not_end_it(store: StoreApart) -> None:
+    process = process_of(store)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGTERM)
+    assert (await store.append([event("t", "a")]))[0].status is Status.STORED
+    assert os.getsid(process.pid) != os.getsid(0), "a terminal's Ctrl-C would reach it"
+
+
+async def test_killed_it_leaves_an_unknown_outcome_and_is_started_anew(
+    store: StoreApart, tmp_path: Path
+) -> None:
+    await store.append([event("t", "before")])
+    killed = process_of(store)
+    killed.suspend()
+    appends = [asyncio.create_task(store.append([event("t", f"{n}")])) for n in range(3)]
+    ping = asyncio.create_task(store.ping())
+    await asyncio.sleep(0)
+    killed.kill()
+    for append in appends:
+        with pytest.raises(OutcomeUnknown, match=r"^the process that stores ended while it had"):
+            await append
+    with pytest.raises(StorageUnavailable):
+        await ping
+    with pytest.raises(StorageUnavailable, match="not running"):
+        await store.append([event("t", "after")])
+    # Two who ask at once get one process.
+    await asyncio.gather(store.ping(), store.ping())
+    children = psutil.Process().children()
+    assert [child.pid for child in children] == [process_of(store).pid]
+    again = await store.append([event("t", "before"), event("t", "0"), event("t", "after")])
+    assert again[0].status is Status.DUPLICATE
+    counts = (await store.stats())["t"]
+    assert counts.received == counts.unique_processed + counts.duplicate_dropped
+
+
+async def test_errors_come_as_what_they_are(store: StoreApart, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "log.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageUnavailable, match=r"^SQLite: database is locked$"):
+            await store.append([event("t", "a")])
+    assert (await store.append([event("t", "a")]))[0].status is Status.STORED
+
+
+async def test_an_append_that_nobody_waits_for_any_more_is_stored(store: StoreApart) -> None:
+    append = asyncio.create_task(store.append([event("t", "a")]))
+    await asyncio.sleep(0)
+    append.cancel()
+    await asyncio.wait([append])
+    assert (await store.append([event("t", "a")]))[0].status is Status.DUPLICATE
+
+
+async def test_a_file_that_can_t_be_used_is_told_and_no_process_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    path.write_text("no database, and longer than what SQLite would take for an empty file" * 99)
+    store = sqlite_store(path, busy_timeout_ms=100)
+    with pytest.raises(StorageMisconfigured, match="not a database"):
+        await store.open()
+    assert psutil.Process().children() == []
+
+
+async def test_it_ends_when_the_process_that_uses_it_is_killed(tmp_path: Path) -> None:
+    script = (
+        "import asyncio, sys\n"
+        "from pathlib import Path\n"
+        "from storage.open import sqlite_store\n"
+        "async def main():\n"
+        "    store = sqlite_store(Path(sys.argv[1]), busy_timeout_ms=100)\n"
+        "    await store.open()\n"
+        "    print(store._process.pid, flush=True)\n"
+        "    await asyncio.Event().wait()\n"
+        "asyncio.run(main())\n"
+    )
+    user = await asyncio.create_subprocess_exec(
+        *[sys.executable, "-c", script, str(tmp_path / "log.db")],
+        stdout=asyncio.subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
+    )
+    assert user.stdout is not None
+    process = psutil.Process(int(await user.stdout.readline()))
+    user.kill()
+    await user.wait()
+    await until(lambda: not process.is_running(), "the process that stored ends")
