@@ -75,12 +75,13 @@ class SqliteStore(reading.LogReader):
             loop = asyncio.get_running_loop()
             await loop.run_in_executor(self._thread, self._open_writer)
             for _ in range(self._reader_count):
-                reader = await self._connect_reader(self._busy_timeout_s)
+                reader = await self._connect_reader()
                 self._readers.append(reader)
                 self._idle.put_nowait(reader)
-            self._probe_writable = await self._connect_reader(0.0)
+            self._probe_writable = await self._connect_reader()
+            await self._probe_writable.execute("PRAGMA busy_timeout = 0")
             self._checkpoints = Checkpoints(
-                await self._connect_reader(0.0),
+                await self._connect_reader(),
                 check=self._check,
                 finish=self._finish_checkpoint,
                 on_failure=self._doubt,
@@ -167,10 +168,10 @@ class SqliteStore(reading.LogReader):
         finally:
             idle.put_nowait(connection)
 
-    async def _connect_reader(self, timeout_s: float) -> aiosqlite.Connection:
+    async def _connect_reader(self) -> aiosqlite.Connection:
         connection = await aiosqlite.connect(
             self._path,
-            timeout=timeout_s,
+            timeout=self._busy_timeout_s,
             isolation_level=None,
             factory=partial(WatchedConnection, files=self._files),
         )

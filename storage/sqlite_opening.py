@@ -1,6 +1,7 @@
 """Opening the SQLite file for writing: is it ours, and is its schema up to date?"""
 
 import sqlite3
+import time
 from pathlib import Path
 
 from storage import sqlite_writer
@@ -21,6 +22,8 @@ PRAGMA wal_autocheckpoint = 65536;
 PRAGMA journal_size_limit = 134217728;
 PRAGMA temp_store = MEMORY;
 """
+
+_SWITCH_S, _SWITCH_AGAIN_S = 1.0, 0.01
 
 _WHOSE_FILE = (
     "SELECT application_id, (SELECT count(*) FROM sqlite_schema) FROM pragma_application_id"
@@ -80,7 +83,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             )
         # A random key changes a page of its index, and whole pages are written, twice.
         connection.execute("PRAGMA page_size = 4096")
-        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        mode = _switch_to_wal(connection)
         if mode != "wal":
             raise StorageMisconfigured(
                 f"{str(path)!r} can't be put into WAL mode (it stays in {mode!r} mode): "
@@ -95,6 +98,21 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
                 f"can't use {str(path)!r}: {error}; {_UNUSABLE[code]}"
             ) from error
         raise
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> str:
+    """The journal mode it has then."""
+    deadline = time.monotonic() + _SWITCH_S
+    while True:
+        try:
+            (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        except sqlite3.OperationalError as error:
+            # Of two that begin on a new file SQLite lets one fail, and does not wait.
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(_SWITCH_AGAIN_S)
+        else:
+            return str(mode)
 
 
 def _migrate(connection: sqlite3.Connection) -> None:

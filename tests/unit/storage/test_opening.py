@@ -125,6 +125,49 @@ async def test_processes_that_open_a_new_database_at_once_all_come_to_use_it(
     assert snapshot.counts == {"t": (len(started), len(started), 0, 0)}
 
 
+_OPENS_AS_TOLD = """
+import sys
+from pathlib import Path
+from storage.sqlite_files import OpenedFiles
+from storage.sqlite_opening import open_writer
+for line in sys.stdin:
+    path = Path(line.strip())
+    try:
+        open_writer(path, OpenedFiles(path), 10.0)
+    except Exception as error:
+        print(repr(error), flush=True)
+    else:
+        print("opened", flush=True)
+"""
+
+
+def test_processes_that_open_a_new_sqlite_file_at_once_succeed_at_the_first_try(
+    tmp_path: Path,
+) -> None:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", _OPENS_AS_TOLD],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        for _ in range(4)
+    ]
+    told = []
+    for number in range(40):
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write(f"{tmp_path / str(number)}.db\n")
+            process.stdin.flush()
+        for process in processes:
+            assert process.stdout is not None
+            told.append(process.stdout.readline().strip())
+    for process in processes:
+        process.communicate(timeout=30)
+    assert set(told) == {"opened"}
+
+
 async def test_a_newer_schema_is_refused_with_a_sentence_that_says_what_to_do(
     database: Database, store: EventStore
 ) -> None:
