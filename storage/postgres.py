@@ -6,9 +6,8 @@ is replaced at the next call.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
-from types import MappingProxyType
 
 import asyncpg
 
@@ -59,7 +58,7 @@ class PostgresStore(reading.LogReader):
         await self.aclose()
         try:
             async with translated():
-                self._writers = await self._pool(_WRITERS, postgres_writer.SETTINGS)
+                self._writers = await self._pool(_WRITERS)
                 async with self._writers.acquire() as connection:
                     await _prepare(connection)
                 self._readers = await self._pool(self._reader_count)
@@ -151,9 +150,7 @@ class PostgresStore(reading.LogReader):
                 raise
             await transaction.rollback()
 
-    async def _pool(
-        self, size: int, settings: Mapping[str, str] = MappingProxyType({})
-    ) -> asyncpg.Pool:
+    async def _pool(self, size: int) -> asyncpg.Pool:
         # Of its own accord a pool connects again in the background, and logs each failure.
         pool = await asyncpg.create_pool(
             self._dsn,
@@ -161,7 +158,7 @@ class PostgresStore(reading.LogReader):
             max_size=size,
             timeout=self._connect_timeout_s,
             command_timeout=self._command_timeout_s,
-            server_settings={**session_settings(self._command_timeout_s), **settings},
+            server_settings=session_settings(self._command_timeout_s),
             init=start_session,
             reset=_keep_session,
         )

@@ -24,10 +24,6 @@ from storage.errors import (
 from storage.ledger import Decision, Head, Key, Ledger
 from storage.model import Counts, Event, StoredEvent, Verdict
 
-SETTINGS = {"plan_cache_mode": "force_generic_plan"}
-"""What a session that writes starts with besides `session_settings`. Its statements have one plan
-each, and to make it anew for every small batch would cost more than to carry it out."""
-
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
 # Creates the topics that are new and locks all of them, in the order of the sorted input.
@@ -37,16 +33,15 @@ INSERT INTO topics AS t (topic) SELECT topic FROM unnest($1::text[]) AS topic
 ON CONFLICT (topic) DO UPDATE SET topic = t.topic
 RETURNING t.topic, t.unique_processed, greatest(clock_timestamp(), t.last_ts_ingest)"""
 
-# LATERAL with OFFSET keeps the planner to one scan of the index a topic, also when its statistics
-# are those of an empty table.
+# LATERAL with LIMIT keeps the planner to one index look-up a key, also when its statistics
+# are those of an empty table. With event_id = ANY(...) it may read a whole topic instead.
 PROBE = """
-SELECT k.topic, e.event_id, e."offset", e.source, e.payload
-FROM unnest($1::text[], $2::text[]) AS k (topic, event_ids)
+SELECT k.topic, k.event_id, e."offset", e.source, e.payload
+FROM unnest(string_to_array($1, chr(31)), string_to_array($2, chr(31))) AS k (topic, event_id)
 CROSS JOIN LATERAL (
-    SELECT event_id, "offset", source,
+    SELECT "offset", source,
            CASE WHEN octet_length(payload::text) <= $3 THEN payload END AS payload
-    FROM events WHERE topic = k.topic AND event_id = ANY(string_to_array(k.event_ids, chr(31)))
-    OFFSET 0) AS e"""
+    FROM events WHERE topic = k.topic AND event_id = k.event_id LIMIT 1) AS e"""
 
 _PAYLOAD = 'SELECT payload FROM events WHERE topic = $1 AND "offset" = $2'
 
@@ -142,11 +137,10 @@ async def _write(
 
 
 async def _probe(connection: PoolConnectionProxy, ledger: Ledger) -> None:
-    event_ids: dict[str, list[str]] = {}
-    for topic, event_id in ledger.keys:
-        event_ids.setdefault(topic, []).append(event_id)
-    joined = [_joined(each) for each in event_ids.values()]
-    found = await connection.fetch(PROBE, event_ids.keys(), joined, _INLINE_PAYLOAD_BYTES)
+    topics, event_ids = zip(*ledger.keys, strict=True)
+    found = await connection.fetch(
+        PROBE, _joined(topics), _joined(event_ids), _INLINE_PAYLOAD_BYTES
+    )
     for topic, event_id, offset, source, small_payload in found:
         payload: str = small_payload
         if small_payload is None:
