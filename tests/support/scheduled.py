@@ -70,6 +70,8 @@ class ScheduledFaults:
         self._loop = asyncio.get_running_loop()
         self._patch = pytest.MonkeyPatch()
         self._stopped = threading.Event()
+        self.committing: set[asyncio.Task[Any]] = set()
+        """The COMMITs that the server has not answered."""
         self._committed: dict[int, tuple[Event, Told]] = {}
         self.reference = Reference()
 
@@ -170,16 +172,27 @@ class _FailingPostgres(_Failing):
 
     async def _commit(self) -> Any:
         # Another batch's stop may cancel this one too: what has become of it must be known.
-        committing = asyncio.ensure_future(self._connection.execute("COMMIT"))
+        committing = asyncio.create_task(self._commit_and_note())
+        self._faults.committing.add(committing)
+        committing.add_done_callback(self._faults.committing.discard)
         try:
             return await asyncio.shield(committing)
         finally:
-            await committing
-            self._faults.note_commit(self._batch)
+            await asyncio.wait([committing])
+
+    async def _commit_and_note(self) -> Any:
+        answer = await self._connection.execute("COMMIT")
+        self._faults.note_commit(self._batch)
+        return answer
 
     async def fetch(self, sql: str, *arguments: object) -> Any:
         await self._before(sql)
-        return await self._connection.fetch(sql, *arguments)
+        rows = await self._connection.fetch(sql, *arguments)
+        if sql == postgres_writer.LOCK_TOPICS and self._faults.committing:
+            # The server gives up the locks of a transaction before it answers its COMMIT: what
+            # was committed first must be noted first.
+            await asyncio.wait(self._faults.committing)
+        return rows
 
     async def _before(self, sql: str) -> Kind:
         due = self._due(sql)
