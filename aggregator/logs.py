@@ -9,10 +9,7 @@ import logging
 import select
 import sys
 import threading
-import time
 from collections.abc import Callable, MutableMapping
-from datetime import UTC, datetime
-from functools import lru_cache
 from io import RawIOBase
 from queue import SimpleQueue
 from typing import Any, BinaryIO
@@ -122,21 +119,23 @@ def configure(stream: RawIOBase | BinaryIO, *, as_json: bool, level: str) -> Lin
     """
     writer = LineWriter(stream)
     threshold = logging.getLevelNamesMapping()[level.upper()]
-    processors: list[Processor] = [
+    shared: list[Processor] = [
         structlog.processors.add_log_level,
-        _add_timestamp,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
     ]
-    if as_json:
-        processors += [_add_traceback, _render_json]
-    else:
-        processors += [
+    last: list[Processor] = (
+        [_tracebacks, _render_json]
+        if as_json
+        else [
             structlog.dev.ConsoleRenderer(
                 colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
             )
         ]
+    )
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        processors=processors,
+        processors=shared + last,
         logger_factory=lambda *_: _Lines(writer),
         cache_logger_on_first_use=True,
     )
@@ -144,22 +143,6 @@ def configure(stream: RawIOBase | BinaryIO, *, as_json: bool, level: str) -> Lin
         handlers=[_ToStructlog()], level=max(threshold, logging.WARNING), force=True
     )
     return writer
-
-
-@lru_cache(1)
-def _second(since_epoch: int) -> str:
-    return datetime.fromtimestamp(since_epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-
-
-def _add_timestamp(_logger: object, _name: str, event: EventDict) -> EventDict:
-    # structlog's own costs as much as the rest of a line.
-    seconds, microseconds = divmod(time.time_ns() // 1000, 1_000_000)
-    event["timestamp"] = f"{_second(seconds)}.{microseconds:06d}Z"
-    return event
-
-
-def _add_traceback(logger: object, name: str, event: EventDict) -> EventDict:
-    return _tracebacks(logger, name, event) if "exc_info" in event else event
 
 
 def _render_json(_logger: object, _name: str, event: EventDict) -> bytes:

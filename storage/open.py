@@ -2,19 +2,17 @@
 
 from pathlib import Path
 
-from storage.apart import StoreApart
 from storage.interface import EventStore
 from storage.postgres import PostgresStore
 from storage.postgres_snapshot import PostgresSnapshot
 from storage.snapshot import LogSnapshot
-from storage.sqlite import SqliteStore
+from storage.sqlite_apart import StoreApart
 from storage.sqlite_snapshot import SqliteSnapshot
 
 
 def sqlite_store(path: Path, *, busy_timeout_ms: int) -> EventStore:
     """A store, not opened yet, in the SQLite file `path`; a process of its own writes."""
-    reader = SqliteStore(path, busy_timeout_s=busy_timeout_ms / 1000)
-    return StoreApart(reader, "storage.sqlite_worker", [str(path), str(busy_timeout_ms)])
+    return StoreApart(path, busy_timeout_ms=busy_timeout_ms)
 
 
 def postgres_store(dsn: str, *, readers: int, command_timeout_ms: int) -> EventStore:

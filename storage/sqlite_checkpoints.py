@@ -57,7 +57,7 @@ class Checkpoints:
     async def aclose(self) -> None:
         """End the copying, and close the connection."""
         self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        await asyncio.wait([self._task])
         await self._connection.close()
 
     async def _run(self) -> None:

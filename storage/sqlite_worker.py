@@ -1,4 +1,4 @@
-"""The process that writes a SQLite file for `storage.apart.StoreApart`.
+"""The process that writes a SQLite file for `storage.sqlite_apart.StoreApart`.
 
 python -m storage.sqlite_worker SOCKET PATH BUSY_TIMEOUT_MS
 
@@ -18,12 +18,11 @@ from pathlib import Path
 
 import msgspec
 
-from storage.apart import Answered, Asked
 from storage.channel import Channel
 from storage.errors import StorageError
-from storage.interface import EventStore
 from storage.model import Verdict
 from storage.sqlite import SqliteStore
+from storage.sqlite_apart import Answered, Asked
 
 _new_event_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
 with suppress(ImportError):  # not made for this platform
@@ -32,12 +31,10 @@ with suppress(ImportError):  # not made for this platform
 _COLLECT_EVERY = 20_000
 
 _encode = msgspec.msgpack.encode
-
-
 _decode = msgspec.msgpack.Decoder(Asked).decode
 
 
-async def work(store: EventStore, connection: socket.socket) -> None:
+async def work(store: SqliteStore, connection: socket.socket) -> None:
     """Do what is asked over a connection, until its other end is closed; then close the store."""
     ended = asyncio.Event()
     under_way: set[asyncio.Task[None]] = set()
@@ -54,17 +51,18 @@ async def work(store: EventStore, connection: socket.socket) -> None:
             if not isinstance(error, StorageError):
                 traceback.print_exception(error)
             answered = Answered(asked.number, error=(type(error).__name__, str(error)))
+        answered.damage = store.damage
         channel.send(_encode(answered))
 
-    loop = asyncio.get_running_loop()
-    _, channel = await loop.create_connection(lambda: Channel(take, ended.set), sock=connection)
+    channel = Channel(take, ended.set)
+    await asyncio.get_running_loop().create_connection(lambda: channel, sock=connection)
     await ended.wait()
     if under_way:
         await asyncio.wait(under_way)
     await store.aclose()
 
 
-async def _do(store: EventStore, asked: Asked) -> list[Verdict]:
+async def _do(store: SqliteStore, asked: Asked) -> list[Verdict]:
     if asked.what == "append":
         return await store.append(asked.batch)
     if asked.what == "open":

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from support.backends import PostgresServer, new_database
 
-from storage.apart import StoreApart
 from storage.open import postgres_store, sqlite_store
 from storage.postgres import PostgresStore
 from storage.sqlite import SqliteStore
+from storage.sqlite_apart import StoreApart
 
 
 async def test_a_sqlite_store_waits_for_a_lock_as_long_as_is_set(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import signal
 import sqlite3
 import sys
@@ -12,12 +13,14 @@ from pathlib import Path
 import psutil
 import pytest
 from support.events import event
+from support.sqlite_process import size
 from support.stores import until
 
-from storage.apart import StoreApart
+from storage import sqlite_apart
 from storage.errors import OutcomeUnknown, StorageMisconfigured, StorageUnavailable
 from storage.model import Query, Status
 from storage.open import sqlite_store
+from storage.sqlite_apart import StoreApart
 
 
 @pytest.fixture
@@ -102,6 +105,53 @@ async def test_killed_it_leaves_an_unknown_outcome_and_is_started_anew(
     assert again[0].status is Status.DUPLICATE
     counts = (await store.stats())["t"]
     assert counts.received == counts.unique_processed + counts.duplicate_dropped
+
+
+async def test_a_process_that_ends_at_once_is_told_and_waited_for_no_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_apart, "_WORKER", "storage.no_such_module")
+    store = sqlite_store(tmp_path / "log.db", busy_timeout_ms=100)
+    async with asyncio.timeout(30):
+        with pytest.raises(StorageUnavailable, match=r"ended while it had this|not running"):
+            await store.open()
+    assert psutil.Process().children() == []
+
+
+async def test_with_no_descriptor_left_for_it_it_is_started_later(store: StoreApart) -> None:
+    process_of(store).kill()
+    await until(lambda: store._channel is None, "its end is noticed")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(StorageUnavailable, match="can't start the process that stores"):
+            await store.ping()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    await store.ping()
+    assert (await store.append([event("t", "a")]))[0].status is Status.STORED
+
+
+async def test_damage_that_a_process_found_outlives_it(tmp_path: Path) -> None:
+    path = tmp_path / "log.db"
+    store = sqlite_store(path, busy_timeout_ms=100)
+    assert isinstance(store, StoreApart)
+    await store.open()
+    await store.append([event("t", f"{n}", '{"text":"%s"}' % ("x" * 1000)) for n in range(500)])
+    await store.aclose()
+    with path.open("r+b") as file:
+        file.seek(3 * 4096)
+        file.write(b"\xa5" * (size(path) - 3 * 4096))
+    await store.open()
+    with pytest.raises(StorageUnavailable, match="malformed"):
+        await store.append([event("t", f"{n}") for n in range(500)])
+    process_of(store).kill()
+    await until(lambda: store._channel is None, "its end is noticed")
+    with pytest.raises(StorageUnavailable, match="is damaged"):
+        await store.ping()
+    with pytest.raises(StorageUnavailable, match="is damaged"):
+        await store.append([event("t", "new")])
+    await store.aclose()
 
 
 async def test_errors_come_as_what_they_are(store: StoreApart, tmp_path: Path) -> None:

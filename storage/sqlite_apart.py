@@ -1,4 +1,4 @@
-"""A store that writes in a process of its own.
+"""The SQLite store that writes in a process of its own.
 
 A Python process runs one thread at a time. A writing thread beside an event loop that parses and
 answers gets its turn late, statement by statement, and each turn costs both of them; measured,
@@ -15,6 +15,8 @@ import os
 import socket
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
 from subprocess import DEVNULL
 from typing import Literal
 
@@ -26,6 +28,8 @@ from storage.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from storage.model import Counts, Event, Page, Query, StoredEvent, Verdict
 from storage.sqlite import SqliteStore
 
+_WORKER = "storage.sqlite_worker"
+
 
 class Asked(msgspec.Struct, array_like=True):
     """What the process is to do; `number` is that of its answer."""
@@ -36,11 +40,13 @@ class Asked(msgspec.Struct, array_like=True):
 
 
 class Answered(msgspec.Struct, array_like=True):
-    """What came of it: verdicts of an append, and the class and the message of an error."""
+    """What came of it: verdicts of an append, the class and the message of an error, and what is
+    wrong with the database itself."""
 
     number: int
     verdicts: list[Verdict] = []
     error: tuple[str, str] | None = None
+    damage: str | None = None
 
 
 _encode = msgspec.msgpack.encode
@@ -48,19 +54,18 @@ _decode = msgspec.msgpack.Decoder(Answered).decode
 
 
 class StoreApart:
-    """An `EventStore` whose `append` and `ping` are done by a process.
+    """An `EventStore` in one SQLite file whose `append` and `ping` are done by a process.
 
     Args:
-        reader: a store on the same database, not opened yet; it does the rest.
-        module: what the process runs; see `storage.sqlite_worker`.
-        arguments: of its command line, behind the number of its socket.
+        path: the database file; made if it is not there, its directory must be.
+        busy_timeout_ms: how long to wait for another process's write lock, in milliseconds.
     """
 
-    def __init__(self, reader: SqliteStore, module: str, arguments: Sequence[str]) -> None:
-        self.backend = reader.backend
-        self._reader = reader
-        self._module = module
-        self._arguments = arguments
+    backend = SqliteStore.backend
+
+    def __init__(self, path: Path, *, busy_timeout_ms: int) -> None:
+        self._reader = SqliteStore(path, busy_timeout_s=busy_timeout_ms / 1000)
+        self._arguments = [str(path), str(busy_timeout_ms)]
         self._process: asyncio.subprocess.Process | None = None
         self._channel: Channel | None = None
         self._asked = 0
@@ -114,18 +119,29 @@ class StoreApart:
         await self._end()
 
     def _check(self) -> None:
-        # What reads may be the first to come upon it.
+        # Whoever came upon it: on a damaged index a sound batch might get a wrong verdict.
         if self._reader.damage is not None:
             raise StorageUnavailable(self._reader.damage)
 
     async def _start(self) -> None:
+        try:
+            await self._connect()
+            await self._ask("open")
+        except BaseException as error:
+            await self._end()
+            if isinstance(error, OSError):
+                raise StorageUnavailable(f"can't start the process that stores: {error}") from error
+            raise
+
+    async def _connect(self) -> None:
         ours, theirs = socket.socketpair()
-        with theirs:
+        with theirs, ExitStack() as unused:
+            unused.callback(ours.close)
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-P",
                 "-m",
-                self._module,
+                _WORKER,
                 str(theirs.fileno()),
                 *self._arguments,
                 pass_fds=[theirs.fileno()],
@@ -136,15 +152,10 @@ class StoreApart:
                 # A terminal's Ctrl-C is for this process, which ends the other in its turn.
                 start_new_session=True,
             )
-        loop = asyncio.get_running_loop()
-        _, self._channel = await loop.create_connection(
-            lambda: Channel(self._answer, self._lose), sock=ours
-        )
-        try:
-            await self._ask("open")
-        except BaseException:
-            await self._end()
-            raise
+            # Known before it is connected: the other end may be gone as soon as it is.
+            self._channel = channel = Channel(self._answer, self._lose)
+            await asyncio.get_running_loop().create_connection(lambda: channel, sock=ours)
+            unused.pop_all()
 
     async def _end(self) -> None:
         process, self._process = self._process, None
@@ -168,6 +179,8 @@ class StoreApart:
 
     def _answer(self, message: memoryview) -> None:
         answered = _decode(message)
+        # Kept here, for the process that found it may be replaced.
+        self._reader.damage = self._reader.damage or answered.damage
         waiting, unknown = self._waiting.pop(answered.number)
         if waiting.done():
             return
