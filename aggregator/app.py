@@ -10,6 +10,8 @@ from aggregator.express import Express
 from aggregator.handlers import Handlers
 from aggregator.ingest.admission import Admission, Reads
 from aggregator.ingest.group_commit import Flush, GroupCommit
+from aggregator.metrics.page import MetricsPage
+from aggregator.metrics.state import queue_families, watch_families
 from aggregator.publishing import Publishing
 from aggregator.request_log import RequestLog
 from aggregator.requests import around_requests
@@ -63,6 +65,7 @@ def create_app(
     watch = StoreWatch(store, _log_availability)
 
     def on_flush(flush: Flush) -> None:
+        metrics.flushes.note(flush)
         _log_flush(flush)
         if isinstance(flush.error, (StorageUnavailable, OutcomeUnknown)):
             watch.suspect(flush.error)
@@ -73,13 +76,21 @@ def create_app(
         max_flush_bytes=settings.flush_max_bytes,
         on_flush=on_flush,
     )
+    admission = Admission(
+        max_events=settings.queue_max_events,
+        max_bytes=settings.queue_max_bytes,
+        max_batch_events=settings.max_batch_events,
+    )
+    reads = Reads(settings.max_reads)
+    metrics = MetricsPage(
+        store,
+        most_topics=settings.metrics_max_topics,
+        state=[lambda: queue_families(admission, reads), lambda: watch_families(watch)],
+        in_reach=lambda: watch.reason is None,
+    )
     publishing = Publishing(
         watch=watch,
-        admission=Admission(
-            max_events=settings.queue_max_events,
-            max_bytes=settings.queue_max_bytes,
-            max_batch_events=settings.max_batch_events,
-        ),
+        admission=admission,
         group_commit=group_commit,
         limits=Limits(
             settings.max_body_bytes, settings.max_batch_events, settings.max_payload_bytes
@@ -89,7 +100,8 @@ def create_app(
         store=store,
         watch=watch,
         publishing=publishing,
-        reads=Reads(settings.max_reads),
+        reads=reads,
+        metrics=metrics,
         body_timeout_s=settings.body_timeout_ms / 1000,
     )
 
@@ -102,6 +114,7 @@ def create_app(
         yield
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+        await metrics.aclose()
         await store.aclose()
         handlers.close()
 
@@ -112,7 +125,7 @@ def create_app(
     answers = Answers(
         max_bytes=settings.answers_max_bytes, timeout_s=settings.send_timeout_ms / 1000
     )
-    log = RequestLog()
+    log = RequestLog(metrics.requests.note)
     app = web.Application(middlewares=[around_requests(answers, log)])
     app.add_routes(handlers.routes())
     app.cleanup_ctx.append(life)

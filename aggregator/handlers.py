@@ -11,6 +11,7 @@ from aiohttp import web
 from aggregator.body import read_body
 from aggregator.ingest.admission import QueueFull, Reads
 from aggregator.ingest.group_commit import ShuttingDown
+from aggregator.metrics.page import CONTENT_TYPE, MetricsPage
 from aggregator.problems import NoSuchEvent, unavailable
 from aggregator.publishing import Form, Publishing, form_of
 from aggregator.requests import REQUEST_ID, SUMMARY
@@ -39,12 +40,14 @@ class Handlers:
         watch: StoreWatch,
         publishing: Publishing,
         reads: Reads,
+        metrics: MetricsPage,
         body_timeout_s: float,
     ) -> None:
         self._store = store
         self._watch = watch
         self._publishing = publishing
         self._reads = reads
+        self._metrics = metrics
         self._body_timeout_s = body_timeout_s
         self._parsers = ThreadPoolExecutor(_PARSERS, thread_name_prefix="parser")
         self._started = time.monotonic()
@@ -59,6 +62,7 @@ class Handlers:
             web.get("/stats", self.stats),
             web.get("/health", self.health),
             web.get("/ready", self.ready),
+            web.get("/metrics", self.metrics),
         ]
 
     def close(self) -> None:
@@ -140,6 +144,12 @@ class Handlers:
             self._watch.suspect(error)
             return unavailable(str(error)).response()
         return _json(msgspec.json.encode({"status": "ready"}))
+
+    async def metrics(self, _request: web.Request) -> web.Response:
+        """GET /metrics: counts and state, for Prometheus."""
+        return web.Response(
+            body=await self._metrics.render(), headers={"Content-Type": CONTENT_TYPE}
+        )
 
 
 def _json(body: bytes, headers: Mapping[str, str] | None = None) -> web.Response:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -27,9 +27,17 @@ class RequestLog:
 
     Of those refused with a 503 at most `refused_per_second` a second, and the next line counts
     the others: under load, writing them all would cost what storing events needs.
+
+    Args:
+        on_request: told path, status and duration in milliseconds of every request, also of those
+            without a line.
+        refused_per_second: see above.
     """
 
-    def __init__(self, refused_per_second: int = 100) -> None:
+    def __init__(
+        self, on_request: Callable[[str, int, float], object], refused_per_second: int = 100
+    ) -> None:
+        self._on_request = on_request
         self._refused = Sparing(refused_per_second)
         self._noted: list[_Noted] = []
 
@@ -60,6 +68,7 @@ class RequestLog:
     def _write(self) -> None:
         noted, self._noted = self._noted, []
         for each in noted:
+            self._on_request(each.path, each.status, each.duration_ms)
             self._line(each)
 
     def _line(self, noted: "_Noted") -> None:

@@ -133,6 +133,9 @@ class Settings(StorageSettings):
     send_timeout_ms: Positive = Field(
         60_000, description="longest time for a client to take an answer, in milliseconds"
     )
+    metrics_max_topics: Positive = Field(
+        100, description="topics that /metrics counts by name; the others are counted together"
+    )
     idle_timeout_ms: Positive = Field(
         75_000,
         description="longest time a connection waits for the whole head of a request, "

@@ -23,6 +23,8 @@ class StoreWatch:
     def __init__(self, store: EventStore, on_change: Callable[[str | None], None]) -> None:
         self._store = store
         self._on_change = on_change
+        self.failed_attempts = 0
+        """How often it was tried, to open the store or to find it back, without success."""
         self._suspected = asyncio.Event()
         self.tried = asyncio.Event()
         """Set once the first attempt to open the store has ended, well or badly."""
@@ -69,6 +71,7 @@ class StoreWatch:
                 await attempt()
 
     def _note(self, state: RetryCallState) -> None:
+        self.failed_attempts += 1
         if state.outcome is not None:
             self._change(str(state.outcome.exception()))
 

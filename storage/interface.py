@@ -4,10 +4,10 @@
 tested there.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from storage.model import Counts, Event, Page, Query, StoredEvent, Verdict
+from storage.model import Counts, Event, Page, Query, StoredEvent, Usage, Verdict
 
 
 class EventStore(Protocol):
@@ -19,6 +19,9 @@ class EventStore(Protocol):
 
     backend: str
     """The name users know the backend by: "sqlite" or "postgres"."""
+
+    on_commit: Callable[[float], object]
+    """Told how long COMMIT took, in seconds, before the `append` that it belongs to returns."""
 
     async def open(self) -> None:
         """Connect and bring the schema up to date; may be called again after a failure.
@@ -53,6 +56,10 @@ class EventStore(Protocol):
 
     async def stats(self) -> Mapping[str, Counts]:
         """The counts of every topic that has an event, by topic, from one snapshot."""
+        ...
+
+    async def usage(self) -> Usage:
+        """What the database takes up on disk, and which connections are in use."""
         ...
 
     async def ping(self) -> None:

@@ -4,6 +4,7 @@ Times are whole microseconds since 1970-01-01T00:00:00Z (`_us`), so that no cloc
 and no driver rounds them. A payload is the JSON text exactly as it was sent.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 import msgspec
@@ -72,6 +73,20 @@ class Counts(msgspec.Struct, frozen=True, gc=False):
     unique_processed: int
     duplicate_dropped: int
     conflicts: int
+
+
+class Pool(msgspec.Struct, frozen=True):
+    """Connections of one purpose: those in use now, and how many there may be."""
+
+    in_use: int
+    most: int
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What a store takes up: bytes of the database on disk, and connections by their purpose."""
+
+    database_bytes: int
+    pools: Mapping[str, Pool]
 
 
 class Position(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -6,7 +6,7 @@ is replaced at the next call.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 
 import asyncpg
@@ -14,7 +14,7 @@ import asyncpg
 from storage import postgres_writer, reading
 from storage.errors import BatchRefused, StorageMisconfigured, StorageUnavailable
 from storage.migrations import pending
-from storage.model import Event, Verdict
+from storage.model import Event, Pool, Usage, Verdict
 from storage.postgres_sessions import session_settings, start_session
 from storage.postgres_writer import terminate, translated
 
@@ -43,6 +43,7 @@ class PostgresStore(reading.LogReader):
         connect_timeout_s: float = 5.0,
         command_timeout_s: float = 30.0,
     ) -> None:
+        self.on_commit: Callable[[float], object] = lambda _seconds: None
         self._dsn = dsn
         self._reader_count = readers
         self._connect_timeout_s = connect_timeout_s
@@ -76,7 +77,16 @@ class PostgresStore(reading.LogReader):
             turn.callback(self._turn.release)
             async with self._writer() as connection:
                 # The next one may begin once this one has its topics.
-                return await postgres_writer.append(connection, batch, on_locked=turn.close)
+                return await postgres_writer.append(
+                    connection, batch, on_locked=turn.close, on_commit=self.on_commit
+                )
+
+    async def usage(self) -> Usage:
+        """See `EventStore.usage`."""
+        async with self._acquire(self._readers) as connection:
+            size: int = await connection.fetchval("SELECT pg_database_size(current_database())")
+        pools = {"writers": self._writers, "readers": self._readers}
+        return Usage(size, {name: _pool_of(pool) for name, pool in pools.items() if pool})
 
     async def ping(self) -> None:
         """See `EventStore.ping`: asks on the connection that writes, unless it is at work."""
@@ -201,6 +211,10 @@ async def _prepare(connection: asyncpg.pool.PoolConnectionProxy) -> None:
             await connection.execute(
                 "INSERT INTO aggregator_schema (version) VALUES ($1)", step.version
             )
+
+
+def _pool_of(pool: asyncpg.Pool) -> Pool:
+    return Pool(pool.get_size() - pool.get_idle_size(), pool.get_max_size())
 
 
 def _all_in_use(pool: asyncpg.Pool | None) -> bool:

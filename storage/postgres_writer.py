@@ -8,6 +8,7 @@ against sequence order, is taught by `_lock_table` in pyeventsourcing's `postgre
 """
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
@@ -96,6 +97,7 @@ async def append(
     batch: Sequence[Event],
     *,
     on_locked: Callable[[], object] = lambda: None,
+    on_commit: Callable[[float], object] = lambda _seconds: None,
 ) -> list[Verdict]:
     """Do the whole transaction of one batch; see `EventStore.append`.
 
@@ -103,6 +105,7 @@ async def append(
 
     Args:
         on_locked: called once nobody else can store in the topics of the batch.
+        on_commit: told how long COMMIT took, in seconds.
     """
     try:
         await connection.execute(BEGIN)
@@ -114,7 +117,9 @@ async def append(
         # No answer: one to ROLLBACK would have to be waited for as long again.
         terminate(connection)
         raise
+    started = time.perf_counter()
     await _commit(connection)
+    on_commit(time.perf_counter() - started)
     return decision.verdicts
 
 

@@ -23,7 +23,7 @@ import aiosqlite
 
 from storage import reading, sqlite_writer
 from storage.errors import OutcomeUnknown, StorageMisconfigured, StorageUnavailable
-from storage.model import Event, Verdict
+from storage.model import Event, Pool, Usage, Verdict
 from storage.sqlite_checkpoints import CHECKPOINT, Checkpoints
 from storage.sqlite_files import OpenedFiles, WatchedConnection
 from storage.sqlite_opening import open_writer
@@ -46,6 +46,7 @@ class SqliteStore(reading.LogReader):
     backend = "sqlite"
 
     def __init__(self, path: Path, *, busy_timeout_s: float = 10.0, readers: int = 2) -> None:
+        self.on_commit: Callable[[float], object] = lambda _seconds: None
         self._path = path
         self._busy_timeout_s = busy_timeout_s
         self._reader_count = readers
@@ -96,7 +97,12 @@ class SqliteStore(reading.LogReader):
 
     async def append(self, batch: Sequence[Event]) -> list[Verdict]:
         """See `EventStore.append`. Once begun, the transaction runs to its end."""
-        verdicts = await self._in_thread(lambda writer: sqlite_writer.append(writer, batch))
+        commits: list[float] = []
+        verdicts = await self._in_thread(
+            lambda writer: sqlite_writer.append(writer, batch, commits.append)
+        )
+        for seconds in commits:
+            self.on_commit(seconds)
         if self._checkpoints is not None:
             self._checkpoints.committed()
         return verdicts
@@ -123,6 +129,13 @@ class SqliteStore(reading.LogReader):
             if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
                 self._note(error)
                 raise sqlite_writer.translate(error) from error
+
+    async def usage(self) -> Usage:
+        """See `EventStore.usage`: of the file and its -wal, and of the connections that read."""
+        if not self._readers:
+            raise StorageUnavailable("the SQLite store is not open")
+        in_use = len(self._readers) - self._idle.qsize()
+        return Usage(self._files.size(), {"readers": Pool(in_use, len(self._readers))})
 
     async def aclose(self) -> None:
         """See `EventStore.aclose`."""

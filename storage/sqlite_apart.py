@@ -14,7 +14,7 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from subprocess import DEVNULL
@@ -25,7 +25,7 @@ import msgspec
 from storage import errors
 from storage.channel import Channel
 from storage.errors import OutcomeUnknown, StorageError, StorageUnavailable
-from storage.model import Counts, Event, Page, Query, StoredEvent, Verdict
+from storage.model import Counts, Event, Page, Query, StoredEvent, Usage, Verdict
 from storage.sqlite import SqliteStore
 
 _WORKER = "storage.sqlite_worker"
@@ -40,13 +40,14 @@ class Asked(msgspec.Struct, array_like=True):
 
 
 class Answered(msgspec.Struct, array_like=True):
-    """What came of it: verdicts of an append, the class and the message of an error, and what is
-    wrong with the database itself."""
+    """What came of it: verdicts of an append, the class and the message of an error, what is
+    wrong with the database itself, and the seconds that each COMMIT took meanwhile."""
 
     number: int
     verdicts: list[Verdict] = []
     error: tuple[str, str] | None = None
     damage: str | None = None
+    commits: list[float] = []
 
 
 _encode = msgspec.msgpack.encode
@@ -64,6 +65,7 @@ class StoreApart:
     backend = SqliteStore.backend
 
     def __init__(self, path: Path, *, busy_timeout_ms: int) -> None:
+        self.on_commit: Callable[[float], object] = lambda _seconds: None
         self._reader = SqliteStore(path, busy_timeout_s=busy_timeout_ms / 1000)
         self._arguments = [str(path), str(busy_timeout_ms)]
         self._process: asyncio.subprocess.Process | None = None
@@ -110,6 +112,10 @@ class StoreApart:
     async def stats(self) -> Mapping[str, Counts]:
         """See `EventStore.stats`."""
         return await self._reader.stats()
+
+    async def usage(self) -> Usage:
+        """See `EventStore.usage`."""
+        return await self._reader.usage()
 
     async def aclose(self) -> None:
         """See `EventStore.aclose`."""
@@ -181,6 +187,8 @@ class StoreApart:
         answered = _decode(message)
         # Kept here, for the process that found it may be replaced.
         self._reader.damage = self._reader.damage or answered.damage
+        for seconds in answered.commits:
+            self.on_commit(seconds)
         waiting, unknown = self._waiting.pop(answered.number)
         if waiting.done():
             return

@@ -83,6 +83,10 @@ class OpenedFiles:
                 "the aggregator again"
             )
 
+    def size(self) -> int:
+        """Bytes of the database and its -wal, as far as they are there."""
+        return _size(self._path) + _size(self._companions[0])
+
     def wal_is_orphaned(self) -> bool:
         """Whether the -wal file has lost its name, and nobody has made another."""
         return (

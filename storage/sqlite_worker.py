@@ -37,6 +37,8 @@ _decode = msgspec.msgpack.Decoder(Asked).decode
 async def work(store: SqliteStore, connection: socket.socket) -> None:
     """Do what is asked over a connection, until its other end is closed; then close the store."""
     ended = asyncio.Event()
+    commits: list[float] = []
+    store.on_commit = commits.append
     under_way: set[asyncio.Task[None]] = set()
 
     def take(message: memoryview) -> None:
@@ -52,6 +54,7 @@ async def work(store: SqliteStore, connection: socket.socket) -> None:
                 traceback.print_exception(error)
             answered = Answered(asked.number, error=(type(error).__name__, str(error)))
         answered.damage = store.damage
+        answered.commits, commits[:] = commits[:], []
         channel.send(_encode(answered))
 
     channel = Channel(take, ended.set)

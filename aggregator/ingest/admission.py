@@ -25,12 +25,14 @@ class Admission:
     """
 
     def __init__(self, *, max_events: int, max_bytes: int, max_batch_events: int = 1) -> None:
-        self._max_events = max_events
-        self._max_bytes = max_bytes
+        self.max_events = max_events
+        self.max_bytes = max_bytes
         self._reopen_events = max_events - max_batch_events
         self._full = False
         self.events = 0
         self.bytes = 0
+        self.refused = {"events": 0, "bytes": 0}
+        """How often there was no room, by what was full."""
 
     def ticket(self) -> "Ticket":
         """A request's claim, empty at first; a context manager that gives it back."""
@@ -39,6 +41,7 @@ class Admission:
     def check(self) -> None:
         """Raise `QueueFull` if no request is to be read now."""
         if self._full and self.events > self._reopen_events:
+            self.refused["events"] += 1
             raise QueueFull(
                 f"the queue is full: {self.events} events wait; it takes more when "
                 f"{self._reopen_events} do"
@@ -49,14 +52,16 @@ class Admission:
 
     def take(self, *, events: int = 0, size: int = 0) -> None:
         """Claim room for so many events and bytes, or raise `QueueFull` and claim nothing."""
-        if self.events + events > self._max_events:
+        if self.events + events > self.max_events:
             self._full = True
+            self.refused["events"] += 1
             raise QueueFull(
-                f"the queue is full: {self.events} events wait, at most {self._max_events} may"
+                f"the queue is full: {self.events} events wait, at most {self.max_events} may"
             )
-        if self.bytes + size > self._max_bytes:
+        if self.bytes + size > self.max_bytes:
+            self.refused["bytes"] += 1
             raise QueueFull(
-                f"the queue is full: {self.bytes} bytes wait, at most {self._max_bytes} may"
+                f"the queue is full: {self.bytes} bytes wait, at most {self.max_bytes} may"
             )
         self.events += events
         self.bytes += size
@@ -74,11 +79,14 @@ class Reads:
     """
 
     def __init__(self, most: int) -> None:
-        self._most = most
+        self.most = most
         self.under_way = 0
+        self.refused = 0
+        """How often there was no room."""
 
     def __enter__(self) -> None:
-        if self.under_way >= self._most:
+        if self.under_way >= self.most:
+            self.refused += 1
             raise QueueFull(f"{self.under_way} reads are under way, as many as may be")
         self.under_way += 1
 

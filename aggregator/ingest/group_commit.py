@@ -30,13 +30,14 @@ class ShuttingDown(Exception):
 class Flush(msgspec.Struct, frozen=True):
     """What one transaction did: how many events of how many requests, and in what time.
 
-    `error` is None if it was committed.
+    `error` is None if it was committed; then there is a verdict for each event.
     """
 
     events: int
     requests: int
     duration_ms: float
     error: BaseException | None
+    verdicts: Sequence[Verdict] = ()
 
 
 _MOST_BATCHES = 2
@@ -207,6 +208,7 @@ class GroupCommit:
         events = [event for request in requests for event in request.events]
         started = time.perf_counter()
         error: BaseException | None = None
+        verdicts: list[Verdict] = []
         try:
             verdicts = await self._store.append(events)
         except BaseException as raised:
@@ -214,7 +216,7 @@ class GroupCommit:
             raise
         finally:
             duration_ms = (time.perf_counter() - started) * 1000
-            self._on_flush(Flush(len(events), len(requests), duration_ms, error))
+            self._on_flush(Flush(len(events), len(requests), duration_ms, error, verdicts))
         # The next batch goes first.
         asyncio.get_running_loop().call_soon(_hand_out, requests, verdicts)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from storage.errors import BatchRefused, StorageError
 from storage.interface import EventStore
-from storage.model import Counts, Event, Page, Query, StoredEvent, Verdict
+from storage.model import Counts, Event, Page, Query, StoredEvent, Usage, Verdict
 
 _LIMIT_S = 30.0
 
@@ -28,6 +28,14 @@ class ControlledStore:
         self._open = asyncio.Event()
         self._open.set()
         self._begun = asyncio.Condition()
+
+    @property
+    def on_commit(self) -> Callable[[float], object]:
+        return self._inner.on_commit
+
+    @on_commit.setter
+    def on_commit(self, told: Callable[[float], object]) -> None:
+        self._inner.on_commit = told
 
     def hold(self) -> None:
         """Keep appends waiting from now on."""
@@ -67,6 +75,9 @@ class ControlledStore:
 
     async def get(self, topic: str, event_id: str) -> StoredEvent | None:
         return await self._inner.get(topic, event_id)
+
+    async def usage(self) -> Usage:
+        return await self._inner.usage()
 
     async def stats(self) -> Mapping[str, Counts]:
         return await self._inner.stats()

@@ -39,7 +39,8 @@ async def test_refused_requests_are_bounded_and_all_others_are_logged(
     clock: StandingClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(request_log, "_log", structlog.get_logger())
-    log = RequestLog(refused_per_second=2)
+    counted: list[tuple[str, int, float]] = []
+    log = RequestLog(lambda *request: counted.append(request), refused_per_second=2)
 
     def note(id_: str, status: int, summary: PublishSummary | None = None) -> None:
         log.note(
@@ -66,6 +67,9 @@ async def test_refused_requests_are_bounded_and_all_others_are_logged(
         "refused-0", "refused-1", "stored-0", "stored-1", "stored-2", "stored-3", "failed", "later",
     ]  # fmt: skip
     assert [line.get("left_out_before") for line in logged] == [None] * 7 + [2]
+    statuses = [status for _, status, _ in counted]
+    assert statuses == [503] * 4 + [200] * 4 + [500, 503], "every one is counted"
+    assert counted[0] == ("/publish\udc80", 503, 1.23456)
     assert logged[2] == {
         "event": "request",
         "log_level": "info",

@@ -1,0 +1,83 @@
+"""What is so at the moment it is asked: the queue, the store, the log."""
+
+from collections.abc import Iterator, Mapping
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+
+from aggregator.ingest.admission import Admission, Reads
+from aggregator.watch import StoreWatch
+from storage.model import Counts, Usage
+
+_OF_THE_LOG = {
+    "received": "Events received, of the whole log, as /stats has it.",
+    "unique_processed": "Events stored, of the whole log, as /stats has it.",
+    "duplicate_dropped": "Repeats dropped, of the whole log, as /stats has it.",
+    "conflicts": "Repeats with other content, of the whole log, as /stats has it.",
+}
+
+
+def queue_families(admission: Admission, reads: Reads) -> Iterator[Metric]:
+    """The room for publishes and reads, and what was refused for want of it."""
+    yield GaugeMetricFamily(
+        "aggregator_queue_events", "Events on their way through.", admission.events
+    )
+    yield GaugeMetricFamily(
+        "aggregator_queue_events_limit", "Above this, publishes get 503.", admission.max_events
+    )
+    yield GaugeMetricFamily(
+        "aggregator_queue_bytes", "Bytes on their way through.", admission.bytes
+    )
+    yield GaugeMetricFamily(
+        "aggregator_queue_bytes_limit", "Above this, publishes get 503.", admission.max_bytes
+    )
+    yield GaugeMetricFamily(
+        "aggregator_reads", "Reads that wait or are under way.", reads.under_way
+    )
+    yield GaugeMetricFamily("aggregator_reads_limit", "Above this, reads get 503.", reads.most)
+    refusals = CounterMetricFamily(
+        "aggregator_refusals", "Requests refused for want of room, by what was full.", labels=["of"]
+    )
+    for of, count in {**admission.refused, "reads": reads.refused}.items():
+        refusals.add_metric([of], count)
+    yield refusals
+
+
+def watch_families(watch: StoreWatch) -> Iterator[Metric]:
+    """Whether the store is in reach, and the attempts to get it back."""
+    yield GaugeMetricFamily(
+        "aggregator_store_available", "1 if events can be stored, else 0.", watch.reason is None
+    )
+    yield CounterMetricFamily(
+        "aggregator_store_retries",
+        "Attempts to reach the store that failed and are made again.",
+        watch.failed_attempts,
+    )
+
+
+def log_families(counts: Mapping[str, Counts] | None, usage: Usage | None) -> Iterator[Metric]:
+    """The log as the database has it; without samples if it can't be asked (None)."""
+    for field, documentation in _OF_THE_LOG.items():
+        total = None if counts is None else sum(getattr(each, field) for each in counts.values())
+        yield GaugeMetricFamily(f"aggregator_log_{field}", documentation, total)
+    yield GaugeMetricFamily(
+        "aggregator_log_topics",
+        "Topics that have an event.",
+        None if counts is None else len(counts),
+    )
+    yield GaugeMetricFamily(
+        "aggregator_database_bytes",
+        "The database on disk.",
+        None if usage is None else usage.database_bytes,
+    )
+    in_use = GaugeMetricFamily(
+        "aggregator_pool_connections", "Connections to the database in use.", labels=["pool"]
+    )
+    most = GaugeMetricFamily(
+        "aggregator_pool_connections_limit", "Connections there may be.", labels=["pool"]
+    )
+    for name, pool in (usage.pools if usage else {}).items():
+        in_use.add_metric([name], pool.in_use)
+        most.add_metric([name], pool.most)
+    yield in_use
+    yield most

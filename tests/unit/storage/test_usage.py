@@ -1,0 +1,79 @@
+"""What a store tells of itself: how long commits take, what it takes up."""
+
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from support.backends import Database
+from support.events import event
+
+from storage.errors import BatchRefused, StorageUnavailable
+from storage.interface import EventStore
+from storage.model import Event
+from storage.open import sqlite_store
+from storage.postgres import PostgresStore
+from storage.sqlite import SqliteStore
+
+
+def refused_by(backend: str) -> Sequence[Event]:
+    """A batch that the database itself refuses."""
+    if backend == "postgres":
+        return [event("orders", "bad", payload="{")]
+    bad = Event("orders", "bad", None, "shop", "{}")  # type: ignore[arg-type]
+    return [bad]
+
+
+async def test_each_commit_is_told_before_its_append_returns(
+    store: EventStore, backend: str
+) -> None:
+    commits: list[float] = []
+    store.on_commit = commits.append
+    for number in range(1, 4):
+        # A duplicate is counted, and so committed, too.
+        await store.append([event("orders", f"e-{number // 2}")])
+        assert len(commits) == number
+    assert all(seconds > 0 for seconds in commits)
+    with pytest.raises(BatchRefused):
+        await store.append(refused_by(backend))
+    assert len(commits) == 3, "what was rolled back is no commit"
+
+
+async def test_commits_of_a_process_apart_are_told_here(tmp_path: Path) -> None:
+    store = sqlite_store(tmp_path / "log.db", busy_timeout_ms=100)
+    commits: list[float] = []
+    store.on_commit = commits.append
+    await store.open()
+    try:
+        for number in range(1, 4):
+            await store.append([event("orders", f"e-{number}")])
+            assert len(commits) == number
+        with closing(sqlite3.connect(tmp_path / "log.db", isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StorageUnavailable):
+                await store.append([event("orders", "locked out")])
+        assert len(commits) == 3, "what was not committed is no commit"
+    finally:
+        await store.aclose()
+
+
+async def test_the_connections_in_use_are_counted(store: EventStore) -> None:
+    assert isinstance(store, (SqliteStore, PostgresStore))
+    idle = (await store.usage()).pools["readers"]
+    async with store._reader():
+        reading = (await store.usage()).pools["readers"]
+    assert (reading.in_use, reading.most) == (idle.in_use + 1, idle.most)
+
+
+async def test_what_is_stored_takes_room(store: EventStore) -> None:
+    before = (await store.usage()).database_bytes
+    await store.append([event("orders", "e-1", payload=f'{{"text": "{"x" * 500_000}"}}')])
+    grown = (await store.usage()).database_bytes - before
+    # Postgres compresses what repeats itself.
+    assert grown > (500_000 if isinstance(store, SqliteStore) else 0)
+
+
+async def test_a_store_that_is_not_open_tells_nothing(database: Database) -> None:
+    with pytest.raises(StorageUnavailable):
+        await database.store().usage()
