@@ -1,4 +1,4 @@
-"""The command line: `python -m aggregator`, and `python -m aggregator verify`."""
+"""The command line: `python -m aggregator`, and its `verify` and `logs report`."""
 
 import sys
 from io import FileIO
@@ -8,6 +8,8 @@ from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
 from aggregator import logs
+from aggregator.report.command import report
+from aggregator.report.log_lines import CannotReport
 from aggregator.serve import CannotServe, run
 from aggregator.settings import Settings, StorageSettings, VerifySettings
 from aggregator.verify import CannotVerify, verify
@@ -29,7 +31,7 @@ Ctrl-C drains and stops.
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the aggregator, or `verify`; returns the exit status, 0 after an orderly end.
+    """Run the aggregator, `verify` or `logs report`; returns the exit status, 0 if all went well.
 
     Args:
         arguments: the command line without the program's name; the process's if None.
@@ -37,6 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     if given[:1] == ["verify"]:
         return _verify(given[1:])
+    if given[:1] == ["logs"]:
+        return _report(given[1:])
     settings = _settings(Settings, given)
     _need_standard_output()
     as_json = settings.log_format == "json" or (
@@ -69,6 +73,17 @@ def _verify(arguments: list[str]) -> int:
     except (StorageError, CannotVerify) as error:
         _refuse(str(error))
     return status
+
+
+def _report(arguments: list[str]) -> int:
+    if arguments[:1] != ["report"]:
+        _refuse("logs has one command: python -m aggregator logs report [FILE ...] [--html FILE]")
+    _need_standard_output()
+    try:
+        report(arguments[1:])
+    except CannotReport as error:
+        _refuse(str(error))
+    return 0
 
 
 def _settings(kind: type[AnySettings], arguments: list[str]) -> AnySettings:

@@ -1,12 +1,14 @@
 """The composition root: settings in, an aiohttp application out, with its whole life cycle."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import structlog
 from aiohttp import web
 
 from aggregator.express import Express
+from aggregator.flush_log import log_flush
 from aggregator.handlers import Handlers
 from aggregator.ingest.admission import Admission, Reads
 from aggregator.ingest.group_commit import Flush, GroupCommit
@@ -65,8 +67,9 @@ def create_app(
     watch = StoreWatch(store, _log_availability)
 
     def on_flush(flush: Flush) -> None:
-        metrics.flushes.note(flush)
-        _log_flush(flush)
+        counts = Counter([(verdict.topic, verdict.status) for verdict in flush.verdicts])
+        metrics.flushes.note(flush, counts)
+        log_flush(flush, counts)
         if isinstance(flush.error, (StorageUnavailable, OutcomeUnknown)):
             watch.suspect(flush.error)
 
@@ -156,19 +159,3 @@ def _log_availability(reason: str | None) -> None:
         _log.info("storage_available")
     else:
         _log.warning("storage_unavailable", reason=reason)
-
-
-def _log_flush(flush: Flush) -> None:
-    fields = {
-        "events": flush.events,
-        "requests": flush.requests,
-        "duration_ms": round(flush.duration_ms, 3),
-    }
-    if flush.error is None:
-        _log.info("flush", **fields)
-    elif isinstance(flush.error, StorageError):
-        _log.warning("flush_failed", reason=str(flush.error), **fields)
-    elif isinstance(flush.error, asyncio.CancelledError):
-        _log.warning("flush_failed", reason="the time for draining is over", **fields)
-    else:
-        _log.error("flush_failed", exc_info=flush.error, **fields)

@@ -89,8 +89,9 @@ class Settings(StorageSettings):
     AGGREGATOR_QUEUE_MAX_EVENTS, and so on. The command line wins. DATABASE_URL stands in for
     a DSN (postgresql://...) or a database file (sqlite:///...) that is not given.
 
-    With `verify` as the first argument it recounts a database instead of serving; see
-    `python -m aggregator verify --help`.
+    With `verify` as the first argument it recounts a database instead of serving, with `logs
+    report` it says what its logs hold; see `python -m aggregator verify --help` and
+    `python -m aggregator logs report --help`.
     """
 
     host: str = Field("127.0.0.1", description="address to listen on")

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -42,8 +42,12 @@ class FlushCounts:
         self._commits = Distribution(SECONDS)
         self._sizes = Distribution(EVENTS)
 
-    def note(self, flush: Flush) -> None:
-        """Count one flush, before its verdicts are told."""
+    def note(self, flush: Flush, counts: Mapping[tuple[str, Status], int]) -> None:
+        """Count one flush, before its verdicts are told.
+
+        Args:
+            counts: of its events, by topic and verdict; none if it failed.
+        """
         if flush.error is not None:
             self._failures[FAILURES.get(type(flush.error), "unforeseen")] += 1
             # It is tried again request by request.
@@ -51,7 +55,6 @@ class FlushCounts:
             return
         self._durations.observe(flush.duration_ms / 1000)
         self._sizes.observe(flush.events)
-        counts = Counter([(verdict.topic, verdict.status) for verdict in flush.verdicts])
         for (topic, status), count in counts.items():
             self._events[self._name(topic), status] += count
 

@@ -1,6 +1,7 @@
 """What is counted of requests and flushes, and that the number of series has a bound."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterable
 
 import pytest
@@ -10,7 +11,7 @@ from aggregator.ingest.group_commit import Flush
 from aggregator.metrics.flushes import FlushCounts
 from aggregator.metrics.requests import RequestCounts
 from storage.errors import BatchRefused, OutcomeUnknown, StorageUnavailable
-from storage.model import Status, Verdict
+from storage.model import Status
 
 
 def samples(families: Iterable[Metric], name: str) -> dict[tuple[str, ...], float]:
@@ -23,19 +24,21 @@ def samples(families: Iterable[Metric], name: str) -> dict[tuple[str, ...], floa
     }
 
 
-def committed(*verdicts: tuple[str, Status]) -> Flush:
-    told = [Verdict(topic, "e", status, 1) for topic, status in verdicts]
-    return Flush(len(told), 1, 2.0, None, told)
+Noted = tuple[Flush, Counter[tuple[str, Status]]]
 
 
-def failed(error: BaseException, requests: int = 1) -> Flush:
-    return Flush(3, requests, 2.0, error)
+def committed(*verdicts: tuple[str, Status]) -> Noted:
+    return Flush(len(verdicts), 1, 2.0, None), Counter(verdicts)
+
+
+def failed(error: BaseException, requests: int = 1) -> Noted:
+    return Flush(3, requests, 2.0, error), Counter()
 
 
 def test_events_are_counted_by_topic_and_verdict() -> None:
     counts = FlushCounts(10)
-    counts.note(committed(("a", Status.STORED), ("a", Status.STORED), ("b", Status.CONFLICT)))
-    counts.note(committed(("a", Status.DUPLICATE), ("a", Status.STORED)))
+    counts.note(*committed(("a", Status.STORED), ("a", Status.STORED), ("b", Status.CONFLICT)))
+    counts.note(*committed(("a", Status.DUPLICATE), ("a", Status.STORED)))
     assert samples(counts.families(), "aggregator_events_total") == {
         ("a", "stored"): 3,
         ("a", "duplicate"): 1,
@@ -46,7 +49,7 @@ def test_events_are_counted_by_topic_and_verdict() -> None:
 def test_a_topic_that_is_counted_has_a_series_for_every_verdict() -> None:
     # What is there only once it has happened shows no rise when it happens first.
     counts = FlushCounts(10)
-    counts.note(committed(("a", Status.STORED)))
+    counts.note(*committed(("a", Status.STORED)))
     (events,) = [each for each in counts.families() if each.name == "aggregator_events"]
     assert [sample.value for sample in events.samples] == [1, 0, 0]
 
@@ -54,8 +57,8 @@ def test_a_topic_that_is_counted_has_a_series_for_every_verdict() -> None:
 def test_topics_beyond_the_bound_are_counted_together() -> None:
     counts = FlushCounts(2)
     for number in range(100):
-        counts.note(committed((f"t-{number}", Status.STORED)))
-    counts.note(committed(("t-0", Status.STORED), ("t-99", Status.DUPLICATE)))
+        counts.note(*committed((f"t-{number}", Status.STORED)))
+    counts.note(*committed(("t-0", Status.STORED), ("t-99", Status.DUPLICATE)))
     assert samples(counts.families(), "aggregator_events_total") == {
         ("t-0", "stored"): 2,
         ("t-1", "stored"): 1,
@@ -79,7 +82,7 @@ def test_failures_are_counted_by_reason_and_count_no_events(
     error: BaseException, reason: str
 ) -> None:
     counts = FlushCounts(2)
-    counts.note(failed(error))
+    counts.note(*failed(error))
     assert samples(counts.families(), "aggregator_flush_failures_total") == {(reason,): 1}
     assert samples(counts.families(), "aggregator_flush_events_count") == {}
     assert samples(counts.families(), "aggregator_flush_duration_seconds_count") == {}
@@ -88,9 +91,9 @@ def test_failures_are_counted_by_reason_and_count_no_events(
 def test_only_a_refused_batch_of_several_requests_is_a_retry() -> None:
     counts = FlushCounts(2)
     for flush in (failed(BatchRefused("no")), failed(StorageUnavailable("gone"), requests=2)):
-        counts.note(flush)
+        counts.note(*flush)
     assert samples(counts.families(), "aggregator_flush_retries_total") == {}
-    counts.note(failed(BatchRefused("no"), requests=2))
+    counts.note(*failed(BatchRefused("no"), requests=2))
     assert samples(counts.families(), "aggregator_flush_retries_total") == {(): 1}
 
 

@@ -1,0 +1,1 @@
+"""`python -m aggregator logs report`: what the JSON logs say of throughput, latency and trouble."""

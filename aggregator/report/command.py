@@ -1,0 +1,73 @@
+"""The command line of `python -m aggregator logs report`."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from io import TextIOWrapper
+from pathlib import Path
+
+from aggregator.report import page, tables
+from aggregator.report.log_lines import CannotReport, loaded
+from aggregator.report.questions import sections, summary
+
+
+def report(arguments: Sequence[str]) -> None:
+    """Read the log and print what it says.
+
+    Args:
+        arguments: the command line behind `logs report`.
+
+    Raises:
+        CannotReport: the log can't be read, or what was asked for can't be written.
+    """
+    options = _parser().parse_args(arguments)
+    for file in options.file:
+        _check(file)
+    if options.html is not None:
+        page.check_possible()
+    with loaded(options.file) as log:
+        read = summary(log)
+        answered = list(sections(log))
+    try:
+        if options.html is not None:
+            options.html.write_text(page.page(read, answered), encoding="utf-8")
+        if isinstance(sys.stdout, TextIOWrapper):
+            # A path may be more than the terminal's encoding can say.
+            sys.stdout.reconfigure(errors="backslashreplace")
+        sys.stdout.writelines(f"{line}\n" for line in tables.lines(read, answered))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has seen enough. What Python still holds for it must not fail at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        raise CannotReport(f"can't write the report: {error}") from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m aggregator logs report",
+        description="Read the JSON logs of aggregators and show throughput over time, latency by "
+        "path, events by topic and verdict, flushes, slowest requests, warnings and errors.",
+    )
+    parser.add_argument(
+        "file",
+        nargs="*",
+        type=Path,
+        help="log files, also compressed (.gz); standard input if none is given",
+    )
+    parser.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="write a page with charts as well, which needs no other file",
+    )
+    return parser
+
+
+def _check(file: Path) -> None:
+    try:
+        with file.open("rb"):
+            pass
+    except OSError as error:
+        raise CannotReport(f"can't read {str(file)!r}: {error.strerror}") from error

@@ -1,0 +1,96 @@
+"""Log lines as a table that is asked questions; of any number, in bounded memory.
+
+DuckDB reads the files once, into a temporary file, and answers from that.
+"""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+MEMORY_LIMIT = "512MB"
+_STANDARD_INPUT = "/dev/stdin"
+
+# Counts as text, for a line that is no log line may hold anything; what can't be cast is NULL.
+_LOAD = """
+CREATE TABLE lines AS
+SELECT try_cast("timestamp" AS TIMESTAMP) AS logged_at,
+       level, event, request_id, path, reason, topic,
+       try_cast(status AS INTEGER) AS status,
+       try_cast(duration_ms AS DOUBLE) AS duration_ms,
+       coalesce(try_cast(events AS BIGINT), 0) AS events,
+       coalesce(try_cast(requests AS BIGINT), 0) AS requests,
+       coalesce(try_cast(received AS BIGINT), 0) AS received,
+       coalesce(try_cast(left_out_before AS BIGINT), 0) AS left_out_before,
+       try_cast(topics AS MAP(VARCHAR, STRUCT(stored BIGINT, duplicate BIGINT, "conflict" BIGINT)))
+           AS topics
+FROM read_json($files, format = 'newline_delimited', ignore_errors = true, columns = {
+    "timestamp": 'VARCHAR', level: 'VARCHAR', event: 'VARCHAR', request_id: 'VARCHAR',
+    path: 'VARCHAR', reason: 'VARCHAR', topic: 'VARCHAR', status: 'VARCHAR',
+    duration_ms: 'VARCHAR', events: 'VARCHAR', requests: 'VARCHAR', received: 'VARCHAR',
+    left_out_before: 'VARCHAR', topics: 'JSON'})"""
+
+
+class CannotReport(Exception):
+    """No report can be made; the message is one sentence that says why."""
+
+
+class Answer(NamedTuple):
+    """What a question was answered with."""
+
+    columns: list[str]
+    rows: list[tuple[Any, ...]]
+
+
+class LogLines:
+    """The lines that were loaded."""
+
+    def __init__(self, connection: "DuckDBPyConnection") -> None:
+        self._connection = connection
+
+    def ask(self, sql: str, **parameters: object) -> Answer:
+        """The answer to a question about the table `lines`."""
+        asked = self._connection.execute(sql, parameters or None)
+        return Answer([column[0] for column in asked.description or []], asked.fetchall())
+
+    def one(self, sql: str, **parameters: object) -> Any:
+        """The only value of an answer."""
+        ((value,),) = self.ask(sql, **parameters).rows
+        return value
+
+
+@contextmanager
+def loaded(files: Sequence[Path]) -> Iterator[LogLines]:
+    """The lines of some files, or of standard input if there are none.
+
+    A name that ends in .gz is decompressed. A line that is no JSON object has NULL everywhere.
+
+    Raises:
+        CannotReport: DuckDB is not installed, or a file can't be read.
+    """
+    try:
+        import duckdb  # noqa: PLC0415 - only who wants a report has it
+    except ImportError as error:
+        raise CannotReport("logs report needs DuckDB: pip install duckdb") from error
+    names = [str(file) for file in files] or [_STANDARD_INPUT]
+    with tempfile.TemporaryDirectory(prefix="aggregator-report-") as directory:
+        connection = duckdb.connect(
+            str(Path(directory, "lines.duckdb")),
+            config={
+                "memory_limit": MEMORY_LIMIT,
+                "temp_directory": directory,
+                "preserve_insertion_order": False,
+                "autoinstall_known_extensions": False,
+            },
+        )
+        try:
+            connection.execute(_LOAD, {"files": names})
+            yield LogLines(connection)
+        except duckdb.Error as error:
+            raise CannotReport(f"can't read the log: {str(error).splitlines()[0]}") from error
+        finally:
+            connection.close()

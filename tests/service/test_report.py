@@ -1,0 +1,144 @@
+"""`python -m aggregator logs report` on the log of a real run."""
+
+import gzip
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import duckdb
+import jq
+import pytest
+from support.backends import Database
+from support.load import Told, batch_of, get_json, publish, session
+from support.processes import Aggregator
+
+DOCUMENTED = Path(__file__).parents[2] / "docs" / "log-analysis.md"
+
+
+@pytest.fixture
+async def log(
+    run_aggregator: Callable[..., Aggregator], database: Database, tmp_path: Path
+) -> tuple[Path, dict[str, dict[str, int]]]:
+    """The log of an aggregator that has stopped, and what its /stats said of each topic."""
+    aggregator = run_aggregator(*database.arguments(), "--log-format", "json")
+    told = Told()
+    async with session() as client:
+        for number in range(120):
+            batch = batch_of(f"t-{number % 3}", [f"e-{number % 70 + k}" for k in range(5)])
+            if number % 10 == 9:
+                batch[0]["payload"] = {"other": number}
+            await publish(client, aggregator.url, batch, told)
+        stats = await get_json(client, f"{aggregator.url}/stats")
+    assert aggregator.stop() == 0
+    return tmp_path / "aggregator-0.log", stats["topics"]
+
+
+def report(*arguments: str, given: bytes = b"") -> tuple[int, str, str]:
+    """Exit status, what was printed, and what went to standard error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "aggregator", "logs", "report", *arguments],
+        check=False,
+        input=given,
+        capture_output=True,
+    )
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def counts_of(text: str) -> dict[str, tuple[int, ...]]:
+    """The table of events by topic."""
+    table = text[text.index("Events, by topic") :].partition("\n\n")[0].splitlines()[2:]
+    rows = [line.replace(",", "").split() for line in table]
+    return {topic: tuple(map(int, counts)) for topic, *counts in rows}
+
+
+async def test_its_counts_are_those_of_stats(
+    log: tuple[Path, dict[str, dict[str, int]]], tmp_path: Path
+) -> None:
+    path, topics = log
+    names = ("received", "unique_processed", "duplicate_dropped", "conflicts")
+    expected = {topic: tuple(counts[name] for name in names) for topic, counts in topics.items()}
+    assert sum(each[3] for each in expected.values()) > 0
+    expected["total"] = tuple(sum(column) for column in zip(*expected.values(), strict=True))
+
+    status, text, errors = report(str(path), "--html", str(tmp_path / "page.html"))
+    assert (status, errors) == (0, "")
+    assert counts_of(text) == expected
+    assert "<svg" in (tmp_path / "page.html").read_text()
+
+    assert report(given=path.read_bytes()) == (0, text, "")
+    packed = tmp_path / "log.gz"
+    packed.write_bytes(gzip.compress(path.read_bytes()))
+    assert report(str(packed)) == (0, text, "")
+    _, twice, _ = report(str(path), str(packed))
+    assert counts_of(twice)["total"] == tuple(2 * count for count in expected["total"])
+
+
+async def test_the_documented_one_liners_answer_alike(
+    log: tuple[Path, dict[str, dict[str, int]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, topics = log
+    monkeypatch.chdir(path.parent)
+    lines = path.read_text()
+    path.rename("aggregator.log")
+    text = DOCUMENTED.read_text()
+    by_jq = [
+        jq.compile(program).input_text(lines, slurp=True).first()
+        for program in re.findall(r"```jq\n(.*?)```", text, re.DOTALL)
+    ]
+    by_sql = [
+        duckdb.connect().execute(query).fetchall()
+        for query in re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+    ]
+    assert len(by_jq) == len(by_sql) == 6
+    (rates, latency, events, slowest, flushes, trouble) = by_jq
+    assert by_sql[0] == [(row["from"], row["events"]) for row in rates]
+    assert [row[:2] for row in by_sql[1]] == [(row["path"], row["requests"]) for row in latency]
+    assert by_sql[2] == [tuple(row.values()) for row in events]
+    assert {row["topic"]: row["stored"] for row in events} == {
+        topic: counts["unique_processed"] for topic, counts in topics.items()
+    }
+    assert [row[3] for row in by_sql[3]] == [row["duration_ms"] for row in slowest]
+    assert by_sql[4] == [(flushes["flushes"], flushes["events"], flushes["max"])]
+    assert [(row[0], row[3]) for row in by_sql[5]] == [
+        (row["event"], row["lines"]) for row in trouble
+    ]
+    assert by_sql[5]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["no-such-file"], "can't read 'no-such-file': No such file or directory"),
+        (["."], "can't read '.': Is a directory"),
+        ([__file__], "none is a JSON log line of the aggregator"),
+        ([__file__, "--html", "/no/such/directory/page.html"], "none is a JSON log line"),
+    ],
+)
+def test_what_can_t_be_read_is_said_in_one_sentence(
+    arguments: Sequence[str], sentence: str
+) -> None:
+    status, text, errors = report(*arguments)
+    assert (status, text) == (2, "")
+    assert errors.startswith("aggregator: ")
+    assert sentence in errors
+    assert errors.count("\n") == 1
+
+
+def test_what_can_t_be_written_is_said_in_one_sentence(tmp_path: Path) -> None:
+    line = {"event": "stopped", "level": "info", "timestamp": "2026-01-31T12:00:00.000000Z"}
+    (tmp_path / "log").write_text(json.dumps(line))
+    status, text, errors = report(str(tmp_path / "log"), "--html", "/no/such/directory/page.html")
+    assert (status, text) == (2, "")
+    assert errors.startswith("aggregator: can't write the report: ")
+    assert errors.count("\n") == 1
+
+
+def test_logs_without_a_command_says_which_there_is() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "aggregator", "logs"], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "logs report" in done.stderr

@@ -1,0 +1,54 @@
+"""The page needs no other file, and shows what logs hold without running it."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from support.log_lines import flush, request, warning
+
+from aggregator.report import page
+from aggregator.report.log_lines import CannotReport, loaded
+from aggregator.report.questions import sections, summary
+
+HOSTILE = "/<script>alert(1)</script>&$x$\u202e"
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> str:
+    log = tmp_path / "aggregator.log"
+    lines = [
+        flush(0, orders={"stored": 2, "duplicate": 1}),
+        request(0, 3.0),
+        request(1, 9.0, path=HOSTILE, request_id="<b>"),
+        warning(2, "conflict", topic="</td>"),
+    ]
+    log.write_text("\n".join(lines))
+    with loaded([log]) as read:
+        return page.page(summary(read), list(sections(read)))
+
+
+def test_it_names_no_other_file(written: str) -> None:
+    # Namespaces are names, which nobody fetches; so are references within a picture.
+    for target in re.findall(r"""(?:src|href)=["']([^"']*)""", written):
+        assert target.startswith("#")
+    assert not re.findall(r"url\((?!#)|@import|<script|<link", written)
+
+
+def test_it_has_a_chart_of_each_kind_and_every_table(written: str) -> None:
+    assert written.count("<svg") == 3
+    for title in ("Throughput, by second", "Latency, by path", "Events, by topic", "Flushes"):
+        assert f"<h2>{title}</h2>" in written
+    assert "<td>orders</td><td class=number>3</td><td class=number>2</td>" in written
+
+
+def test_what_a_client_sent_is_shown_as_text(written: str) -> None:
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;&amp;$x$\\u202e" in written
+    assert "&lt;b&gt;" in written
+    assert "&lt;/td&gt;" in written
+
+
+def test_without_matplotlib_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(CannotReport, match="pip install matplotlib"):
+        page.check_possible()
