@@ -61,6 +61,9 @@ def test_it_keeps_and_counts_every_event_through_kill_down_and_up(compose: Compo
     assert after["received"] >= 80_000
     assert after["received"] == after["unique_processed"] + after["duplicate_dropped"]
 
+    dumped = compose.run("exec", "-T", "storage", "pg_dump", "-U", "aggregator", "aggregator")
+    assert dumped.count("\norders\t") > 18_000
+
     compose.run("down")
     compose.run("up", "-d", "storage", "aggregator")
     compose.until_ready()
