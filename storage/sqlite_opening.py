@@ -17,7 +17,7 @@ APPLICATION_ID = 0x45564C47
 # be no place, and no descriptor.
 _SETTINGS = """
 PRAGMA synchronous = FULL;
-PRAGMA cache_size = -65536;
+PRAGMA cache_size = -16384;
 PRAGMA wal_autocheckpoint = 65536;
 PRAGMA journal_size_limit = 134217728;
 PRAGMA temp_store = MEMORY;
