@@ -19,16 +19,28 @@ class Distribution:
     """
 
     def __init__(self, bounds: Sequence[float]) -> None:
-        self._bounds = bounds
-        self._counts = [0] * (len(bounds) + 1)
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
 
     def observe(self, value: float) -> None:
         """Count one value."""
-        self._counts[bisect_left(self._bounds, value)] += 1
+        self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
+
+    def count(self) -> int:
+        """How many observations there were."""
+        return sum(self.counts)
 
     def buckets(self) -> list[tuple[str, float]]:
         """As `HistogramMetricFamily` takes them: each bound with all that was up to it."""
-        names = [*(str(float(bound)) for bound in self._bounds), "+Inf"]
-        return list(zip(names, accumulate(self._counts), strict=True))
+        names = [*(str(float(bound)) for bound in self.bounds), "+Inf"]
+        return list(zip(names, accumulate(self.counts), strict=True))
+
+
+def merged(parts: Sequence[Distribution]) -> Distribution:
+    """One with the observations of all, at least one, which have the same bounds."""
+    whole = Distribution(parts[0].bounds)
+    whole.counts = [sum(counts) for counts in zip(*(part.counts for part in parts), strict=True)]
+    whole.sum = sum(part.sum for part in parts)
+    return whole

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.metrics.distribution import EVENTS, SECONDS, Distribution
+from aggregator.metrics.distribution import EVENTS, SECONDS, Distribution, merged
 
 
 @pytest.mark.parametrize("bounds", [SECONDS, EVENTS, (1.0,)])
@@ -29,3 +29,14 @@ def test_each_bucket_counts_all_up_to_its_bound(
 @pytest.mark.parametrize("bounds", [SECONDS, EVENTS])
 def test_the_bounds_ascend(bounds: tuple[float, ...]) -> None:
     assert list(bounds) == sorted(set(bounds))
+
+
+def test_merged_ones_are_as_one_that_saw_everything() -> None:
+    parts, whole = [Distribution(SECONDS) for _ in range(3)], Distribution(SECONDS)
+    for number in range(30):
+        parts[number % 2].observe(number / 7)
+        whole.observe(number / 7)
+    together = merged(parts)
+    assert together.buckets() == whole.buckets()
+    assert together.count() == whole.count() == 30
+    assert together.sum == pytest.approx(whole.sum)
