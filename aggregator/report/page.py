@@ -122,7 +122,7 @@ def _latency(axes: "Axes", section: Section) -> None:
     axes.invert_yaxis()
     axes.set_xscale("log")
     axes.set_xlabel("ms")
-    axes.legend()
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
 
 
 def _verdicts(axes: "Axes", section: Section) -> None:
@@ -137,7 +137,7 @@ def _verdicts(axes: "Axes", section: Section) -> None:
     axes.barh(topics, conflicts, left=before, label="conflict", color=_RED)
     axes.invert_yaxis()
     axes.set_xlabel("events")
-    axes.legend()
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
 
 
 def _plain(text: object) -> str:
