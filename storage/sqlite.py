@@ -52,7 +52,7 @@ class SqliteStore(reading.LogReader):
         self._reader_count = readers
         self._files = OpenedFiles(path)
         self._thread: ThreadPoolExecutor | None = None
-        self._writer: sqlite3.Connection | None = None
+        self._writer: WatchedConnection | None = None
         self._doubted = False
         """Whether the last transaction failed: then only a commit proves that the next may not."""
         self.damage: str | None = None
@@ -97,12 +97,10 @@ class SqliteStore(reading.LogReader):
 
     async def append(self, batch: Sequence[Event]) -> list[Verdict]:
         """See `EventStore.append`. Once begun, the transaction runs to its end."""
-        commits: list[float] = []
-        verdicts = await self._in_thread(
-            lambda writer: sqlite_writer.append(writer, batch, commits.append)
+        verdicts, commit_s = await self._in_thread(
+            lambda writer: (sqlite_writer.append(writer, batch), writer.commit_s)
         )
-        for seconds in commits:
-            self.on_commit(seconds)
+        self.on_commit(commit_s)
         if self._checkpoints is not None:
             self._checkpoints.committed()
         return verdicts
@@ -219,7 +217,7 @@ class SqliteStore(reading.LogReader):
                 "finds, and restore the file"
             )
 
-    async def _in_thread(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+    async def _in_thread(self, work: Callable[[WatchedConnection], Result]) -> Result:
         if self._thread is None:
             raise StorageUnavailable("the SQLite store is not open")
         loop = asyncio.get_running_loop()
@@ -245,7 +243,7 @@ class SqliteStore(reading.LogReader):
         if writer is not None:
             writer.close()
 
-    def _write(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+    def _write(self, work: Callable[[WatchedConnection], Result]) -> Result:
         try:
             self._check()
             result = work(self._writer or self._reopen_writer())
@@ -269,7 +267,7 @@ class SqliteStore(reading.LogReader):
             with suppress(sqlite3.Error):
                 writer.execute("PRAGMA wal_checkpoint(FULL)")
 
-    def _reopen_writer(self) -> sqlite3.Connection:
+    def _reopen_writer(self) -> WatchedConnection:
         try:
             self._writer = open_writer(self._path, self._files, self._busy_timeout_s)
         except StorageMisconfigured as error:

@@ -13,6 +13,7 @@ would drop every lock that this process holds on it (POSIX).
 import ctypes
 import os
 import sqlite3
+import time
 from pathlib import Path
 from typing import Any
 
@@ -142,10 +143,15 @@ class WatchedConnection(sqlite3.Connection):
     def __init__(self, *arguments: Any, files: OpenedFiles, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._files = files
+        self.commit_s = 0.0
+        """How long the last COMMIT took, in seconds."""
 
     def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
         """See `sqlite3.Connection.execute`; behind BEGIN and COMMIT see `OpenedFiles.check`."""
+        started = time.perf_counter()
         cursor = super().execute(sql, *arguments)
+        if sql.startswith("COMMIT"):
+            self.commit_s = time.perf_counter() - started
         if sql.startswith(("BEGIN", "COMMIT")):
             self._files.check()
         return cursor

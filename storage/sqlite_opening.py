@@ -40,7 +40,7 @@ _UNUSABLE = {
 """The driver's errors that waiting will not cure, and what to do."""
 
 
-def open_writer(path: Path, files: OpenedFiles, busy_timeout_s: float) -> sqlite3.Connection:
+def open_writer(path: Path, files: OpenedFiles, busy_timeout_s: float) -> WatchedConnection:
     """The connection that writes to the file, in autocommit mode; it may change its thread.
 
     Args:

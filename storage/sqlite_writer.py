@@ -70,21 +70,14 @@ _decode_heads = msgspec.json.Decoder(list[tuple[str, int, int]]).decode
 _decode_found = msgspec.json.Decoder(list[tuple[str, str, int, str, str | None]]).decode
 
 
-def append(
-    connection: sqlite3.Connection,
-    batch: Sequence[Event],
-    on_commit: Callable[[float], object] = lambda _seconds: None,
-) -> list[Verdict]:
+def append(connection: sqlite3.Connection, batch: Sequence[Event]) -> list[Verdict]:
     """Do the whole transaction of one batch; see `EventStore.append`.
 
     The connection is in autocommit mode (`isolation_level=None`) and not in a transaction,
     neither before nor after, whatever is raised, unless even rolling back failed: see
     `is_spent`.
-
-    Args:
-        on_commit: told how long COMMIT took, in seconds.
     """
-    return _transaction(connection, lambda: _write(connection, batch).verdicts, on_commit)
+    return _transaction(connection, lambda: _write(connection, batch).verdicts)
 
 
 def prove(connection: sqlite3.Connection) -> None:
@@ -102,17 +95,12 @@ def prove(connection: sqlite3.Connection) -> None:
     _transaction(connection, write)
 
 
-def _transaction(
-    connection: sqlite3.Connection,
-    write: Callable[[], Result],
-    on_commit: Callable[[float], object] = lambda _seconds: None,
-) -> Result:
+def _transaction(connection: sqlite3.Connection, write: Callable[[], Result]) -> Result:
     committing = False
     try:
         connection.execute(BEGIN)
         result = write()
         committing = True
-        started = time.perf_counter()
         connection.execute("COMMIT")
     except sqlite3.Error as error:
         roll_back(connection)
@@ -125,7 +113,6 @@ def _transaction(
     except BaseException:
         roll_back(connection)
         raise
-    on_commit(time.perf_counter() - started)
     return result
 
 

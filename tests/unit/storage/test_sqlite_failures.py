@@ -195,7 +195,7 @@ async def test_a_file_that_goes_during_the_transaction_is_noticed_before_anybody
     with pytest.raises(expected, match="deleted or replaced while in use"):
         await store.append([event("t", "x")])
     assert not connection.in_transaction
-    store._writer = connection
+    store._writer = connection  # type: ignore[assignment]
     with pytest.raises(StorageUnavailable, match="deleted or replaced while in use"):
         await store.stats()
     moved(away, name)
