@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from support.backends import Database
 from support.events import published
 
-from aggregator import app, conflicts, logs, request_log, requests
+from aggregator import app, conflicts, flush_log, logs, request_log, requests
 from aggregator.settings import Settings
 
 Configure = Callable[..., logs.LineWriter]
@@ -162,7 +162,7 @@ async def test_no_payload_is_ever_logged(
 ) -> None:
     stream = io.BytesIO()
     writer = configure(stream, level="debug")
-    for module in (app, conflicts, request_log, requests):
+    for module in (app, conflicts, flush_log, request_log, requests):
         monkeypatch.setattr(module, "_log", structlog.get_logger())
     server = TestServer(app.create_app(Settings.model_validate(database.settings())))
     await server.start_server(auto_decompress=False)
