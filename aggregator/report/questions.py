@@ -28,7 +28,7 @@ SELECT CASE WHEN starts_with(path, '/events/') THEN '/events/{topic}/{event_id}'
        round(approx_quantile(duration_ms, 0.99), 2) AS "p99 ms",
        round(approx_quantile(duration_ms, 0.999), 2) AS "p99.9 ms",
        round(max(duration_ms), 2) AS "max ms"
-FROM lines WHERE event = 'request'
+FROM lines WHERE event = 'request' AND isfinite(duration_ms)
 GROUP BY 1 ORDER BY requests DESC LIMIT $most"""
 
 _VERDICTS = """
@@ -47,7 +47,7 @@ FROM counted ORDER BY received DESC, topic"""
 _SLOWEST = """
 SELECT strftime(logged_at, '%Y-%m-%d %H:%M:%S.%g') AS "at", round(duration_ms, 2) AS ms,
        status, path, request_id
-FROM lines WHERE event = 'request' AND duration_ms IS NOT NULL
+FROM lines WHERE event = 'request' AND isfinite(duration_ms)
 ORDER BY duration_ms DESC, logged_at LIMIT 10"""
 
 _FLUSHES = """
@@ -114,7 +114,7 @@ def sections(log: LogLines) -> Iterator[Section]:
     yield Section(
         "Latency, by path",
         log.ask(_LATENCY, most=MOST_ROWS),
-        "percentiles are estimates, a few in a thousand off",
+        "percentiles are estimates",
     )
     yield _verdicts(log)
     yield Section("Flushes", log.ask(_FLUSHES))

@@ -48,6 +48,19 @@ def test_what_a_client_sent_is_shown_as_text(written: str) -> None:
     assert "&lt;/td&gt;" in written
 
 
+def test_lines_that_hold_no_numbers_do_no_harm(tmp_path: Path) -> None:
+    log = tmp_path / "aggregator.log"
+    odd = ['{"event": "request", "path": "/a"}', '{"event": "flush"}']
+    odd += [f'{{"event": "request", "path": "/b", "duration_ms": "{x}"}}' for x in ("nan", "inf")]
+    days = [flush(at_s, a={"stored": 1}) for at_s in (0, 86_400 * 2)]
+    log.write_text("\n".join([*odd, *days, request(1, 3.0)]))
+    with loaded([log]) as read:
+        text = page.page(summary(read), list(sections(read)))
+    assert "<!-- 01-31 12:00 -->" in text, "days are told apart"
+    assert "<td>/publish</td><td class=number>1</td>" in text
+    assert "<td>/a</td>" not in text
+
+
 def test_without_matplotlib_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(CannotReport, match="pip install matplotlib"):
