@@ -1,8 +1,8 @@
 """The Postgres store: for several aggregators on one database, and for production.
 
-Two connections write (see `storage.postgres_writer`), so that a batch can wait for its topics
-while the one before it commits. A few others read, each page from one snapshot. A lost connection
-is replaced at the next call.
+Two connections write, so that a batch can be decided while the one before it is stored (see
+`storage.postgres_ahead` and `storage.postgres_writer`). A few others read, each page from one
+snapshot. A lost connection is replaced at the next call.
 """
 
 import asyncio
@@ -11,12 +11,13 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 
 import asyncpg
 
-from storage import postgres_writer, reading
+from storage import reading
 from storage.errors import BatchRefused, StorageMisconfigured, StorageUnavailable
 from storage.migrations import pending
 from storage.model import Event, Pool, Usage, Verdict
+from storage.postgres_ahead import Ahead
+from storage.postgres_errors import terminate, translated
 from storage.postgres_sessions import session_settings, start_session
-from storage.postgres_writer import terminate, translated
 
 _MIGRATION_LOCK = 0x45564C47
 _ROWS_A_FETCH = 64
@@ -51,6 +52,7 @@ class PostgresStore(reading.LogReader):
         self._writers: asyncpg.Pool | None = None
         self._readers: asyncpg.Pool | None = None
         self._turn = asyncio.Lock()
+        self._ahead = Ahead()
         self._at_writer = 0
         """Calls that have, or wait for, the connection that writes."""
 
@@ -71,14 +73,18 @@ class PostgresStore(reading.LogReader):
             raise
 
     async def append(self, batch: Sequence[Event]) -> list[Verdict]:
-        """See `EventStore.append`. Batches are stored in the order in which they are given."""
+        """See `EventStore.append`.
+
+        Batches are stored in the order in which they are given, unless one of them fails or
+        another store comes between them.
+        """
         await self._turn.acquire()
         with ExitStack() as turn:
             turn.callback(self._turn.release)
             async with self._writer() as connection:
-                # The next one may begin once this one has its topics.
-                return await postgres_writer.append(
-                    connection, batch, on_locked=turn.close, on_commit=self.on_commit
+                # The next one may begin once it is known what this one leaves behind.
+                return await self._ahead.append(
+                    connection, batch, on_decided=turn.close, on_commit=self.on_commit
                 )
 
     async def usage(self) -> Usage:

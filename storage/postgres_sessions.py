@@ -8,10 +8,12 @@ import asyncpg
 
 # Everything here is found by an index and read in its order. A planner whose statistics are
 # those of an empty table must not scan, sort or hash what has grown to millions of rows since.
-# synchronous_commit is set because a server's default may be weaker.
+# synchronous_commit is set because a server's default may be weaker, the isolation because it may
+# be stronger: a statement that waited for a lock has to see what the last holder committed.
 _FIXED = {
     "application_name": "pubsub-log-aggregator",
     "synchronous_commit": "on",
+    "default_transaction_isolation": "read committed",
     "enable_seqscan": "off",
     "enable_bitmapscan": "off",
     "enable_sort": "off",

@@ -17,8 +17,8 @@ import asyncpg
 
 from storage.errors import StorageMisconfigured, StorageUnavailable
 from storage.migrations import pending
+from storage.postgres_errors import translated
 from storage.postgres_sessions import exact_times
-from storage.postgres_writer import translated
 from storage.snapshot import KEY, PLACE, TIME, Blocks, Extent, LogDamaged, Row
 
 T = TypeVar("T")

@@ -9,21 +9,18 @@ against sequence order, is taught by `_lock_table` in pyeventsourcing's `postgre
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import NamedTuple
+from uuid import uuid4
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from storage.errors import (
-    BatchRefused,
-    OutcomeUnknown,
-    StorageError,
-    StorageMisconfigured,
-    StorageUnavailable,
-)
+from storage.errors import BatchRefused, OutcomeUnknown, StorageUnavailable
 from storage.ledger import Decision, Head, Key, Ledger
 from storage.model import Counts, Event, StoredEvent, Verdict
+from storage.postgres_errors import CUT_OFF, reason, terminate, words
 
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
@@ -32,7 +29,8 @@ BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 LOCK_TOPICS = """
 INSERT INTO topics AS t (topic) SELECT topic FROM unnest($1::text[]) AS topic
 ON CONFLICT (topic) DO UPDATE SET topic = t.topic
-RETURNING t.topic, t.unique_processed, greatest(clock_timestamp(), t.last_ts_ingest)"""
+RETURNING t.topic, t.unique_processed, greatest(clock_timestamp(), t.last_ts_ingest),
+          t.last_append::text"""
 
 # LATERAL with LIMIT keeps the planner to one index look-up a key, also when its statistics
 # are those of an empty table. With event_id = ANY(...) it may read a whole topic instead.
@@ -52,7 +50,8 @@ UPDATE topics AS t SET
     unique_processed = t.unique_processed + d.unique_processed,
     duplicate_dropped = t.duplicate_dropped + d.duplicate_dropped,
     conflicts = t.conflicts + d.conflicts,
-    last_ts_ingest = d.ts_ingest
+    last_ts_ingest = d.ts_ingest,
+    last_append = $7::text::uuid
 FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
             $6::timestamptz[])
      AS d (topic, received, unique_processed, duplicate_dropped, conflicts, ts_ingest)
@@ -61,9 +60,9 @@ WHERE t.topic = d.topic"""
 _INSERT = """
 INSERT INTO events (topic, "offset", event_id, timestamp, ts_ingest, source, payload)
 SELECT topic, "offset", event_id, timestamp, ts_ingest, source, payload::json
-FROM unnest(string_to_array($7, chr(31)), $8::bigint[], string_to_array($9, chr(31)),
-            $10::timestamptz[], $11::timestamptz[], string_to_array($12, chr(31)),
-            string_to_array($13, chr(31)))
+FROM unnest(string_to_array($8, chr(31)), $9::bigint[], string_to_array($10, chr(31)),
+            $11::timestamptz[], $12::timestamptz[], string_to_array($13, chr(31)),
+            string_to_array($14, chr(31)))
      AS new (topic, "offset", event_id, timestamp, ts_ingest, source, payload)
 ON CONFLICT (topic, event_id) DO NOTHING"""
 
@@ -79,24 +78,44 @@ _INLINE_PAYLOAD_BYTES = 4096
 _MUCH_JSON = 65_536
 """Characters: payloads that differ and are together longer are compared off the event loop."""
 
-_RETRYABLE = ("08", "25", "40", "53", "55", "57", "58")
-"""SQLSTATE classes whose cause is not the batch: connection, read-only, deadlock or
-serialization, resources, lock not available, operator, system."""
-
-_CUT_OFF = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""What the driver raises when a connection is lost; the last one when the server's farewell
-arrives just as a statement is sent."""
-
 _WAIT_FOR_STANDBY = "SyncRepWaitForLSN"
 """The function of the server that ends a COMMIT with a warning instead of an error when its wait
 for a standby is cancelled. It names itself in any language of the server's messages."""
+
+
+class Underway(NamedTuple):
+    """What an append that was decided leaves behind, once it is committed."""
+
+    append: str
+    """Its id, a UUID, which the rows of its topics then bear."""
+    before: Mapping[str, str | None]
+    """The id that the row of each of its topics bore when it was decided."""
+    heads: Mapping[str, int]
+    """The head offset of each of its topics afterwards."""
+    rows: Mapping[Key, StoredEvent]
+    """The new events."""
+
+    @classmethod
+    def of(
+        cls, decision: Decision, heads: Mapping[str, Head], before: Mapping[str, str | None]
+    ) -> "Underway":
+        """What is left behind by a decision that was made on these heads."""
+        return cls(
+            str(uuid4()),
+            before,
+            {
+                topic: heads[topic].offset + counts.unique_processed
+                for topic, counts in decision.counts.items()
+            },
+            {(row.topic, row.event_id): row for row in decision.rows},
+        )
 
 
 async def append(
     connection: PoolConnectionProxy,
     batch: Sequence[Event],
     *,
-    on_locked: Callable[[], object] = lambda: None,
+    on_decided: Callable[[Underway], object] = lambda _underway: None,
     on_commit: Callable[[float], object] = lambda _seconds: None,
 ) -> list[Verdict]:
     """Do the whole transaction of one batch; see `EventStore.append`.
@@ -104,12 +123,12 @@ async def append(
     The connection is not in a transaction, neither before nor after, or it is closed.
 
     Args:
-        on_locked: called once nobody else can store in the topics of the batch.
+        on_decided: told what the batch leaves behind, once nobody else can store in its topics.
         on_commit: told how long COMMIT took, in seconds.
     """
     try:
         await connection.execute(BEGIN)
-        decision = await _write(connection, batch, on_locked)
+        decision = await _write(connection, batch, on_decided)
     except (asyncpg.PostgresError, BatchRefused):
         await _roll_back(connection)
         raise
@@ -126,44 +145,58 @@ async def append(
 async def _write(
     connection: PoolConnectionProxy,
     batch: Sequence[Event],
-    on_locked: Callable[[], object] = lambda: None,
+    on_decided: Callable[[Underway], object] = lambda _underway: None,
 ) -> Decision:
     ledger = Ledger(batch)
     locked = await connection.fetch(LOCK_TOPICS, ledger.topics)
-    on_locked()
-    heads = {topic: Head(offset, ts_ingest_us) for topic, offset, ts_ingest_us in locked}
-    await _probe(connection, ledger)
-    if ledger.characters_to_settle() > _MUCH_JSON:
-        decision = await asyncio.to_thread(ledger.settle, heads)
-    else:
-        decision = ledger.settle(heads)
-    await _store(connection, decision, heads)
+    heads = {topic: Head(offset, ts_ingest_us) for topic, offset, ts_ingest_us, _ in locked}
+    arguments = probe_arguments(ledger)
+    await find(connection, ledger, await connection.fetch(PROBE, *arguments))
+    decision = await settle(ledger, heads)
+    underway = Underway.of(decision, heads, {topic: before for topic, _, _, before in locked})
+    on_decided(underway)
+    await _store(connection, decision, heads, underway.append)
     return decision
 
 
-async def _probe(connection: PoolConnectionProxy, ledger: Ledger) -> None:
+def probe_arguments(ledger: Ledger) -> tuple[str, str, int]:
+    """What `PROBE` asks for: the keys of a batch."""
     topics, event_ids = zip(*ledger.keys, strict=True)
-    found = await connection.fetch(
-        PROBE, _joined(topics), _joined(event_ids), _INLINE_PAYLOAD_BYTES
-    )
+    return joined(topics), joined(event_ids), _INLINE_PAYLOAD_BYTES
+
+
+async def find(
+    connection: PoolConnectionProxy, ledger: Ledger, found: Iterable[asyncpg.Record]
+) -> None:
+    """Tell the ledger what `PROBE` found."""
     for topic, event_id, offset, source, small_payload in found:
         payload: str = small_payload
         if small_payload is None:
             payload = await connection.fetchval(_PAYLOAD, topic, offset)
-        key: Key = (topic, event_id)
-        if ledger.characters_to_compare(key, payload) > _MUCH_JSON:
-            await asyncio.to_thread(ledger.found, key, offset, source, payload)
-        else:
-            ledger.found(key, offset, source, payload)
+        await note(ledger, (topic, event_id), offset, source, payload)
+
+
+async def note(ledger: Ledger, key: Key, offset: int, source: str, payload: str) -> None:
+    """Tell the ledger of one event that is stored; much JSON is compared off the event loop."""
+    if ledger.characters_to_compare(key, payload) > _MUCH_JSON:
+        await asyncio.to_thread(ledger.found, key, offset, source, payload)
+    else:
+        ledger.found(key, offset, source, payload)
+
+
+async def settle(ledger: Ledger, heads: Mapping[str, Head]) -> Decision:
+    """The ledger's decision; much JSON is compared off the event loop."""
+    if ledger.characters_to_settle() > _MUCH_JSON:
+        return await asyncio.to_thread(ledger.settle, heads)
+    return ledger.settle(heads)
 
 
 async def _store(
-    connection: PoolConnectionProxy, decision: Decision, heads: Mapping[str, Head]
+    connection: PoolConnectionProxy, decision: Decision, heads: Mapping[str, Head], append: str
 ) -> None:
     rows = decision.rows
-    status = await connection.execute(
-        STORE, *_count_columns(decision.counts, heads), *_event_columns(rows)
-    )
+    counts = _count_columns(decision.counts, heads, append)
+    status = await connection.execute(STORE, *counts, *_event_columns(rows))
     # Under the topics' lock nothing can have come between; a row that the constraint turned
     # away although its key was not found is an event about to be lost, never a duplicate.
     if status != f"INSERT 0 {len(rows)}":
@@ -172,7 +205,9 @@ async def _store(
         )
 
 
-def _count_columns(counts: Mapping[str, Counts], heads: Mapping[str, Head]) -> Sequence[object]:
+def _count_columns(
+    counts: Mapping[str, Counts], heads: Mapping[str, Head], append: str
+) -> Sequence[object]:
     return (
         list(counts),
         [c.received for c in counts.values()],
@@ -180,22 +215,23 @@ def _count_columns(counts: Mapping[str, Counts], heads: Mapping[str, Head]) -> S
         [c.duplicate_dropped for c in counts.values()],
         [c.conflicts for c in counts.values()],
         [heads[topic].ts_ingest_us for topic in counts],
+        append,
     )
 
 
 def _event_columns(rows: Sequence[StoredEvent]) -> Sequence[object]:
     return (
-        _joined([r.topic for r in rows]),
+        joined([r.topic for r in rows]),
         [r.offset for r in rows],
-        _joined([r.event_id for r in rows]),
+        joined([r.event_id for r in rows]),
         [r.timestamp_us for r in rows],
         [r.ts_ingest_us for r in rows],
-        _joined([r.source for r in rows]),
-        _joined([r.payload for r in rows]),
+        joined([r.source for r in rows]),
+        joined([r.payload for r in rows]),
     )
 
 
-def _joined(texts: Sequence[str]) -> str:
+def joined(texts: Sequence[str]) -> str:
     """Many texts as one argument, because the driver looks long at every element of an array.
 
     Raises:
@@ -217,11 +253,31 @@ async def _roll_back(connection: PoolConnectionProxy) -> None:
         await connection.execute("ROLLBACK")
     except BaseException as error:
         terminate(connection)
-        if not isinstance(error, (*_CUT_OFF, asyncpg.PostgresError)):
+        if not isinstance(error, (*CUT_OFF, asyncpg.PostgresError)):
             raise
 
 
 async def _commit(connection: PoolConnectionProxy) -> None:
+    with commits(connection, "COMMIT"):
+        try:
+            answer = await connection.execute("COMMIT")
+        except asyncpg.PostgresError as error:
+            if _lost(error):
+                raise OutcomeUnknown(
+                    f"Postgres: the connection was lost in COMMIT: {words(error)}"
+                ) from error
+            raise
+    if answer != "COMMIT":
+        raise StorageUnavailable(f"Postgres answered {answer!r} to COMMIT")
+
+
+@contextmanager
+def commits(connection: PoolConnectionProxy, statement: str) -> Iterator[None]:
+    """A statement that commits, and what to call it.
+
+    Raises:
+        OutcomeUnknown: it was not answered, or the server did not wait for its standby.
+    """
     given_up: list[str] = []
 
     def hear(_connection: object, message: asyncpg.PostgresLogMessage) -> None:
@@ -230,66 +286,16 @@ async def _commit(connection: PoolConnectionProxy) -> None:
 
     try:
         connection.add_log_listener(hear)
-        answer = await connection.execute("COMMIT")
-    except asyncpg.PostgresError as error:
-        if _lost(error):
-            raise OutcomeUnknown(
-                f"Postgres: the connection was lost in COMMIT: {_words(error)}"
-            ) from error
-        raise
-    except _CUT_OFF as error:
+        yield
+    except CUT_OFF as error:
         terminate(connection)
-        raise OutcomeUnknown(f"Postgres: COMMIT was not answered: {_reason(error)}") from error
+        raise OutcomeUnknown(f"Postgres: {statement} was not answered: {reason(error)}") from error
     finally:
         with suppress(asyncpg.InterfaceError):
             connection.remove_log_listener(hear)
     if given_up:
         raise OutcomeUnknown(f"Postgres: a standby may not have what was committed: {given_up[0]}")
-    if answer != "COMMIT":
-        raise StorageUnavailable(f"Postgres answered {answer!r} to COMMIT")
-
-
-def terminate(connection: PoolConnectionProxy) -> None:
-    """Close a connection at once, without a word to the server."""
-    # A connection that was seen to be lost has gone back to its pool by itself, and then even
-    # this raises; what is being told must not be replaced by that.
-    with suppress(asyncpg.InterfaceError):
-        connection.terminate()
 
 
 def _lost(error: asyncpg.PostgresError) -> bool:
     return not error.sqlstate or error.sqlstate[:2] in {"08", "57", "58", "XX"}
-
-
-@asynccontextmanager
-async def translated() -> AsyncGenerator[None, None]:
-    """Turn the driver's exceptions into those of `storage.errors`."""
-    try:
-        yield
-    except (
-        asyncpg.InvalidAuthorizationSpecificationError,
-        asyncpg.InvalidCatalogNameError,
-        asyncpg.InsufficientPrivilegeError,
-    ) as error:
-        raise StorageMisconfigured(f"Postgres: {_words(error)}") from error
-    except asyncpg.PostgresError as error:
-        raise _translate(error) from error
-    except _CUT_OFF as error:
-        raise StorageUnavailable(f"Postgres is out of reach: {_reason(error)}") from error
-
-
-def _reason(error: BaseException) -> str:
-    silent = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
-    return str(error) or silent
-
-
-def _words(error: asyncpg.PostgresError) -> str:
-    parts = (error.args[0] if error.args else "", error.detail, error.hint)
-    return "; ".join(part for part in parts if part).replace("\n", " ")
-
-
-def _translate(error: asyncpg.PostgresError) -> StorageError:
-    sentence = f"Postgres: {_words(error)}"
-    if not error.sqlstate or error.sqlstate.startswith(_RETRYABLE):
-        return StorageUnavailable(sentence)
-    return BatchRefused(sentence)

@@ -49,8 +49,10 @@ def take_the_check_away(scene: Scene) -> None:
             )
             connection.execute(sql, tuple(chain.from_iterable(values)))
 
-    async def postgres_store(connection: Any, decision: Decision, heads: dict[str, Head]) -> None:
-        counts = postgres_writer._count_columns(decision.counts, heads)
+    async def postgres_store(
+        connection: Any, decision: Decision, heads: dict[str, Head], append: str
+    ) -> None:
+        counts = postgres_writer._count_columns(decision.counts, heads, append)
         events = postgres_writer._event_columns(decision.rows)
         await connection.execute(postgres_writer.STORE, *counts, *events)
 

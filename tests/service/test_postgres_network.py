@@ -98,12 +98,12 @@ async def test_a_topic_locked_by_an_aggregator_that_was_cut_off_is_free_again(
     cut_off = await run(run_aggregator, *network.arguments, *SHORT)
     other = await run(run_aggregator, *own_database.arguments())
     told = Told()
+    # A topic that is new is locked before the batch is decided.
+    batch = batch_of("orders", ["e-1"]) + batch_of("new", ["e-1"])
     async with session() as client:
         assert await publish(client, other.url, batch_of("orders", ["e-0"]), told) == 200
         async with held(own_database.dsn, Place.COUNT) as holder:
-            lost = asyncio.create_task(
-                publish(client, cut_off.url, batch_of("orders", ["e-1"]), told)
-            )
+            lost = asyncio.create_task(publish(client, cut_off.url, batch, told))
             pid = await holder.stopped()
             network.proxy.silence()
             await holder.let_go()
@@ -112,10 +112,11 @@ async def test_a_topic_locked_by_an_aggregator_that_was_cut_off_is_free_again(
             assert await lost == 503
             network.proxy.restore()
         await until_ready(client, cut_off.url)
-        await publish_until_taken(client, cut_off.url, batch_of("orders", ["e-1"]), told)
-        kept, stats = await check_kept(client, cut_off.url, told, ["orders"])
-    assert list(kept) == [("orders", name) for name in ("e-0", "e-2", "e-1")]
-    assert stats["received"] == 3
+        await publish_until_taken(client, cut_off.url, batch, told)
+        kept, stats = await check_kept(client, cut_off.url, told, ["orders", "new"])
+    orders = [("orders", name) for name in ("e-0", "e-2", "e-1")]
+    assert list(kept) == [*orders, ("new", "e-1")]
+    assert stats["received"] == 4
     log = own_database.server.log.read_bytes()
     assert b"due to idle-in-transaction timeout" in log
 

@@ -27,12 +27,12 @@ async def test_a_topic_locked_by_a_stopped_aggregator_is_free_again(
     arguments = (*own_database.arguments(), "--postgres-command-timeout-ms", "2000")
     stopped, other = run_aggregator(*arguments), run_aggregator(*arguments)
     told = Told()
+    # A topic that is new is locked before the batch is decided.
+    batch = batch_of("orders", ["e-1"]) + batch_of("new", ["e-1"])
     async with session() as client:
         assert await publish(client, other.url, batch_of("orders", ["e-0"]), told) == 200
         async with held(own_database.dsn, Place.COUNT) as holder:
-            suspended = asyncio.create_task(
-                publish(client, stopped.url, batch_of("orders", ["e-1"]), told)
-            )
+            suspended = asyncio.create_task(publish(client, stopped.url, batch, told))
             pid = await holder.stopped()
             stopped.process.send_signal(signal.SIGSTOP)
             await holder.let_go()
@@ -42,10 +42,37 @@ async def test_a_topic_locked_by_a_stopped_aggregator_is_free_again(
             stopped.process.send_signal(signal.SIGCONT)
             assert await suspended == 503
         await until_ready(client, stopped.url)
-        await publish_until_taken(client, stopped.url, batch_of("orders", ["e-1"]), told)
-        kept, stats = await check_kept(client, stopped.url, told, ["orders"])
-    assert list(kept) == [("orders", name) for name in ("e-0", "e-2", "e-1")]
-    assert stats["received"] == 3
+        await publish_until_taken(client, stopped.url, batch, told)
+        kept, stats = await check_kept(client, stopped.url, told, ["orders", "new"])
+    orders = [("orders", name) for name in ("e-0", "e-2", "e-1")]
+    assert list(kept) == [*orders, ("new", "e-1")]
+    assert stats["received"] == 4
+    check_log(stopped)
+    check_log(other)
+
+
+async def test_an_aggregator_that_is_stopped_holds_no_topic_that_it_did_not_lock_first(
+    run_aggregator: Run, own_database: OwnDatabase
+) -> None:
+    """A batch that is decided ahead is stored and committed by the server alone."""
+    stopped = run_aggregator(*own_database.arguments())
+    other = run_aggregator(*own_database.arguments())
+    told = Told()
+    async with session() as client:
+        assert await publish(client, other.url, batch_of("orders", ["e-0"]), told) == 200
+        async with held(own_database.dsn, Place.COUNT) as holder:
+            suspended = asyncio.create_task(
+                publish(client, stopped.url, batch_of("orders", ["e-1"]), told)
+            )
+            await holder.stopped()
+            stopped.process.send_signal(signal.SIGSTOP)
+            await holder.let_go()
+            assert await publish(client, other.url, batch_of("orders", ["e-2"]), told) == 200
+            assert not suspended.done()
+            stopped.process.send_signal(signal.SIGCONT)
+            assert await suspended == 200
+        kept, _ = await check_kept(client, stopped.url, told, ["orders"])
+    assert list(kept) == [("orders", name) for name in ("e-0", "e-1", "e-2")]
     check_log(stopped)
     check_log(other)
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from storage import postgres_writer, sqlite_writer
+from support.unprotected import lock_first
 
 _LOCK_TOPICS = postgres_writer.LOCK_TOPICS
 _POSTGRES_CLOCK = "clock_timestamp()"
@@ -26,6 +27,7 @@ def shift_clock(patch: pytest.MonkeyPatch, seconds: int) -> None:
     patch.setattr(
         sqlite_writer, "time", SimpleNamespace(time_ns=lambda: time.time_ns() + seconds * 10**9)
     )
+    lock_first(patch)
     assert _POSTGRES_CLOCK in _LOCK_TOPICS
     patch.setattr(
         postgres_writer,

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from storage import postgres_writer, sqlite_writer
+from storage import postgres_ahead, postgres_writer, sqlite_writer
 
 if TYPE_CHECKING:
     from support.interleaving import Interleaving, Publisher
 
 _NAMES = ("BEGIN", "LOCK_TOPICS", "_HEADS", "PROBE", "_INSERT", "COUNT", "STORE")
+_NAMES_AHEAD = ("PEEK", "STORE_IF_AS_KNOWN")
 _OPEN_GATE_TIMEOUT_MS = 20_000
 
 
@@ -21,6 +22,13 @@ def _name(module: ModuleType, sql: str) -> str:
         if text is not None and (sql == text or (name == "_INSERT" and sql.startswith(text))):
             return name.removeprefix("_")
     return sql.split(maxsplit=1)[0]
+
+
+def _postgres_name(sql: str) -> str:
+    for name in _NAMES_AHEAD:
+        if sql == getattr(postgres_ahead, name):
+            return name
+    return _name(postgres_writer, sql)
 
 
 class GatedPostgres:
@@ -37,7 +45,7 @@ class GatedPostgres:
             return found
 
         async def gated(sql: str, *arguments: object) -> Any:
-            await self._gate.stop(self._publisher, _name(postgres_writer, sql))
+            await self._gate.stop(self._publisher, _postgres_name(sql))
             return await found(sql, *arguments)
 
         return gated

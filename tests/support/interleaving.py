@@ -21,8 +21,10 @@ from storage import postgres_writer, sqlite_writer
 from storage.errors import StorageError
 from storage.interface import EventStore
 from storage.model import Event, Verdict
+from storage.postgres_ahead import Ahead
 from support.backends import Database
 from support.gated import GatedPostgres, GatedSqlite
+from support.unprotected import lock_first
 
 LIMIT_S = 20.0
 _LOOK_AGAIN_S = 0.002
@@ -51,6 +53,8 @@ class Publisher:
         self.outcomes: list[Outcome] = []
         self.go = asyncio.Event()
         self.pid = 0
+        self.has_its_turn = False
+        self.deciding = False
         self.crashed = False
         self.task: asyncio.Task[None] | None = None
 
@@ -67,10 +71,16 @@ class Publisher:
 
 
 class Interleaving:
-    """The gate, and the publishers that stand before it; use as an async context manager."""
+    """The gate, and the publishers that stand before it; use as an async context manager.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        database: what the stores are on.
+        ahead: whether batches on Postgres are decided before their topics are locked.
+    """
+
+    def __init__(self, database: Database, *, ahead: bool = False) -> None:
         self._database = database
+        self._ahead = ahead
         self._patch = pytest.MonkeyPatch()
         self._publishers: dict[str, Publisher] = {}
         self.loop = asyncio.get_running_loop()
@@ -82,12 +92,43 @@ class Interleaving:
             self._gate(sqlite_writer, self._sqlite_append)
         else:
             self._observer = await asyncpg.connect(self._database.dsn)
-            self._gate(postgres_writer, self._postgres_append)
+            if self._ahead:
+                self._gate_ahead()
+            else:
+                lock_first(self._patch)
+                self._gate(postgres_writer, self._postgres_append)
         return self
 
     def _gate(self, module: ModuleType, append: Callable[..., Any]) -> None:
         self._original = module.append
         self._patch.setattr(module, "append", append)
+
+    def _gate_ahead(self) -> None:
+        original = Ahead.append
+
+        async def append(
+            ahead: Ahead,
+            connection: Any,
+            batch: Sequence[Event],
+            *,
+            on_decided: Callable[[], object],
+            **options: Any,
+        ) -> list[Verdict]:
+            def decided() -> None:
+                publisher.deciding = False
+                on_decided()
+
+            publisher = self._whose(batch)
+            publisher.pid = connection.get_server_pid()
+            publisher.has_its_turn = publisher.deciding = True
+            publisher.state = State.RUNNING
+            gated: Any = GatedPostgres(self, publisher, connection)
+            try:
+                return await original(ahead, gated, batch, on_decided=decided, **options)
+            finally:
+                publisher.has_its_turn = publisher.deciding = False
+
+        self._patch.setattr(Ahead, "append", append)
 
     async def __aexit__(
         self,
@@ -219,7 +260,7 @@ class Interleaving:
             if publisher.state in {State.RUNNING, State.BLOCKED} and self._observer is not None:
                 blockers = await self._observer.fetchval(
                     "SELECT pg_blocking_pids($1)", publisher.pid
-                )
+                ) or self._waits_for_its_turn(publisher)
                 # It may have gone on while the database was asked.
                 if publisher.state in {State.RUNNING, State.BLOCKED}:
                     publisher.state = State.BLOCKED if blockers else State.RUNNING
@@ -227,6 +268,11 @@ class Interleaving:
             if task is not None and task.done() and publisher.state is not State.ENDED:
                 task.result()
         return any(p.state is State.RUNNING for p in self._publishers.values())
+
+    def _waits_for_its_turn(self, publisher: Publisher) -> bool:
+        """Another batch of the same store is not decided yet."""
+        others = (p for p in self._publishers.values() if p.store is publisher.store)
+        return not publisher.has_its_turn and any(other.deciding for other in others)
 
     def wake_blocked(self) -> None:
         """A transaction ended on SQLite: whoever was refused the lock tries again."""

@@ -22,9 +22,9 @@ class Scene(NamedTuple):
     observer: Observer
     patch: pytest.MonkeyPatch
 
-    def interleaving(self) -> Interleaving:
+    def interleaving(self, *, ahead: bool = False) -> Interleaving:
         """The gate before every statement, made after a protection was taken away."""
-        return Interleaving(self.database)
+        return Interleaving(self.database, ahead=ahead)
 
     @classmethod
     @asynccontextmanager

@@ -9,7 +9,7 @@ does not arrive.
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from enum import Enum, auto
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -19,6 +19,7 @@ import pytest
 from storage import postgres_writer, sqlite_writer
 from storage.errors import StorageUnavailable
 from storage.model import Event, Verdict
+from storage.postgres_ahead import STORE_IF_AS_KNOWN, Ahead
 from support.reference import Reference, Told
 
 _LIMIT_S = 30.0
@@ -70,16 +71,26 @@ class ScheduledFaults:
         self._loop = asyncio.get_running_loop()
         self._patch = pytest.MonkeyPatch()
         self._stopped = threading.Event()
-        self.committing: set[asyncio.Task[Any]] = set()
-        """The COMMITs that the server has not answered."""
+        self._commits: list[_Commit] = []
+        """Those that the server has answered before one that it did earlier."""
         self._committed: dict[int, tuple[Event, Told]] = {}
         self.reference = Reference()
 
     async def __aenter__(self) -> Self:
         self._sqlite_append = sqlite_writer.append
-        self._postgres_append = postgres_writer.append
+        postgres_append = Ahead.append
         self._patch.setattr(sqlite_writer, "append", self._on_sqlite)
-        self._patch.setattr(postgres_writer, "append", self._on_postgres)
+
+        async def on_postgres(
+            ahead: Ahead, connection: Any, batch: Sequence[Event], **options: Any
+        ) -> list[Verdict]:
+            fault = next(self._faults, Fault())
+            if fault.kind is Kind.OUT_OF_REACH:
+                raise StorageUnavailable("by schedule")
+            failing: Any = _FailingPostgres(self, fault, connection, batch)
+            return await postgres_append(ahead, failing, batch, **options)
+
+        self._patch.setattr(Ahead, "append", on_postgres)
         return self
 
     async def __aexit__(
@@ -105,6 +116,21 @@ class ScheduledFaults:
             assert id(event) not in self._committed, f"an attempt was committed twice: {event}"
             self._committed[id(event)] = (event, told)
 
+    async def note_in_order(self, commit: "_Commit") -> None:
+        """Note a commit once everything is noted that was committed in its topics before.
+
+        The server answers several connections in any order. But a batch that stores something
+        was decided on the very head of its topic, and one that stores nothing will be told the
+        same at any later time.
+        """
+        self._commits.append(commit)
+        while due := next((one for one in self._commits if one.is_due(self.reference)), None):
+            self._commits.remove(due)
+            self.note_commit(due.batch)
+            due.noted.set()
+        async with asyncio.timeout(_LIMIT_S):
+            await commit.noted.wait()
+
     def stop_and_wait(self) -> None:
         """From SQLite's thread: have the append cancelled, and come back when it is."""
         self._stopped.clear()
@@ -123,14 +149,22 @@ class ScheduledFaults:
         failing: Any = _FailingSqlite(self, fault, connection, batch)
         return self._sqlite_append(failing, batch)
 
-    async def _on_postgres(
-        self, connection: Any, batch: Sequence[Event], **options: Any
-    ) -> list[Verdict]:
-        fault = next(self._faults, Fault())
-        if fault.kind is Kind.OUT_OF_REACH:
-            raise StorageUnavailable("by schedule")
-        failing: Any = _FailingPostgres(self, fault, connection, batch)
-        return await self._postgres_append(failing, batch, **options)
+
+class _Commit(NamedTuple):
+    """What was committed: a batch, and of each topic the head before it and what it added."""
+
+    batch: Sequence[Event]
+    heads: dict[str, int]
+    added: dict[str, int]
+    noted: asyncio.Event
+
+    def is_due(self, reference: Reference) -> bool:
+        """Whether what was committed before it is known to the reference."""
+        found = {topic: len(reference.logs.get(topic, [])) for topic in self.heads}
+        return all(
+            found[topic] == head if self.added[topic] else found[topic] >= head
+            for topic, head in self.heads.items()
+        )
 
 
 class _Failing:
@@ -152,47 +186,60 @@ class _Failing:
         """What happens before this statement."""
         self._next += 1
         if self._fault.kind is Kind.ANSWER_LOST:
-            return Kind.ANSWER_LOST if sql == "COMMIT" else Kind.FINE
+            return Kind.ANSWER_LOST if sql in {"COMMIT", STORE_IF_AS_KNOWN} else Kind.FINE
         # A rollback that fails as well is the same as a connection that is lost.
         due = self._next == self._fault.statement + 1 and sql != "ROLLBACK"
         return self._fault.kind if due else Kind.FINE
 
 
 class _FailingPostgres(_Failing):
-    async def execute(self, sql: str, *arguments: object) -> Any:
+    _heads: dict[str, int]
+    _added: dict[str, int]
+
+    async def execute(self, sql: str, *arguments: Any) -> Any:
         due = await self._before(sql)
-        answer = await (self._commit() if sql == "COMMIT" else self._run(sql, *arguments))
-        if due is Kind.ANSWER_LOST:
-            self._connection.terminate()
-            raise ConnectionResetError("by schedule")
-        return answer
-
-    async def _run(self, sql: str, *arguments: object) -> Any:
-        return await self._connection.execute(sql, *arguments)
-
-    async def _commit(self) -> Any:
-        # Another batch's stop may cancel this one too: what has become of it must be known.
-        committing = asyncio.create_task(self._commit_and_note())
-        self._faults.committing.add(committing)
-        committing.add_done_callback(self._faults.committing.discard)
-        try:
-            return await asyncio.shield(committing)
-        finally:
-            await asyncio.wait([committing])
-
-    async def _commit_and_note(self) -> Any:
-        answer = await self._connection.execute("COMMIT")
-        self._faults.note_commit(self._batch)
-        return answer
+        if sql == postgres_writer.STORE:
+            topics, _, added, *_ = arguments
+            self._added = dict(zip(topics, added, strict=True))
+        answer = self._connection.execute(sql, *arguments)
+        return await (self._commit(due, answer) if sql == "COMMIT" else answer)
 
     async def fetch(self, sql: str, *arguments: object) -> Any:
         await self._before(sql)
         rows = await self._connection.fetch(sql, *arguments)
-        if sql == postgres_writer.LOCK_TOPICS and self._faults.committing:
-            # The server gives up the locks of a transaction before it answers its COMMIT: what
-            # was committed first must be noted first.
-            await asyncio.wait(self._faults.committing)
+        if sql == postgres_writer.LOCK_TOPICS:
+            self._heads = {topic: head for topic, head, *_ in rows}
         return rows
+
+    async def fetchval(self, sql: str, *arguments: Any) -> Any:
+        due = await self._before(sql)
+        answer = self._connection.fetchval(sql, *arguments)
+        if sql != STORE_IF_AS_KNOWN:
+            return await answer
+        topics, _, heads, _, _, added, *_ = arguments
+        self._heads = dict(zip(topics, heads, strict=True))
+        self._added = dict(zip(topics, added, strict=True))
+        return await self._commit(due, answer)
+
+    async def _commit(self, due: Kind, answer: Coroutine[Any, Any, Any]) -> Any:
+        # Another batch's stop may cancel this one too: what has become of it must be known.
+        committing = asyncio.create_task(self._commit_and_note(answer))
+        try:
+            answered = await asyncio.shield(committing)
+        finally:
+            await asyncio.wait([committing])
+        if due is Kind.ANSWER_LOST:
+            self._connection.terminate()
+            raise ConnectionResetError("by schedule")
+        return answered
+
+    async def _commit_and_note(self, answer: Coroutine[Any, Any, Any]) -> Any:
+        answered = await answer
+        if answered is not None:
+            await self._faults.note_in_order(
+                _Commit(self._batch, self._heads, self._added, asyncio.Event())
+            )
+        return answered
 
     async def _before(self, sql: str) -> Kind:
         due = self._due(sql)

@@ -3,27 +3,29 @@
 import sqlite3
 from collections.abc import Sequence
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from storage import postgres_writer, sqlite_writer
 from storage.ledger import Decision, Head, Ledger
 from storage.model import Event, Verdict
+from storage.postgres_ahead import Ahead
 
-_COUNT_ARGUMENTS = 6
+_COUNT_ARGUMENTS = 7
 
 LOOK_UP_OR_MAKE_TOPICS = """
 WITH made AS (
     INSERT INTO topics (topic) SELECT topic FROM unnest($1::text[]) AS topic
     ON CONFLICT (topic) DO NOTHING
-    RETURNING topic, unique_processed, clock_timestamp())
+    RETURNING topic, unique_processed, clock_timestamp(), last_append::text)
 SELECT * FROM made UNION ALL
-SELECT topic, unique_processed, greatest(clock_timestamp(), last_ts_ingest)
+SELECT topic, unique_processed, greatest(clock_timestamp(), last_ts_ingest), last_append::text
 FROM topics WHERE topic = ANY($1)"""
 """Like LOCK_TOPICS, but a topic that is there is not locked."""
 
 LOCK_AND_PROBE = f"""
-WITH locked (topic, head, ts_ingest) AS ({postgres_writer.LOCK_TOPICS}),
+WITH locked (topic, head, ts_ingest, last_append) AS ({postgres_writer.LOCK_TOPICS}),
 found AS (
     SELECT e.* FROM unnest($2::text[], $3::text[]) AS k (topic, event_id)
     JOIN events AS e ON e.topic = k.topic AND e.event_id = k.event_id)
@@ -32,11 +34,17 @@ FROM locked AS l LEFT JOIN found AS f ON f.topic = l.topic"""
 """Lock and probe in one statement: it probes with the snapshot from before the lock."""
 
 
+def lock_first(patch: pytest.MonkeyPatch) -> None:
+    """Every batch on Postgres locks its topics before it is decided."""
+    patch.setattr(Ahead, "_may_try", lambda _: False)
+
+
 def no_topic_lock(backend: str, patch: pytest.MonkeyPatch) -> None:
     """Topics are looked up without a lock; SQLite locks only when it first writes."""
     if backend == "sqlite":
         patch.setattr(sqlite_writer, "BEGIN", "BEGIN")
     else:
+        lock_first(patch)
         patch.setattr(postgres_writer, "LOCK_TOPICS", LOOK_UP_OR_MAKE_TOPICS)
 
 
@@ -45,6 +53,7 @@ def probe_before_lock(backend: str, patch: pytest.MonkeyPatch) -> None:
     if backend == "sqlite":
         _sqlite_probe_before_lock(patch)
     else:
+        lock_first(patch)
         patch.setattr(postgres_writer, "_write", _lock_and_probe)
 
 
@@ -59,7 +68,7 @@ async def _lock_and_probe(connection: Any, batch: Sequence[Event], *_: object) -
         if event_id is not None:
             ledger.found((topic, event_id), offset, source, payload)
     decision = ledger.settle(heads)
-    await postgres_writer._store(connection, decision, heads)
+    await postgres_writer._store(connection, decision, heads, str(uuid4()))
     return decision
 
 
@@ -106,6 +115,7 @@ def count_afterwards(backend: str, patch: pytest.MonkeyPatch) -> None:
     if backend == "sqlite":
         patch.setattr(sqlite_writer, "append", _sqlite_count_afterwards(sqlite_writer.append))
     else:
+        lock_first(patch)
         patch.setattr(postgres_writer, "append", _postgres_count_afterwards(postgres_writer.append))
 
 

@@ -11,8 +11,9 @@ from support.events import event
 from support.interleaving import Interleaving, Outcome
 from support.observer import Observer
 from support.scene import told
+from support.unprotected import lock_first
 
-from storage import postgres_writer
+from storage import postgres_errors, postgres_writer
 from storage.errors import (
     BatchRefused,
     OutcomeUnknown,
@@ -180,11 +181,15 @@ async def test_what_the_database_says_is_told_in_one_line(
 
 
 async def test_a_lock_held_by_a_stranger_for_too_long_is_unavailable_and_passes(
-    database: Database, store: EventStore, observer: Observer
+    database: Database,
+    store: EventStore,
+    observer: Observer,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await store.append([event("t", "seed")])
     hasty = database.store(command_timeout_s=0.1)
     await hasty.open()
+    lock_first(monkeypatch)
     stranger = observer.connection.transaction()
     await stranger.start()
     await observer.fetch("SELECT * FROM topics FOR UPDATE")
@@ -237,7 +242,7 @@ async def test_a_driver_error_becomes_the_storage_error_that_it_means(
     error: type[Exception], expected: type[StorageError]
 ) -> None:
     with pytest.raises(StorageError) as caught:
-        async with postgres_writer.translated():
+        async with postgres_errors.translated():
             raise error("what the driver says")
     assert type(caught.value) is expected
     assert "what the driver says" in str(caught.value)

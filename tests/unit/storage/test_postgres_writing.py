@@ -9,8 +9,9 @@ import pytest
 from support.backends import Database
 from support.events import event
 from support.observer import Observer
+from support.unprotected import lock_first
 
-from storage import postgres_writer
+from storage import postgres_errors, postgres_writer
 from storage.errors import (
     BatchRefused,
     OutcomeUnknown,
@@ -205,7 +206,7 @@ async def test_what_went_wrong_is_told_in_one_line(
     error: Exception, expected: type[StorageError], sentence: str
 ) -> None:
     with pytest.raises(expected) as caught:
-        async with postgres_writer.translated():
+        async with postgres_errors.translated():
             raise error
     assert str(caught.value) == sentence
 
@@ -240,9 +241,10 @@ async def test_a_read_only_database_is_told_and_asked_anew_each_time(
 
 
 async def test_a_statement_is_given_up_by_the_client_and_not_by_its_last_resort(
-    database: Database, store: PostgresStore
+    database: Database, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.append(BATCH)
+    lock_first(monkeypatch)
     hasty = PostgresStore(database.dsn, command_timeout_s=0.1)
     await hasty.open()
     async with Observer.on(database) as observer:

@@ -9,7 +9,7 @@ from support.backends import Database
 from support.events import event
 from support.observer import Observer
 
-from storage import postgres_writer, reading, sqlite_writer
+from storage import postgres_ahead, postgres_writer, reading, sqlite_writer
 from storage.interface import EventStore
 from storage.postgres import PostgresStore
 
@@ -78,16 +78,23 @@ async def fill_topics(observer: Observer) -> None:
 @pytest.mark.parametrize("backend", ["postgres"])
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
 @pytest.mark.parametrize("filled", [None, fill, fill_topics])
+@pytest.mark.parametrize(
+    ("probe", "topics_of"), [(postgres_writer.PROBE, ""), (postgres_ahead.PEEK, ", '{t}'")]
+)
 async def test_the_postgres_probe_looks_each_key_up_in_the_unique_index(
-    session: Observer, filled: Callable[[Observer], Awaitable[None]] | None, mode: str
+    session: Observer,
+    filled: Callable[[Observer], Awaitable[None]] | None,
+    mode: str,
+    probe: str,
+    topics_of: str,
 ) -> None:
     if filled is not None:
         await filled(session)
     await session.fetch(f"SET plan_cache_mode = {mode}")
     # Explained as it is, a statement gets the plan for its very arguments in either mode.
-    await session.fetch(f"PREPARE probe AS {postgres_writer.PROBE}")
+    await session.fetch(f"PREPARE probe AS {probe}")
     topics, keys = "\x1f".join(["t"] * len(_KEYS)), "\x1f".join(_KEYS)
-    nodes = await postgres_plan(session, f"EXECUTE probe('{topics}', '{keys}', 4096)")
+    nodes = await postgres_plan(session, f"EXECUTE probe('{topics}', '{keys}', 4096{topics_of})")
     (look_up,) = [node for node in nodes if node.get("Relation Name") == "events"]
     assert look_up["Node Type"] == "Index Scan"
     assert look_up["Index Name"] == "events_topic_event_id_key"

@@ -96,8 +96,10 @@ async def test_a_transaction_is_read_committed_whatever_the_default(
     store = PostgresStore(database.dsn)
     await store.open()
     await store.append([event("t", "x")])
-    await store.aclose()
     assert seen == ["read committed"]
+    # What is decided ahead is stored by a statement that is a transaction of its own.
+    assert await shown(store, "transaction_isolation") == "read committed"
+    await store.aclose()
 
 
 async def test_a_read_only_database_is_unavailable_until_it_is_writable(

@@ -70,12 +70,12 @@ def test_a_log_of_an_older_schema_is_left_to_the_aggregator(database: Database) 
     fill(database, [event("t", "a")])
     if database.backend == "sqlite":
         execute(database, "PRAGMA user_version = 0")
-        whose = f"'{database.path}'"
+        whose, newest = f"'{database.path}'", 1
     else:
         execute(database, "DELETE FROM aggregator_schema")
-        whose = "the Postgres database"
+        whose, newest = "the Postgres database", 2
     assert refused(snapshot_of(database)) == (
-        f"{whose} has schema version 0, older than the version 1 of this program: let the "
+        f"{whose} has schema version 0, older than the version {newest} of this program: let the "
         "aggregator bring it up to date"
     )
 

@@ -1,0 +1,204 @@
+"""Batches that are decided before their topics are locked, while the one before is being stored.
+
+Between the lock and COMMIT the database would wait for this process again and again, and so would
+everybody who wants the same topics. So a batch is decided first, on what it takes for granted:
+what a look into the database showed, and what the batch before, if it is still under way, will
+leave behind. Then a single statement locks the topics, stores and commits if they are as they
+were taken to be, and changes nothing if they are not: then the batch goes the way of
+`storage.postgres_writer`, which locks first. (Optimistic concurrency control: Kung and Robinson,
+"On optimistic methods for concurrency control", 1981; what is validated is a topic's version.)
+
+Why that is exact: the row of a topic names the append that wrote it last. Say the look saw the
+topic T as the append L left it. If the row, once locked, still names L, then nothing was stored
+since, and what the look showed is so. If it names P, an append of this store that was decided on
+T as L left it, then P is committed, nothing was stored behind it, and the topic holds what the
+look showed and what P added. Whatever else the row names, the decision does not count.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from storage import postgres_writer
+from storage.errors import OutcomeUnknown
+from storage.ledger import Decision, Head, Ledger
+from storage.model import Event, Verdict
+from storage.postgres_errors import ended_the_session, words
+from storage.postgres_writer import PROBE, Underway, commits, joined
+
+# One statement, so that the keys and the rows of their topics are of one snapshot.
+PEEK = f"""{PROBE}
+UNION ALL
+SELECT topic, NULL, unique_processed, last_append::text, NULL
+FROM topics WHERE topic = ANY ($4::text[])"""
+_EVENT_ID = 1
+
+STORE_IF_AS_KNOWN = """
+SELECT append_if_as_known($1, $2::text[]::uuid[], $3, $4::text::uuid, $5, $6, $7, $8, $9, $10,
+                          $11, $12, $13, $14, $15)"""
+
+PAUSE = 16
+"""Batches that are not decided ahead after one was in vain: others write to the same topics, and
+it is likely to happen again."""
+
+
+class _Known(NamedTuple):
+    """What a decision takes for granted of a topic: which append wrote its row, and its head."""
+
+    append: str
+    head: int
+
+
+_NOTHING = Underway("", {}, {}, {})
+
+
+class Ahead:
+    """Appends the batches of a store, each decided ahead of its lock, if it can be."""
+
+    def __init__(self) -> None:
+        self._last: Underway | None = None
+        self._pause = 0
+
+    async def append(
+        self,
+        connection: PoolConnectionProxy,
+        batch: Sequence[Event],
+        *,
+        on_decided: Callable[[], object],
+        on_commit: Callable[[float], object],
+    ) -> list[Verdict]:
+        """Store a batch; see `EventStore.append`.
+
+        Args:
+            connection: not in a transaction, neither before nor after, or it is closed.
+            on_decided: called when the next batch may be given; until then, none may be.
+            on_commit: told how long COMMIT took, in seconds.
+        """
+        mine: Underway | None = None
+
+        def decided(underway: Underway) -> None:
+            nonlocal mine
+            self._last = mine = underway
+            on_decided()
+
+        try:
+            if self._may_try():
+                ahead = _Batch(connection, batch, self._last or _NOTHING)
+                verdicts = await ahead.append(decided, on_commit)
+                if verdicts is not None:
+                    return verdicts
+                if mine is not None:
+                    self._pause = PAUSE
+            return await postgres_writer.append(
+                connection, batch, on_decided=decided, on_commit=on_commit
+            )
+        finally:
+            if self._last is mine:
+                self._last = None
+
+    def _may_try(self) -> bool:
+        if self._pause:
+            self._pause -= 1
+            return False
+        return True
+
+
+class _Batch:
+    """A batch that is decided while another one, `before`, is under way."""
+
+    def __init__(
+        self, connection: PoolConnectionProxy, batch: Sequence[Event], before: Underway
+    ) -> None:
+        self._connection = connection
+        self._ledger = Ledger(batch)
+        self._before = before
+
+    async def append(
+        self,
+        on_decided: Callable[[Underway], object],
+        on_commit: Callable[[float], object],
+    ) -> list[Verdict] | None:
+        """The verdicts, once it is stored; None if it is not, for it was decided on what isn't so.
+
+        Raises what `postgres_writer.append` raises.
+        """
+        known = await self._look()
+        if known is None:
+            return None
+        # The time is given to the rows where they are stored.
+        heads = {topic: Head(each.head, 0) for topic, each in known.items()}
+        decision = await postgres_writer.settle(self._ledger, heads)
+        before = {topic: each.append for topic, each in known.items()}
+        underway = Underway.of(decision, heads, before)
+        arguments = _arguments(decision, known, underway.append)
+        on_decided(underway)
+        stored = await self._store(arguments, on_commit)
+        return decision.verdicts if stored else None
+
+    async def _look(self) -> dict[str, _Known] | None:
+        """Tell the ledger what is stored, or will be; None if too little is known of a topic."""
+        ledger, before = self._ledger, self._before
+        arguments = postgres_writer.probe_arguments(ledger)
+        seen = await self._connection.fetch(PEEK, *arguments, ledger.topics)
+        await postgres_writer.find(
+            self._connection, ledger, [row for row in seen if row[_EVENT_ID] is not None]
+        )
+        rows = {topic: _Known(append, head) for topic, event_id, head, append, _ in seen
+                if event_id is None and append is not None}  # fmt: skip
+        if len(rows) < len(ledger.topics):
+            # A topic that is new, or was last written by a version that did not name its appends.
+            return None
+        known = {topic: rows[topic] for topic in ledger.topics}
+        for topic in ledger.topics:
+            if before.before.get(topic) == known[topic].append:
+                known[topic] = _Known(before.append, before.heads[topic])
+        for key in ledger.keys:
+            row = before.rows.get(key)
+            if row is not None and known[row.topic].append == before.append:
+                await postgres_writer.note(ledger, key, row.offset, row.source, row.payload)
+        return known
+
+    async def _store(
+        self, arguments: Sequence[object], on_commit: Callable[[float], object]
+    ) -> bool:
+        started = time.perf_counter()
+        with commits(self._connection, "the statement that stores and commits"):
+            try:
+                inside_s = await self._connection.fetchval(STORE_IF_AS_KNOWN, *arguments)
+            except asyncpg.PostgresError as error:
+                if ended_the_session(error):
+                    raise OutcomeUnknown(
+                        "Postgres: the connection was lost in the statement that stores and "
+                        f"commits: {words(error)}"
+                    ) from error
+                raise
+        if inside_s is None:
+            return False
+        on_commit(max(0.0, time.perf_counter() - started - inside_s))
+        return True
+
+
+def _arguments(decision: Decision, known: Mapping[str, _Known], append: str) -> Sequence[object]:
+    counts = [decision.counts[topic] for topic in known]
+    numbers = {topic: number for number, topic in enumerate(known, 1)}
+    rows = decision.rows
+    return (
+        list(known),
+        [each.append for each in known.values()],
+        [each.head for each in known.values()],
+        append,
+        [each.received for each in counts],
+        [each.unique_processed for each in counts],
+        [each.duplicate_dropped for each in counts],
+        [each.conflicts for each in counts],
+        joined([row.topic for row in rows]),
+        [numbers[row.topic] for row in rows],
+        [row.offset for row in rows],
+        joined([row.event_id for row in rows]),
+        [row.timestamp_us for row in rows],
+        joined([row.source for row in rows]),
+        joined([row.payload for row in rows]),
+    )

@@ -1,0 +1,265 @@
+"""Batches that the Postgres store decides ahead: what becomes of the connection, time and order."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from support.backends import Database
+from support.events import event
+from support.observer import Observer
+from support.scene import told
+
+from storage import postgres_ahead, postgres_writer
+from storage.errors import BatchRefused, OutcomeUnknown
+from storage.migrations import migrations
+from storage.model import Event
+from storage.postgres import PostgresStore
+from storage.postgres_ahead import PAUSE, Ahead
+
+SEED = [event("t", "seed")]
+_LIMIT_S = 30.0
+
+
+@pytest.fixture
+def backend() -> str:
+    return "postgres"
+
+
+def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Which way batches go from now on: "ahead", "locked", or both for one that was in vain."""
+    seen: list[str] = []
+    ahead, locked = postgres_ahead._Batch.append, postgres_writer.append
+
+    async def through_ahead(self: Any, *arguments: Any) -> Any:
+        seen.append("ahead")
+        return await ahead(self, *arguments)
+
+    async def through_locked(*arguments: Any, **options: Any) -> Any:
+        seen.append("locked")
+        return await locked(*arguments, **options)
+
+    monkeypatch.setattr(postgres_ahead._Batch, "append", through_ahead)
+    monkeypatch.setattr(postgres_writer, "append", through_locked)
+    return seen
+
+
+async def writers(store: PostgresStore) -> set[int]:
+    """The server processes of the connections that write."""
+    assert store._writers is not None
+    async with store._writers.acquire() as one, store._writers.acquire() as other:
+        return {one.get_server_pid(), other.get_server_pid()}
+
+
+async def done_to_who_waits(observer: Observer, what: str) -> None:
+    """Do something to the session that waits for a lock, once one does."""
+    sql = (
+        f"SELECT {what} FROM pg_stat_activity "
+        "WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    async with asyncio.timeout(_LIMIT_S):
+        while not await observer.fetch(sql):  # noqa: ASYNC110 - the server has no event for it
+            await asyncio.sleep(0.01)
+
+
+async def test_a_topic_goes_the_locked_way_once(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = ways(monkeypatch)
+    for name in "abc":
+        await store.append([event("t", name)])
+    assert seen == ["ahead", "locked", "ahead", "ahead"]
+    await store.append([event("t", "d"), event("new", "x")])
+    assert seen[4:] == ["ahead", "locked"]
+
+
+async def test_after_one_in_vain_the_next_batches_are_not_decided_ahead(
+    database: Database, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.append(SEED)
+    look = postgres_ahead._Batch._look
+    other = PostgresStore(database.dsn)
+    await other.open()
+
+    async def overtaken(self: Any) -> Any:
+        known = await look(self)
+        await other.append(SEED)
+        return known
+
+    with monkeypatch.context() as patched:
+        seen = ways(patched)
+        # The other store shares the class: it must not be overtaken as well.
+        patched.setattr(other._ahead, "_may_try", lambda: False)
+        patched.setattr(postgres_ahead._Batch, "_look", overtaken)
+        await store.append(SEED)
+    assert seen == ["ahead", "locked", "locked"]
+    seen = ways(monkeypatch)
+    for _ in range(PAUSE + 1):
+        await store.append(SEED)
+    assert seen == ["locked"] * PAUSE + ["ahead"]
+    assert (await store.stats())["t"].received == PAUSE + 4
+    await other.aclose()
+
+
+async def test_a_refused_batch_costs_no_connection(
+    database: Database, store: PostgresStore
+) -> None:
+    await store.append(SEED)
+    async with Observer.on(database) as observer:
+        await observer.fetch('ALTER TABLE events ADD CONSTRAINT few CHECK ("offset" < 2)')
+    before = await writers(store)
+    for batch in ([event("t", "x")], [event("t", "a\x1fb")]):
+        with pytest.raises(BatchRefused):
+            await store.append(batch)
+    assert await writers(store) == before
+    assert (await store.stats())["t"].received == 1
+
+
+async def test_a_session_that_the_server_ends_while_it_stores_leaves_the_outcome_open(
+    database: Database, store: PostgresStore
+) -> None:
+    await store.append(SEED)
+    async with Observer.on(database) as observer:
+        stranger = observer.connection.transaction()
+        await stranger.start()
+        await observer.fetch("SELECT * FROM topics FOR UPDATE")
+        storing = asyncio.create_task(store.append([event("t", "x")]))
+        await done_to_who_waits(observer, "pg_terminate_backend(pid, 10000)")
+        await stranger.rollback()
+        with pytest.raises(OutcomeUnknown) as caught:
+            await storing
+    assert str(caught.value).startswith(
+        "Postgres: the connection was lost in the statement that stores and commits: "
+    )
+    assert told(await store.append([event("t", "x")])) == [("stored", 2)]
+
+
+async def test_a_statement_that_is_not_answered_in_time_leaves_the_outcome_open(
+    database: Database, store: PostgresStore
+) -> None:
+    await store.append(SEED)
+    hasty = PostgresStore(database.dsn, command_timeout_s=0.1)
+    await hasty.open()
+    async with Observer.on(database) as observer:
+        stranger = observer.connection.transaction()
+        await stranger.start()
+        await observer.fetch("SELECT * FROM topics FOR UPDATE")
+        with pytest.raises(OutcomeUnknown) as caught:
+            await hasty.append([event("t", "x")])
+        await stranger.rollback()
+    assert str(caught.value) == (
+        "Postgres: the statement that stores and commits was not answered: no answer in time"
+    )
+    await hasty.aclose()
+
+
+async def test_a_batch_that_is_cancelled_costs_its_connection(
+    database: Database, store: PostgresStore
+) -> None:
+    await store.append(SEED)
+    before = await writers(store)
+    async with Observer.on(database) as observer:
+        stranger = observer.connection.transaction()
+        await stranger.start()
+        await observer.fetch("SELECT * FROM topics FOR UPDATE")
+        storing = asyncio.create_task(store.append([event("t", "x")]))
+        await done_to_who_waits(observer, "pid")
+        storing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await storing
+        await stranger.rollback()
+    assert len(await writers(store) & before) == 1
+
+
+async def test_time_stands_still_in_a_topic_whose_last_event_is_of_the_future(
+    database: Database, store: PostgresStore
+) -> None:
+    future_us = (int(time.time()) + 3600) * 10**6
+    await store.append([event("t", "a"), event("u", "a")])
+    async with Observer.on(database) as observer:
+        await observer.fetch(
+            f"UPDATE topics SET last_ts_ingest = to_timestamp({future_us // 10**6}) "
+            "WHERE topic = 't'"
+        )
+    await store.append([event("t", "b"), event("u", "b")])
+    in_t, in_u = await store.get("t", "b"), await store.get("u", "b")
+    assert in_t is not None
+    assert in_u is not None
+    assert in_t.ts_ingest_us == future_us
+    assert in_u.ts_ingest_us < future_us
+
+
+async def test_each_commit_is_told_once_whichever_way_it_went(store: PostgresStore) -> None:
+    commits: list[float] = []
+    store.on_commit = commits.append
+    for count in (1, 2, 3):
+        await store.append(SEED)
+        assert len(commits) == count
+    assert min(commits) >= 0
+
+
+async def test_large_payloads_of_the_batch_before_are_compared_with_care(
+    store: PostgresStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As large as they are, off the event loop; as what they say, not as they are written."""
+    await store.append(SEED)
+    threads: list[object] = []
+    to_thread = asyncio.to_thread
+
+    async def noted(function: Any, *arguments: Any) -> Any:
+        threads.append(function)
+        return await to_thread(function, *arguments)
+
+    monkeypatch.setattr(asyncio, "to_thread", noted)
+    text = "x" * 50_000
+    batches: list[Sequence[Event]] = [
+        [event("t", "large", f'{{"a": "{text}"}}')],
+        [event("t", "large", f'{{"a":"{text}"}}'), event("t", "large", f'{{"b":"{text}"}}')],
+    ]
+    outcomes = await asyncio.gather(*(store.append(batch) for batch in batches))
+    assert [told(outcome) for outcome in outcomes] == [
+        [("stored", 2)],
+        [("duplicate", 2), ("conflict", 2)],
+    ]
+    assert threads
+
+
+async def test_a_log_of_the_version_before_is_gone_on_with(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Observer.on(database) as observer:
+        await observer.connection.execute(
+            migrations("postgres")[0].sql
+            + "CREATE TABLE aggregator_schema (version integer NOT NULL PRIMARY KEY, "
+            "applied_at timestamptz NOT NULL DEFAULT now());"
+            "INSERT INTO aggregator_schema (version) VALUES (1);"
+            "INSERT INTO events VALUES ('t', 1, 'seed', now(), now(), 'shop', '{}');"
+            "INSERT INTO topics VALUES ('t', 1, 1, 0, 0, now())"
+        )
+    store = PostgresStore(database.dsn)
+    await store.open()
+    seen = ways(monkeypatch)
+    for number in (2, 3):
+        outcome = await store.append([event("t", f"{number}"), event("t", "seed", "{}")])
+        assert told(outcome) == [("stored", number), ("duplicate", 1)]
+    assert seen == ["ahead", "locked", "ahead"]
+    await store.aclose()
+
+
+async def test_a_batch_that_nothing_stopped_leaves_nothing_to_build_on(
+    store: PostgresStore,
+) -> None:
+    """What it stored would be kept in memory for as long as no other batch comes."""
+    for _ in range(2):
+        await store.append(SEED)
+        assert store._ahead._last is None
+    with pytest.raises(BatchRefused):
+        await store.append([event("t", "a\x1fb")])
+    assert store._ahead._last is None
+
+
+def test_a_pause_is_counted_in_batches() -> None:
+    ahead = Ahead()
+    ahead._pause = 2
+    assert [ahead._may_try() for _ in range(4)] == [False, False, True, True]
