@@ -6,6 +6,8 @@ be read, and tested, in one place.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+from uuid import uuid4
 
 import msgspec
 
@@ -33,6 +35,34 @@ class Decision(msgspec.Struct, frozen=True):
     verdicts: list[Verdict]
     rows: list[StoredEvent]
     counts: dict[str, Counts]
+
+
+class Underway(NamedTuple):
+    """What an append that was decided leaves behind, once it is committed."""
+
+    append: str
+    """Its id, a UUID, which the rows of its topics then bear."""
+    before: Mapping[str, str | None]
+    """The id that the row of each of its topics bore when it was decided."""
+    heads: Mapping[str, int]
+    """The head offset of each of its topics afterwards."""
+    rows: Mapping[Key, StoredEvent]
+    """The new events."""
+
+    @classmethod
+    def of(
+        cls, decision: Decision, heads: Mapping[str, Head], before: Mapping[str, str | None]
+    ) -> "Underway":
+        """What is left behind by a decision that was made on these heads."""
+        return cls(
+            str(uuid4()),
+            before,
+            {
+                topic: heads[topic].offset + counts.unique_processed
+                for topic, counts in decision.counts.items()
+            },
+            {(row.topic, row.event_id): row for row in decision.rows},
+        )
 
 
 class Ledger:

@@ -24,10 +24,10 @@ from asyncpg.pool import PoolConnectionProxy
 
 from storage import postgres_writer
 from storage.errors import OutcomeUnknown
-from storage.ledger import Decision, Head, Ledger
+from storage.ledger import Decision, Head, Ledger, Underway
 from storage.model import Event, Verdict
 from storage.postgres_errors import ended_the_session, words
-from storage.postgres_writer import PROBE, Underway, commits, joined
+from storage.postgres_writer import PROBE, commits, joined
 
 # One statement, so that the keys and the rows of their topics are of one snapshot.
 PEEK = f"""{PROBE}
@@ -42,7 +42,9 @@ SELECT append_if_as_known($1, $2::text[]::uuid[], $3, $4::text::uuid, $5, $6, $7
 
 PAUSE = 16
 """Batches that are not decided ahead after one was in vain: others write to the same topics, and
-it is likely to happen again."""
+it is likely to happen again. Twice as many each time that it does."""
+
+LONGEST_PAUSE = 1024
 
 
 class _Known(NamedTuple):
@@ -61,6 +63,7 @@ class Ahead:
     def __init__(self) -> None:
         self._last: Underway | None = None
         self._pause = 0
+        self._next_pause = PAUSE
 
     async def append(
         self,
@@ -89,11 +92,15 @@ class Ahead:
                 ahead = _Batch(connection, batch, self._last or _NOTHING)
                 verdicts = await ahead.append(decided, on_commit)
                 if verdicts is not None:
+                    self._next_pause = PAUSE
                     return verdicts
                 if mine is not None:
-                    self._pause = PAUSE
+                    self._pause = self._next_pause
+                    self._next_pause = min(2 * self._pause, LONGEST_PAUSE)
+            # While none is decided ahead, the next one need not know what this one leaves.
+            on_locked = on_decided if self._pause else _ignore
             return await postgres_writer.append(
-                connection, batch, on_decided=decided, on_commit=on_commit
+                connection, batch, on_locked=on_locked, on_decided=decided, on_commit=on_commit
             )
         finally:
             if self._last is mine:
@@ -202,3 +209,7 @@ def _arguments(decision: Decision, known: Mapping[str, _Known], append: str) -> 
         joined([row.source for row in rows]),
         joined([row.payload for row in rows]),
     )
+
+
+def _ignore() -> None:
+    return

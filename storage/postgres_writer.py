@@ -11,14 +11,12 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
-from uuid import uuid4
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from storage.errors import BatchRefused, OutcomeUnknown, StorageUnavailable
-from storage.ledger import Decision, Head, Key, Ledger
+from storage.ledger import Decision, Head, Key, Ledger, Underway
 from storage.model import Counts, Event, StoredEvent, Verdict
 from storage.postgres_errors import CUT_OFF, reason, terminate, words
 
@@ -83,38 +81,11 @@ _WAIT_FOR_STANDBY = "SyncRepWaitForLSN"
 for a standby is cancelled. It names itself in any language of the server's messages."""
 
 
-class Underway(NamedTuple):
-    """What an append that was decided leaves behind, once it is committed."""
-
-    append: str
-    """Its id, a UUID, which the rows of its topics then bear."""
-    before: Mapping[str, str | None]
-    """The id that the row of each of its topics bore when it was decided."""
-    heads: Mapping[str, int]
-    """The head offset of each of its topics afterwards."""
-    rows: Mapping[Key, StoredEvent]
-    """The new events."""
-
-    @classmethod
-    def of(
-        cls, decision: Decision, heads: Mapping[str, Head], before: Mapping[str, str | None]
-    ) -> "Underway":
-        """What is left behind by a decision that was made on these heads."""
-        return cls(
-            str(uuid4()),
-            before,
-            {
-                topic: heads[topic].offset + counts.unique_processed
-                for topic, counts in decision.counts.items()
-            },
-            {(row.topic, row.event_id): row for row in decision.rows},
-        )
-
-
 async def append(
     connection: PoolConnectionProxy,
     batch: Sequence[Event],
     *,
+    on_locked: Callable[[], object] = lambda: None,
     on_decided: Callable[[Underway], object] = lambda _underway: None,
     on_commit: Callable[[float], object] = lambda _seconds: None,
 ) -> list[Verdict]:
@@ -123,12 +94,13 @@ async def append(
     The connection is not in a transaction, neither before nor after, or it is closed.
 
     Args:
-        on_decided: told what the batch leaves behind, once nobody else can store in its topics.
+        on_locked: called once nobody else can store in the topics of the batch.
+        on_decided: told what the batch leaves behind, if it is committed.
         on_commit: told how long COMMIT took, in seconds.
     """
     try:
         await connection.execute(BEGIN)
-        decision = await _write(connection, batch, on_decided)
+        decision = await _write(connection, batch, on_locked, on_decided)
     except (asyncpg.PostgresError, BatchRefused):
         await _roll_back(connection)
         raise
@@ -145,10 +117,12 @@ async def append(
 async def _write(
     connection: PoolConnectionProxy,
     batch: Sequence[Event],
+    on_locked: Callable[[], object] = lambda: None,
     on_decided: Callable[[Underway], object] = lambda _underway: None,
 ) -> Decision:
     ledger = Ledger(batch)
     locked = await connection.fetch(LOCK_TOPICS, ledger.topics)
+    on_locked()
     heads = {topic: Head(offset, ts_ingest_us) for topic, offset, ts_ingest_us, _ in locked}
     arguments = probe_arguments(ledger)
     await find(connection, ledger, await connection.fetch(PROBE, *arguments))

@@ -1,6 +1,7 @@
 """A batch that is decided before its topics are locked is stored only if it was decided right."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from support.ahead import check_heads_alone, check_nothing, count_no_rows, lock_as_named
@@ -222,3 +223,21 @@ async def test_a_crash_before_the_statement_leaves_nothing(scene: Scene) -> None
         assert isinstance((await run.crash("a"))[0], OutcomeUnknown)
     assert (await scene.observer.snapshot()).counts == {"t": (1, 1, 0, 0)}
     assert told(await scene.b.append([event("t", "x")])) == [("stored", 2)]
+
+
+async def test_while_none_is_decided_ahead_the_next_batch_waits_for_the_lock_in_the_database(
+    scene: Scene,
+) -> None:
+    store: Any = scene.a
+    await store.append([event("t", "seed")])
+    store._ahead._pause = 2
+    async with scene.interleaving(ahead=True) as run:
+        await run.start("first", store, [event("t", "x")])
+        await run.until("first", "PROBE")
+        await run.start("next", store, [event("t", "x")])
+        await run.finish("next")
+        assert run.state("next") is State.BLOCKED
+        await run.finish("first")
+        await run.finish("next")
+        assert told(run.outcomes("first")[0]) == [("stored", 2)]
+        assert told(run.outcomes("next")[0]) == [("duplicate", 2)]
