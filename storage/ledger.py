@@ -6,6 +6,7 @@ be read, and tested, in one place.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 from uuid import uuid4
 
@@ -46,7 +47,7 @@ class Underway(NamedTuple):
     """The id that the row of each of its topics bore when it was decided."""
     heads: Mapping[str, int]
     """The head offset of each of its topics afterwards."""
-    rows: Mapping[Key, StoredEvent]
+    rows: Sequence[StoredEvent]
     """The new events."""
 
     @classmethod
@@ -61,7 +62,7 @@ class Underway(NamedTuple):
                 topic: heads[topic].offset + counts.unique_processed
                 for topic, counts in decision.counts.items()
             },
-            {(row.topic, row.event_id): row for row in decision.rows},
+            decision.rows,
         )
 
 
@@ -83,7 +84,7 @@ class Ledger:
         """The topics of the batch in byte order: the order in which to lock them."""
 
     @property
-    def keys(self) -> Iterable[Key]:
+    def keys(self) -> AbstractSet[Key]:
         """Each dedup key of the batch once: what to look for."""
         return self._indexes.keys()
 

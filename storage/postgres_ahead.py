@@ -54,7 +54,7 @@ class _Known(NamedTuple):
     head: int
 
 
-_NOTHING = Underway("", {}, {}, {})
+_NOTHING = Underway("", {}, {}, ())
 
 
 class Ahead:
@@ -159,13 +159,15 @@ class _Batch:
             # A topic that is new, or was last written by a version that did not name its appends.
             return None
         known = {topic: rows[topic] for topic in ledger.topics}
-        for topic in ledger.topics:
-            if before.before.get(topic) == known[topic].append:
-                known[topic] = _Known(before.append, before.heads[topic])
-        for key in ledger.keys:
-            row = before.rows.get(key)
-            if row is not None and known[row.topic].append == before.append:
-                await postgres_writer.note(ledger, key, row.offset, row.source, row.payload)
+        awaited = {
+            topic for topic, each in known.items() if before.before.get(topic) == each.append
+        }
+        for topic in awaited:
+            known[topic] = _Known(before.append, before.heads[topic])
+        added = {(row.topic, row.event_id): row for row in before.rows if row.topic in awaited}
+        for key in added.keys() & ledger.keys:
+            row = added[key]
+            await postgres_writer.note(ledger, key, row.offset, row.source, row.payload)
         return known
 
     async def _store(
