@@ -26,6 +26,7 @@ def log_flush(flush: Flush, counts: Mapping[tuple[str, Status], int]) -> None:
         "events": flush.events,
         "requests": flush.requests,
         "duration_ms": round(flush.duration_ms, 3),
+        **flush.names,
     }
     if flush.error is None:
         _log.info("flush", topics=_by_topic(counts), **fields)

@@ -12,12 +12,13 @@ got more to do: answering takes the event loop as long as storing takes the stor
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
 
+from aggregator.ingest.spans import FlushSpan, TraceFlush
 from storage.errors import BatchRefused, OutcomeUnknown, StorageError, StorageUnavailable
 from storage.interface import EventStore
 from storage.model import Event, Verdict
@@ -38,6 +39,8 @@ class Flush(msgspec.Struct, frozen=True):
     duration_ms: float
     error: BaseException | None
     verdicts: Sequence[Verdict] = ()
+    names: Mapping[str, str] = {}
+    """Of its span, for log lines; empty if it is not traced."""
 
 
 _MOST_BATCHES = 2
@@ -47,6 +50,7 @@ _MOST_BATCHES = 2
 class _Request(msgspec.Struct):
     events: Sequence[Event]
     size: int
+    origin: object
     verdicts: asyncio.Future[list[Verdict]]
 
 
@@ -64,6 +68,7 @@ class GroupCommit:
         store: where batches go; two at once, at most.
         max_flush_events, max_flush_bytes: where a batch ends. A single request may be larger.
         on_flush: told of every transaction, committed or not.
+        trace: told of every batch, if they are traced.
     """
 
     def __init__(
@@ -73,11 +78,13 @@ class GroupCommit:
         max_flush_events: int,
         max_flush_bytes: int,
         on_flush: Callable[[Flush], None],
+        trace: TraceFlush | None = None,
     ) -> None:
         self._store = store
         self._max_flush_events = max_flush_events
         self._max_flush_bytes = max_flush_bytes
         self._on_flush = on_flush
+        self._trace = trace
         self._waiting: deque[_Request] = deque()
         self._waiting_events = 0
         # In the order in which the store was given them.
@@ -91,12 +98,15 @@ class GroupCommit:
         self._started = True
         self._take_all()
 
-    def submit(self, events: Sequence[Event], size: int) -> asyncio.Future[list[Verdict]]:
+    def submit(
+        self, events: Sequence[Event], size: int, origin: object = None
+    ) -> asyncio.Future[list[Verdict]]:
         """Store the events of one request, all or none.
 
         Args:
             events: at least one.
             size: bytes of the request, for the bound on a batch.
+            origin: what the request is to whoever traces; see `TraceFlush`.
 
         Returns a future of the verdicts, done when they are durable. It may raise a
         `StorageError`, see `EventStore.append`, or `ShuttingDown`.
@@ -107,7 +117,7 @@ class GroupCommit:
         if self._closing:
             raise ShuttingDown("the aggregator is shutting down")
         verdicts: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Request(events, size, verdicts))
+        self._waiting.append(_Request(events, size, origin, verdicts))
         self._waiting_events += len(events)
         if not self._about_to_take and self._may_take():
             # Not at once: what comes in with it is to share its transaction.
@@ -173,17 +183,22 @@ class GroupCommit:
         return _Batch(taken, count)
 
     async def _flush(self, batch: _Batch) -> None:
+        span = None
+        if self._trace is not None:
+            span = self._trace(batch.events, [request.origin for request in batch.requests])
         try:
-            await self._store_or_refuse(batch.requests)
+            await self._store_or_refuse(batch.requests, span)
         finally:
+            if span is not None:
+                span.end()
             flush = asyncio.current_task()
             if flush is not None:
                 del self._with_store[flush]
             self._take_all()
 
-    async def _store_or_refuse(self, requests: list[_Request]) -> None:
+    async def _store_or_refuse(self, requests: list[_Request], span: FlushSpan | None) -> None:
         try:
-            await self._append(requests)
+            await self._append(requests, span)
         except BatchRefused as error:
             if len(requests) == 1:
                 self._refuse(requests, error)
@@ -192,7 +207,7 @@ class GroupCommit:
             alone = deque(requests)
             try:
                 while alone:
-                    await self._store_or_refuse([alone.popleft()])
+                    await self._store_or_refuse([alone.popleft()], span)
             finally:
                 # Empty, unless the drain ran out of time.
                 self._refuse(alone, ShuttingDown("the aggregator shut down before storing this"))
@@ -204,8 +219,11 @@ class GroupCommit:
         except Exception as error:  # noqa: BLE001 - on_flush has it; whoever waits must hear
             self._refuse(requests, StorageUnavailable(f"storing failed: {error!r}"))
 
-    async def _append(self, requests: list[_Request]) -> None:
+    async def _append(self, requests: list[_Request], span: FlushSpan | None) -> None:
         events = [event for request in requests for event in request.events]
+        transaction = None
+        if span is not None:
+            transaction = span.transaction(events=len(events), requests=len(requests))
         started = time.perf_counter()
         error: BaseException | None = None
         verdicts: list[Verdict] = []
@@ -216,7 +234,10 @@ class GroupCommit:
             raise
         finally:
             duration_ms = (time.perf_counter() - started) * 1000
-            self._on_flush(Flush(len(events), len(requests), duration_ms, error, verdicts))
+            names = span.names if span is not None else {}
+            if transaction is not None:
+                transaction.end(error)
+            self._on_flush(Flush(len(events), len(requests), duration_ms, error, verdicts, names))
         # The next batch goes first.
         asyncio.get_running_loop().call_soon(_hand_out, requests, verdicts)
 

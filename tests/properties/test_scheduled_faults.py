@@ -18,6 +18,7 @@ from support.observer import Observer
 from support.scheduled import Fault, Kind, ScheduledFaults
 
 from aggregator.ingest.group_commit import GroupCommit, ShuttingDown
+from aggregator.ingest.spans import FlushSpan
 from storage.errors import OutcomeUnknown, StorageError
 from storage.interface import EventStore
 from storage.model import Event, Status, Verdict
@@ -220,12 +221,12 @@ def acknowledge_before_the_commit(patch: pytest.MonkeyPatch) -> None:
     """The group commit answers, and stores afterwards."""
     store = GroupCommit._store_or_refuse
 
-    async def early(self: GroupCommit, requests: list) -> None:  # type: ignore[type-arg]
+    async def early(self: GroupCommit, requests: list, span: FlushSpan | None) -> None:  # type: ignore[type-arg]
         for request in requests:
             verdicts = [Verdict(e.topic, e.event_id, Status.STORED, 1) for e in request.events]
             request.verdicts.set_result(verdicts)
         await asyncio.sleep(0)
-        await store(self, requests)
+        await store(self, requests, span)
 
     patch.setattr(GroupCommit, "_store_or_refuse", early)
 
@@ -234,11 +235,11 @@ def try_again_inside(patch: pytest.MonkeyPatch) -> None:
     """A COMMIT without an answer is simply tried again."""
     append = GroupCommit._append
 
-    async def twice(self: GroupCommit, requests: list) -> None:  # type: ignore[type-arg]
+    async def twice(self: GroupCommit, requests: list, span: FlushSpan | None) -> None:  # type: ignore[type-arg]
         try:
-            await append(self, requests)
+            await append(self, requests, span)
         except OutcomeUnknown:
-            await append(self, requests)
+            await append(self, requests, span)
 
     patch.setattr(GroupCommit, "_append", twice)
 
