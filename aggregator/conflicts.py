@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import structlog
 
+from aggregator.asked import Asked
 from aggregator.sparing import Sparing
 from storage.model import Status, Verdict
 
@@ -16,8 +17,8 @@ class ConflictLog:
     def __init__(self, per_second: int = 10) -> None:
         self._sparing = Sparing(per_second)
 
-    def note(self, verdicts: Iterable[Verdict], request_id: str) -> None:
-        """Warn of every verdict that is a conflict."""
+    def note(self, verdicts: Iterable[Verdict], asked: Asked) -> None:
+        """Warn of every verdict on a publish that is a conflict."""
         for verdict in verdicts:
             if verdict.status is not Status.CONFLICT:
                 continue
@@ -28,6 +29,6 @@ class ConflictLog:
                     topic=verdict.topic,
                     event_id=verdict.event_id,
                     offset=verdict.offset,
-                    request_id=request_id,
+                    **asked.names,
                     **more,
                 )

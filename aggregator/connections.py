@@ -10,6 +10,7 @@ from aiohttp import web
 from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import StreamReader
 
+from aggregator.asked import Asked
 from aggregator.express import Express
 from aggregator.sending import Answers, Unsent
 
@@ -138,14 +139,14 @@ class Connection(web.RequestHandler):
             self._under_way = False
         return self._taken
 
-    def _reply(self, request_id: str, answer: bytes) -> None:
+    def _reply(self, asked: Asked, answer: bytes) -> None:
         self._under_way = False
         transport = self.transport
         if transport is None or transport.is_closing():
             return
         transport.write(answer)
         if transport.get_write_buffer_size():
-            self._unsent = self._answers.hold(transport, request_id, len(answer))
+            self._unsent = self._answers.hold(transport, asked, len(answer))
         self._be_idle_from_now()
         if self._closing:
             self.close()

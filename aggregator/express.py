@@ -20,10 +20,11 @@ from aiohttp.http import SERVER_SOFTWARE
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
+from aggregator.asked import Asked
 from aggregator.ingest.admission import Ticket
 from aggregator.problems import CONTENT_TYPE, foreseen_problem, unforeseen
 from aggregator.publishing import Form, Publishing, form_of
-from aggregator.request_log import RequestLog, request_id
+from aggregator.request_log import RequestLog
 from aggregator.wire.answers import PublishSummary
 from aggregator.wire.publish import Batch
 from storage.model import Verdict
@@ -31,8 +32,8 @@ from storage.model import Verdict
 _MAX_BODY_BYTES = 64 * 1024
 """aiohttp stops reading a connection that holds more, and larger bodies take long to parse."""
 
-Reply = Callable[[str, bytes], None]
-"""Told the id of a request and the bytes of its answer, once."""
+Reply = Callable[[Asked, bytes], None]
+"""Told a request and the bytes of its answer, once."""
 
 _log = structlog.get_logger()
 
@@ -66,29 +67,35 @@ class Express:
             or body.total_bytes > min(_MAX_BODY_BYTES, self._publishing.limits.max_body_bytes)
         ):
             return False
-        publish = _Publish(self._publishing, self._log, request_id(message.headers), reply)
         try:
             self._publishing.check_taking()
             form = form_of(message.headers)
-            if form.gzip:
-                return False
+        except Exception as error:  # noqa: BLE001 - no input may end without an answer
+            self._publish(message, reply).fail(error)
+            return True
+        if form.gzip:
+            return False
+        # Not before: a request begins once, and the usual way has it begin itself.
+        publish = self._publish(message, reply)
+        try:
             publish.begin(body.read_nowait(), form)
         except Exception as error:  # noqa: BLE001 - no input may end without an answer
             publish.fail(error)
         return True
 
+    def _publish(self, message: RawRequestMessage, reply: Reply) -> "_Publish":
+        asked = self._log.begin(message.headers, "POST", "/publish", "/publish")
+        return _Publish(self._publishing, self._log, asked, reply)
+
 
 class _Publish:
     """One of them. It is answered once, whatever is raised: what sends is in no `try`."""
 
-    def __init__(
-        self, publishing: Publishing, log: RequestLog, request_id: str, reply: Reply
-    ) -> None:
+    def __init__(self, publishing: Publishing, log: RequestLog, asked: Asked, reply: Reply) -> None:
         self._publishing = publishing
         self._log = log
-        self._id = request_id
+        self._asked = asked
         self._reply = reply
-        self._started = time.perf_counter()
 
     def begin(self, body: bytes, form: Form) -> None:
         ticket = self._publishing.ticket()
@@ -96,7 +103,7 @@ class _Publish:
             ticket.take(size=len(body))
             batch = self._publishing.parse(body, form)
             ticket.take(events=len(batch.events))
-            stored = self._publishing.store(batch.events, len(body))
+            stored = self._publishing.store(batch.events, len(body), self._asked)
         except BaseException:
             ticket.give_back()
             raise
@@ -105,7 +112,7 @@ class _Publish:
     def fail(self, error: Exception) -> None:
         problem = foreseen_problem(error)
         if problem is None:
-            _log.error("request_failed", request_id=self._id, exc_info=error)
+            _log.error("request_failed", exc_info=error, **self._asked.names)
             problem = unforeseen()
         self._send(problem.status, CONTENT_TYPE, problem.headers, problem.content)
 
@@ -114,7 +121,7 @@ class _Publish:
     ) -> None:
         ticket.give_back()
         try:
-            told = self._publishing.answer(form, batch, done.result(), self._id)
+            told = self._publishing.answer(form, batch, done.result(), self._asked)
         except Exception as error:  # noqa: BLE001 - no input may end without an answer
             self.fail(error)
         else:
@@ -131,18 +138,11 @@ class _Publish:
         more = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         head = (
             f"{_status_line(status)}{more}Content-Type: {content_type}\r\n"
-            f"X-Request-ID: {self._id}\r\nContent-Length: {len(content)}\r\n"
+            f"X-Request-ID: {self._asked.id}\r\nContent-Length: {len(content)}\r\n"
             f"{_same_for_all(int(time.time()))}\r\n"
         )
-        self._reply(self._id, head.encode() + content)
-        self._log.note(
-            request_id=self._id,
-            method="POST",
-            path="/publish",
-            status=int(status),
-            duration_ms=(time.perf_counter() - self._started) * 1000,
-            summary=summary,
-        )
+        self._reply(self._asked, head.encode() + content)
+        self._log.note(self._asked, int(status), summary)
 
 
 @cache

@@ -14,7 +14,7 @@ from aggregator.ingest.group_commit import ShuttingDown
 from aggregator.metrics.page import CONTENT_TYPE, MetricsPage
 from aggregator.problems import NoSuchEvent, unavailable
 from aggregator.publishing import Form, Publishing, form_of
-from aggregator.requests import REQUEST_ID, SUMMARY
+from aggregator.requests import ASKED, SUMMARY
 from aggregator.watch import StoreWatch
 from aggregator.wire.answers import event_answer, events_answer, stats_answer
 from aggregator.wire.events import name_rule_broken, topic_rule_broken
@@ -87,8 +87,8 @@ class Handlers:
             del body
             ticket.take(events=len(batch.events))
             # A caller that is cancelled gives up its future alone: the batch goes on.
-            verdicts = await publishing.store(batch.events, size)
-        summary, answer, headers = publishing.answer(form, batch, verdicts, request[REQUEST_ID])
+            verdicts = await publishing.store(batch.events, size, request[ASKED])
+        summary, answer, headers = publishing.answer(form, batch, verdicts, request[ASKED])
         request[SUMMARY] = summary
         return _json(answer, headers)
 

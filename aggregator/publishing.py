@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from multidict import CIMultiDictProxy
 
+from aggregator.asked import Asked
 from aggregator.conflicts import ConflictLog
 from aggregator.ingest.admission import Admission, Ticket
 from aggregator.ingest.group_commit import GroupCommit, ShuttingDown
@@ -85,21 +86,21 @@ class Publishing:
             body, ndjson=form.ndjson, lenient=form.preferences.lenient, limits=self.limits
         )
 
-    def store(self, events: Sequence[Event], size: int) -> asyncio.Future[list[Verdict]]:
+    def store(
+        self, events: Sequence[Event], size: int, asked: Asked
+    ) -> asyncio.Future[list[Verdict]]:
         """The verdicts, once they are durable; see `GroupCommit.submit`. No events have none."""
         if events:
-            return self._group_commit.submit(events, size)
+            return self._group_commit.submit(events, size, asked.traced)
         nothing: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
         nothing.set_result([])
         return nothing
 
-    def answer(
-        self, form: Form, batch: Batch, verdicts: Sequence[Verdict], request_id: str
-    ) -> Answer:
+    def answer(self, form: Form, batch: Batch, verdicts: Sequence[Verdict], asked: Asked) -> Answer:
         """What is told of it; warns of conflicts."""
         summary = summarize(verdicts)
         if summary.conflicts:
-            self._conflicts.note(verdicts, request_id)
+            self._conflicts.note(verdicts, asked)
         preferences = form.preferences
         body = publish_answer(
             summary, batch, verdicts, minimal=preferences.minimal, lenient=preferences.lenient

@@ -3,12 +3,15 @@
 import asyncio
 import os
 import re
+import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import NamedTuple
 
 import structlog
+from multidict import CIMultiDictProxy
 
+from aggregator.asked import Asked, Trace, sent_trace
 from aggregator.sparing import Sparing
 from aggregator.wire.answers import PublishSummary
 
@@ -31,45 +34,55 @@ class RequestLog:
     Args:
         on_request: told path, status and duration in milliseconds of every request, also of those
             without a line.
+        trace: what finds the trace of a request.
         refused_per_second: see above.
     """
 
     def __init__(
-        self, on_request: Callable[[str, int, float], object], refused_per_second: int = 100
+        self,
+        on_request: Callable[[str, int, float], object],
+        trace: Trace = sent_trace,
+        refused_per_second: int = 100,
     ) -> None:
         self._on_request = on_request
+        self._trace = trace
         self._refused = Sparing(refused_per_second)
         self._noted: list[_Noted] = []
 
-    def note(
-        self,
-        *,
-        request_id: str,
-        method: str,
-        path: str,
-        status: int,
-        duration_ms: float,
-        summary: PublishSummary | None = None,
-    ) -> None:
-        """Log one request, as soon as the event loop has done what it is at.
+    def begin(self, headers: CIMultiDictProxy[str], method: str, path: str, route: str) -> Asked:
+        """A request whose head has come, to be given to `note` when it is over.
+
+        Args:
+            path: as sent; bytes that are not UTF-8 as lone surrogates.
+            route: the pattern that the path fits; empty if there is none.
+        """
+        started = time.perf_counter()
+        id_ = request_id(headers)
+        traced = self._trace(headers, id_, method, path, route)
+        return Asked(id_, method, path, started, traced)
+
+    def note(self, asked: Asked, status: int, summary: PublishSummary | None = None) -> None:
+        """Log one request that is over, as soon as the event loop has done what it is at.
 
         The answers of a batch leave together then: lines between them would keep each reader
         waiting for those before it.
 
         Args:
-            path: as sent; bytes that are not UTF-8 as lone surrogates.
             status: 0 if the handler was cancelled, at the end of the time for draining.
             summary: what became of a publish.
         """
-        self._noted.append(_Noted(request_id, method, path, status, duration_ms, summary))
+        duration_ms = (time.perf_counter() - asked.started) * 1000
+        self._noted.append(_Noted(asked, status, duration_ms, summary))
         if len(self._noted) == 1:
             asyncio.get_running_loop().call_soon(self._write)
 
     def _write(self) -> None:
         noted, self._noted = self._noted, []
         for each in noted:
-            self._on_request(each.path, each.status, each.duration_ms)
+            self._on_request(each.asked.path, each.status, each.duration_ms)
             self._line(each)
+            if each.asked.traced is not None:
+                each.asked.traced.end(each.status, each.duration_ms, each.summary)
 
     def _line(self, noted: "_Noted") -> None:
         counts: dict[str, int] | None = {}
@@ -86,10 +99,10 @@ class RequestLog:
             return
         _log.info(
             "request",
-            request_id=noted.request_id,
-            method=noted.method,
+            **noted.asked.names,
+            method=noted.asked.method,
             # JSON can't hold lone surrogates.
-            path=noted.path.encode("utf-8", "backslashreplace").decode(),
+            path=noted.asked.path.encode("utf-8", "backslashreplace").decode(),
             status=noted.status,
             duration_ms=round(noted.duration_ms, 3),
             **counts,
@@ -97,9 +110,7 @@ class RequestLog:
 
 
 class _Noted(NamedTuple):
-    request_id: str
-    method: str
-    path: str
+    asked: Asked
     status: int
     duration_ms: float
     summary: PublishSummary | None

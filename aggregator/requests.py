@@ -1,6 +1,5 @@
 """Around every request: its id, its log line, and its errors as problem+json."""
 
-import time
 from collections.abc import Awaitable, Callable
 from typing import cast
 
@@ -8,12 +7,13 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from aggregator.asked import Asked
 from aggregator.problems import problem, unforeseen
-from aggregator.request_log import RequestLog, request_id
+from aggregator.request_log import RequestLog
 from aggregator.sending import Answers
 from aggregator.wire.answers import PublishSummary
 
-REQUEST_ID = web.RequestKey("request_id", str)
+ASKED = web.RequestKey("asked", Asked)
 SUMMARY = web.RequestKey("summary", PublishSummary)
 
 _log = structlog.get_logger()
@@ -32,24 +32,18 @@ def around_requests(answers: Answers, log: RequestLog) -> Middleware:
 
     @web.middleware
     async def around_request(request: web.Request, handler: Handler) -> web.StreamResponse:
-        started = time.perf_counter()
-        id_ = request[REQUEST_ID] = request_id(request.headers)
+        asked = request[ASKED] = log.begin(
+            request.headers, request.method, request.rel_url.raw_path, _route(request)
+        )
         status = 0
         try:
             # Every handler here is one of these.
             response = await _answered(request, cast("Answering", handler))
-            response.headers["X-Request-ID"] = id_
+            response.headers["X-Request-ID"] = asked.id
             status = response.status
-            return await answers.send(request, id_, response)
+            return await answers.send(request, asked, response)
         finally:
-            log.note(
-                request_id=id_,
-                method=request.method,
-                path=request.rel_url.raw_path,
-                status=status,
-                duration_ms=(time.perf_counter() - started) * 1000,
-                summary=request.get(SUMMARY),
-            )
+            log.note(asked, status, request.get(SUMMARY))
 
     return around_request
 
@@ -60,6 +54,11 @@ async def _answered(request: web.Request, handler: Answering) -> web.Response:
     except Exception as error:  # noqa: BLE001 - no input may end without an answer
         response = problem(error, request)
         if response is None:
-            _log.exception("request_failed", request_id=request[REQUEST_ID])
+            _log.exception("request_failed", **request[ASKED].names)
             response = unforeseen().response()
         return response
+
+
+def _route(request: web.Request) -> str:
+    resource = request.match_info.route.resource
+    return "" if resource is None else resource.canonical

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import structlog
 from aiohttp import web
 
+from aggregator.asked import Asked
+
 _PIECE_BYTES = 64 * 1024
 """What the transport gets at a time; it may copy what it is given."""
 
@@ -22,7 +24,7 @@ _log = structlog.get_logger()
 class Unsent:
     """An answer that its reader has not taken yet."""
 
-    request_id: str
+    asked: Asked
     transport: asyncio.Transport
     size: int
     written: Callable[[], int]
@@ -50,14 +52,14 @@ class Answers:
         self.bytes = 0
 
     async def send(
-        self, request: web.Request, request_id: str, answer: web.Response
+        self, request: web.Request, asked: Asked, answer: web.Response
     ) -> web.StreamResponse:
         """Send an answer; returns when the kernel has all of it, or the connection is gone.
 
         What comes back is the answer as it was sent, for aiohttp to end the request with.
 
         Args:
-            request_id: for the log, if it has to be cut off.
+            asked: for the log, if it has to be cut off.
         """
         transport = request.transport
         if transport is None or transport.is_closing():
@@ -66,7 +68,7 @@ class Answers:
         transport.set_write_buffer_limits(high=0)
         body = answer.body
         size = len(body) if isinstance(body, bytes) else 0
-        unsent = self._begin(transport, request_id, size, lambda: request.writer.output_size)
+        unsent = self._begin(transport, asked, size, lambda: request.writer.output_size)
         try:
             if isinstance(body, bytes) and size > _PIECE_BYTES and request.method != "HEAD":
                 return await _send_in_pieces(request, answer, body)
@@ -79,7 +81,7 @@ class Answers:
             self.sent(unsent)
         return answer
 
-    def hold(self, transport: asyncio.Transport, request_id: str, size: int) -> Unsent:
+    def hold(self, transport: asyncio.Transport, asked: Asked, size: int) -> Unsent:
         """Count an answer that a transport was given, and of which it still holds a part.
 
         What comes back is to be given to `sent` when the transport holds nothing again, or the
@@ -88,7 +90,7 @@ class Answers:
         Args:
             size: bytes of the whole answer.
         """
-        return self._begin(transport, request_id, size, lambda: size)
+        return self._begin(transport, asked, size, lambda: size)
 
     def sent(self, unsent: Unsent) -> None:
         """Its reader has taken it, or never will."""
@@ -99,14 +101,14 @@ class Answers:
     def _begin(
         self,
         transport: asyncio.Transport,
-        request_id: str,
+        asked: Asked,
         size: int,
         written: Callable[[], int],
     ) -> Unsent:
         if self._unsent and self.bytes + size > self._max_bytes:
             self._make_room(size)
         loop = asyncio.get_running_loop()
-        unsent = Unsent(request_id, transport, size, written, loop.time())
+        unsent = Unsent(asked, transport, size, written, loop.time())
         self._unsent[unsent] = None
         self.bytes += size
         if self._timer is None:
@@ -138,9 +140,9 @@ class Answers:
         _log.warning(
             "answer_cut_off",
             reason=reason,
-            request_id=unsent.request_id,
             bytes=unsent.size,
             sent=unsent.sent(),
+            **unsent.asked.names,
         )
         self.sent(unsent)
         unsent.transport.abort()

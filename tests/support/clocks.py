@@ -21,6 +21,8 @@ class StandingClock:
         """What it shows, in seconds."""
         return self.now_s
 
+    perf_counter = monotonic
+
 
 def shift_clock(patch: pytest.MonkeyPatch, seconds: int) -> None:
     """From now on both backends see a clock that is off by so many seconds."""

@@ -5,6 +5,7 @@ import structlog.testing
 from support.clocks import StandingClock
 
 from aggregator import conflicts, sparing
+from aggregator.asked import Asked
 from aggregator.conflicts import ConflictLog
 from storage.model import Status, Verdict
 
@@ -17,13 +18,17 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> StandingClock:
     return clock
 
 
+def asked(request_id: str) -> Asked:
+    return Asked(request_id, "POST", "/publish", 0.0, None)
+
+
 def verdicts(status: Status, count: int) -> list[Verdict]:
     return [Verdict("orders", f"e-{number}", status, number) for number in range(count)]
 
 
 def test_a_conflict_is_named_with_its_place_and_its_request(clock: StandingClock) -> None:
     with structlog.testing.capture_logs() as logged:
-        ConflictLog().note([Verdict("orders", "e-1", Status.CONFLICT, 17)], "r-1")
+        ConflictLog().note([Verdict("orders", "e-1", Status.CONFLICT, 17)], asked("r-1"))
     assert logged == [
         {
             "event": "conflict",
@@ -38,7 +43,7 @@ def test_a_conflict_is_named_with_its_place_and_its_request(clock: StandingClock
 
 def test_what_is_no_conflict_is_not_warned_of(clock: StandingClock) -> None:
     with structlog.testing.capture_logs() as logged:
-        ConflictLog().note(verdicts(Status.STORED, 3) + verdicts(Status.DUPLICATE, 3), "r")
+        ConflictLog().note(verdicts(Status.STORED, 3) + verdicts(Status.DUPLICATE, 3), asked("r"))
     assert logged == []
 
 
@@ -47,13 +52,13 @@ def test_so_many_a_second_are_warned_of_and_the_next_counts_the_others(
 ) -> None:
     log = ConflictLog(per_second=3)
     with structlog.testing.capture_logs() as logged:
-        log.note(verdicts(Status.CONFLICT, 2), "r-1")
-        log.note(verdicts(Status.CONFLICT, 8), "r-2")
+        log.note(verdicts(Status.CONFLICT, 2), asked("r-1"))
+        log.note(verdicts(Status.CONFLICT, 8), asked("r-2"))
         assert [line["request_id"] for line in logged] == ["r-1", "r-1", "r-2"]
         assert not any("left_out_before" in line for line in logged)
         clock.now_s += 1
-        log.note(verdicts(Status.CONFLICT, 2), "r-3")
+        log.note(verdicts(Status.CONFLICT, 2), asked("r-3"))
         clock.now_s += 100
-        log.note(verdicts(Status.CONFLICT, 1), "r-4")
+        log.note(verdicts(Status.CONFLICT, 1), asked("r-4"))
     later = [(line["request_id"], line.get("left_out_before")) for line in logged[3:]]
     assert later == [("r-3", 7), ("r-3", None), ("r-4", None)]
