@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import structlog
 from aiohttp import web
 
+from aggregator.asked import CannotTrace, Tracing, sent_trace
 from aggregator.express import Express
 from aggregator.flush_log import log_flush
 from aggregator.handlers import Handlers
@@ -47,6 +48,25 @@ def configured_store(settings: Settings) -> EventStore:
     return sqlite_store(settings.database, busy_timeout_ms=settings.sqlite_busy_timeout_ms)
 
 
+def configured_tracing(settings: Settings) -> Tracing | None:
+    """What makes spans, if it is turned on.
+
+    Raises:
+        CannotTrace: it is, and can't be done.
+    """
+    if settings.tracing == "off":
+        return None
+    try:
+        # Only who turns it on has what it needs, and pays for importing it.
+        from aggregator.tracing.exporting import ExportedSpans  # noqa: PLC0415
+    except ImportError as error:
+        raise CannotTrace(
+            "--tracing otlp needs OpenTelemetry, the extra `tracing`: pip install "
+            f"opentelemetry-sdk opentelemetry-exporter-otlp-proto-http ({error})"
+        ) from error
+    return ExportedSpans(settings.backend)
+
+
 def create_app(
     settings: Settings,
     store: EventStore | None = None,
@@ -62,7 +82,11 @@ def create_app(
         settings: checked settings.
         store: in place of the one the settings name.
         on_fatal: told when the store can't be opened and waiting will not help.
+
+    Raises:
+        CannotTrace: tracing is turned on and can't be done.
     """
+    tracing = configured_tracing(settings)
     store = store or configured_store(settings)
     watch = StoreWatch(store, _log_availability)
 
@@ -78,6 +102,7 @@ def create_app(
         max_flush_events=settings.flush_max_events,
         max_flush_bytes=settings.flush_max_bytes,
         on_flush=on_flush,
+        trace=tracing.flush if tracing is not None else None,
     )
     admission = Admission(
         max_events=settings.queue_max_events,
@@ -120,6 +145,8 @@ def create_app(
         await metrics.aclose()
         await store.aclose()
         handlers.close()
+        if tracing is not None:
+            await tracing.aclose()
 
     async def drain() -> None:
         publishing.stop_taking()
@@ -128,7 +155,7 @@ def create_app(
     answers = Answers(
         max_bytes=settings.answers_max_bytes, timeout_s=settings.send_timeout_ms / 1000
     )
-    log = RequestLog(metrics.requests.note)
+    log = RequestLog(metrics.requests.note, tracing.request if tracing is not None else sent_trace)
     app = web.Application(middlewares=[around_requests(answers, log)])
     app.add_routes(handlers.routes())
     app.cleanup_ctx.append(life)

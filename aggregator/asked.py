@@ -5,8 +5,9 @@ names one. What traces requests itself is `aggregator.tracing`, behind the inter
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+import msgspec
 from multidict import CIMultiDictProxy, istr
 
 from aggregator.ingest.spans import FlushSpan
@@ -54,7 +55,7 @@ class Tracing(Protocol):
         """Hand over the last spans, in bounded time."""
 
 
-class Asked(NamedTuple):
+class Asked(msgspec.Struct, frozen=True, gc=False):
     """One request."""
 
     id: str

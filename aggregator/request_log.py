@@ -6,8 +6,8 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import NamedTuple
 
+import msgspec
 import structlog
 from multidict import CIMultiDictProxy
 
@@ -109,7 +109,7 @@ class RequestLog:
         )
 
 
-class _Noted(NamedTuple):
+class _Noted(msgspec.Struct, frozen=True, gc=False):
     asked: Asked
     status: int
     duration_ms: float

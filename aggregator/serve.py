@@ -11,6 +11,7 @@ import structlog
 from aiohttp import web
 
 from aggregator.app import ANSWERS, DRAIN, EXPRESS, create_app
+from aggregator.asked import CannotTrace
 from aggregator.connections import Connections
 from aggregator.descriptors import make_room
 from aggregator.settings import Settings
@@ -42,7 +43,8 @@ async def serve(settings: Settings, on_listening: Callable[[str], None]) -> None
         on_listening: told the URL as soon as the socket accepts connections.
 
     Raises:
-        CannotServe: the address is taken or wrong, or the store can't be used.
+        CannotServe: the address is taken or wrong, the store can't be used, or spans can't be
+            exported.
     """
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[StorageError | None] = loop.create_future()
@@ -53,9 +55,11 @@ async def serve(settings: Settings, on_listening: Callable[[str], None]) -> None
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
-    runner = web.AppRunner(
-        create_app(settings, on_fatal=end), handle_signals=False, shutdown_timeout=_LAST_WORDS_S
-    )
+    try:
+        app = create_app(settings, on_fatal=end)
+    except CannotTrace as error:
+        raise CannotServe(str(error)) from error
+    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=_LAST_WORDS_S)
     await runner.setup()
     try:
         if ended.done() and (unusable := ended.result()) is not None:

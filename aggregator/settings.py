@@ -104,6 +104,12 @@ class Settings(StorageSettings):
         "info", description="the least level to log"
     )
 
+    tracing: Literal["off", "otlp"] = Field(
+        "off",
+        description="otlp: export spans with OpenTelemetry, whose own variables say where to "
+        "(OTEL_EXPORTER_OTLP_ENDPOINT); needs the extra `tracing`",
+    )
+
     max_body_bytes: Positive = Field(
         16 * 2**20, description="largest body of a publish after decompression, in bytes"
     )

@@ -1,0 +1,147 @@
+"""From settings to spans that are exported: OpenTelemetry's SDK, and a bound on what it costs.
+
+A collector that is slow, out of reach or wrong costs spans, never a publish: they wait in a queue
+of the SDK's, which drops the oldest, and a thread of the SDK's sends them. What the SDK has to say
+of it is a line now and then, and at the end of the process the last spans have a few seconds.
+"""
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from urllib.parse import urlsplit
+
+import structlog
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+
+from aggregator import __version__
+from aggregator.asked import CannotTrace
+from aggregator.tracing.spans import Spans
+
+SERVICE_NAME = "pubsub-log-aggregator"
+LAST_SPANS_S = 3.0
+LOG_EVERY_S = 60.0
+
+_PROTOCOL = "http/protobuf"
+_POLL_S = 0.01
+
+_log = structlog.get_logger()
+
+
+class ExportedSpans(Spans):
+    """Spans that are exported with OTLP over HTTP, as the environment says (`OTEL_...`).
+
+    Args:
+        backend: of the store, as in the settings.
+
+    Raises:
+        CannotTrace: a variable has a value that can't be used.
+    """
+
+    def __init__(self, backend: str) -> None:
+        _check_environment()
+        try:
+            limits = SpanLimits()
+            # Its own attributes would win over those of the environment.
+            resource = Resource.create(
+                {
+                    "service.name": SERVICE_NAME,
+                    "service.version": __version__,
+                    **OTELResourceDetector().detect().attributes,
+                }
+            )
+            self._exporter: SpanExporter = OTLPSpanExporter()
+            self._processor = BatchSpanProcessor(self._exporter)
+        except ValueError as error:
+            raise CannotTrace(f"a variable of OpenTelemetry's can't be used: {error}") from error
+        # A flush has no parent that could be asked, and is asked for by the requests it serves.
+        requests, flushes = (
+            TracerProvider(sampler, resource, shutdown_on_exit=False, span_limits=limits)
+            for sampler in (None, ALWAYS_ON)
+        )
+        for provider in (requests, flushes):
+            provider.add_span_processor(self._processor)
+        super().__init__(
+            requests.get_tracer("aggregator", __version__),
+            flushes.get_tracer("aggregator", __version__),
+            most_links=limits.max_links,
+            backend=backend,
+        )
+        self._told = _Told()
+        self._told.begin()
+
+    async def aclose(self) -> None:
+        """Export the spans that wait, in a few seconds at the most; the rest is given up."""
+        # Not one of the loop's own threads: the loop would wait for it at its end.
+        last = threading.Thread(target=self._processor.shutdown, name="last-spans", daemon=True)
+        last.start()
+        gives_up_at = time.monotonic() + LAST_SPANS_S
+        while last.is_alive() and time.monotonic() < gives_up_at:  # noqa: ASYNC110 - of a thread
+            await asyncio.sleep(_POLL_S)
+        self._told.end()
+        if last.is_alive():
+            _log.warning(
+                "tracing_failed",
+                reason=f"the last spans were not taken within {LAST_SPANS_S:g} seconds",
+            )
+            self._exporter.shutdown()
+
+
+def _check_environment() -> None:
+    for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
+        protocol = os.environ.get(name) or _PROTOCOL
+        if protocol != _PROTOCOL:
+            raise CannotTrace(f"{name} is {protocol!r}; spans are exported with {_PROTOCOL} only")
+    for name in ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"):
+        endpoint = os.environ.get(name)
+        if endpoint and not _is_url(endpoint):
+            raise CannotTrace(
+                f"{name} is {endpoint!r}; it must be a URL like http://127.0.0.1:4318"
+            )
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError:
+        return False
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and port != 0
+
+
+class _Told(logging.Handler):
+    """What OpenTelemetry logs, as lines of ours: one in a while, without tracebacks.
+
+    It logs every attempt that fails, and some of what it can't export span by span.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._logger = logging.getLogger("opentelemetry")
+        self._next_at = 0.0
+        self._left_out = 0
+
+    def begin(self) -> None:
+        """From now on they come here, and nowhere else."""
+        self._logger.addHandler(self)
+        self._logger.propagate = False
+
+    def end(self) -> None:
+        """Whatever comes now comes of giving up, and is not told."""
+        self.setLevel(logging.CRITICAL + 1)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler`; called under its lock, from any thread."""
+        now = time.monotonic()
+        if now < self._next_at:
+            self._left_out += 1
+            return
+        self._next_at = now + LOG_EVERY_S
+        more = {"left_out_before": self._left_out} if self._left_out else {}
+        self._left_out = 0
+        _log.warning("tracing_failed", reason=record.getMessage(), logger=record.name, **more)

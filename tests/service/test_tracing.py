@@ -1,0 +1,326 @@
+"""Spans of the real process, as a collector gets them: of requests, flushes and transactions."""
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.backends import Database
+from support.collector import Collector, collecting
+from support.command import environment, run_to_end
+from support.events import published
+from support.load import Told, batch_of, publish, session, until
+from support.processes import Aggregator
+from support.sluggish import connections, head_of_post
+
+import aggregator as package
+
+Run = Callable[..., Aggregator]
+
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+SAMPLED = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
+NOT_SAMPLED = {"traceparent": f"00-{TRACE}-{SPAN}-00"}
+
+# The second is no publish that the short way knows.
+WAYS = ["/publish", "/publish?"]
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    with collecting() as collector:
+        yield collector
+
+
+@pytest.fixture
+def traced(run_aggregator: Run, collector: Collector) -> Run:
+    """Starts an aggregator that exports its spans to the collector."""
+
+    def run(*arguments: str, **env: str) -> Aggregator:
+        return run_aggregator("--tracing", "otlp", *arguments, env=collector.environment(**env))
+
+    return run
+
+
+async def stop(aggregator: Aggregator) -> None:
+    """Stop it; what it had to export is exported by then."""
+    assert await asyncio.to_thread(aggregator.stop) == 0
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_publish_its_flush_and_its_transaction(
+    traced: Run, collector: Collector, database: Database, way: str
+) -> None:
+    aggregator = traced(*database.arguments())
+    events = batch_of("orders", ["e-1", "e-2", "e-1"])
+    async with session() as client:
+        headers = SAMPLED | {"X-Request-ID": "r-1"}
+        answer = await client.post(f"{aggregator.url}{way}", json=events, headers=headers)
+        assert answer.status == 200
+    await stop(aggregator)
+    (request,) = collector.spans("POST /publish")
+    (flush,) = collector.spans("flush")
+    (transaction,) = collector.spans("transaction")
+    assert len(collector.spans()) == 3
+
+    assert (request.trace_id, request.parent_id, request.kind) == (TRACE, SPAN, "SERVER")
+    assert request.attributes == {
+        "http.request.method": "POST",
+        "http.route": "/publish",
+        "http.response.status_code": 200,
+        "url.path": "/publish",
+        "url.scheme": "http",
+        "messaging.batch.message_count": 3,
+        "aggregator.request_id": "r-1",
+        "aggregator.unique_processed": 2,
+        "aggregator.duplicate_dropped": 1,
+        "aggregator.conflicts": 0,
+    }
+    assert flush.trace_id != TRACE
+    assert (flush.parent_id, flush.kind) == ("", "INTERNAL")
+    assert flush.attributes == {
+        "messaging.batch.message_count": 3,
+        "aggregator.requests": 1,
+        "aggregator.outcome": "committed",
+    }
+    assert flush.links == [request.place]
+    assert request.links == [flush.place]
+    assert (transaction.trace_id, transaction.parent_id) == flush.place
+    assert transaction.kind == "CLIENT"
+    assert transaction.attributes == {
+        "db.system.name": {"sqlite": "sqlite", "postgres": "postgresql"}[database.backend],
+        "db.operation.batch.size": 3,
+        "aggregator.requests": 1,
+        "aggregator.outcome": "committed",
+    }
+    assert not any(span.failed for span in collector.spans())
+    assert request.start_ns <= flush.start_ns <= transaction.start_ns
+    assert transaction.end_ns <= flush.end_ns
+
+
+async def test_every_publish_and_the_flush_that_served_it_lead_to_each_other(
+    traced: Run, collector: Collector
+) -> None:
+    aggregator = traced()
+    told = Told()
+    batches = [batch_of("orders", [f"{p}-{n}" for n in range(3)]) for p in range(40)]
+    async with session() as client:
+        await asyncio.gather(*(publish(client, aggregator.url, batch, told) for batch in batches))
+    await stop(aggregator)
+    assert told.requests == 40
+    requests = {span.place: span for span in collector.spans("POST /publish")}
+    flushes = {span.place: span for span in collector.spans("flush")}
+    assert len(requests) == 40
+    assert len({span.trace_id for span in requests.values()}) == 40
+    served = [(link, place) for place, flush in flushes.items() for link in flush.links]
+    by = [(place, link) for place, request in requests.items() for link in request.links]
+    assert len(by) == 40
+    assert sorted(served) == sorted(by)
+    assert sum(flush.attributes["aggregator.requests"] for flush in flushes.values()) == 40
+    assert all(
+        flush.attributes["aggregator.requests"] == len(flush.links) for flush in flushes.values()
+    )
+    transactions = collector.spans("transaction")
+    assert sorted((each.trace_id, each.parent_id) for each in transactions) == sorted(flushes)
+
+
+async def test_log_lines_name_the_spans_that_they_belong_to(
+    traced: Run, collector: Collector
+) -> None:
+    aggregator = traced()
+    async with session() as client:
+        for total in (1, 2):
+            event = published(event_id="e-1", payload={"total": total})
+            await client.post(f"{aggregator.url}/publish", json=event)
+    await stop(aggregator)
+    _, second = collector.wait_for("POST /publish", 2)
+    flushes = collector.wait_for("flush", 2)
+    lines = [line for line in aggregator.log_lines() if line.get("trace_id") == second.trace_id]
+    assert sorted(line["event"] for line in lines) == ["conflict", "request"]
+    assert {line["span_id"] for line in lines} == {second.span_id}
+    (link,) = second.links
+    assert link == flushes[1].place
+    (flushed,) = [line for line in aggregator.log_lines("flush") if line["trace_id"] == link[0]]
+    assert flushed["span_id"] == link[1]
+    assert flushed["topics"] == {"orders": {"conflict": 1}}
+
+
+REQUESTS = [
+    ("GET", "/events?topic=orders", "GET /events", "/events", 200),
+    ("GET", "/events/a/b", "GET /events/{topic}/{event_id}", "/events/{topic}/{event_id}", 404),
+    ("HEAD", "/stats", "HEAD /stats", "/stats", 200),
+    ("GET", "/metrics", "GET /metrics", "/metrics", 200),
+    ("GET", "/no/such%20path", "GET", None, 404),
+    ("DELETE", "/stats", "DELETE", None, 405),
+    ("PROPFIND", "/stats", "HTTP", None, 405),
+]
+
+
+async def test_every_other_request_has_a_span(traced: Run, collector: Collector) -> None:
+    aggregator = traced()
+    async with session() as client:
+        for method, path, _, _, status in REQUESTS:
+            answer = await client.request(method, f"{aggregator.url}{path}")
+            assert answer.status == status
+    await stop(aggregator)
+    for method, path, name, route, status in REQUESTS:
+        (span,) = collector.spans(name)
+        assert span.kind == "SERVER"
+        about = span.attributes
+        assert about["http.request.method"] == ("_OTHER" if name == "HTTP" else method)
+        assert about.get("http.request.method_original") == (method if name == "HTTP" else None)
+        assert about.get("http.route") == route
+        assert about["url.path"] == path.partition("?")[0]
+        assert about["http.response.status_code"] == status
+        assert not span.failed, "it failed by who asked, not by who answered"
+
+
+async def test_a_request_that_is_never_answered_is_a_failed_span(
+    traced: Run, collector: Collector
+) -> None:
+    aggregator = traced()
+    with connections(aggregator) as clients:
+        await asyncio.to_thread(clients.open, head_of_post(10) + b"half")
+        # Asked after it, answered with it under way.
+        assert aggregator.log_lines("listening")
+        await stop(aggregator)
+    (span,) = collector.spans("POST /publish")
+    assert span.failed
+    assert span.attributes["error.type"] == "unanswered"
+    assert "http.response.status_code" not in span.attributes
+
+
+async def test_the_sender_s_decision_is_kept(traced: Run, collector: Collector) -> None:
+    aggregator = traced(OTEL_TRACES_SAMPLER="parentbased_always_off")
+    url = f"{aggregator.url}/publish"
+    async with session() as client:
+        for headers in (NOT_SAMPLED, {}, SAMPLED):
+            await client.post(url, json=published(), headers=headers)
+    await stop(aggregator)
+    (request,) = collector.spans("POST /publish")
+    assert request.parent_id == SPAN
+    (flush,) = collector.spans("flush")
+    assert flush.links == [request.place]
+    told = [(line.get("trace_id"), line.get("span_id")) for line in aggregator.log_lines("request")]
+    assert told == [(TRACE, SPAN), (None, None), (TRACE, request.span_id)]
+
+
+async def test_nothing_is_recorded_of_what_nobody_samples(
+    traced: Run, collector: Collector
+) -> None:
+    aggregator = traced(OTEL_TRACES_SAMPLER="always_off")
+    async with session() as client:
+        await client.post(f"{aggregator.url}/publish", json=published(), headers=SAMPLED)
+    await stop(aggregator)
+    assert collector.spans() == []
+    assert len(aggregator.log_lines("flush")) == 1
+    assert not any("trace_id" in line for line in aggregator.log_lines("flush"))
+
+
+async def test_the_resource_says_who_it_is(traced: Run, collector: Collector) -> None:
+    aggregator = traced()
+    await stop(aggregator)
+    assert collector.resources == []
+    named = traced(
+        OTEL_SERVICE_NAME="orders-log",
+        OTEL_RESOURCE_ATTRIBUTES="deployment.environment.name=test",
+        OTEL_EXPORTER_OTLP_COMPRESSION="gzip",
+    )
+    again = traced()
+    async with session() as client:
+        await client.get(f"{named.url}/health")
+        await client.get(f"{again.url}/health")
+    await stop(named)
+    await stop(again)
+    told = {resource["service.name"]: resource for resource in collector.resources}
+    assert set(told) == {"orders-log", "pubsub-log-aggregator"}
+    assert {resource["service.version"] for resource in told.values()} == {package.__version__}
+    assert told["orders-log"]["deployment.environment.name"] == "test"
+    assert collector.paths == {"/v1/traces"}
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """The URL of what takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=100) as taken:
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.fixture
+def closed() -> str:
+    """The URL of a port on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("which", ["silent", "closed"])
+async def test_a_collector_out_of_reach_costs_spans_and_no_publish(
+    run_aggregator: Run, request: pytest.FixtureRequest, which: str
+) -> None:
+    env = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": request.getfixturevalue(which),
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "1" if which == "closed" else "300",
+        "OTEL_BSP_SCHEDULE_DELAY": "20",
+        "OTEL_BSP_MAX_QUEUE_SIZE": "10",
+        "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "5",
+        "NO_PROXY": "127.0.0.1",
+    }
+    aggregator = run_aggregator("--backend", "sqlite", "--tracing", "otlp", env=env)
+    told = Told()
+    async with session() as client:
+        for number in range(100):
+            await publish(client, aggregator.url, batch_of("orders", [f"e-{number}"]), told)
+        await until(lambda: bool(aggregator.log_lines("tracing_failed")))
+        for number in range(100, 200):
+            await publish(client, aggregator.url, batch_of("orders", [f"e-{number}"]), told)
+    assert told.requests == 200
+    await stop(aggregator)
+    lines = aggregator.log_lines("tracing_failed")
+    assert all(line["level"] == "warning" and line["reason"] for line in lines)
+    # Of hundreds of spans lost one line, and one of the last of them if they cost time.
+    assert len(lines) == 2 or which == "closed"
+    assert len(lines) <= 2
+    assert which == "closed" or "within 3 seconds" in lines[-1]["reason"]
+    assert b"Traceback" not in aggregator.written()
+    assert not any("exception" in line for line in aggregator.log_lines())
+    assert {line["event"] for line in aggregator.log_lines() if line["level"] != "info"} == {
+        "tracing_failed"
+    }
+
+
+def refused(cwd: Path, **env: str) -> str:
+    """Run it with tracing on, expect one sentence and exit code 2, and return the sentence."""
+    ended = run_to_end("--port", "0", "--tracing", "otlp", cwd=cwd, env=env)
+    assert ended.code == 2, ended
+    assert "Traceback" not in ended.out + ended.err
+    (sentence,) = ended.err.splitlines()
+    assert sentence.startswith("aggregator: ")
+    assert list(cwd.glob("*.db")) == []
+    return sentence
+
+
+def test_without_the_extra_it_is_one_sentence(tmp_path: Path) -> None:
+    blocked = tmp_path / "blocked"
+    (blocked / "opentelemetry").mkdir(parents=True)
+    (blocked / "opentelemetry" / "__init__.py").write_text("raise ImportError('not installed')\n")
+    path = environment().get("PYTHONPATH", "")
+    sentence = refused(tmp_path, PYTHONPATH=f"{blocked}:{path}" if path else str(blocked))
+    assert "--tracing otlp needs OpenTelemetry" in sentence
+    assert "pip install" in sentence
+
+
+def test_a_variable_that_can_t_be_used_is_one_sentence(tmp_path: Path) -> None:
+    sentence = refused(tmp_path, OTEL_EXPORTER_OTLP_PROTOCOL="grpc")
+    assert "OTEL_EXPORTER_OTLP_PROTOCOL is 'grpc'" in sentence
+
+
+async def test_with_tracing_off_nothing_is_exported(
+    run_aggregator: Run, collector: Collector
+) -> None:
+    aggregator = run_aggregator("--backend", "sqlite", env=collector.environment())
+    async with session() as client:
+        await client.post(f"{aggregator.url}/publish", json=published(), headers=SAMPLED)
+    await stop(aggregator)
+    assert collector.spans() == []
+    (line,) = aggregator.log_lines("request")
+    assert (line["trace_id"], line["span_id"]) == (TRACE, SPAN)
