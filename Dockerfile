@@ -7,7 +7,9 @@ ENV PIP_PYTHON=/opt/venv/bin/python PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_C
 WORKDIR /build
 # Dependencies first, in the versions that are tested: they change less often than the code.
 COPY pyproject.toml constraints.txt ./
-RUN python3 -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" > dependencies.txt \
+# Of the optional ones those that are named: --build-arg EXTRAS=tracing
+ARG EXTRAS=""
+RUN python3 -c "import os, tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*p['dependencies'], *(d for e in os.environ['EXTRAS'].split() for d in p['optional-dependencies'][e]), sep='\n')" > dependencies.txt \
     && python3 -m pip install -r dependencies.txt -c constraints.txt
 COPY README.md LICENSE ./
 COPY aggregator aggregator

@@ -19,7 +19,7 @@ _STANDARD_INPUT = "/dev/stdin"
 _LOAD = """
 CREATE TABLE lines AS
 SELECT try_cast("timestamp" AS TIMESTAMP) AS logged_at,
-       level, event, request_id, path, reason, topic,
+       level, event, request_id, trace_id, path, reason, topic,
        try_cast(status AS INTEGER) AS status,
        try_cast(duration_ms AS DOUBLE) AS duration_ms,
        coalesce(try_cast(events AS BIGINT), 0) AS events,
@@ -30,7 +30,7 @@ SELECT try_cast("timestamp" AS TIMESTAMP) AS logged_at,
            AS topics
 FROM read_json($files, format = 'newline_delimited', ignore_errors = true, columns = {
     "timestamp": 'VARCHAR', level: 'VARCHAR', event: 'VARCHAR', request_id: 'VARCHAR',
-    path: 'VARCHAR', reason: 'VARCHAR', topic: 'VARCHAR', status: 'VARCHAR',
+    trace_id: 'VARCHAR', path: 'VARCHAR', reason: 'VARCHAR', topic: 'VARCHAR', status: 'VARCHAR',
     duration_ms: 'VARCHAR', events: 'VARCHAR', requests: 'VARCHAR', received: 'VARCHAR',
     left_out_before: 'VARCHAR', topics: 'JSON'})"""
 

@@ -46,7 +46,7 @@ FROM counted ORDER BY received DESC, topic"""
 
 _SLOWEST = """
 SELECT strftime(logged_at, '%Y-%m-%d %H:%M:%S.%g') AS "at", round(duration_ms, 2) AS ms,
-       status, path, request_id
+       status, path, request_id, trace_id
 FROM lines WHERE event = 'request' AND isfinite(duration_ms)
 ORDER BY duration_ms DESC, logged_at LIMIT 10"""
 

@@ -1,10 +1,12 @@
 """Spans of the real process, as a collector gets them: of requests, flushes and transactions."""
 
 import asyncio
+import re
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jq
 import pytest
 from support.backends import Database
 from support.collector import Collector, collecting
@@ -45,6 +47,9 @@ def traced(run_aggregator: Run, collector: Collector) -> Run:
 async def stop(aggregator: Aggregator) -> None:
     """Stop it; what it had to export is exported by then."""
     assert await asyncio.to_thread(aggregator.stop) == 0
+
+
+DOCUMENTED = Path(__file__).parents[2] / "docs" / "tracing.md"
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -133,7 +138,7 @@ async def test_log_lines_name_the_spans_that_they_belong_to(
             event = published(event_id="e-1", payload={"total": total})
             await client.post(f"{aggregator.url}/publish", json=event)
     await stop(aggregator)
-    _, second = collector.wait_for("POST /publish", 2)
+    first, second = collector.wait_for("POST /publish", 2)
     flushes = collector.wait_for("flush", 2)
     lines = [line for line in aggregator.log_lines() if line.get("trace_id") == second.trace_id]
     assert sorted(line["event"] for line in lines) == ["conflict", "request"]
@@ -143,6 +148,14 @@ async def test_log_lines_name_the_spans_that_they_belong_to(
     (flushed,) = [line for line in aggregator.log_lines("flush") if line["trace_id"] == link[0]]
     assert flushed["span_id"] == link[1]
     assert flushed["topics"] == {"orders": {"conflict": 1}}
+
+    in_trace, slowest = re.findall(r"```jq\n(.*?)```", DOCUMENTED.read_text(), re.DOTALL)
+    every = aggregator.log_lines()
+    for trace, expected in ((second.trace_id, lines), (link[0], [flushed])):
+        assert jq.compile(in_trace, args={"trace": trace}).input_value(every).first() == expected
+    told = jq.compile(slowest).input_value(every).first()
+    assert sorted(row["span_id"] for row in told) == sorted([first.span_id, second.span_id])
+    assert not any(word in str(collector.spans()) for word in ("e-1", "'orders'", "total"))
 
 
 REQUESTS = [

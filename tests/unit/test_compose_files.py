@@ -1,6 +1,9 @@
 """The Compose files and the image say what the documentation says of them; no engine is needed."""
 
 import re
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +118,18 @@ def test_the_image_is_what_compose_runs() -> None:
     assert f"CMD {aggregator['healthcheck']['test'][1:]}".replace("'", '"') == re.search(
         r"CMD \[.*", text
     )[0].replace("'", '"')  # type: ignore[index]
+
+
+@pytest.mark.parametrize("extra", ["", "tracing"])
+def test_the_image_gets_the_dependencies_and_the_extras_that_are_named(extra: str) -> None:
+    text = (ROOT / "Dockerfile").read_text()
+    (command,) = re.findall(r"^RUN (python3 -c .*) > ", text, re.MULTILINE)
+    listed = subprocess.check_output(
+        ["sh", "-c", command.replace("python3", sys.executable)], cwd=ROOT, env={"EXTRAS": extra}
+    )
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    more = project["optional-dependencies"][extra] if extra else []
+    assert listed.decode().splitlines() == project["dependencies"] + more
 
 
 def test_what_is_packaged_gets_into_the_image() -> None:

@@ -88,10 +88,12 @@ def test_refused_requests_without_a_line_are_counted(log: Path) -> None:
 
 
 def test_the_slowest_come_first_with_the_id_to_find_them_by(log: Path) -> None:
-    lines = [request(n, float(n % 50), request_id=f"id-{n}") for n in range(100)]
+    lines = [request(n, float(n % 50), request_id=f"id-{n}") for n in range(99)]
+    lines.append(request(99, 49.0, request_id="id-99", trace_id="a" * 32))
     slowest = rows(asked(log, lines)["Slowest requests"])
     assert len(slowest) == 10
     assert [row["request_id"] for row in slowest[:3]] == ["id-49", "id-99", "id-48"]
+    assert [row["trace_id"] for row in slowest[:3]] == [None, "a" * 32, None]
     assert slowest[0]["at"] == "2026-01-31 12:00:49.000"
 
 
