@@ -57,7 +57,8 @@ class ExportedSpans(Spans):
             )
             self._exporter: SpanExporter = OTLPSpanExporter()
             self._processor = BatchSpanProcessor(self._exporter)
-        except ValueError as error:
+        # The latter: a provider of credentials is named that is not installed.
+        except (ValueError, RuntimeError) as error:
             raise CannotTrace(f"a variable of OpenTelemetry's can't be used: {error}") from error
         # A flush has no parent that could be asked, and is asked for by the requests it serves.
         requests, flushes = (

@@ -242,6 +242,7 @@ async def test_with_the_sdk_disabled_a_request_is_in_the_trace_of_its_sender(
         ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://[::1"),
         ("OTEL_SPAN_LINK_COUNT_LIMIT", "many"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
+        ("OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER", "nobody"),
     ],
 )
 def test_a_variable_that_can_t_be_used_is_refused(
