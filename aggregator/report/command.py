@@ -24,6 +24,15 @@ def report(arguments: Sequence[str]) -> None:
     options = _parser().parse_args(arguments)
     for file in options.file:
         _check(file)
+    if not options.file and sys.stdin is not None and sys.stdin.isatty():
+        raise CannotReport("no log file is named, and standard input is a terminal: name one")
+    try:
+        _report(options)
+    except KeyboardInterrupt:
+        raise CannotReport("interrupted before the end; nothing is known") from None
+
+
+def _report(options: argparse.Namespace) -> None:
     if options.html is not None:
         page.check_possible()
     with loaded(options.file) as log:

@@ -2,9 +2,13 @@
 
 import gzip
 import json
+import os
+import pty
 import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -142,3 +146,45 @@ def test_logs_without_a_command_says_which_there_is() -> None:
     )
     assert done.returncode == 2
     assert "logs report" in done.stderr
+
+
+def test_ctrl_c_is_one_sentence_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "aggregator", "logs", "report"],
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as running:
+        assert running.stdin is not None
+        assert running.stderr is not None
+        deadline = time.monotonic() + 30
+        while not list(tmp_path.glob("*/lines.duckdb*")):
+            assert time.monotonic() < deadline, "it does not begin to read"
+            time.sleep(0.01)
+        running.send_signal(signal.SIGINT)
+        # Whoever writes into the pipe gets it from the terminal as well.
+        running.stdin.close()
+        errors = running.stderr.read().decode()
+        assert running.wait(30) == 2
+    assert errors == "aggregator: interrupted before the end; nothing is known\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_terminal_is_not_read() -> None:
+    terminal, its_end = pty.openpty()
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "aggregator", "logs", "report"],
+            check=False,
+            stdin=its_end,
+            capture_output=True,
+            timeout=60,
+        )
+    finally:
+        os.close(terminal)
+        os.close(its_end)
+    assert done.returncode == 2
+    assert done.stderr == (
+        b"aggregator: no log file is named, and standard input is a terminal: name one\n"
+    )
