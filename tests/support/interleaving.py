@@ -256,6 +256,13 @@ class Interleaving:
                 await asyncio.sleep(_LOOK_AGAIN_S)
 
     async def _anybody_running(self) -> bool:
+        before = [publisher.state for publisher in self._publishers.values()]
+        await self._look_where_they_are()
+        after = [publisher.state for publisher in self._publishers.values()]
+        # Whoever was seen blocked may have been let go by one that was looked at later.
+        return State.RUNNING in after or after != before
+
+    async def _look_where_they_are(self) -> None:
         for publisher in self._publishers.values():
             if publisher.state in {State.RUNNING, State.BLOCKED} and self._observer is not None:
                 blockers = await self._observer.fetchval(
@@ -267,7 +274,6 @@ class Interleaving:
             task = publisher.task
             if task is not None and task.done() and publisher.state is not State.ENDED:
                 task.result()
-        return any(p.state is State.RUNNING for p in self._publishers.values())
 
     def _waits_for_its_turn(self, publisher: Publisher) -> bool:
         """Another batch of the same store is not decided yet."""
