@@ -18,7 +18,7 @@ class StorageUnavailable(StorageError):
 
 
 class OutcomeUnknown(StorageError):
-    """COMMIT failed in the midst, or its answer never came: all of the batch is stored, or nothing.
+    """What commits failed midway, or was not answered: all of the batch is stored, or nothing.
 
     Never retried inside the aggregator, which would count the batch twice; a publisher can
     send it again safely, because the dedup key tells.

@@ -1,6 +1,5 @@
 """A batch that is decided before its topics are locked is stored only if it was decided right."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -8,11 +7,10 @@ from support.ahead import check_heads_alone, check_nothing, count_no_rows, lock_
 from support.events import event
 from support.interleaving import Interleaving, Outcome, State
 from support.scene import Scene, told
+from support.unprotected import ArrivalOrder
 
 from storage import postgres_ahead
 from storage.errors import BatchRefused, OutcomeUnknown, StorageUnavailable
-from storage.ledger import Ledger
-from storage.model import Event
 
 # SQLite's writer has the whole file to itself.
 pytestmark = pytest.mark.parametrize("backend", ["postgres"])
@@ -143,14 +141,6 @@ async def test_if_heads_alone_are_checked_an_event_is_confirmed_and_lost(scene: 
     assert told(await one_built_on_what_was_lost(scene)) == [("duplicate", 2)]
     snapshot = await scene.observer.snapshot()
     assert snapshot.keys == [("t", 1, "seed"), ("t", 2, "of-b")]
-
-
-class ArrivalOrder(Ledger):
-    """Names the topics in the order in which the batch does."""
-
-    def __init__(self, batch: Sequence[Event]) -> None:
-        super().__init__(batch)
-        self.topics = list(dict.fromkeys(event.topic for event in batch))
 
 
 async def opposite_orders(scene: Scene) -> tuple[Outcome, Outcome]:

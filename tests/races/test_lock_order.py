@@ -1,27 +1,16 @@
 """A batch locks its topics in sorted order, so that no two wait for each other in a circle."""
 
-from collections.abc import Sequence
-
 import pytest
 from support.events import event
 from support.interleaving import Outcome, State
 from support.scene import Scene, told
+from support.unprotected import ArrivalOrder
 
 from storage import postgres_writer
 from storage.errors import StorageUnavailable
-from storage.ledger import Ledger
-from storage.model import Event
 
 # SQLite has a single lock.
 pytestmark = pytest.mark.parametrize("backend", ["postgres"])
-
-
-class ArrivalOrder(Ledger):
-    """Locks the topics in the order in which the batch names them."""
-
-    def __init__(self, batch: Sequence[Event]) -> None:
-        super().__init__(batch)
-        self.topics = list(dict.fromkeys(event.topic for event in batch))
 
 
 async def two_batches_name_the_same_topics_in_opposite_order(

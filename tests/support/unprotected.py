@@ -72,6 +72,14 @@ async def _lock_and_probe(connection: Any, batch: Sequence[Event], *_: object) -
     return decision
 
 
+class ArrivalOrder(Ledger):
+    """Has the topics locked in the order in which the batch names them."""
+
+    def __init__(self, batch: Sequence[Event]) -> None:
+        super().__init__(batch)
+        self.topics = list(dict.fromkeys(event.topic for event in batch))
+
+
 class _EarlyProbe:
     """A connection that knows what a probe before BEGIN found."""
 

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -50,6 +51,14 @@ async def writers(store: PostgresStore) -> set[int]:
     assert store._writers is not None
     async with store._writers.acquire() as one, store._writers.acquire() as other:
         return {one.get_server_pid(), other.get_server_pid()}
+
+
+@asynccontextmanager
+async def topics_held(database: Database) -> AsyncIterator[Observer]:
+    """A stranger that has locked every topic."""
+    async with Observer.on(database) as observer, observer.connection.transaction():
+        await observer.fetch("SELECT * FROM topics FOR UPDATE")
+        yield observer
 
 
 async def done_to_who_waits(observer: Observer, what: str) -> None:
@@ -131,13 +140,9 @@ async def test_a_session_that_the_server_ends_while_it_stores_leaves_the_outcome
     database: Database, store: PostgresStore
 ) -> None:
     await store.append(SEED)
-    async with Observer.on(database) as observer:
-        stranger = observer.connection.transaction()
-        await stranger.start()
-        await observer.fetch("SELECT * FROM topics FOR UPDATE")
+    async with topics_held(database) as observer:
         storing = asyncio.create_task(store.append([event("t", "x")]))
         await done_to_who_waits(observer, "pg_terminate_backend(pid, 10000)")
-        await stranger.rollback()
         with pytest.raises(OutcomeUnknown) as caught:
             await storing
     assert str(caught.value).startswith(
@@ -152,13 +157,9 @@ async def test_a_statement_that_is_not_answered_in_time_leaves_the_outcome_open(
     await store.append(SEED)
     hasty = PostgresStore(database.dsn, command_timeout_s=0.1)
     await hasty.open()
-    async with Observer.on(database) as observer:
-        stranger = observer.connection.transaction()
-        await stranger.start()
-        await observer.fetch("SELECT * FROM topics FOR UPDATE")
+    async with topics_held(database):
         with pytest.raises(OutcomeUnknown) as caught:
             await hasty.append([event("t", "x")])
-        await stranger.rollback()
     assert str(caught.value) == (
         "Postgres: the statement that stores and commits was not answered: no answer in time"
     )
@@ -170,16 +171,12 @@ async def test_a_batch_that_is_cancelled_costs_its_connection(
 ) -> None:
     await store.append(SEED)
     before = await writers(store)
-    async with Observer.on(database) as observer:
-        stranger = observer.connection.transaction()
-        await stranger.start()
-        await observer.fetch("SELECT * FROM topics FOR UPDATE")
+    async with topics_held(database) as observer:
         storing = asyncio.create_task(store.append([event("t", "x")]))
         await done_to_who_waits(observer, "pid")
         storing.cancel()
         with pytest.raises(asyncio.CancelledError):
             await storing
-        await stranger.rollback()
     assert len(await writers(store) & before) == 1
 
 
