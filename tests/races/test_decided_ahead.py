@@ -225,7 +225,7 @@ async def test_while_none_is_decided_ahead_the_next_batch_waits_for_the_lock_in_
         await run.start("first", store, [event("t", "x")])
         await run.until("first", "PROBE")
         await run.start("next", store, [event("t", "x")])
-        await run.finish("next")
+        assert await statements(run, "next") == ["BEGIN", "LOCK_TOPICS"]
         assert run.state("next") is State.BLOCKED
         await run.finish("first")
         await run.finish("next")

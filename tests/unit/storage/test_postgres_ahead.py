@@ -17,7 +17,7 @@ from storage.errors import BatchRefused, OutcomeUnknown
 from storage.migrations import migrations
 from storage.model import Event
 from storage.postgres import PostgresStore
-from storage.postgres_ahead import PAUSE, Ahead
+from storage.postgres_ahead import LONGEST_PAUSE, PAUSE, Ahead
 
 SEED = [event("t", "seed")]
 _LIMIT_S = 30.0
@@ -117,6 +117,9 @@ async def test_after_one_in_vain_the_next_batches_are_not_decided_ahead(
     assert await next_ways(in_vain=False) == 4 * PAUSE
     assert await next_ways(in_vain=True) == 0
     assert await next_ways(in_vain=True) == PAUSE
+    store._ahead._pause, store._ahead._next_pause = 0, LONGEST_PAUSE
+    assert await next_ways(in_vain=True) == 0
+    assert store._ahead._next_pause == LONGEST_PAUSE
     (counts,) = (await store.stats()).values()
     assert counts.unique_processed == 1
     await other.aclose()
