@@ -66,11 +66,14 @@ class Rig:
                 await run.step(name)
                 if statement == "STORE_IF_AS_KNOWN":
                     storing.add(name)
-                # It may have waited for another one's COMMIT, and been in vain.
-                for ended in sorted(storing - set(run.names(State.BLOCKED))):
-                    storing.remove(ended)
-                    if len(run.outcomes(ended)) > len(expected[ended]):
-                        commit(ended)
+                # It may have waited for another one's COMMIT, and been in vain. Whoever is blocked
+                # now and has its outcome waits for its next batch's turn.
+                for each in sorted(storing):
+                    committed = len(run.outcomes(each)) > len(expected[each])
+                    if committed:
+                        commit(each)
+                    if committed or each not in run.names(State.BLOCKED):
+                        storing.remove(each)
                 snapshot = await self.observer.snapshot()
                 snapshot.assert_sound()
                 assert snapshot.counts == reference.counts()
