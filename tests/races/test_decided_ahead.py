@@ -178,6 +178,38 @@ async def test_locked_in_arrival_order_they_end_in_a_deadlock(scene: Scene) -> N
     assert "deadlock detected" in str(victim)
 
 
+async def a_key_appears_past_every_lock(scene: Scene) -> Outcome:
+    """Somebody inserts an event and neither locks nor counts, after a batch looked for its key."""
+    async with scene.interleaving(ahead=True) as run:
+        await run.start("a", scene.a, [event("t", "x"), event("t", "y")])
+        await run.until("a", STORE)
+        await scene.observer.connection.execute(
+            "INSERT INTO events VALUES ('t', 99, 'y', now(), now(), 'shop', '{}')"
+        )
+        return (await run.finish("a"))[0]
+
+
+async def test_a_key_that_was_not_found_but_is_there_is_an_error_of_the_constraint(
+    scene: Scene,
+) -> None:
+    await scene.a.append([event("t", "seed")])
+    outcome = await a_key_appears_past_every_lock(scene)
+    assert isinstance(outcome, BatchRefused)
+    assert str(outcome) == (
+        'Postgres: duplicate key value violates unique constraint "events_topic_event_id_key"; '
+        "Key (topic, event_id)=(t, y) already exists."
+    )
+    assert (await scene.observer.snapshot()).counts == {"t": (1, 1, 0, 0)}
+
+
+async def test_without_the_constraint_the_event_is_stored_twice(scene: Scene) -> None:
+    await scene.a.append([event("t", "seed")])
+    await scene.observer.fetch("ALTER TABLE events DROP CONSTRAINT events_topic_event_id_key")
+    assert told(await a_key_appears_past_every_lock(scene)) == [("stored", 2), ("stored", 3)]
+    keys = (await scene.observer.snapshot()).keys
+    assert keys.count(("t", 3, "y")) == keys.count(("t", 99, "y")) == 1
+
+
 async def a_row_is_passed_over(scene: Scene) -> Outcome:
     """From now on the database skips rows of one source, and a batch brings one."""
     await scene.a.append([event("t", "seed")])

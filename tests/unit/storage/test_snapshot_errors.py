@@ -12,6 +12,7 @@ from support.events import event
 from support.verifying import execute, fill
 
 from storage.errors import StorageError, StorageMisconfigured, StorageUnavailable
+from storage.migrations import migrations
 from storage.open import postgres_snapshot, sqlite_snapshot
 from storage.postgres_snapshot import PostgresSnapshot, _translate
 from storage.snapshot import LogDamaged, LogSnapshot
@@ -70,10 +71,11 @@ def test_a_log_of_an_older_schema_is_left_to_the_aggregator(database: Database) 
     fill(database, [event("t", "a")])
     if database.backend == "sqlite":
         execute(database, "PRAGMA user_version = 0")
-        whose, newest = f"'{database.path}'", 1
+        whose = f"'{database.path}'"
     else:
         execute(database, "DELETE FROM aggregator_schema")
-        whose, newest = "the Postgres database", 2
+        whose = "the Postgres database"
+    newest = migrations(database.backend)[-1].version
     assert refused(snapshot_of(database)) == (
         f"{whose} has schema version 0, older than the version {newest} of this program: let the "
         "aggregator bring it up to date"
