@@ -2,12 +2,13 @@
 
 The highest load is that of a closed loop over 64 connections, measured in the same round. Half of
 it is then offered to the aggregator, in an open loop over 256, and the same requests at the same
-times to a bare handler.
+times to a bare handler. All connections have had an answer before the first request is due.
 """
 
 from collections.abc import Sequence
 
 from benchmarks.databases import MakeDatabase, sqlite_file
+from benchmarks.driving import get
 from benchmarks.measuring import Measured, Sent, WrongCounts, check, through, timed
 from benchmarks.open_loop import arrivals, offer
 from benchmarks.rounds import Part, Setting
@@ -17,6 +18,8 @@ from benchmarks.standard import SINGLE, single_events
 BACKENDS = ("SQLite", "Postgres")
 
 _CONNECTIONS = 256
+_GREETING = get("/")
+"""Neither has such a page: both answer 404."""
 
 
 def highest_load(backend: str) -> str:
@@ -61,7 +64,7 @@ async def _round(part: Part, backend: str, make: MakeDatabase, events: int, seed
 
 
 def _offered(server: Server, requests: Sequence[bytes], due_s: Sequence[float]) -> Measured:
-    offered = offer(server.port, requests, due_s, _CONNECTIONS)
+    offered = offer(server.port, requests, due_s, _CONNECTIONS, _GREETING)
     if set(offered.statuses) != {200}:
         raise WrongCounts(f"answers at half of the highest load were {dict(offered.statuses)}")
     late = timed(0.0, offered.late_s)

@@ -54,13 +54,18 @@ def arrivals(rate: float, count: int, seed: int = 0) -> list[float]:
 class _Connection:
     __slots__ = ("expected", "number", "received", "socket")
 
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port))
+    def __init__(self, port: int, greeting: bytes) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=_LIMIT_S)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket.settimeout(0)
         self.number = -1
         self.received = b""
         self.expected = -1
+        if greeting:
+            self.socket.sendall(greeting)
+            while not self.take():
+                pass
+            self.received, self.expected = b"", -1
+        self.socket.settimeout(0)
 
     def take(self) -> bool:
         """Read what is there; whether it is the whole of an answer."""
@@ -74,7 +79,11 @@ class _Connection:
 
 
 def offer(
-    port: int, requests: Sequence[bytes], due_s: Sequence[float], connections: int
+    port: int,
+    requests: Sequence[bytes],
+    due_s: Sequence[float],
+    connections: int,
+    greeting: bytes = b"",
 ) -> Offered:
     """Send each request when it is due, and wait for all answers. Blocks; raises `Stalled`.
 
@@ -84,8 +93,11 @@ def offer(
     Args:
         requests: whole HTTP requests, small enough to be taken in one piece.
         due_s: seconds from the start, ascending, one for each request.
+        greeting: a request to be answered on each connection before the start, if there is one:
+            what it costs a server to accept so many at once is no part of any latency then.
     """
-    loop = _Loop(requests, due_s, [_Connection(port) for _ in range(connections)])
+    opened = [_Connection(port, greeting) for _ in range(connections)]
+    loop = _Loop(requests, due_s, opened)
     collecting = gc.isenabled()
     # A collection among all the requests that were made would stop everything for long.
     gc.disable()

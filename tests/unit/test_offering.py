@@ -90,6 +90,22 @@ async def test_no_request_leaves_before_it_is_due() -> None:
     assert offered.seconds >= DUE_S[-1]
 
 
+async def test_a_greeting_is_answered_on_every_connection_before_the_start() -> None:
+    came: list[tuple[int, float]] = []
+
+    async def note(number: int) -> None:
+        came.append((number, time.perf_counter()))
+
+    greeting, requests = get("/999"), [get(f"/{number}") for number in range(REQUESTS)]
+    async with server(note) as port:
+        offered = await asyncio.to_thread(offer, port, requests, DUE_S, CONNECTIONS, greeting)
+    greeted, rest = came[:CONNECTIONS], came[CONNECTIONS:]
+    assert [number for number, _ in greeted] == [999] * CONNECTIONS
+    assert max(at for _, at in greeted) < offered.begun
+    assert sorted(number for number, _ in rest) == list(range(REQUESTS))
+    assert offered.statuses == {200: REQUESTS}
+
+
 async def test_a_server_that_ends_a_connection_is_no_figure() -> None:
     async def fail(_: int) -> None:
         raise ConnectionResetError
