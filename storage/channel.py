@@ -1,8 +1,9 @@
 """Messages between two processes over a socket: each is its length, then its bytes."""
 
 import asyncio
+import socket
 from collections.abc import Callable
-from typing import cast
+from typing import BinaryIO, cast
 
 _LENGTH_BYTES = 4
 
@@ -57,3 +58,19 @@ class Channel(asyncio.Protocol):
         """End it, once what was sent is on its way."""
         if self._transport is not None:
             self._transport.close()
+
+
+def receive(received: BinaryIO) -> bytes:
+    """Wait for the next message, in a thread; empty if the other end is gone before it is whole.
+
+    Args:
+        received: what reads from the socket, with a buffer, and is used for nothing else.
+    """
+    length = int.from_bytes(received.read(_LENGTH_BYTES), "big")
+    message = received.read(length)
+    return message if len(message) == length else b""
+
+
+def send(connection: socket.socket, message: bytes) -> None:
+    """Give a message to the other end, from a thread; `OSError` if it is gone."""
+    connection.sendall(len(message).to_bytes(_LENGTH_BYTES, "big") + message)

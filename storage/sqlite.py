@@ -12,6 +12,7 @@ go on as far as they can.
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -30,6 +31,7 @@ from storage.sqlite_opening import open_writer
 
 _MIN_VERSION = (3, 38, 0)
 _ROWS_A_HOP = 64
+_NOT_OPEN = "the SQLite store is not open"
 
 Result = TypeVar("Result")
 
@@ -53,6 +55,8 @@ class SqliteStore(reading.LogReader):
         self._files = OpenedFiles(path)
         self._thread: ThreadPoolExecutor | None = None
         self._writer: WatchedConnection | None = None
+        self._writing = threading.Lock()
+        """Held by whoever uses the connection that writes."""
         self._doubted = False
         """Whether the last transaction failed: then only a commit proves that the next may not."""
         self.damage: str | None = None
@@ -74,7 +78,7 @@ class SqliteStore(reading.LogReader):
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite-writer")
         try:
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._thread, self._open_writer)
+            await loop.run_in_executor(self._thread, self._in_turn, self._open_writer)
             for _ in range(self._reader_count):
                 reader = await self._connect_reader()
                 self._readers.append(reader)
@@ -97,13 +101,24 @@ class SqliteStore(reading.LogReader):
 
     async def append(self, batch: Sequence[Event]) -> list[Verdict]:
         """See `EventStore.append`. Once begun, the transaction runs to its end."""
-        verdicts, commit_s = await self._in_thread(
-            lambda writer: (sqlite_writer.append(writer, batch), writer.commit_s)
-        )
+        verdicts, commit_s = await self._in_thread(self.append_here, batch)
         self.on_commit(commit_s)
+        return verdicts
+
+    def append_here(self, batch: Sequence[Event]) -> tuple[list[Verdict], float]:
+        """Do as `append` does, in the calling thread, which is not that of the event loop.
+
+        Returns the verdicts, and how many seconds COMMIT took; `on_commit` is not told.
+        """
+        if self._thread is None:
+            raise StorageUnavailable(_NOT_OPEN)
+        with self._writing:
+            done = self._write(
+                lambda writer: (sqlite_writer.append(writer, batch), writer.commit_s)
+            )
         if self._checkpoints is not None:
             self._checkpoints.committed()
-        return verdicts
+        return done
 
     async def ping(self) -> None:
         """See `EventStore.ping`: takes the write lock and gives it back.
@@ -112,13 +127,13 @@ class SqliteStore(reading.LogReader):
         the lock as readily as any.
         """
         if self._doubted:
-            await self._in_thread(sqlite_writer.prove)
+            await self._in_thread(self._in_turn, self._write, sqlite_writer.prove)
             return
         try:
             async with self._ping_lock:
                 connection = self._probe_writable
                 if connection is None:
-                    raise StorageUnavailable("the SQLite store is not open")
+                    raise StorageUnavailable(_NOT_OPEN)
                 self._check()
                 # In one hop: cancelled between the two, it would keep the lock for good.
                 await connection.executescript(f"{sqlite_writer.BEGIN}; ROLLBACK")
@@ -131,7 +146,7 @@ class SqliteStore(reading.LogReader):
     async def usage(self) -> Usage:
         """See `EventStore.usage`: of the file and its -wal, and of the connections that read."""
         if not self._readers:
-            raise StorageUnavailable("the SQLite store is not open")
+            raise StorageUnavailable(_NOT_OPEN)
         in_use = len(self._readers) - self._idle.qsize()
         return Usage(self._files.size(), {"readers": Pool(in_use, len(self._readers))})
 
@@ -152,13 +167,15 @@ class SqliteStore(reading.LogReader):
         thread, self._thread = self._thread, None
         if thread is not None:
             # Behind whatever is under way, cancelled or not.
-            await asyncio.get_running_loop().run_in_executor(thread, self._close_writer)
+            await asyncio.get_running_loop().run_in_executor(
+                thread, self._in_turn, self._close_writer
+            )
             thread.shutdown()
 
     @asynccontextmanager
     async def _reader(self) -> AsyncGenerator[reading.Rows, None]:
         if not self._readers:
-            raise StorageUnavailable("the SQLite store is not open")
+            raise StorageUnavailable(_NOT_OPEN)
         idle = self._idle
         connection = await idle.get()
 
@@ -217,17 +234,21 @@ class SqliteStore(reading.LogReader):
                 "finds, and restore the file"
             )
 
-    async def _in_thread(self, work: Callable[[WatchedConnection], Result]) -> Result:
+    async def _in_thread(self, work: Callable[..., Result], *arguments: object) -> Result:
         if self._thread is None:
-            raise StorageUnavailable("the SQLite store is not open")
+            raise StorageUnavailable(_NOT_OPEN)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._write, work)
+        return await loop.run_in_executor(self._thread, work, *arguments)
 
     async def _finish_checkpoint(self) -> None:
         if self._thread is not None:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._copy_the_rest)
+            await self._in_thread(self._in_turn, self._copy_the_rest)
 
-    # What follows runs in the writer's thread.
+    # What follows runs in a thread, one at a time.
+
+    def _in_turn(self, work: Callable[..., Result], *arguments: object) -> Result:
+        with self._writing:
+            return work(*arguments)
 
     def _copy_the_rest(self) -> None:
         if self._writer is not None:

@@ -14,11 +14,12 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from subprocess import DEVNULL
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -50,6 +51,13 @@ class Answered(msgspec.Struct, array_like=True):
     commits: list[float] = []
 
 
+class _Channels(NamedTuple):
+    """To the process: one for batches, and one for what must not wait behind them."""
+
+    asks: Channel
+    appends: Channel
+
+
 _encode = msgspec.msgpack.encode
 _decode = msgspec.msgpack.Decoder(Answered).decode
 
@@ -69,7 +77,7 @@ class StoreApart:
         self._reader = SqliteStore(path, busy_timeout_s=busy_timeout_ms / 1000)
         self._arguments = [str(path), str(busy_timeout_ms)]
         self._process: asyncio.subprocess.Process | None = None
-        self._channel: Channel | None = None
+        self._channels: _Channels | None = None
         self._asked = 0
         self._waiting: dict[int, tuple[asyncio.Future[Answered], type[StorageError]]] = {}
         """Who waits for which answer, and what it means if there is none."""
@@ -95,7 +103,7 @@ class StoreApart:
     async def ping(self) -> None:
         """See `EventStore.ping`; starts the process anew if it is gone."""
         async with self._starting:
-            if self._opened and self._channel is None:
+            if self._opened and self._channels is None:
                 await self._end()
                 await self._start()
         self._check()
@@ -140,17 +148,21 @@ class StoreApart:
             raise
 
     async def _connect(self) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs, ExitStack() as unused:
-            unused.callback(ours.close)
+        pairs = [socket.socketpair() for _ in _Channels._fields]
+        unused = deque(ours for ours, _ in pairs)
+        with ExitStack() as stack:
+            for _, its in pairs:
+                stack.callback(its.close)
+            stack.callback(_close, unused)
+            numbers = [its.fileno() for _, its in pairs]
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-P",
                 "-m",
                 _WORKER,
-                str(theirs.fileno()),
+                *map(str, numbers),
                 *self._arguments,
-                pass_fds=[theirs.fileno()],
+                pass_fds=numbers,
                 stdin=DEVNULL,
                 stdout=DEVNULL,
                 # It imports what this process would, wherever that was found.
@@ -158,15 +170,19 @@ class StoreApart:
                 # A terminal's Ctrl-C is for this process, which ends the other in its turn.
                 start_new_session=True,
             )
-            # Known before it is connected: the other end may be gone as soon as it is.
-            self._channel = channel = Channel(self._answer, self._lose)
-            await asyncio.get_running_loop().create_connection(lambda: channel, sock=ours)
-            unused.pop_all()
+            channels = _Channels(*[Channel(self._answer, lambda: self._lose(channels))
+                                   for _ in pairs])  # fmt: skip
+            # Known before they are connected: the other end may be gone as soon as they are.
+            self._channels = channels
+            for channel in channels:
+                await _connect(channel, unused[0])
+                unused.popleft()
 
     async def _end(self) -> None:
         process, self._process = self._process, None
-        if self._channel is not None:
-            self._channel.close()
+        if self._channels is not None:
+            for channel in self._channels:
+                channel.close()
         if process is not None:
             # Behind whatever is under way.
             await process.wait()
@@ -174,13 +190,14 @@ class StoreApart:
     async def _ask(
         self, what: Literal["open", "ping", "append"], batch: Sequence[Event] = ()
     ) -> Answered:
-        if self._channel is None:
+        if self._channels is None:
             raise StorageUnavailable("the process that stores is not running")
         self._asked += 1
         answered: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
         unknown = OutcomeUnknown if what == "append" else StorageUnavailable
         self._waiting[self._asked] = answered, unknown
-        self._channel.send(_encode(Asked(self._asked, what, batch)))
+        channel = self._channels.appends if what == "append" else self._channels.asks
+        channel.send(_encode(Asked(self._asked, what, batch)))
         return await answered
 
     def _answer(self, message: memoryview) -> None:
@@ -197,12 +214,26 @@ class StoreApart:
         else:
             waiting.set_exception(_error(*answered.error, unknown))
 
-    def _lose(self) -> None:
-        self._channel = None
+    def _lose(self, channels: _Channels) -> None:
+        if channels is not self._channels:
+            # The other one of the two has told.
+            return
+        self._channels = None
+        for channel in channels:
+            channel.close()
         lost, self._waiting = self._waiting, {}
         for waiting, unknown in lost.values():
             if not waiting.done():
                 waiting.set_exception(unknown("the process that stores ended while it had this"))
+
+
+async def _connect(channel: Channel, connection: socket.socket) -> None:
+    await asyncio.get_running_loop().create_connection(lambda: channel, sock=connection)
+
+
+def _close(connections: Iterable[socket.socket]) -> None:
+    for connection in connections:
+        connection.close()
 
 
 def _error(name: str, message: str, unknown: type[StorageError]) -> StorageError:

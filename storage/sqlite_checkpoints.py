@@ -48,11 +48,13 @@ class Checkpoints:
         self._finish = finish
         self._on_failure = on_failure
         self._committed = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         self._task = asyncio.create_task(self._run(), name="checkpoints")
 
     def committed(self) -> None:
-        """There is more to copy."""
-        self._committed.set()
+        """There is more to copy. May be called from any thread."""
+        if not self._committed.is_set():
+            self._loop.call_soon_threadsafe(self._committed.set)
 
     async def aclose(self) -> None:
         """End the copying, and close the connection."""

@@ -1,9 +1,9 @@
 """The process that writes a SQLite file for `storage.sqlite_apart.StoreApart`.
 
-python -m storage.sqlite_worker SOCKET PATH BUSY_TIMEOUT_MS
+python -m storage.sqlite_worker ASKS APPENDS PATH BUSY_TIMEOUT_MS
 
-It ends when the other end of its socket is closed, after what is under way, and at no signal but
-SIGKILL: the process that started it decides.
+ASKS and APPENDS are the numbers of its ends of two sockets. It ends when their other ends are
+closed, after what is under way, and at no signal but SIGKILL: the process that started it decides.
 """
 
 import asyncio
@@ -18,9 +18,8 @@ from pathlib import Path
 
 import msgspec
 
-from storage.channel import Channel
+from storage.channel import Channel, receive, send
 from storage.errors import StorageError
-from storage.model import Verdict
 from storage.sqlite import SqliteStore
 from storage.sqlite_apart import Answered, Asked
 
@@ -34,11 +33,14 @@ _encode = msgspec.msgpack.encode
 _decode = msgspec.msgpack.Decoder(Asked).decode
 
 
-async def work(store: SqliteStore, connection: socket.socket) -> None:
-    """Do what is asked over a connection, until its other end is closed; then close the store."""
+async def work(store: SqliteStore, asks: socket.socket, appends: socket.socket) -> None:
+    """Do what is asked over two connections, until their other ends are closed; close the store.
+
+    Args:
+        asks: for what may not have to wait for a batch that is being stored.
+        appends: for batches; the thread that stores one takes it from there and answers.
+    """
     ended = asyncio.Event()
-    commits: list[float] = []
-    store.on_commit = commits.append
     under_way: set[asyncio.Task[None]] = set()
 
     def take(message: memoryview) -> None:
@@ -48,43 +50,60 @@ async def work(store: SqliteStore, connection: socket.socket) -> None:
 
     async def answer(asked: Asked) -> None:
         try:
-            answered = Answered(asked.number, await _do(store, asked))
+            await (store.open() if asked.what == "open" else store.ping())
+            answered = Answered(asked.number)
         except Exception as error:  # noqa: BLE001 - the other end has to deal with it
-            if not isinstance(error, StorageError):
-                traceback.print_exception(error)
-            answered = Answered(asked.number, error=(type(error).__name__, str(error)))
+            answered = _failed(asked.number, error)
         answered.damage = store.damage
-        answered.commits, commits[:] = commits[:], []
         channel.send(_encode(answered))
 
     channel = Channel(take, ended.set)
-    await asyncio.get_running_loop().create_connection(lambda: channel, sock=connection)
+    loop = asyncio.get_running_loop()
+    await loop.create_connection(lambda: channel, sock=asks)
+    appending = loop.run_in_executor(None, _append_all, store, appends)
+    # Without it there is nothing left to be here for, whatever ended it.
+    appending.add_done_callback(lambda _: ended.set())
     await ended.wait()
-    if under_way:
-        await asyncio.wait(under_way)
+    await asyncio.wait([appending, *under_way])
+    # Open, it would keep the process from its end.
     await store.aclose()
+    await appending
 
 
-async def _do(store: SqliteStore, asked: Asked) -> list[Verdict]:
-    if asked.what == "append":
-        return await store.append(asked.batch)
-    if asked.what == "open":
-        await store.open()
-    else:
-        await store.ping()
-    return []
+def _append_all(store: SqliteStore, connection: socket.socket) -> None:
+    # Whoever is gone needs no answer; what was stored is stored.
+    with connection, connection.makefile("rb") as received, suppress(OSError):
+        while message := receive(received):
+            send(connection, _encode(_append(store, _decode(message))))
+
+
+def _append(store: SqliteStore, asked: Asked) -> Answered:
+    try:
+        verdicts, commit_s = store.append_here(asked.batch)
+        answered = Answered(asked.number, verdicts, commits=[commit_s])
+    except Exception as error:  # noqa: BLE001 - the other end has to deal with it
+        answered = _failed(asked.number, error)
+    answered.damage = store.damage
+    return answered
+
+
+def _failed(number: int, error: Exception) -> Answered:
+    if not isinstance(error, StorageError):
+        traceback.print_exception(error)
+    return Answered(number, error=(type(error).__name__, str(error)))
 
 
 def main() -> None:
     """Run what the command line asks for."""
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, signal.SIG_IGN)
-    number, path, busy_timeout_ms = sys.argv[1:]
+    asks, appends, path, busy_timeout_ms = sys.argv[1:]
     # What reads is on the other end.
     store = SqliteStore(Path(path), busy_timeout_s=int(busy_timeout_ms) / 1000, readers=0)
     gc.set_threshold(_COLLECT_EVERY, 10, 10)
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:
-        runner.run(work(store, socket.socket(fileno=int(number))))
+        sockets = (socket.socket(fileno=int(number)) for number in (asks, appends))
+        runner.run(work(store, *sockets))
 
 
 if __name__ == "__main__":

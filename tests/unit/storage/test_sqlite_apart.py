@@ -124,7 +124,7 @@ async def test_a_process_that_ends_at_once_is_told_and_waited_for_no_longer(
 
 async def test_with_no_descriptor_left_for_it_it_is_started_later(store: StoreApart) -> None:
     process_of(store).kill()
-    await until(lambda: store._channel is None, "its end is noticed")
+    await until(lambda: store._channels is None, "its end is noticed")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     try:
@@ -150,7 +150,7 @@ async def test_damage_that_a_process_found_outlives_it(tmp_path: Path) -> None:
     with pytest.raises(StorageUnavailable, match="malformed"):
         await store.append([event("t", f"{n}") for n in range(500)])
     process_of(store).kill()
-    await until(lambda: store._channel is None, "its end is noticed")
+    await until(lambda: store._channels is None, "its end is noticed")
     with pytest.raises(StorageUnavailable, match="is damaged"):
         await store.ping()
     with pytest.raises(StorageUnavailable, match="is damaged"):
@@ -163,6 +163,33 @@ async def test_errors_come_as_what_they_are(store: StoreApart, tmp_path: Path) -
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StorageUnavailable, match=r"^SQLite: database is locked$"):
             await store.append([event("t", "a")])
+    assert (await store.append([event("t", "a")]))[0].status is Status.STORED
+
+
+async def test_a_ping_does_not_wait_behind_a_batch_that_waits_for_a_lock(tmp_path: Path) -> None:
+    store = sqlite_store(tmp_path / "log.db", busy_timeout_ms=60_000)
+    await store.open()
+    with closing(sqlite3.connect(tmp_path / "log.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        append = asyncio.create_task(store.append([event("t", "a")]))
+        async with asyncio.timeout(30):
+            await store.ping()
+        assert not append.done()
+        other.execute("ROLLBACK")
+        assert (await append)[0].status is Status.STORED
+    await store.aclose()
+
+
+async def test_what_it_can_t_read_ends_the_process_and_leaves_nobody_waiting(
+    store: StoreApart,
+) -> None:
+    process = process_of(store)
+    assert store._channels is not None
+    store._channels.appends.send(b"no batch")
+    with pytest.raises(OutcomeUnknown, match="ended while it had this"):
+        await store.append([event("t", "a")])
+    await until(lambda: not process.is_running(), "the process ends")
+    await store.ping()
     assert (await store.append([event("t", "a")]))[0].status is Status.STORED
 
 
