@@ -15,6 +15,9 @@ import msgspec
 from storage.json_equality import same_json
 from storage.model import Counts, Event, Status, StoredEvent, Verdict
 
+# To look one up in its enumeration takes as long as to make a verdict.
+_STORED, _DUPLICATE, _CONFLICT = Status.STORED, Status.DUPLICATE, Status.CONFLICT
+
 Key = tuple[str, str]
 """The dedup key: (topic, event_id)."""
 
@@ -115,59 +118,59 @@ class Ledger:
         Args:
             heads: the head of each topic in `topics`, read under its lock.
         """
+        batch, known, conflicting = self._batch, self._offsets, self._conflicts
         tail = {topic: head.offset for topic, head in heads.items()}
+        repeated = dict.fromkeys(self.topics, 0)
+        conflicts = dict.fromkeys(self.topics, 0)
         rows: list[StoredEvent] = []
-        new: set[int] = set()
+        verdicts: dict[int, Verdict] = {}
         for key, indexes in self._indexes.items():
-            if key in self._offsets:
-                continue
             topic, event_id = key
-            tail[topic] += 1
-            self._offsets[key] = tail[topic]
-            first = self._batch[indexes[0]]
-            new.add(indexes[0])
-            rows.append(
-                StoredEvent(
-                    topic=topic,
-                    offset=tail[topic],
-                    event_id=event_id,
-                    timestamp_us=first.timestamp_us,
-                    ts_ingest_us=heads[topic].ts_ingest_us,
-                    source=first.source,
-                    payload=first.payload,
-                )
-            )
-            if len(indexes) > 1:
-                self._compare(indexes[1:], first.source, first.payload)
-        verdicts = [self._verdict(index, event, new) for index, event in enumerate(self._batch)]
-        return Decision(verdicts, rows, self._count(verdicts))
-
-    def _verdict(self, index: int, event: Event, new: set[int]) -> Verdict:
-        if index in new:
-            status = Status.STORED
-        elif index in self._conflicts:
-            status = Status.CONFLICT
-        else:
-            status = Status.DUPLICATE
-        offset = self._offsets[event.topic, event.event_id]
-        return Verdict(event.topic, event.event_id, status, offset)
-
-    def _count(self, verdicts: list[Verdict]) -> dict[str, Counts]:
-        tally = {topic: dict.fromkeys(Status, 0) for topic in self.topics}
-        for verdict in verdicts:
-            tally[verdict.topic][verdict.status] += 1
-        return {
+            repeats: Sequence[int] = indexes
+            if key in known:
+                offset = known[key]
+            else:
+                index = indexes[0]
+                event = batch[index]
+                offset = tail[topic] = tail[topic] + 1
+                verdicts[index] = Verdict(topic, event_id, _STORED, offset)
+                rows.append(_stored(event, offset, heads[topic]))
+                if len(indexes) == 1:
+                    continue
+                repeats = indexes[1:]
+                self._compare(repeats, event.source, event.payload)
+            repeated[topic] += len(repeats)
+            for index in repeats:
+                if index in conflicting:
+                    conflicts[topic] += 1
+                    verdicts[index] = Verdict(topic, event_id, _CONFLICT, offset)
+                else:
+                    verdicts[index] = Verdict(topic, event_id, _DUPLICATE, offset)
+        counts = {
             topic: Counts(
-                received=sum(of.values()),
-                unique_processed=of[Status.STORED],
-                duplicate_dropped=of[Status.DUPLICATE] + of[Status.CONFLICT],
-                conflicts=of[Status.CONFLICT],
+                received=tail[topic] - heads[topic].offset + repeated[topic],
+                unique_processed=tail[topic] - heads[topic].offset,
+                duplicate_dropped=repeated[topic],
+                conflicts=conflicts[topic],
             )
-            for topic, of in tally.items()
+            for topic in self.topics
         }
+        return Decision([verdicts[index] for index in range(len(batch))], rows, counts)
 
     def _compare(self, indexes: Iterable[int], source: str, payload: str) -> None:
         for index in indexes:
             event = self._batch[index]
             if event.source != source or not same_json(event.payload, payload):
                 self._conflicts.add(index)
+
+
+def _stored(event: Event, offset: int, head: Head) -> StoredEvent:
+    return StoredEvent(
+        event.topic,
+        offset,
+        event.event_id,
+        event.timestamp_us,
+        head.ts_ingest_us,
+        event.source,
+        event.payload,
+    )
