@@ -10,6 +10,7 @@ import select
 import sys
 import threading
 from collections.abc import Callable, MutableMapping
+from datetime import UTC, datetime
 from io import RawIOBase
 from queue import SimpleQueue
 from typing import Any, BinaryIO
@@ -29,6 +30,11 @@ what a refused request costs: both want the interpreter lock."""
 _tracebacks = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 )
+
+
+def timestamp() -> str:
+    """The present time as a line has it, for lines that are logged together and name it."""
+    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
 
 
 class LineWriter:
@@ -121,7 +127,7 @@ def configure(stream: RawIOBase | BinaryIO, *, as_json: bool, level: str) -> Lin
     threshold = logging.getLevelNamesMapping()[level.upper()]
     shared: list[Processor] = [
         structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.MaybeTimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
     last: list[Processor] = (

@@ -12,10 +12,12 @@ import structlog
 from multidict import CIMultiDictProxy
 
 from aggregator.asked import Asked, Trace, sent_trace
+from aggregator.logs import timestamp
 from aggregator.sparing import Sparing
 from aggregator.wire.answers import PublishSummary
 
 _USABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
+_REFUSED = int(HTTPStatus.SERVICE_UNAVAILABLE)
 _log = structlog.get_logger()
 
 
@@ -78,33 +80,39 @@ class RequestLog:
 
     def _write(self) -> None:
         noted, self._noted = self._noted, []
+        at = timestamp()
         for each in noted:
             self._on_request(each.asked.path, each.status, each.duration_ms)
-            self._line(each)
+            self._line(each, at)
             if each.asked.traced is not None:
                 each.asked.traced.end(each.status, each.duration_ms, each.summary)
 
-    def _line(self, noted: "_Noted") -> None:
+    def _line(self, noted: "_Noted", at: str) -> None:
+        asked, summary = noted.asked, noted.summary
         counts: dict[str, int] | None = {}
-        if noted.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        if noted.status == _REFUSED:
             counts = self._refused.fields()
-        elif noted.summary is not None:
+        elif summary is not None:
             counts = {
-                "received": noted.summary.received,
-                "unique_processed": noted.summary.unique_processed,
-                "duplicate_dropped": noted.summary.duplicate_dropped,
-                "conflicts": noted.summary.conflicts,
+                "received": summary.received,
+                "unique_processed": summary.unique_processed,
+                "duplicate_dropped": summary.duplicate_dropped,
+                "conflicts": summary.conflicts,
             }
         if counts is None:
             return
+        path = asked.path
+        if not path.isascii():
+            # JSON can't hold lone surrogates.
+            path = path.encode("utf-8", "backslashreplace").decode()
         _log.info(
             "request",
-            **noted.asked.names,
-            method=noted.asked.method,
-            # JSON can't hold lone surrogates.
-            path=noted.asked.path.encode("utf-8", "backslashreplace").decode(),
+            **asked.names,
+            method=asked.method,
+            path=path,
             status=noted.status,
             duration_ms=round(noted.duration_ms, 3),
+            timestamp=at,
             **counts,
         )
 
