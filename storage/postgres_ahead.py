@@ -16,7 +16,7 @@ look showed and what P added. Whatever else the row names, the decision does not
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import asyncpg
@@ -33,12 +33,16 @@ from storage.postgres_writer import PROBE, commits, joined
 PEEK = f"""{PROBE}
 UNION ALL
 SELECT topic, NULL, unique_processed, last_append::text, NULL
-FROM topics WHERE topic = ANY ($4::text[])"""
+FROM topics WHERE topic = ANY (string_to_array($4, chr(31)))"""
 _EVENT_ID = 1
 
+# Arrays come as text, because the driver looks long at every element of one; but for times, which
+# a text would not give back to the microsecond in every year.
 STORE_IF_AS_KNOWN = """
-SELECT append_if_as_known($1, $2::text[]::uuid[], $3, $4::text::uuid, $5, $6, $7, $8, $9, $10,
-                          $11, $12, $13, $14, $15)"""
+SELECT append_if_as_known(
+    string_to_array($1, chr(31)), string_to_array($2, chr(31))::uuid[], $3::text::bigint[],
+    $4::text::uuid, $5::text::bigint[], $6::text::bigint[], $7::text::bigint[], $8::text::bigint[],
+    $9, $10::text::integer[], $11::text::bigint[], $12, $13, $14, $15)"""
 
 PAUSE = 16
 """Batches that are not decided ahead after one was in vain: others write to the same topics, and
@@ -149,7 +153,7 @@ class _Batch:
         """Tell the ledger what is stored, or will be; None if too little is known of a topic."""
         ledger, before = self._ledger, self._before
         arguments = postgres_writer.probe_arguments(ledger)
-        seen = await self._connection.fetch(PEEK, *arguments, ledger.topics)
+        seen = await self._connection.fetch(PEEK, *arguments, joined(ledger.topics))
         await postgres_writer.find(
             self._connection, ledger, [row for row in seen if row[_EVENT_ID] is not None]
         )
@@ -195,22 +199,26 @@ def _arguments(decision: Decision, known: Mapping[str, _Known], append: str) -> 
     numbers = {topic: number for number, topic in enumerate(known, 1)}
     rows = decision.rows
     return (
-        list(known),
-        [each.append for each in known.values()],
-        [each.head for each in known.values()],
+        joined(list(known)),
+        joined([each.append for each in known.values()]),
+        _integers(each.head for each in known.values()),
         append,
-        [each.received for each in counts],
-        [each.unique_processed for each in counts],
-        [each.duplicate_dropped for each in counts],
-        [each.conflicts for each in counts],
+        _integers(each.received for each in counts),
+        _integers(each.unique_processed for each in counts),
+        _integers(each.duplicate_dropped for each in counts),
+        _integers(each.conflicts for each in counts),
         joined([row.topic for row in rows]),
-        [numbers[row.topic] for row in rows],
-        [row.offset for row in rows],
+        _integers(numbers[row.topic] for row in rows),
+        _integers(row.offset for row in rows),
         joined([row.event_id for row in rows]),
         [row.timestamp_us for row in rows],
         joined([row.source for row in rows]),
         joined([row.payload for row in rows]),
     )
+
+
+def _integers(numbers: Iterable[int]) -> str:
+    return f"{{{','.join(map(str, numbers))}}}"
 
 
 def _ignore() -> None:
