@@ -217,8 +217,9 @@ class _FailingPostgres(_Failing):
         if sql != STORE_IF_AS_KNOWN:
             return await answer
         topics, _, heads, _, _, added, *_ = arguments
-        self._heads = dict(zip(topics, heads, strict=True))
-        self._added = dict(zip(topics, added, strict=True))
+        names = topics.split("\x1f")
+        self._heads = dict(zip(names, _integers(heads), strict=True))
+        self._added = dict(zip(names, _integers(added), strict=True))
         return await self._commit(due, answer)
 
     async def _commit(self, due: Kind, answer: Coroutine[Any, Any, Any]) -> Any:
@@ -284,3 +285,7 @@ def _disk_failed() -> sqlite3.OperationalError:
     error = sqlite3.OperationalError("disk I/O error by schedule")
     error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
     return error
+
+
+def _integers(array: str) -> list[int]:
+    return [int(number) for number in array.strip("{}").split(",")]

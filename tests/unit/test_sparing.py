@@ -67,6 +67,8 @@ async def test_refused_requests_are_bounded_and_all_others_are_logged(
     assert statuses == [503] * 4 + [200] * 4 + [500, 503], "every one is counted"
     assert counted[0][:2] == ("/publish\udc80", 503)
     assert counted[0][2] == pytest.approx(1.23456)
+    at = [line.pop("timestamp") for line in logged]
+    assert len(set(at[:7])) == 1, "they were written together"
     assert logged[2] == {
         "event": "request",
         "log_level": "info",
