@@ -1,6 +1,7 @@
 """The network between the aggregator and Postgres: cut, silent, slow."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple
 
@@ -23,6 +24,10 @@ from support.postgres_proxy import PostgresProxy, Way, postgres_proxy
 from support.processes import Aggregator
 
 Run = Callable[..., Aggregator]
+
+WHAT_COMMITS = re.compile(rb"COMMIT|\{\d")
+"""What is sent to commit: COMMIT, or the statement of a batch decided ahead, which alone has arrays
+as texts."""
 
 SHORT = ("--postgres-command-timeout-ms", "1000")
 
@@ -57,7 +62,7 @@ async def test_a_network_cut_again_and_again_loses_nothing_that_was_acknowledged
         load = Load(client, aggregator.url, told)
         for _ in range(3):
             await load.until_more_is_acknowledged()
-            network.proxy.cut_before = b"COMMIT"
+            network.proxy.cut_before = WHAT_COMMITS
             await load.until_more_is_refused()
             await until_answer(client, f"{aggregator.url}/ready", 503, "Postgres")
             # Whoever gives up after a few times must be found out.

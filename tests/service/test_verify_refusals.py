@@ -111,8 +111,8 @@ def test_postgres_without_a_log_is_one_sentence_and_untouched(
 @pytest.mark.parametrize(
     ("change", "version"),
     [
-        ("UPDATE aggregator_schema SET version = 99 WHERE version = 2", 99),
-        ("DELETE FROM aggregator_schema WHERE version = 2", 1),
+        ("UPDATE aggregator_schema SET version = 99 WHERE version = 1", 99),
+        ("DELETE FROM aggregator_schema WHERE version > 1", 1),
     ],
 )
 def test_another_schema_version_on_postgres_is_one_sentence(

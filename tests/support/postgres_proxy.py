@@ -1,6 +1,7 @@
 """A network between an aggregator and Postgres that a test can cut, silence and slow down."""
 
 import asyncio
+import re
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -38,7 +39,7 @@ class PostgresProxy:
         """Pieces that silence has kept so far."""
         self.refused = 0
         """Connections that were tried since it was cut."""
-        self.cut_before: bytes | None = None
+        self.cut_before: re.Pattern[bytes] | None = None
         """A piece to the server with this in it is not passed on, but cuts it."""
         self.restore()
 
@@ -88,7 +89,7 @@ class PostgresProxy:
         # The end of a connection waits here as well: a silent network does not tell of it.
         with suppress(OSError):
             while piece := await reader.read(self.piece_bytes):
-                if way is Way.TO_SERVER and self.cut_before and self.cut_before in piece:
+                if way is Way.TO_SERVER and self.cut_before and self.cut_before.search(piece):
                     self.cut()
                     return
                 self.held_back += not self._passing[way].is_set()
