@@ -17,7 +17,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import growth, latency, matrix, peers, standard
+from benchmarks import growth, latency, matrix, peers, processor, standard
 from benchmarks.chart import draw
 from benchmarks.databases import postgres_databases, postgres_server
 from benchmarks.machine import machine
@@ -30,6 +30,7 @@ PARTS: Mapping[str, Callable[[Setting], Awaitable[Part]]] = {
     "latency": latency.measure,
     "matrix": matrix.measure,
     "growth": growth.measure,
+    "processor": processor.measure,
 }
 
 _LEAST_STORED = 1_000
@@ -59,6 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stored=options.stored,
             postgres=postgres_databases(dsn),
             say=say,
+            against=options.against,
         )
         command = " ".join(["python -m benchmarks", *given])
         if options.dsn:
@@ -93,6 +95,12 @@ def _parser() -> argparse.ArgumentParser:
         default=Path("bench-figures"),
         help="a directory for figures and charts; default: %(default)s",
     )
+    parser.add_argument(
+        "--against",
+        type=_checkout,
+        metavar="DIRECTORY",
+        help="processor: another checkout to compare this one with; give it 15 rounds",
+    )
     parser.add_argument("--dsn", help="a Postgres server, in place of one started here")
     return parser
 
@@ -102,6 +110,13 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
     return number
+
+
+def _checkout(text: str) -> Path:
+    directory = Path(text).resolve()
+    if not (directory / "aggregator" / "__main__.py").is_file():
+        raise argparse.ArgumentTypeError(f"{text} is no checkout: it has no aggregator/__main__.py")
+    return directory
 
 
 async def _run(names: Sequence[str], setting: Setting, dsn: str, command: str, out: Path) -> None:

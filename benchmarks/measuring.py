@@ -40,6 +40,8 @@ class Measured(NamedTuple):
     reads_p99_ms: float | None = None
     cpu_s_per_million: float | None = None
     """Processor time of the aggregator, without the database's own processes."""
+    all_cpu_s_per_million: float | None = None
+    """Processor time of the aggregator and of the database's processes, where both are measured."""
     generator_cpu_s_per_million: float | None = None
     resident_mib: float | None = None
     bytes_per_event: float | None = None

@@ -5,6 +5,7 @@ takes from each; a ratio is of two measurements of the same round.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.databases import MakeDatabase
@@ -26,6 +27,8 @@ class Setting(NamedTuple):
     """Makes an empty database of a server."""
     say: Say
     """Told each measurement as it is done."""
+    against: Path | None = None
+    """Another checkout, to compare this one with."""
 
 
 class Part:

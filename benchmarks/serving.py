@@ -13,6 +13,8 @@ from urllib.parse import urlsplit
 
 import psutil
 
+OWN_CHECKOUT = Path(__file__).parents[1]
+
 _LIMIT_S = 60.0
 _INSERT_PEER_NEEDS = ("fastapi", "uvicorn")
 
@@ -38,13 +40,15 @@ class Server:
 
 
 @contextmanager
-def aggregator(arguments: Sequence[str]) -> Iterator[Server]:
-    """One with its default settings but for these, logs and all."""
+def aggregator(arguments: Sequence[str], checkout: Path = OWN_CHECKOUT) -> Iterator[Server]:
+    """One with its default settings but for these, logs and all; of this checkout or another."""
     with tempfile.TemporaryDirectory(prefix="bench-log-") as directory:
         log = Path(directory) / "log"
         with (
             log.open("wb") as output,
-            _process(["-m", "aggregator", "--port", "0", *arguments], stdout=output) as process,
+            _process(
+                ["-m", "aggregator", "--port", "0", *arguments], stdout=output, checkout=checkout
+            ) as process,
         ):
             yield Server(process, _port(process, log))
 
@@ -91,11 +95,13 @@ def _that_tells_its_port(arguments: Sequence[str]) -> Iterator[Server]:
 
 
 @contextmanager
-def _process(arguments: Sequence[str], stdout: object) -> Iterator[subprocess.Popen[bytes]]:
+def _process(
+    arguments: Sequence[str], stdout: object, checkout: Path = OWN_CHECKOUT
+) -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(  # noqa: S603 - what it runs is ours
         [sys.executable, *arguments],
         stdout=stdout,  # type: ignore[call-overload]
-        cwd=Path(__file__).parents[1],
+        cwd=checkout,
     ) as process:
         try:
             yield process

@@ -13,6 +13,7 @@ _COLUMNS = {
     "reads/s": ("reads_s",),
     "reads, p50 / p99 ms": ("reads_p50_ms", "reads_p99_ms"),
     "CPU s a million (generator)": ("cpu_s_per_million", "generator_cpu_s_per_million"),
+    "CPU s a million, all processes": ("all_cpu_s_per_million",),
     "MiB": ("resident_mib",),
     "bytes each": ("bytes_per_event",),
     "answered 503": ("refused",),

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from benchmarks import growth, latency, peers, standard
+from benchmarks import growth, latency, peers, processor, standard
 from benchmarks.rounds import Part
 from benchmarks.tables import spread
 
@@ -72,6 +72,18 @@ def _p99(backend: str) -> Target:
     )
 
 
+def _processor_time(name: str) -> Target:
+    return Target(
+        f"{name}: processor time of all processes / that of the other checkout",
+        "processor",
+        name,
+        processor.before(name),
+        1.02,
+        at_most=True,
+        field="all_cpu_s_per_million",
+    )
+
+
 TARGETS: Sequence[Target] = [
     *(
         Target(f"{name}, 16 connections / {ceiling}", "standard", name, ceiling, 0.75)
@@ -107,6 +119,7 @@ TARGETS: Sequence[Target] = [
     ),
     *(_memory(backend, ids) for backend in growth.BACKENDS for ids in growth.KINDS_OF_ID),
     *(_p99(backend) for backend in latency.BACKENDS),
+    *(_processor_time(name) for name in processor.NAMES),
 ]
 
 

@@ -12,7 +12,7 @@ import pytest
 from support.backends import PostgresServer
 
 sys.path.append(str(Path(__file__).parents[2]))
-from benchmarks import matrix, peer_jetstream
+from benchmarks import matrix, peer_jetstream, processor, standard
 from benchmarks.databases import postgres_databases
 from benchmarks.measuring import Sent, WrongCounts
 from benchmarks.rounds import Setting
@@ -112,6 +112,29 @@ def test_the_peers_are_measured_where_they_are_installed(run: Run, tmp_path: Pat
     assert "| not measured: nats-server is not installed | at least 2 |" in said
     inserts = "an insert an event, batches of 50"
     assert inserts in found or f"{inserts}: not measured: not installed: " in said
+
+
+async def test_processor_time_includes_the_database_server_and_needs_another_checkout(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postgres = postgres_databases(postgres_server.dsn)
+    setting = Setting(1, 2100, 0, postgres, lambda _: None)
+    alone = await processor.measure(setting)
+    assert not alone.measurements
+    assert "--against" in alone.missing[standard.POSTGRES]
+
+    monkeypatch.setattr(processor, "BACKENDS", processor.BACKENDS[1:])
+    monkeypatch.setattr(processor, "single_events", lambda _events: 300)
+    part = await processor.measure(setting._replace(against=ROOT))
+    for name in (standard.POSTGRES, processor.before(standard.POSTGRES)):
+        (measured,) = part.measurements[name]
+        assert measured.all_cpu_s_per_million is not None
+        assert measured.cpu_s_per_million is not None
+        assert measured.all_cpu_s_per_million > measured.cpu_s_per_million > 0
+    (ratio,) = part.ratios(
+        standard.POSTGRES, processor.before(standard.POSTGRES), "all_cpu_s_per_million"
+    )
+    assert ratio > 0
 
 
 async def test_jetstream_holds_what_was_new_of_what_was_sent() -> None:
