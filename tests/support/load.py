@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+from yarl import URL
 
 from support.events import published
 
@@ -153,13 +154,13 @@ async def until_answer(session: aiohttp.ClientSession, url: str, status: int, te
 async def read_log(session: aiohttp.ClientSession, url: str, topic: str) -> Batch:
     """A topic from its start, through the Link headers."""
     events: Batch = []
-    target = f"/events?topic={topic}&after=0&limit=700"
-    while target:
-        async with session.get(url + target) as response:
+    target: URL | None = URL(f"{url}/events?topic={topic}&after=0&limit=700")
+    while target is not None:
+        async with session.get(target) as response:
             assert response.status == 200, await response.text()
             events += await response.json()
             link = _LINK.fullmatch(response.headers.get("Link", ""))
-            target = link[1] if link else ""
+            target = response.url.join(URL(link[1], encoded=True)) if link else None
     return events
 
 
