@@ -41,7 +41,9 @@ class PostgresStore(reading.LogReader):
     payload_sql = PayloadSql(
         value="json_send(payload)",
         length="octet_length(json_send(payload))",
-        small="pg_column_size(payload) <= {most} AND octet_length(json_send(payload)) <= {most}",
+        # A value is kept with a header of up to 4 bytes.
+        small="pg_column_size(payload) - 4 <= {most} "
+        "AND octet_length(json_send(payload)) <= {most}",
     )
 
     def __init__(

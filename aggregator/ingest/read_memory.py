@@ -52,8 +52,7 @@ class ReadMemory:
 
     async def _wait(self, size: int) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = turn, size
-        self._waiting.append(entry)
+        self._waiting.append((turn, size))
         try:
             async with asyncio.timeout(self._max_wait_s):
                 await turn
@@ -62,7 +61,6 @@ class ReadMemory:
                 # Its turn came in the same moment.
                 self._give_back(size)
             else:
-                self._waiting.remove(entry)
                 self._wake()
             if isinstance(error, TimeoutError):
                 self.refused += 1
@@ -77,7 +75,12 @@ class ReadMemory:
         self._wake()
 
     def _wake(self) -> None:
-        while self._waiting and self._fits(self._waiting[0][1]):
-            turn, size = self._waiting.popleft()
-            self.bytes += size
-            turn.set_result(None)
+        while self._waiting:
+            turn, size = self._waiting[0]
+            if not turn.done():
+                if not self._fits(size):
+                    return
+                self.bytes += size
+                turn.set_result(None)
+            # Otherwise it has given up.
+            self._waiting.popleft()
