@@ -33,7 +33,7 @@ _MOST_ALONE = 8
 _COPIES = 3
 """A payload under way is held by the driver, in pieces and in one, and by the row."""
 
-_ROW_BYTES = 2048
+_ROW_BYTES = 3072
 """The most that a row takes beside its payload: names of 256 characters of four bytes each."""
 
 PAYLOAD = 'SELECT {payload} FROM events WHERE topic = $1 AND "offset" = $2'
