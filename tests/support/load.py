@@ -80,6 +80,12 @@ async def publish(session: aiohttp.ClientSession, url: str, batch: Batch, told: 
     return status
 
 
+async def publish_to_topics(session: aiohttp.ClientSession, url: str, topics: int) -> None:
+    """One event in each of so many topics, whose names come before most others."""
+    batch = [published(topic=f"0-{number}") for number in range(topics)]
+    assert await publish(session, url, batch, Told()) == 200
+
+
 async def post(session: aiohttp.ClientSession, url: str, batch: Batch) -> tuple[int, Any]:
     """Publish once; returns the status, as `publish` does, and the content of the answer."""
     try:
