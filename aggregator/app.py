@@ -13,6 +13,7 @@ from aggregator.flush_log import log_flush
 from aggregator.handlers import Handlers
 from aggregator.ingest.admission import Admission, Reads
 from aggregator.ingest.group_commit import Flush, GroupCommit
+from aggregator.ingest.read_memory import ReadMemory
 from aggregator.metrics.page import MetricsPage
 from aggregator.metrics.state import queue_families, watch_families
 from aggregator.publishing import Publishing
@@ -110,10 +111,14 @@ def create_app(
         max_batch_events=settings.max_batch_events,
     )
     reads = Reads(settings.max_reads)
+    read_memory = ReadMemory(settings.reads_max_bytes)
     metrics = MetricsPage(
         store,
         most_topics=settings.metrics_max_topics,
-        state=[lambda: queue_families(admission, reads), lambda: watch_families(watch)],
+        state=[
+            lambda: queue_families(admission, reads, read_memory),
+            lambda: watch_families(watch),
+        ],
         in_reach=lambda: watch.reason is None,
     )
     publishing = Publishing(
@@ -129,6 +134,7 @@ def create_app(
         watch=watch,
         publishing=publishing,
         reads=reads,
+        read_memory=read_memory,
         metrics=metrics,
         body_timeout_s=settings.body_timeout_ms / 1000,
     )

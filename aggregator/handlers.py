@@ -2,15 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
 
 import msgspec
 from aiohttp import web
+from msgspec.structs import replace
 
 from aggregator.body import read_body
 from aggregator.ingest.admission import QueueFull, Reads
 from aggregator.ingest.group_commit import ShuttingDown
+from aggregator.ingest.read_memory import ReadMemory
 from aggregator.metrics.page import CONTENT_TYPE, MetricsPage
 from aggregator.problems import NoSuchEvent, unavailable
 from aggregator.publishing import Form, Publishing, form_of
@@ -20,14 +24,22 @@ from aggregator.wire.answers import event_answer, events_answer, stats_answer
 from aggregator.wire.events import name_rule_broken, topic_rule_broken
 from aggregator.wire.publish import Batch
 from aggregator.wire.query import parse_query
-from storage.errors import StorageError
+from aggregator.wire.stats_query import next_topics, parse_stats_query
+from storage.chunks import event_memory_bytes, page_memory_bytes
+from storage.errors import PayloadOverLimit, StorageError
 from storage.interface import EventStore
+from storage.model import LogEvent, Page
 
 _LARGE_BODY_BYTES = 64 * 1024
 """Bodies above this are parsed off the event loop."""
 
 _PARSERS = 2
 """At most so many at once: what parsing needs for a while is a multiple of the body."""
+
+_EXPECTED_PAYLOAD_BYTES = 2**20
+"""A read reserves memory for payloads of this size, and begins anew if it meets a larger one."""
+
+_Result = TypeVar("_Result")
 
 
 class Handlers:
@@ -40,6 +52,7 @@ class Handlers:
         watch: StoreWatch,
         publishing: Publishing,
         reads: Reads,
+        read_memory: ReadMemory,
         metrics: MetricsPage,
         body_timeout_s: float,
     ) -> None:
@@ -47,6 +60,7 @@ class Handlers:
         self._watch = watch
         self._publishing = publishing
         self._reads = reads
+        self._read_memory = read_memory
         self._metrics = metrics
         self._body_timeout_s = body_timeout_s
         self._parsers = ThreadPoolExecutor(_PARSERS, thread_name_prefix="parser")
@@ -99,35 +113,79 @@ class Handlers:
         return await loop.run_in_executor(self._parsers, self._publishing.parse, body, form)
 
     async def events(self, request: web.Request) -> web.Response:
-        """GET /events: a page of the log, and a Link to the next."""
-        wanted = parse_query(request.rel_url.raw_query_string)
-        with self._reads:
-            page = await self._store.read(wanted.query)
-        headers = {}
-        if page.next is not None:
-            target = wanted.next_target(request.path, page.next)
-            headers["Link"] = f'<{target}>; rel="next"'
-        return _json(events_answer(page.events), headers)
+        """GET /events: a page of the log, and a Link to the next; or the one event asked for."""
+        wanted = parse_query(request.rel_url.raw_query_string, time.time_ns() // 1000)
+        query = wanted.query
+        if query.topic is not None and wanted.event_id is not None:
+            return await self._get(
+                query.topic,
+                wanted.event_id,
+                lambda found: _json(events_answer([] if found is None else [found])),
+            )
+
+        def answer(page: Page) -> web.Response:
+            headers = {} if page.next is None else _link(wanted.next_target(page.next))
+            return _json(events_answer(page.events), headers)
+
+        return await self._read(
+            partial(page_memory_bytes, query.limit),
+            lambda most: self._store.read(replace(query, max_payload_bytes=most)),
+            answer,
+        )
 
     async def event(self, request: web.Request) -> web.Response:
         """GET /events/{topic}/{event_id}: one event, or 404."""
         topic, event_id = request.match_info["topic"], request.match_info["event_id"]
-        # A key that breaks a rule is not stored, and a database may refuse to be asked for it.
-        broken = topic_rule_broken(topic) or name_rule_broken(event_id)
-        found = None
-        if not broken:
-            with self._reads:
-                found = await self._store.get(topic, event_id)
-        if found is None:
-            raise NoSuchEvent(f"topic {topic!r} has no event {event_id!r}")
-        return _json(event_answer(found))
 
-    async def stats(self, _request: web.Request) -> web.Response:
-        """GET /stats: the counts, from one snapshot of the database."""
+        def answer(found: LogEvent | None) -> web.Response:
+            if found is None:
+                raise NoSuchEvent(f"topic {topic!r} has no event {event_id!r}")
+            return _json(event_answer(found))
+
+        if topic_rule_broken(topic) or name_rule_broken(event_id):
+            # It is not stored, and a database may refuse to be asked for it.
+            return answer(None)
+        return await self._get(topic, event_id, answer)
+
+    async def _get(
+        self, topic: str, event_id: str, answer: Callable[[LogEvent | None], web.Response]
+    ) -> web.Response:
+        return await self._read(
+            event_memory_bytes,
+            lambda most: self._store.get(topic, event_id, max_payload_bytes=most),
+            answer,
+        )
+
+    async def _read(
+        self,
+        memory_bytes: Callable[[int], int],
+        read: Callable[[int], Awaitable[_Result]],
+        answer: Callable[[_Result], web.Response],
+    ) -> web.Response:
+        """Read within the memory that reads may take.
+
+        Args:
+            memory_bytes: what it takes at most, with payloads up to so many bytes.
+            read: the read, which fetches no larger payloads.
+            answer: made in one go, so that only one of them is being made at any time.
+        """
+        most = _EXPECTED_PAYLOAD_BYTES
         with self._reads:
-            topics = await self._store.stats()
+            while True:
+                async with self._read_memory.reserve(memory_bytes(most)):
+                    try:
+                        return answer(await read(most))
+                    except PayloadOverLimit as error:
+                        most = error.payload_bytes
+
+    async def stats(self, request: web.Request) -> web.Response:
+        """GET /stats: the counts in all and of a page of topics, from one snapshot."""
+        wanted = parse_stats_query(request.rel_url.raw_query_string)
+        with self._reads:
+            stats = await self._store.stats(topic=wanted.topic, after=wanted.topics_after)
         uptime_s = time.monotonic() - self._started
-        return _json(stats_answer(topics, uptime_s, self._store.backend))
+        headers = _link(next_topics(stats)) if stats.more else {}
+        return _json(stats_answer(stats, uptime_s, self._store.backend), headers)
 
     async def health(self, _request: web.Request) -> web.Response:
         """GET /health: the process answers."""
@@ -150,6 +208,10 @@ class Handlers:
         return web.Response(
             body=await self._metrics.render(), headers={"Content-Type": CONTENT_TYPE}
         )
+
+
+def _link(target: str) -> Mapping[str, str]:
+    return {"Link": f'<{target}>; rel="next"'}
 
 
 def _json(body: bytes, headers: Mapping[str, str] | None = None) -> web.Response:

@@ -133,6 +133,10 @@ class Settings(StorageSettings):
     max_reads: Positive = Field(
         100, description="reads waiting or under way at once; above it they are answered 503"
     )
+    reads_max_bytes: Positive = Field(
+        128 * 2**20,
+        description="memory that reads under way may take, in bytes; above it they wait their turn",
+    )
     answers_max_bytes: Positive = Field(
         64 * 2**20,
         description="bytes of answers on their way at once; above it the slowest reader is cut off",

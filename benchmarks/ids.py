@@ -149,8 +149,8 @@ async def measure(
             stored += len(batch)
         database, key_index = await size()
         figures.append(Figures((end - timed_from) / seconds, database / end, key_index / end))
-    counts = (await store.stats()).values()
-    if [sum(c.unique_processed for c in counts), sum(c.received for c in counts)] != [stored] * 2:
+    counts = (await store.stats(limit=0)).totals
+    if [counts.unique_processed, counts.received] != [stored] * 2:
         raise SystemExit(f"{stored:,} events were appended, the store counts {counts}")
     return figures
 

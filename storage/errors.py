@@ -35,3 +35,15 @@ class StorageMisconfigured(StorageError):
     Raised on opening: wrong credentials, no such database, not a database of this program,
     a schema newer than this version knows, an encoding other than UTF-8.
     """
+
+
+class PayloadOverLimit(Exception):
+    """A read met a payload larger than it was allowed to fetch; nothing failed.
+
+    Args:
+        payload_bytes: the size of that payload; a read that allows it succeeds.
+    """
+
+    def __init__(self, payload_bytes: int) -> None:
+        super().__init__(f"a payload of {payload_bytes} bytes is over the limit of this read")
+        self.payload_bytes = payload_bytes

@@ -4,10 +4,20 @@
 tested there.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from storage.model import Counts, Event, Page, Query, StoredEvent, Usage, Verdict
+from storage.model import (
+    LARGEST_PAYLOAD_BYTES,
+    TOPICS_PER_PAGE,
+    Event,
+    LogEvent,
+    Page,
+    Query,
+    Stats,
+    Usage,
+    Verdict,
+)
 
 
 class EventStore(Protocol):
@@ -47,15 +57,33 @@ class EventStore(Protocol):
         ...
 
     async def read(self, query: Query) -> Page:
-        """A page of events; following `Page.next` gives every event that was stored before."""
+        """A page of events; following `Page.next` gives every event that was stored before.
+
+        Raises:
+            PayloadOverLimit: the first event is larger than the query allows.
+        """
         ...
 
-    async def get(self, topic: str, event_id: str) -> StoredEvent | None:
-        """The event with this dedup key, or None."""
+    async def get(
+        self, topic: str, event_id: str, *, max_payload_bytes: int = LARGEST_PAYLOAD_BYTES
+    ) -> LogEvent | None:
+        """The event with this dedup key, or None.
+
+        Raises:
+            PayloadOverLimit: its payload is larger than `max_payload_bytes`.
+        """
         ...
 
-    async def stats(self) -> Mapping[str, Counts]:
-        """The counts of every topic that has an event, by topic, from one snapshot."""
+    async def stats(
+        self, *, topic: str | None = None, after: str = "", limit: int = TOPICS_PER_PAGE
+    ) -> Stats:
+        """The counts in all and of some topics, from one snapshot.
+
+        Args:
+            topic: only this one is listed, if it has an event.
+            after: those behind this name in byte order are listed.
+            limit: topics listed at most; 0: none.
+        """
         ...
 
     async def usage(self) -> Usage:

@@ -12,6 +12,12 @@ import msgspec
 INT64_MAX = 2**63 - 1
 """The largest offset both backends can hold."""
 
+LARGEST_PAYLOAD_BYTES = 2**31 - 1
+"""No payload is larger: neither backend can hold one."""
+
+TOPICS_PER_PAGE = 1000
+"""Topics that one answer lists the counts of."""
+
 MIN_TIME_US = -62_135_596_800_000_000
 MAX_TIME_US = 253_402_300_800_000_000
 """The years 1 to 9999: `MIN_TIME_US <= t < MAX_TIME_US` for every time here."""
@@ -40,6 +46,21 @@ class StoredEvent(msgspec.Struct, frozen=True, gc=False):
     ts_ingest_us: int
     source: str
     payload: str
+
+
+class LogEvent(msgspec.Struct, frozen=True, gc=False):
+    """One event as read from the log; the payload is its JSON text in UTF-8.
+
+    Bytes, because text that holds one character beyond the common ones takes four bytes for each.
+    """
+
+    topic: str
+    offset: int
+    event_id: str
+    timestamp_us: int
+    ts_ingest_us: int
+    source: str
+    payload: bytes
 
 
 class Status(StrEnum):
@@ -75,6 +96,22 @@ class Counts(msgspec.Struct, frozen=True, gc=False):
     conflicts: int
 
 
+class Stats(msgspec.Struct, frozen=True):
+    """Counts from one snapshot of the database.
+
+    Args:
+        totals: of all topics.
+        topics_total: topics that have an event.
+        topics: those asked for, by name in byte order.
+        more: whether topics follow behind the last of these.
+    """
+
+    totals: Counts
+    topics_total: int
+    topics: dict[str, Counts]
+    more: bool
+
+
 class Pool(msgspec.Struct, frozen=True):
     """Connections of one purpose: those in use now, and how many there may be."""
 
@@ -108,6 +145,8 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
         newest_first: the order.
         limit: events at most, at least 1.
         position: go on behind this place, in the order asked for.
+        max_payload_bytes: no larger payload is fetched; a page ends before it, and one that would
+            begin with it raises `PayloadOverLimit`.
     """
 
     topic: str | None = None
@@ -118,6 +157,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     newest_first: bool = True
     limit: int = 100
     position: Position | None = None
+    max_payload_bytes: int = LARGEST_PAYLOAD_BYTES
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -127,5 +167,5 @@ class Page(msgspec.Struct, frozen=True):
     pages are bounded in bytes and in rows looked at, too.
     """
 
-    events: list[StoredEvent]
+    events: list[LogEvent]
     next: Position | None

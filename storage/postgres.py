@@ -8,10 +8,12 @@ snapshot. A lost connection is replaced at the next call.
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
+from typing import cast
 
 import asyncpg
 
 from storage import reading
+from storage.chunks import PayloadSql, Row, Rows
 from storage.errors import BatchRefused, StorageMisconfigured, StorageUnavailable
 from storage.migrations import pending
 from storage.model import Event, Pool, Usage, Verdict
@@ -20,7 +22,6 @@ from storage.postgres_errors import terminate, translated
 from storage.postgres_sessions import session_settings, start_session
 
 _MIGRATION_LOCK = 0x45564C47
-_ROWS_A_FETCH = 64
 _WRITERS = 2
 
 
@@ -35,6 +36,15 @@ class PostgresStore(reading.LogReader):
     """
 
     backend = "postgres"
+    # json_send() gives the text as it is stored; a cast to text would print and parse it. A large
+    # one is not fetched from where it is kept apart, and decompressed, to be measured.
+    payload_sql = PayloadSql(
+        value="json_send(payload)",
+        length="octet_length(json_send(payload))",
+        # A value is kept with a header of up to 4 bytes.
+        small="pg_column_size(payload) - 4 <= {most} "
+        "AND octet_length(json_send(payload)) <= {most}",
+    )
 
     def __init__(
         self,
@@ -146,12 +156,12 @@ class PostgresStore(reading.LogReader):
                 raise
 
     @asynccontextmanager
-    async def _reader(self) -> AsyncGenerator[reading.Rows, None]:
+    async def _reader(self) -> AsyncGenerator[Rows, None]:
         async with self._acquire(self._readers) as connection:
 
-            async def rows(sql: str, args: Sequence[object]) -> AsyncGenerator[reading.Row, None]:
-                async for row in connection.cursor(sql, *args, prefetch=_ROWS_A_FETCH):
-                    yield tuple(row)
+            async def rows(sql: str, arguments: Sequence[object]) -> Sequence[Row]:
+                # A Record is a sequence, whatever its type says.
+                return cast("Sequence[Row]", await connection.fetch(sql, *arguments))
 
             transaction = connection.transaction(isolation="repeatable_read", readonly=True)
             await transaction.start()

@@ -5,57 +5,70 @@ and so is the stretch of rows that a filter may look at. `ts_ingest` never decre
 topic, so a time is found by bisection of the offsets, without an index. And nothing is ever
 changed, so pages need no common snapshot to fit together.
 
-The SQL is what SQLite and Postgres have in common, with `$1` placeholders.
+What a read holds in memory is bounded in bytes, however large payloads are: see `storage.chunks`.
+
+The SQL is what SQLite and Postgres have in common, with `$1` placeholders; how a payload is
+fetched each of them says for itself.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
-from typing import Any
+from contextlib import AbstractAsyncContextManager
+from typing import ClassVar
 
+from storage.chunks import Behind, PayloadSql, Rows, Span, fill, first, single, whole
 from storage.errors import StorageError
 from storage.model import (
+    LARGEST_PAYLOAD_BYTES,
     MAX_TIME_US,
     MIN_TIME_US,
+    TOPICS_PER_PAGE,
     Counts,
+    LogEvent,
     Page,
     Position,
     Query,
-    StoredEvent,
+    Stats,
 )
-
-Row = Sequence[Any]
-Rows = Callable[[str, Sequence[object]], AsyncGenerator[Row, None]]
-"""Runs a statement with its arguments and yields its rows, a few at a time."""
-
-PAGE_BYTES = 8 * 2**20
-"""A page ends behind the event that takes its payloads past this many characters."""
 
 SCAN_ROWS = 10_000
 """How many rows a page looks at for a filter that no index serves."""
 
-_COLUMNS = 'topic, "offset", event_id, timestamp, ts_ingest, source, payload'
+_COLUMNS = 'topic, "offset", event_id, timestamp, ts_ingest, source'
 
-_HEAD = "SELECT unique_processed FROM topics WHERE topic = $1"
+HEAD = "SELECT unique_processed FROM topics WHERE topic = $1"
 
-_GET = f"SELECT {_COLUMNS} FROM events WHERE topic = $1 AND event_id = $2"
+GET = f"SELECT {_COLUMNS}, {{payload}} FROM events WHERE topic = $1 AND event_id = $2"
 
-_STATS = """
-SELECT topic, received, unique_processed, duplicate_dropped, conflicts
-FROM topics WHERE received > 0 ORDER BY topic"""
+# One statement, so one snapshot on either backend. The totals are repeated in each row.
+STATS = """
+WITH totals AS (
+    SELECT count(*) AS topics,
+           CAST(coalesce(sum(received), 0) AS bigint) AS received,
+           CAST(coalesce(sum(unique_processed), 0) AS bigint) AS unique_processed,
+           CAST(coalesce(sum(duplicate_dropped), 0) AS bigint) AS duplicate_dropped,
+           CAST(coalesce(sum(conflicts), 0) AS bigint) AS conflicts
+    FROM topics WHERE received > 0
+), listed AS (
+    SELECT topic, received, unique_processed, duplicate_dropped, conflicts
+    FROM topics WHERE received > 0 AND {listed} ORDER BY topic LIMIT $2
+)
+SELECT t.topics, t.received, t.unique_processed, t.duplicate_dropped, t.conflicts,
+       l.topic, l.received, l.unique_processed, l.duplicate_dropped, l.conflicts
+FROM totals AS t LEFT JOIN listed AS l ON true
+ORDER BY l.topic"""
 
-_SPAN = f"""
-SELECT {_COLUMNS} FROM events
+SPAN = f"""
+SELECT {_COLUMNS}, {{payload}} FROM events
 WHERE topic = $1 AND "offset" BETWEEN $2 AND $3 {{source}}
 ORDER BY "offset" {{direction}} LIMIT $4"""
 
-_ACROSS = f"""
-SELECT {_COLUMNS} FROM events
+ACROSS = f"""
+SELECT {_COLUMNS}, {{payload}} FROM events
 WHERE (ts_ingest, topic, "offset") > ($1, $2, $3)
   AND (ts_ingest, topic, "offset") < ($4, $5, $6) {{source}}
 ORDER BY ts_ingest {{direction}}, topic {{direction}}, "offset" {{direction}} LIMIT $7"""
 
-_SCAN_END = """
+SCAN_END = """
 SELECT ts_ingest, topic, "offset" FROM events
 WHERE (ts_ingest, topic, "offset") > ($1, $2, $3)
   AND (ts_ingest, topic, "offset") < ($4, $5, $6)
@@ -64,7 +77,7 @@ ORDER BY ts_ingest {direction}, topic {direction}, "offset" {direction} LIMIT 1 
 # The first offset of a topic whose ts_ingest is not below $2; head + 1 if there is none, no
 # row at all if an offset on the way is missing. Sub-selects, because a join with the events of
 # the topic would let the planner read all of them.
-_BISECT = """
+BISECT = """
 WITH RECURSIVE bisect (low, high) AS (
     SELECT CAST(1 AS bigint), CAST($3 AS bigint) + 1
     UNION ALL
@@ -85,6 +98,9 @@ SELECT low FROM bisect WHERE low = high"""
 class LogReader(ABC):
     """The reading half of an `EventStore`, over connections that a backend provides."""
 
+    payload_sql: ClassVar[PayloadSql]
+    """How the backend fetches a payload."""
+
     @abstractmethod
     def _reader(self) -> AbstractAsyncContextManager[Rows]:
         """A connection to read through, for as long as the context lasts."""
@@ -93,24 +109,102 @@ class LogReader(ABC):
         """See `EventStore.read`."""
         async with self._reader() as rows:
             if query.topic is None:
-                return await _read_across(rows, query)
-            return await _read_topic(rows, query, query.topic)
+                return await self._read_across(rows, query)
+            return await self._read_topic(rows, query, query.topic)
 
-    async def get(self, topic: str, event_id: str) -> StoredEvent | None:
+    async def get(
+        self, topic: str, event_id: str, *, max_payload_bytes: int = LARGEST_PAYLOAD_BYTES
+    ) -> LogEvent | None:
         """See `EventStore.get`."""
+        sql = GET.format(payload=self.payload_sql.up_to("$3"))
         async with self._reader() as rows:
-            row = await _first(rows, _GET, (topic, event_id))
-            return StoredEvent(*row) if row else None
+            row = await first(rows, sql, (topic, event_id, max_payload_bytes))
+            if row is None:
+                return None
+            return await whole(rows, self.payload_sql, row, max_payload_bytes)
 
-    async def stats(self) -> dict[str, Counts]:
+    async def stats(
+        self, *, topic: str | None = None, after: str = "", limit: int = TOPICS_PER_PAGE
+    ) -> Stats:
         """See `EventStore.stats`."""
-        async with self._reader() as rows, aclosing(rows(_STATS, ())) as found:
-            return {topic: Counts(*counts) async for topic, *counts in found}
+        listed, name = ("topic > $1", after) if topic is None else ("topic = $1", topic)
+        async with self._reader() as rows:
+            found = await rows(STATS.format(listed=listed), (name, limit + 1 if limit else 0))
+        topics_total, *totals = found[0][:5]
+        topics = {row[5]: Counts(*row[6:]) for row in found[: limit or None] if row[5] is not None}
+        return Stats(Counts(*totals), topics_total, topics, more=0 < limit < len(found))
+
+    async def _read_topic(self, rows: Rows, query: Query, topic: str) -> Page:
+        low, high = await _offsets(rows, query, topic)
+        if low > high:
+            return Page([], None)
+
+        last = low if query.newest_first else high
+        if query.source is not None:
+            if query.newest_first:
+                low = max(low, high - SCAN_ROWS + 1)
+            else:
+                high = min(high, low + SCAN_ROWS - 1)
+        scanned = low if query.newest_first else high
+
+        def behind(event: LogEvent | None) -> tuple[str, int, int]:
+            if event is None:
+                return topic, low, high
+            if query.newest_first:
+                return topic, low, event.offset - 1
+            return topic, event.offset + 1, high
+
+        events, more = await fill(rows, self._span(SPAN, 4, query, behind), query)
+        seen = events[-1].offset if more else scanned
+        if seen == last:
+            return Page(events, None)
+        ts_ingest_us = events[-1].ts_ingest_us if events else 0
+        return Page(events, Position(ts_ingest_us, topic, seen))
+
+    async def _read_across(self, rows: Rows, query: Query) -> Page:
+        # No event has the topic "" or the offset 0, so these bounds take in all of `since_us`
+        # and nothing of `until_us`.
+        low = Position(MIN_TIME_US if query.since_us is None else query.since_us, "", 0)
+        high = Position(MAX_TIME_US if query.until_us is None else query.until_us, "", 0)
+        if query.position is not None:
+            low, high = (low, query.position) if query.newest_first else (query.position, high)
+
+        scanned: Position | None = None
+        if query.source is not None:
+            row = await first(
+                rows, SCAN_END.format(**_way(query)), (*_flat(low, high), SCAN_ROWS - 1)
+            )
+            if row is not None:
+                scanned = Position(*row)
+                # The bounds are exclusive, and the last row looked at is still part of the page.
+                if query.newest_first:
+                    low = Position(scanned.ts_ingest_us, scanned.topic, scanned.offset - 1)
+                else:
+                    high = Position(scanned.ts_ingest_us, scanned.topic, scanned.offset + 1)
+
+        def behind(event: LogEvent | None) -> tuple[int, str, int, int, str, int]:
+            if event is None:
+                return _flat(low, high)
+            position = _position(event)
+            return _flat(low, position) if query.newest_first else _flat(position, high)
+
+        events, more = await fill(rows, self._span(ACROSS, 7, query, behind), query)
+        return Page(events, _position(events[-1]) if more else scanned)
+
+    def _span(self, sql: str, limit: int, query: Query, behind: Behind) -> Span:
+        """What `fill` asks for; `limit` is the number of the parameter that is its LIMIT."""
+        source = () if query.source is None else (query.source,)
+        text = sql.format(
+            payload=self.payload_sql.up_to(f"${limit + 1}"),
+            source=f"AND source = ${limit + 2}" if source else "",
+            **_way(query),
+        )
+        return Span(text, behind, source, self.payload_sql)
 
 
-async def _read_topic(rows: Rows, query: Query, topic: str) -> Page:
-    row = await _first(rows, _HEAD, (topic,))
-    head: int = row[0] if row else 0
+async def _offsets(rows: Rows, query: Query, topic: str) -> tuple[int, int]:
+    """The first and the last offset that may be part of what is asked for."""
+    head: int = await single(rows, HEAD, (topic,)) or 0
     low, high = query.after + 1, head
     if query.since_us is not None and low <= high:
         low = max(low, await _first_offset_at(rows, topic, query.since_us, head))
@@ -119,86 +213,18 @@ async def _read_topic(rows: Rows, query: Query, topic: str) -> Page:
     if query.position is not None:
         seen = query.position.offset
         low, high = (low, min(high, seen - 1)) if query.newest_first else (max(low, seen + 1), high)
-    if low > high:
-        return Page([], None)
-
-    last = low if query.newest_first else high
-    if query.source is not None:
-        if query.newest_first:
-            low = max(low, high - SCAN_ROWS + 1)
-        else:
-            high = min(high, low + SCAN_ROWS - 1)
-    scanned = low if query.newest_first else high
-
-    sql = _SPAN.format(source="AND source = $5" if query.source is not None else "", **_way(query))
-    source = [] if query.source is None else [query.source]
-    args = [topic, low, high, query.limit + 1, *source]
-    events, more = await _fill(rows, sql, args, query.limit)
-    seen = events[-1].offset if more else scanned
-    if seen == last:
-        return Page(events, None)
-    ts_ingest_us = events[-1].ts_ingest_us if events else 0
-    return Page(events, Position(ts_ingest_us, topic, seen))
-
-
-async def _read_across(rows: Rows, query: Query) -> Page:
-    # No event has the topic "" or the offset 0, so these bounds take in all of `since_us`
-    # and nothing of `until_us`.
-    low = Position(MIN_TIME_US if query.since_us is None else query.since_us, "", 0)
-    high = Position(MAX_TIME_US if query.until_us is None else query.until_us, "", 0)
-    if query.position is not None:
-        low, high = (low, query.position) if query.newest_first else (query.position, high)
-
-    way = _way(query)
-    scanned: Position | None = None
-    if query.source is not None:
-        row = await _first(rows, _SCAN_END.format(**way), (*_flat(low, high), SCAN_ROWS - 1))
-        if row is not None:
-            scanned = Position(*row)
-            # The bounds are exclusive, and the last row looked at is still part of the page.
-            if query.newest_first:
-                low = Position(scanned.ts_ingest_us, scanned.topic, scanned.offset - 1)
-            else:
-                high = Position(scanned.ts_ingest_us, scanned.topic, scanned.offset + 1)
-
-    sql = _ACROSS.format(source="AND source = $8" if query.source is not None else "", **way)
-    source = [] if query.source is None else [query.source]
-    args = [*_flat(low, high), query.limit + 1, *source]
-    events, more = await _fill(rows, sql, args, query.limit)
-    if more:
-        end = events[-1]
-        return Page(events, Position(end.ts_ingest_us, end.topic, end.offset))
-    return Page(events, scanned)
-
-
-async def _fill(
-    rows: Rows, sql: str, args: Sequence[object], limit: int
-) -> tuple[list[StoredEvent], bool]:
-    """Take rows until the page is full; tells whether another row follows."""
-    events: list[StoredEvent] = []
-    size = 0
-    async with aclosing(rows(sql, args)) as found:
-        async for row in found:
-            if len(events) == limit or size >= PAGE_BYTES:
-                return events, True
-            events.append(StoredEvent(*row))
-            size += len(events[-1].payload)
-    return events, False
+    return low, high
 
 
 async def _first_offset_at(rows: Rows, topic: str, time_us: int, head: int) -> int:
-    row = await _first(rows, _BISECT, (topic, time_us, head))
-    if row is None:
+    offset: int | None = await single(rows, BISECT, (topic, time_us, head))
+    if offset is None:
         raise StorageError(f"topic {topic!r} lacks an offset between 1 and its head {head}")
-    offset: int = row[0]
     return offset
 
 
-async def _first(rows: Rows, sql: str, args: Sequence[object]) -> Row | None:
-    async with aclosing(rows(sql, args)) as found:
-        async for row in found:
-            return row
-    return None
+def _position(event: LogEvent) -> Position:
+    return Position(event.ts_ingest_us, event.topic, event.offset)
 
 
 def _way(query: Query) -> dict[str, str]:

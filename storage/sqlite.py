@@ -23,6 +23,7 @@ from typing import TypeVar
 import aiosqlite
 
 from storage import reading, sqlite_writer
+from storage.chunks import PayloadSql, Row, Rows
 from storage.errors import OutcomeUnknown, StorageMisconfigured, StorageUnavailable
 from storage.model import Event, Pool, Usage, Verdict
 from storage.sqlite_checkpoints import CHECKPOINT, Checkpoints
@@ -30,7 +31,6 @@ from storage.sqlite_files import OpenedFiles, WatchedConnection
 from storage.sqlite_opening import open_writer
 
 _MIN_VERSION = (3, 38, 0)
-_ROWS_A_HOP = 64
 _NOT_OPEN = "the SQLite store is not open"
 
 Result = TypeVar("Result")
@@ -46,6 +46,12 @@ class SqliteStore(reading.LogReader):
     """
 
     backend = "sqlite"
+    # octet_length() would not even read a long one, and is newer than SQLite 3.40.
+    payload_sql = PayloadSql(
+        value="CAST(payload AS BLOB)",
+        length="length(CAST(payload AS BLOB))",
+        small="length(CAST(payload AS BLOB)) <= {most}",
+    )
 
     def __init__(self, path: Path, *, busy_timeout_s: float = 10.0, readers: int = 2) -> None:
         self.on_commit: Callable[[float], object] = lambda _seconds: None
@@ -173,18 +179,16 @@ class SqliteStore(reading.LogReader):
             thread.shutdown()
 
     @asynccontextmanager
-    async def _reader(self) -> AsyncGenerator[reading.Rows, None]:
+    async def _reader(self) -> AsyncGenerator[Rows, None]:
         if not self._readers:
             raise StorageUnavailable(_NOT_OPEN)
         idle = self._idle
         connection = await idle.get()
 
-        async def rows(sql: str, args: Sequence[object]) -> AsyncGenerator[reading.Row, None]:
-            named = {str(number): value for number, value in enumerate(args, start=1)}
-            async with connection.execute(sql, named) as cursor:
-                while part := await cursor.fetchmany(_ROWS_A_HOP):
-                    for row in part:
-                        yield row
+        async def rows(sql: str, arguments: Sequence[object]) -> Sequence[Row]:
+            named = {str(number): value for number, value in enumerate(arguments, start=1)}
+            # In one hop to its thread and back.
+            return list(await connection.execute_fetchall(sql, named))
 
         try:
             self._files.check()

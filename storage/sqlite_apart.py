@@ -15,7 +15,7 @@ import os
 import socket
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from subprocess import DEVNULL
@@ -26,7 +26,17 @@ import msgspec
 from storage import errors
 from storage.channel import Channel
 from storage.errors import OutcomeUnknown, StorageError, StorageUnavailable
-from storage.model import Counts, Event, Page, Query, StoredEvent, Usage, Verdict
+from storage.model import (
+    LARGEST_PAYLOAD_BYTES,
+    TOPICS_PER_PAGE,
+    Event,
+    LogEvent,
+    Page,
+    Query,
+    Stats,
+    Usage,
+    Verdict,
+)
 from storage.sqlite import SqliteStore
 
 _WORKER = "storage.sqlite_worker"
@@ -113,13 +123,17 @@ class StoreApart:
         """See `EventStore.read`."""
         return await self._reader.read(query)
 
-    async def get(self, topic: str, event_id: str) -> StoredEvent | None:
+    async def get(
+        self, topic: str, event_id: str, *, max_payload_bytes: int = LARGEST_PAYLOAD_BYTES
+    ) -> LogEvent | None:
         """See `EventStore.get`."""
-        return await self._reader.get(topic, event_id)
+        return await self._reader.get(topic, event_id, max_payload_bytes=max_payload_bytes)
 
-    async def stats(self) -> Mapping[str, Counts]:
+    async def stats(
+        self, *, topic: str | None = None, after: str = "", limit: int = TOPICS_PER_PAGE
+    ) -> Stats:
         """See `EventStore.stats`."""
-        return await self._reader.stats()
+        return await self._reader.stats(topic=topic, after=after, limit=limit)
 
     async def usage(self) -> Usage:
         """See `EventStore.usage`."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -17,7 +17,7 @@ from aggregator.metrics.requests import RequestCounts
 from aggregator.metrics.state import log_families
 from storage.errors import StorageError
 from storage.interface import EventStore
-from storage.model import Counts, Usage
+from storage.model import Stats, Usage
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 """The text format, which every scraper reads."""
@@ -49,7 +49,7 @@ class MetricsPage:
         self._store = store
         self._state = list(state)
         self._in_reach = in_reach
-        self._asking: asyncio.Task[tuple[Mapping[str, Counts], Usage]] | None = None
+        self._asking: asyncio.Task[tuple[Stats, Usage]] | None = None
         store.on_commit = self.flushes.committed
 
     async def render(self) -> bytes:
@@ -58,13 +58,13 @@ class MetricsPage:
         Without the log's own families if the database does not answer in time: the others are
         what tells why.
         """
-        counts = usage = None
+        stats = usage = None
         if self._in_reach():
             with suppress(StorageError, TimeoutError):
                 async with asyncio.timeout(_ASKED_FOR_S):
-                    counts, usage = await asyncio.shield(self._asked())
+                    stats, usage = await asyncio.shield(self._asked())
         registry = CollectorRegistry()
-        registry.register(_Collected(self._families(counts, usage)))
+        registry.register(_Collected(self._families(stats, usage)))
         ProcessCollector(registry=registry)
         return generate_latest(registry)
 
@@ -74,9 +74,7 @@ class MetricsPage:
             self._asking.cancel()
             await asyncio.wait([self._asking])
 
-    def _families(
-        self, counts: Mapping[str, Counts] | None, usage: Usage | None
-    ) -> Iterator[Metric]:
+    def _families(self, stats: Stats | None, usage: Usage | None) -> Iterator[Metric]:
         yield InfoMetricFamily(
             "aggregator_build",
             "What runs.",
@@ -90,9 +88,9 @@ class MetricsPage:
         yield from self.requests.families()
         for families in self._state:
             yield from families()
-        yield from log_families(counts, usage)
+        yield from log_families(stats, usage)
 
-    def _asked(self) -> asyncio.Task[tuple[Mapping[str, Counts], Usage]]:
+    def _asked(self) -> asyncio.Task[tuple[Stats, Usage]]:
         if self._asking is None or self._asking.done():
             # Who asks again before there is an answer waits for the same one.
             self._asking = asyncio.create_task(self._ask(), name="metrics")
@@ -100,8 +98,8 @@ class MetricsPage:
             self._asking.add_done_callback(lambda asked: asked.cancelled() or asked.exception())
         return self._asking
 
-    async def _ask(self) -> tuple[Mapping[str, Counts], Usage]:
-        return await self._store.stats(), await self._store.usage()
+    async def _ask(self) -> tuple[Stats, Usage]:
+        return await self._store.stats(limit=0), await self._store.usage()
 
 
 class _Collected(Collector):

@@ -1,13 +1,14 @@
 """What is so at the moment it is asked: the queue, the store, the log."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from aggregator.ingest.admission import Admission, Reads
+from aggregator.ingest.read_memory import ReadMemory
 from aggregator.watch import StoreWatch
-from storage.model import Counts, Usage
+from storage.model import Stats, Usage
 
 _OF_THE_LOG = {
     "received": "Events received, of the whole log, as /stats has it.",
@@ -17,7 +18,7 @@ _OF_THE_LOG = {
 }
 
 
-def queue_families(admission: Admission, reads: Reads) -> Iterator[Metric]:
+def queue_families(admission: Admission, reads: Reads, read_memory: ReadMemory) -> Iterator[Metric]:
     """The room for publishes and reads, and what was refused for want of it."""
     yield GaugeMetricFamily(
         "aggregator_queue_events", "Events on their way through.", admission.events
@@ -35,10 +36,19 @@ def queue_families(admission: Admission, reads: Reads) -> Iterator[Metric]:
         "aggregator_reads", "Reads that wait or are under way.", reads.under_way
     )
     yield GaugeMetricFamily("aggregator_reads_limit", "Above this, reads get 503.", reads.most)
+    yield GaugeMetricFamily(
+        "aggregator_read_bytes", "Memory reserved by reads under way.", read_memory.bytes
+    )
+    yield GaugeMetricFamily(
+        "aggregator_read_bytes_limit",
+        "Above this, reads wait their turn, and get 503 if it does not come.",
+        read_memory.max_bytes,
+    )
     refusals = CounterMetricFamily(
         "aggregator_refusals", "Requests refused for want of room, by what was full.", labels=["of"]
     )
-    for of, count in {**admission.refused, "reads": reads.refused}.items():
+    counts = {**admission.refused, "reads": reads.refused, "read_bytes": read_memory.refused}
+    for of, count in counts.items():
         refusals.add_metric([of], count)
     yield refusals
 
@@ -55,15 +65,15 @@ def watch_families(watch: StoreWatch) -> Iterator[Metric]:
     )
 
 
-def log_families(counts: Mapping[str, Counts] | None, usage: Usage | None) -> Iterator[Metric]:
+def log_families(stats: Stats | None, usage: Usage | None) -> Iterator[Metric]:
     """The log as the database has it; without samples if it can't be asked (None)."""
     for field, documentation in _OF_THE_LOG.items():
-        total = None if counts is None else sum(getattr(each, field) for each in counts.values())
+        total = None if stats is None else getattr(stats.totals, field)
         yield GaugeMetricFamily(f"aggregator_log_{field}", documentation, total)
     yield GaugeMetricFamily(
         "aggregator_log_topics",
         "Topics that have an event.",
-        None if counts is None else len(counts),
+        None if stats is None else stats.topics_total,
     )
     yield GaugeMetricFamily(
         "aggregator_database_bytes",

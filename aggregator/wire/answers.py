@@ -8,7 +8,7 @@ from msgspec import Raw
 
 from aggregator.wire.publish import Batch
 from aggregator.wire.timestamps import render_timestamp
-from storage.model import Counts, Status, StoredEvent, Verdict
+from storage.model import LogEvent, Stats, Status, Verdict
 
 
 class PublishSummary(msgspec.Struct, frozen=True):
@@ -99,30 +99,27 @@ def _in_order(verdicts: Sequence[Verdict], rejected: Mapping[int, object]) -> li
     return [rejected[index] if index in rejected else next(valid) for index in range(total)]
 
 
-def event_answer(event: StoredEvent) -> bytes:
+def event_answer(event: LogEvent) -> bytes:
     """One stored event."""
     return _encode(_event_out(event))
 
 
-def events_answer(events: Sequence[StoredEvent]) -> bytes:
+def events_answer(events: Sequence[LogEvent]) -> bytes:
     """A page of stored events, as an array."""
     return _encode([_event_out(event) for event in events])
 
 
-def stats_answer(topics: Mapping[str, Counts], uptime_s: float, backend: str) -> bytes:
-    """The counts per topic and in all."""
-    totals = {
-        field: sum(getattr(counts, field) for counts in topics.values())
-        for field in Counts.__struct_fields__
-    }
+def stats_answer(stats: Stats, uptime_s: float, backend: str) -> bytes:
+    """The counts in all, and by topic of those listed."""
     uptime_s = round(uptime_s, 3)
     return _encode(
-        totals
+        msgspec.to_builtins(stats.totals)
         | {
             "topics": {
                 topic: msgspec.to_builtins(counts) | {"head_offset": counts.unique_processed}
-                for topic, counts in topics.items()
+                for topic, counts in stats.topics.items()
             },
+            "topics_total": stats.topics_total,
             "uptime": uptime_s,
             "uptime_seconds": uptime_s,
             "backend": backend,
@@ -130,7 +127,7 @@ def stats_answer(topics: Mapping[str, Counts], uptime_s: float, backend: str) ->
     )
 
 
-def _event_out(event: StoredEvent) -> _EventOut:
+def _event_out(event: LogEvent) -> _EventOut:
     return _EventOut(
         topic=event.topic,
         event_id=event.event_id,

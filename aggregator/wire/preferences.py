@@ -15,6 +15,8 @@ _PREFERENCE = re.compile(
     re.DOTALL,
 )
 
+_FORM = "application/x-www-form-urlencoded"
+
 
 class Preferences(NamedTuple):
     """What `Prefer` (RFC 7240) asks of a publish."""
@@ -56,9 +58,11 @@ def parse_content_type(header: str | None) -> bool:
     message["Content-Type"] = header
     media_type = header.split(";", 1)[0].strip().lower()
     if media_type not in {"application/json", "application/x-ndjson"}:
+        # What curl says of a body unless it is told otherwise.
+        hint = " (curl: -H 'Content-Type: ...')" if media_type == _FORM else ""
         raise UnsupportedMediaType(
             f"media type {media_type[:64]!r} is not taken; "
-            "send application/json or application/x-ndjson"
+            f"send application/json or application/x-ndjson{hint}"
         )
     charset = message.get_param("charset", "utf-8")
     if str(charset).lower() not in {"utf-8", "utf8"}:

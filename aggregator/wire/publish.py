@@ -29,9 +29,15 @@ _FIRST_MEMBER = re.compile(
     rb'[ \t\r\n]*\{[ \t\r\n]*"(?:[^"\\]++|\\.)*+"[ \t\r\n]*:[ \t\r\n]*', re.DOTALL
 )
 _WHITE_SPACE = b" \t\r\n"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# The byte is counted from 1.
+_TRAILING = re.compile(r"trailing characters \(byte (\d+)\)")
 _BRACKETS = {b"{", b"["}
 # From a line's first byte that is not white space to its end; blank lines have none.
 _LINE = re.compile(rb"[^ \t\r\n][^\n]*+")
+
+
+_EMPTY = "the body is empty; send one event, an array of events, or NDJSON"
 
 
 class _Envelope(msgspec.Struct):
@@ -63,7 +69,8 @@ def parse_publish(body: bytes, *, ndjson: bool, lenient: bool, limits: Limits) -
 
     Args:
         body: decompressed.
-        ndjson: one event a line, blank lines skipped; otherwise one JSON text.
+        ndjson: one event a line, blank lines skipped; otherwise one JSON text. One byte order mark
+            at the beginning is passed over (RFC 8259, 8.1).
         lenient: give invalid events back as rejected, instead of raising.
 
     Raises:
@@ -72,7 +79,7 @@ def parse_publish(body: bytes, *, ndjson: bool, lenient: bool, limits: Limits) -
         InvalidRequest: an event breaks a rule (without `lenient`), or there is none.
     """
     if not body:
-        raise MalformedBody("the body is empty; send one event, an array of events, or NDJSON")
+        raise MalformedBody(_EMPTY)
     try:
         body.decode()
         published = _decode_lines(body, limits) if ndjson else _decode_plain(body)
@@ -80,7 +87,10 @@ def parse_publish(body: bytes, *, ndjson: bool, lenient: bool, limits: Limits) -
         return Batch([valid_event(each, limits) for each in published], {})
     except (NotPlainlyValid, msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         # Something is wrong, or unusual: the slower way is exact and can say what.
-        exact = partial(_parse_exactly, body, ndjson=ndjson, lenient=lenient, limits=limits)
+        rest = body.removeprefix(_BYTE_ORDER_MARK)
+        if not rest:
+            raise MalformedBody(_EMPTY) from None
+        exact = partial(_parse_exactly, rest, ndjson=ndjson, lenient=lenient, limits=limits)
     try:
         return exact(flatten=False)
     except RecursionError:
@@ -175,7 +185,8 @@ def _ndjson_entry(line: bytes, index: int, *, flatten: bool) -> _Entry:
     try:
         raw, masked = _readable(line, flatten=flatten)
     except MalformedBody as error:
-        return _Entry(b"", None, f"the event at index {index} is not JSON: {error}")
+        hint = _hint(line, error, ndjson=True)
+        return _Entry(b"", None, f"the event at index {index} is not JSON: {error}{hint}")
     return _Entry(raw, masked)
 
 
@@ -183,7 +194,8 @@ def _json_entries(body: bytes, limits: Limits, *, flatten: bool) -> list[_Entry]
     try:
         body, masked = _readable(body, flatten=flatten)
     except MalformedBody as error:
-        raise MalformedBody(f"the body is not JSON: {error}") from error
+        hint = _hint(body, error, ndjson=False)
+        raise MalformedBody(f"the body is not JSON: {error}{hint}") from error
     if body[:1] == b"[":
         return _array_entries(body, masked, limits)
     if body[:1] != b"{":
@@ -225,6 +237,24 @@ def _readable(text: bytes, *, flatten: bool) -> tuple[bytes, Masked | None]:
         return bytes(_decode_any(masked.body)).strip(_WHITE_SPACE), masked
     except msgspec.DecodeError as error:
         raise MalformedBody(str(error)) from error
+
+
+def _hint(text: bytes, error: MalformedBody, *, ndjson: bool) -> str:
+    """What is the likely cause where a text is not JSON, and what to do; or nothing."""
+    if text.startswith(_BYTE_ORDER_MARK):
+        return "; it begins with a byte order mark (EF BB BF): take that out"
+    trailing = _TRAILING.search(str(error))
+    if trailing is None or text[int(trailing[1]) - 1 :][:1] != b"{":
+        return ""
+    if ndjson:
+        return (
+            "; another event follows in the same line, and each needs a line of its own "
+            "(curl -d takes newlines out of a file, --data-binary keeps them)"
+        )
+    return (
+        "; another event follows: send an array of them, or one a line with "
+        "Content-Type: application/x-ndjson"
+    )
 
 
 def _is_only_member(body: bytes, value: bytes) -> bool:

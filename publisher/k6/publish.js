@@ -138,12 +138,14 @@ export function teardown({ run, before }) {
       );
     }
   });
-  const all = Object.values(after.topics);
-  check(after, {
-    'stats: in all, received = unique_processed + duplicate_dropped': conserves,
-    'stats: in all, the counts are the sums of the topics': (counts) =>
-      COUNTS.every((name) => counts[name] === all.reduce((sum, topic) => sum + topic[name], 0)),
-  });
+  check(after, { 'stats: in all, received = unique_processed + duplicate_dropped': conserves });
+  if (after.complete) {
+    const all = Object.values(after.topics);
+    check(after, {
+      'stats: in all, the counts are the sums of the topics': (counts) =>
+        COUNTS.every((name) => counts[name] === all.reduce((sum, topic) => sum + topic[name], 0)),
+    });
+  }
   console.log(`run ${run}: ${TOTAL} events sent, of these ${UNIQUE} new, ${TOTAL - UNIQUE} repeated`);
 }
 
@@ -206,12 +208,24 @@ function retryAfterS({ headers }) {
   return Math.max(0, seconds || 0);
 }
 
+// With the counts of every topic of the run that there is, although one answer lists a thousand.
 function stats() {
-  const response = untilAnswered((timeout) => http.get(`${BASE_URL}/stats`, { timeout }));
+  const content = statsOf('');
+  if (!content.complete) {
+    TOPICS.filter((topic) => !content.topics[topic]).forEach((topic) => {
+      Object.assign(content.topics, statsOf(`?topic=${topic}`).topics);
+    });
+  }
+  return content;
+}
+
+function statsOf(query) {
+  const response = untilAnswered((timeout) => http.get(`${BASE_URL}/stats${query}`, { timeout }));
   const content = contentOf(response);
   if (response.status !== 200 || !content.topics) {
     throw new Error(`${BASE_URL}/stats gives no counts: ${described(response)}`);
   }
+  content.complete = !response.headers.Link;
   return content;
 }
 

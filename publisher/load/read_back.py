@@ -3,7 +3,7 @@
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from http import HTTPStatus
 from typing import TypeVar
 from urllib.parse import quote
@@ -37,18 +37,29 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class Stats(msgspec.Struct, frozen=True):
-    """An answer of /stats."""
+    """The counts that /stats gives.
+
+    topics: by name, as far as they are known. in_pages: there are more than one answer lists.
+    listed_to: those after this name are known only where they were asked for; None: all are.
+    """
 
     received: int
     unique_processed: int
     duplicate_dropped: int
     conflicts: int
     topics: dict[str, Counts]
+    topics_total: int = 0
     backend: str = "unknown"
+    in_pages: bool = False
+    listed_to: str | None = None
 
     def of(self, topic: str) -> Counts:
         """Give the counts of a topic."""
         return self.topics.get(topic, Counts())
+
+    def tells_of(self, topic: str) -> bool:
+        """Whether the counts of a topic are known, be it that it has none."""
+        return self.listed_to is None or topic <= self.listed_to or topic in self.topics
 
 
 class StoredEvent(msgspec.Struct, frozen=True):
@@ -88,11 +99,35 @@ class Reader:
         self._shown = str(URL(self._base).with_user(None))
         self._patience_s = patience_s
 
-    async def stats(self) -> Stats:
-        """Give the counts. Raises ReadFailed."""
-        url = f"{self._base}/stats"
-        response, answer = await self._get(URL(url))
-        return _decoded(_decode_stats, response, answer)
+    async def stats(self, topics: Collection[str] = ()) -> Stats:
+        """Give the counts in all, and of the topics that one answer lists. Raises ReadFailed.
+
+        topics: those that must be among them; what the answer does not tell of is asked for.
+        """
+        stats, following = await self._stats_page(URL(f"{self._base}/stats"))
+        missing = [topic for topic in topics if not stats.tells_of(topic)]
+        pages = stats.topics_total // max(len(stats.topics), 1)
+        if len(missing) <= pages:
+            for topic in missing:
+                one, _ = await self._stats_page(URL(f"{self._base}/stats?topic={topic}"))
+                stats.topics[topic] = one.of(topic)
+            return stats
+        last = max(missing)
+        while following is not None and not stats.tells_of(last):
+            page, following = await self._stats_page(following)
+            stats = msgspec.structs.replace(
+                stats, topics=stats.topics | page.topics, listed_to=page.listed_to
+            )
+        return stats
+
+    async def _stats_page(self, url: URL) -> tuple[Stats, URL | None]:
+        response, answer = await self._get(url)
+        stats = _decoded(_decode_stats, response, answer)
+        following = _following(url, response)
+        if following is not None:
+            last = max(stats.topics, default="")
+            stats = msgspec.structs.replace(stats, in_pages=True, listed_to=last)
+        return stats, following
 
     async def has(self, topic: str, event_id: str) -> bool:
         """Whether an event is in the log. Raises ReadFailed."""
@@ -113,12 +148,12 @@ class Reader:
             seen.add(url)
             response, answer = await self._get(url)
             yield _decoded(_decode_events, response, answer)
-            found = _NEXT.search(response.headers.get("Link", ""))
-            if not found:
+            following = _following(url, response)
+            if following is None:
                 return
-            url = response.url.join(URL(found[1], encoded=True))
-            if url in seen:
-                raise ReadFailed(f"the Links of {url} lead in a circle")
+            if following in seen:
+                raise ReadFailed(f"the Links of {following} lead in a circle")
+            url = following
 
     async def _get(self, url: URL, *expected: HTTPStatus) -> tuple[aiohttp.ClientResponse, bytes]:
         clock = asyncio.get_running_loop().time
@@ -167,6 +202,15 @@ class Reader:
     def _refused(response: aiohttp.ClientResponse, answer: bytes) -> ReadFailed:
         reason = reason_of(response, answer)
         return ReadFailed(f"{response.url} is answered {response.status}: {reason}")
+
+
+def _following(url: URL, response: aiohttp.ClientResponse) -> URL | None:
+    """Where the Link of a page leads, relative to the URL that was asked for; None at the end.
+
+    That of the response lacks the user and the password.
+    """
+    found = _NEXT.search(response.headers.get("Link", ""))
+    return url.join(URL(found[1], encoded=True)) if found else None
 
 
 def _decoded(decode: Callable[[bytes], _T], response: aiohttp.ClientResponse, answer: bytes) -> _T:

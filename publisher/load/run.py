@@ -74,7 +74,7 @@ async def run_load(settings: Settings, plan: Plan, progress: Progress) -> Report
                         rate=settings.rate, policy=_policy(settings), on_events=on_events,
                     )  # fmt: skip
                     await drive.run(aggregator.publishing, settings.url)
-            after = await aggregator.patient.stats()
+            after = await aggregator.patient.stats(topics)
             seen.take(after, told.events - told.rejected)
             report.rise = check_rise(plan, topics, before, after, told, findings)
             key_at = told.settle()
@@ -117,7 +117,7 @@ async def _connected(settings: Settings) -> AsyncIterator[_Aggregator]:
 async def _start(reader: Reader, plan: Plan, content: Content, settings: Settings) -> Stats:
     """Give the counts before the run, unless its events are in the log already."""
     try:
-        before = await reader.stats()
+        before = await reader.stats(settings.topics)
         requests = range(min(_PROBED_REQUESTS, plan.shape.requests))
         for key in {plan.keys[plan.positions(request).start] for request in requests}:
             topic, event_id = content.topic(key), content.event_id(key)

@@ -1,7 +1,7 @@
 """Errors over HTTP: their statuses, their one form, and the limits as settings."""
 
 import json
-from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from support.backends import Database
@@ -11,7 +11,7 @@ from support.sockets import get
 from support.stores import ControlledStore
 from support.talking import JSON, NDJSON, expect_problem, publish, read_all, send, text_of
 
-from storage.model import Counts
+from storage.model import Stats
 
 
 @pytest.mark.parametrize("path", ["/", "/nothing", "/events/orders", "/events/a/b/c", "/publish/"])
@@ -48,7 +48,7 @@ async def test_a_defect_is_a_500_that_tells_nothing_of_it(
     make_client: MakeClient, database: Database
 ) -> None:
     class Defective(ControlledStore):
-        async def stats(self) -> Mapping[str, Counts]:
+        async def stats(self, **_asked: Any) -> Stats:
             raise RuntimeError("internal details")
 
     client = await make_client(Defective(database.store()))

@@ -1,7 +1,8 @@
 """GET /metrics: what it says is so, and it answers whatever the store does."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from support.backends import Database
@@ -14,7 +15,7 @@ from support.tasks import StartSoon
 
 from aggregator.metrics import page
 from storage.errors import StorageUnavailable
-from storage.model import Counts
+from storage.model import Stats
 
 COUNTS = ("received", "unique_processed", "duplicate_dropped", "conflicts")
 
@@ -28,10 +29,10 @@ class HeldStats(ControlledStore):
         self.going_on.set()
         self.asked = 0
 
-    async def stats(self) -> Mapping[str, Counts]:
+    async def stats(self, **asked: Any) -> Stats:
         self.asked += 1
         await self.going_on.wait()
-        return await super().stats()
+        return await super().stats(**asked)
 
 
 async def scrape(client: Client) -> Scraped:

@@ -11,7 +11,13 @@ import pytest
 from aiohttp import web
 from support.backends import Database
 from support.k6 import FAILED, Forward, RunK6, in_between
-from support.load import check_conservation, get_json, read_log, session
+from support.load import (
+    check_conservation,
+    get_json,
+    publish_to_topics,
+    read_log,
+    session,
+)
 from support.processes import Aggregator
 
 pytestmark = pytest.mark.k6
@@ -64,6 +70,19 @@ async def test_20_000_events_with_30_percent_duplicates_are_counted_exactly(
             stats = await get_json(client, f"{url}/stats")
         assert stats["unique_processed"] == runs * unique
         assert stats["received"] == runs * total
+
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+async def test_topics_that_one_answer_does_not_list_are_asked_for(
+    run_aggregator: Run, database: Database, run_k6: RunK6
+) -> None:
+    url = run_aggregator(*database.arguments()).url
+    async with session() as client:
+        await publish_to_topics(client, url, 1_001)
+    for topics in ("auth,orders", "auth,0-1", "auth,0-7"):
+        ended = await run_k6(url, EVENTS=500, BATCH=50, TOPICS=topics)
+        assert ended.code == 0, ended.output
+        assert ended.count("topics_conserved") == 2
 
 
 @pytest.mark.parametrize("backend", ["sqlite"])

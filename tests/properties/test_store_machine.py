@@ -22,9 +22,9 @@ from support.observer import Observer, Snapshot, StoredRow
 from support.reference import Reference
 from support.strategies import EVENT_IDS, SOURCES, TOPICS, Pool, pools
 
-from storage import reading
+from storage import chunks, reading
 from storage.interface import EventStore
-from storage.model import Event, Query, StoredEvent
+from storage.model import Event, LogEvent, Query
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ class StoreMachine(RuleBasedStateMachine):
     def begin_empty(self, pool: Pool, scan_rows: int, page_bytes: int) -> None:
         self.pool = pool
         self.patch.setattr(reading, "SCAN_ROWS", scan_rows)
-        self.patch.setattr(reading, "PAGE_BYTES", page_bytes)
+        self.patch.setattr(chunks, "PAGE_BYTES", page_bytes)
         self.run(self._open_another())
         self.observer = self.run(self.stack.enter_async_context(Observer.on(self.database)))
         self.run(self.observer.empty())
@@ -119,11 +119,12 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(pick=st.integers(0, 2))
     def stats(self, pick: int) -> None:
-        counts = self.run(self.any_store(pick).stats())
+        stats = self.run(self.any_store(pick).stats())
         assert {
             topic: (c.received, c.unique_processed, c.duplicate_dropped, c.conflicts)
-            for topic, c in counts.items()
+            for topic, c in stats.topics.items()
         } == self.reference.counts()
+        assert stats.topics_total == len(stats.topics)
 
     @rule(
         data=st.data(),
@@ -167,10 +168,10 @@ class StoreMachine(RuleBasedStateMachine):
         assert rows == self.reference.rows()
 
 
-def _as_row(event: StoredEvent) -> StoredRow:
+def _as_row(event: LogEvent) -> StoredRow:
     return StoredRow(
         event.topic, event.offset, event.event_id, event.timestamp_us, event.ts_ingest_us,
-        event.source, event.payload,
+        event.source, event.payload.decode(),
     )  # fmt: skip
 
 
@@ -190,8 +191,8 @@ def _selected(rows: list[StoredRow], query: Query) -> list[StoredRow]:
     )
 
 
-async def _read_to_the_end(store: EventStore, query: Query) -> list[StoredEvent]:
-    events: list[StoredEvent] = []
+async def _read_to_the_end(store: EventStore, query: Query) -> list[LogEvent]:
+    events: list[LogEvent] = []
     for _page in range(1000):
         page = await store.read(query)
         assert len(page.events) <= query.limit

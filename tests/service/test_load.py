@@ -14,7 +14,7 @@ from pathlib import Path
 from aiohttp import web
 from aiohttp.test_utils import unused_port
 from support.backends import Database
-from support.load import get_json, read_log, session
+from support.load import get_json, publish_to_topics, read_log, session
 from support.load_command import ROOT, load, started
 from support.processes import Aggregator
 from support.proxy import Forward, hang_up, proxy
@@ -61,11 +61,13 @@ async def test_a_run_agrees_and_says_what_stats_says(
     assert "<svg" in (tmp_path / "chart.html").read_text()
 
 
-async def test_a_second_run_on_a_log_that_has_one_agrees(
+async def test_a_second_run_on_a_log_that_has_one_and_more_topics_than_stats_lists_agrees(
     database: Database, run_aggregator: Run, tmp_path: Path
 ) -> None:
     url = run_aggregator(*database.arguments()).url
     assert (await load(url, tmp_path, "--events", "500", "--batch", "10")).status == 0
+    async with session() as client:
+        await publish_to_topics(client, url, 1_001)
     second = await load(url, tmp_path, "--events", "500", "--batch", "10", "--concurrency", "1")
     assert second.status == 0
     assert second.report["checks"]["known_offsets"] == 0

@@ -11,6 +11,7 @@ import aiohttp
 from support.backends import Database
 from support.load import session
 from support.processes import Aggregator
+from yarl import URL
 
 from publisher.ship.log_events import line_bytes
 
@@ -50,16 +51,16 @@ async def restored(client: aiohttp.ClientSession, url: str) -> tuple[dict[str, b
     """The files as the log has them, and how many events it has; offsets must be dense."""
     pieces: dict[str, dict[int, bytes]] = {}
     offsets: list[int] = []
-    target: str | None = "/events?topic=logs&after=0&limit=1000"
-    while target:
-        async with client.get(url + target) as answer:
+    target: URL | None = URL(f"{url}/events?topic=logs&after=0&limit=1000")
+    while target is not None:
+        async with client.get(target) as answer:
             events = json.loads(await answer.read())
             link = answer.headers.get("Link")
         for event in events:
             offsets.append(event["offset"])
             of_file = pieces.setdefault(event["source"], {})
             of_file[event["payload"]["position"]] = line_bytes(event["payload"])
-        target = link[1 : link.index(">")] if link else None
+        target = target.join(URL(link[1 : link.index(">")], encoded=True)) if link else None
     assert offsets == list(range(1, len(offsets) + 1))
     files = {name: b"".join(of[at] for at in sorted(of)) for name, of in pieces.items()}
     return files, len(offsets)

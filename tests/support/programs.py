@@ -8,6 +8,7 @@ from typing import NoReturn
 import pytest
 
 _PACKAGES = {
+    "curl": "curl",
     "haproxy": "haproxy",
     "nginx": "nginx-light",
     "pgbouncer": "pgbouncer",

@@ -37,7 +37,7 @@ _decoder = json.JSONDecoder(parse_constant=_refuse, parse_int=str, parse_float=s
 def outcome_of(body: bytes, *, max_events: int, max_payload_bytes: int) -> Outcome:
     """What `POST /publish` makes of a JSON body."""
     try:
-        text = body.decode()
+        text = body.decode().removeprefix("\ufeff")
         start = _skip(text, 0)
         _, end = _decoder.raw_decode(text, start)
         if _skip(text, end) != len(text):

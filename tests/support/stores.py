@@ -1,11 +1,21 @@
 """A real store with a test's hand on it: it can be held, be made to fail, and tells what it did."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from storage.errors import BatchRefused, StorageError
 from storage.interface import EventStore
-from storage.model import Counts, Event, Page, Query, StoredEvent, Usage, Verdict
+from storage.model import (
+    LARGEST_PAYLOAD_BYTES,
+    TOPICS_PER_PAGE,
+    Event,
+    LogEvent,
+    Page,
+    Query,
+    Stats,
+    Usage,
+    Verdict,
+)
 
 _LIMIT_S = 30.0
 
@@ -73,14 +83,18 @@ class ControlledStore:
     async def read(self, query: Query) -> Page:
         return await self._inner.read(query)
 
-    async def get(self, topic: str, event_id: str) -> StoredEvent | None:
-        return await self._inner.get(topic, event_id)
+    async def get(
+        self, topic: str, event_id: str, *, max_payload_bytes: int = LARGEST_PAYLOAD_BYTES
+    ) -> LogEvent | None:
+        return await self._inner.get(topic, event_id, max_payload_bytes=max_payload_bytes)
 
     async def usage(self) -> Usage:
         return await self._inner.usage()
 
-    async def stats(self) -> Mapping[str, Counts]:
-        return await self._inner.stats()
+    async def stats(
+        self, *, topic: str | None = None, after: str = "", limit: int = TOPICS_PER_PAGE
+    ) -> Stats:
+        return await self._inner.stats(topic=topic, after=after, limit=limit)
 
     async def aclose(self) -> None:
         await self._inner.aclose()

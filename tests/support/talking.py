@@ -69,13 +69,13 @@ async def get_json(client: Client, target: str, **parameters: object) -> Any:
 
 
 def next_link(response: ClientResponse) -> URL | None:
-    """Where the `Link` header leads, or None on the last page."""
+    """Where the `Link` header leads from that answer, or None on the last page."""
     link = response.headers.get("Link")
     if link is None:
         return None
     found = _LINK.fullmatch(link)
     assert found is not None, link
-    return URL(found[1], encoded=True)
+    return response.url.join(URL(found[1], encoded=True)).relative()
 
 
 async def read_pages(client: Client, **parameters: object) -> list[list[dict[str, Any]]]:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog.testing
@@ -13,7 +14,7 @@ from support.stores import ControlledStore
 
 from aggregator import express, requests
 from aggregator.publishing import Publishing
-from storage.model import Counts, Verdict
+from storage.model import Stats, Verdict
 from storage.sqlite import SqliteStore
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -25,7 +26,7 @@ STATS = f"GET /stats HTTP/1.1\r\nHost: x\r\ntraceparent: {SENT}\r\nX-Request-ID:
 class Defective(ControlledStore):
     """Its counts can't be read."""
 
-    async def stats(self) -> Mapping[str, Counts]:
+    async def stats(self, **_asked: Any) -> Stats:
         raise RuntimeError("a bug")
 
 

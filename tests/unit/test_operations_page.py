@@ -56,7 +56,7 @@ async def fill(store: EventStore) -> None:
 async def check_restored(store: EventStore) -> None:
     await store.open()
     try:
-        counts = (await store.stats())["orders"]
+        counts = (await store.stats()).topics["orders"]
         assert (counts.received, counts.unique_processed) == (40, 21)
         verdicts = await store.append([event("orders", "e-7"), event("orders", "later")])
         assert [(verdict.status, verdict.offset) for verdict in verdicts] == [

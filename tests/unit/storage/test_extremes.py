@@ -11,10 +11,11 @@ from support.interleaving import Interleaving
 from support.scene import told
 from support.strategies import EVENT_IDS
 
-from storage import reading
+from storage import chunks, reading
+from storage.chunks import Rows, Span
 from storage.errors import StorageUnavailable
 from storage.interface import EventStore
-from storage.model import MAX_TIME_US, MIN_TIME_US, Event, Page, Query
+from storage.model import MAX_TIME_US, MIN_TIME_US, Event, LogEvent, Query
 
 _MANY = 3_000
 _LIMIT_S = 20
@@ -32,7 +33,7 @@ async def test_a_payload_of_any_size_is_kept_and_compared_whole(
     assert told(await store.append(again)) == [("duplicate", 1), ("duplicate", 1), ("conflict", 1)]
     found = await store.get("t", "x")
     assert found is not None
-    assert found.payload == payload
+    assert found.payload.decode() == payload
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,7 @@ async def test_a_payload_is_given_back_as_it_was_sent(store: EventStore, payload
     assert told(await store.append([event("t", "x", payload)])) == [("duplicate", 1)]
     found = await store.get("t", "x")
     assert found is not None
-    assert found.payload == payload
+    assert found.payload.decode() == payload
 
 
 async def test_names_that_look_alike_are_different_keys(store: EventStore) -> None:
@@ -107,13 +108,13 @@ async def test_closing_waits_for_the_reads_under_way(
     await store.open()
     await store.append([event("t", f"e-{number}") for number in range(_MANY)])
     begun: asyncio.Queue[None] = asyncio.Queue()
-    read_topic = reading._read_topic
+    fill = chunks.fill
 
-    async def noted(rows: reading.Rows, query: Query, topic: str) -> Page:
+    async def noted(rows: Rows, span: Span, query: Query) -> tuple[list[LogEvent], bool]:
         begun.put_nowait(None)
-        return await read_topic(rows, query, topic)
+        return await fill(rows, span, query)
 
-    monkeypatch.setattr(reading, "_read_topic", noted)
+    monkeypatch.setattr(reading, "fill", noted)
     query = Query(topic="t", limit=_MANY)
     under_way = [asyncio.create_task(store.read(query)) for _ in range(2)]
     for _ in under_way:

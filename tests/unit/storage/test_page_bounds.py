@@ -10,7 +10,7 @@ from support.clocks import shift_clock
 from support.events import event
 from support.observer import Observer, StoredRow
 
-from storage import reading
+from storage import chunks, reading
 from storage.interface import EventStore
 from storage.model import Page, Position, Query
 
@@ -138,7 +138,7 @@ def test_a_page_looks_at_so_many_rows_and_no_fewer(
 def test_a_page_ends_behind_the_event_that_fills_its_bytes(
     log: Log, monkeypatch: pytest.MonkeyPatch, topic: str | None, page_bytes: int
 ) -> None:
-    monkeypatch.setattr(reading, "PAGE_BYTES", page_bytes)
+    monkeypatch.setattr(chunks, "PAGE_BYTES", page_bytes)
     sizes = [len(page.events) for page in log.pages(Query(topic=topic))]
     assert sizes == [3] * (len(log.expected(Query(topic=topic))) // 3)
 

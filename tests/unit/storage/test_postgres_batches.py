@@ -68,4 +68,4 @@ async def test_a_text_that_would_be_taken_apart_otherwise_is_refused(
     for batch in ([strange], [event("t", "a"), strange, event("t", "b")]):
         with pytest.raises(BatchRefused):
             await store.append(batch)
-    assert (await store.stats())["t"].received == 1
+    assert (await store.stats()).topics["t"].received == 1

@@ -9,9 +9,10 @@ from support.backends import Database
 from support.events import event
 from support.observer import Observer
 
-from storage import postgres_ahead, postgres_writer, reading, sqlite_writer
+from storage import chunks, postgres_ahead, postgres_writer, reading, sqlite_writer
 from storage.interface import EventStore
 from storage.postgres import PostgresStore
+from storage.reading import LogReader
 
 _ROWS = 20_000
 _KEYS = [f"e-{n}" for n in range(100)]
@@ -126,35 +127,38 @@ async def test_the_probe_finds_the_stored_keys_among_many(
 
 
 READS: dict[str, tuple[str, list[Any]]] = {
-    "get": (reading._GET, ["t", "e-5"]),
-    "span": (reading._SPAN.format(source="", direction="DESC"), ["t", 19_000, 19_100, 101]),
+    "get": (reading.GET, ["t", "e-5", 4096]),
+    "span": (reading.SPAN.replace("{source}", ""), ["t", 19_000, 19_100, 101, 4096]),
     "filtered span": (
-        reading._SPAN.format(source="AND source = $5", direction="ASC"),
-        ["t", 1, 10_000, 101, "rare"],
+        reading.SPAN.replace("{source}", "AND source = $6"),
+        ["t", 1, 10_000, 101, 4096, "rare"],
     ),
     "across": (
-        reading._ACROSS.format(source="", direction="DESC"),
-        [10**6, "", 0, 10**10, "", 0, 101],
+        reading.ACROSS.replace("{source}", ""),
+        [10**6, "", 0, 10**10, "", 0, 101, 4096],
     ),
     "filtered across": (
-        reading._ACROSS.format(source="AND source = $8", direction="ASC"),
-        [10**6, "", 0, 10**10, "", 0, 101, "rare"],
+        reading.ACROSS.replace("{source}", "AND source = $9"),
+        [10**6, "", 0, 10**10, "", 0, 101, 4096, "rare"],
     ),
-    "scan end": (
-        reading._SCAN_END.format(direction="DESC"),
-        [10**6, "", 0, 10**10, "", 0, 9_999],
-    ),
-    "bisect": (reading._BISECT, ["t", 10**9, _ROWS]),
+    "scan end": (reading.SCAN_END, [10**6, "", 0, 10**10, "", 0, 9_999]),
+    "bisect": (reading.BISECT, ["t", 10**9, _ROWS]),
+    "payload": (chunks.PAYLOAD, ["t", 5, 4096]),
 }
+MOST = {"get": "$3", "payload": "$3", "across": "$8", "filtered across": "$8"}
 
 
 @pytest.mark.parametrize("analyze", [True, False])
+@pytest.mark.parametrize("direction", ["ASC", "DESC"])
 @pytest.mark.parametrize("name", READS)
 async def test_a_read_follows_an_index_in_its_order(
-    session: Observer, name: str, analyze: bool
+    session: Observer, store: EventStore, name: str, direction: str, analyze: bool
 ) -> None:
     await fill(session, analyze=analyze)
     sql, arguments = READS[name]
+    assert isinstance(store, LogReader)
+    payload = store.payload_sql.up_to(MOST.get(name, "$5"))
+    sql = sql.format_map({"payload": payload, "direction": direction})
     if isinstance(session, PostgresObserver):
         nodes = await postgres_plan(session, sql, *arguments)
         steps = [n for n in nodes if n.get("Relation Name") == "events"]

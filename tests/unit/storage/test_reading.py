@@ -13,10 +13,10 @@ from support.clocks import shift_clock
 from support.events import event
 from support.observer import Observer, StoredRow
 
-from storage import reading
+from storage import chunks, reading
 from storage.errors import StorageError
 from storage.interface import EventStore
-from storage.model import Query, StoredEvent
+from storage.model import LogEvent, Query
 
 _TOPICS = ["a", "b", "C"]
 _SOURCES = ["common", "rare", "never"]
@@ -77,7 +77,7 @@ def _expected(rows: list[StoredRow], query: Query) -> list[StoredRow]:
     )
 
 
-async def _pages(store: EventStore, query: Query) -> AsyncIterator[list[StoredEvent]]:
+async def _pages(store: EventStore, query: Query) -> AsyncIterator[list[LogEvent]]:
     for _page in range(1000):
         page = await store.read(query)
         yield page.events
@@ -114,7 +114,7 @@ def test_following_the_pages_gives_what_was_asked_for_once_and_in_order(log: Log
     def holds(query: Query, scan_rows: int, page_bytes: int) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(reading, "SCAN_ROWS", scan_rows)
-            patch.setattr(reading, "PAGE_BYTES", page_bytes)
+            patch.setattr(chunks, "PAGE_BYTES", page_bytes)
             got = log.runner.run(_all(log.store, query))
         assert got == [(r.topic, r.offset, r.ts_ingest_us) for r in _expected(log.rows, query)]
 
@@ -133,7 +133,7 @@ def test_the_log_has_times_that_repeat_and_differ(log: Log) -> None:
 def test_a_page_ends_behind_the_event_that_takes_it_past_its_bytes(
     log: Log, monkeypatch: pytest.MonkeyPatch, topic: str | None
 ) -> None:
-    monkeypatch.setattr(reading, "PAGE_BYTES", 3 * len('{"n":0}') - 1)
+    monkeypatch.setattr(chunks, "PAGE_BYTES", 3 * len('{"n":0}') - 1)
     page = log.runner.run(log.store.read(Query(topic=topic, limit=100)))
     assert len(page.events) == 3
     assert page.next is not None

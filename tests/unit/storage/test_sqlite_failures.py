@@ -37,7 +37,7 @@ def writer(store: SqliteStore) -> sqlite3.Connection:
 
 
 async def stored(store: SqliteStore) -> int:
-    return sum(counts.unique_processed for counts in (await store.stats()).values())
+    return sum(counts.unique_processed for counts in (await store.stats()).topics.values())
 
 
 async def test_the_writer_flushes_every_commit_into_a_write_ahead_log(store: SqliteStore) -> None:

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from aggregator.wire import query as wire_query
 from aggregator.wire.errors import InvalidRequest
-from aggregator.wire.query import parse_query
+from aggregator.wire.query import ReadRequest
 from storage.model import INT64_MAX, MAX_TIME_US, MIN_TIME_US, Position, Query
 
 TOPICS = st.text("abzAZ019._-", min_size=1, max_size=20)
@@ -39,6 +40,14 @@ def parameters(draw: st.DrawFn) -> dict[str, str]:
     if "topic" in sent and draw(st.booleans()):
         sent["after"] = str(draw(st.integers(0, INT64_MAX)))
     return sent
+
+
+NOW_US = 1_767_225_600_000_000
+"""2026-01-01T00:00:00Z."""
+
+
+def parse_query(query_string: str) -> ReadRequest:
+    return wire_query.parse_query(query_string, NOW_US)
 
 
 def encoded(sent: dict[str, str]) -> str:
@@ -73,8 +82,9 @@ def test_a_link_asks_for_the_same_behind_its_position(
         position = Position(position.ts_ingest_us, sent["topic"], position.offset)
     first = parse_query(encoded(sent))
     assert first.query.position is None
-    target = urlsplit(first.next_target("/events", position))
-    assert target.path == "/events"
+    target = urlsplit(first.next_target(position))
+    # A query alone: it leads to the path that it was read from.
+    assert (target.scheme, target.netloc, target.path) == ("", "", "")
     again = parse_query(target.query)
     assert again.query == Query(
         topic=first.query.topic,
@@ -95,7 +105,7 @@ def test_a_cursor_holds_for_its_own_filters_alone(
 ) -> None:
     if "topic" in sent:
         position = Position(position.ts_ingest_us, sent["topic"], position.offset)
-    target = parse_query(encoded(sent)).next_target("/events", position)
+    target = parse_query(encoded(sent)).next_target(position)
     cursor = target.rpartition("cursor=")[2]
     filters = [{k: v for k, v in each.items() if k != "limit"} for each in (sent, other)]
     query_string = f"{encoded(other)}&cursor={cursor}"
@@ -142,4 +152,63 @@ def test_any_query_is_read_or_refused(query_string: str) -> None:
     ],
 )
 def test_what_is_wrong_is_named(query_string: str, fields: set[str]) -> None:
+    assert refused(query_string) == fields
+
+
+@pytest.mark.parametrize(
+    ("text", "back_us"),
+    [
+        ("0s", 0),
+        ("1s", 10**6),
+        ("90s", 90 * 10**6),
+        ("5m", 300 * 10**6),
+        ("2h", 7200 * 10**6),
+        ("3d", 3 * 86_400 * 10**6),
+        ("007d", 7 * 86_400 * 10**6),
+    ],
+)
+def test_a_duration_counts_back_from_now(text: str, back_us: int) -> None:
+    query = parse_query(f"since={text}&until={text}").query
+    assert query.since_us == query.until_us == NOW_US - back_us
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["5", "5w", "5M", "5ms", "1.5h", "-5m", "%2B5m", "5%20m", "m", "1h30m", "\u0665m",
+     "999999999999d", "1" * 5000 + "s"],
+)  # fmt: skip
+def test_another_duration_is_refused(text: str) -> None:
+    assert refused(f"since={quote(text, safe='%')}") == {"since"}
+
+
+def test_the_next_page_counts_back_from_the_same_now() -> None:
+    first = parse_query("topic=a&after=0&since=5m&until=1s")
+    target = first.next_target(Position(NOW_US, "a", 1))
+    again = wire_query.parse_query(target.removeprefix("?"), NOW_US + 3_600_000_000)
+    assert again.query.position == Position(NOW_US, "a", 1)
+    assert (again.query.since_us, again.query.until_us) == (
+        first.query.since_us,
+        first.query.until_us,
+    )
+    assert again.parameters["since"] == "2025-12-31T23:55:00.000000Z"
+
+
+def test_one_event_is_asked_for_by_topic_and_id() -> None:
+    wanted = parse_query("topic=..&event_id=a%2F.%20b")
+    assert (wanted.query.topic, wanted.event_id) == ("..", "a/. b")
+    assert parse_query("topic=a").event_id is None
+
+
+@pytest.mark.parametrize(
+    ("query_string", "fields"),
+    [
+        ("event_id=1", {"event_id"}),
+        ("topic=a&event_id=%00", {"event_id"}),
+        ("topic=a%20b&event_id=1", {"topic"}),
+        ("topic=a&event_id=1&after=0&order=asc", {"after", "order"}),
+        ("topic=a&event_id=1&source=s&since=5m&until=1m", {"source", "since", "until"}),
+        ("topic=a&event_id=1&limit=1&cursor=x", {"limit", "cursor"}),
+    ],
+)
+def test_what_makes_no_sense_with_an_event_id_is_named(query_string: str, fields: set[str]) -> None:
     assert refused(query_string) == fields

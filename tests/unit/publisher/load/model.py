@@ -85,6 +85,16 @@ class Scene:
             backend="model",
         )
 
+    def listed(self, topics: int) -> Stats:
+        """Give them as where there are more topics than one answer lists."""
+        names = sorted(self.counts)[:topics]
+        return msgspec.structs.replace(
+            self.stats(),
+            topics={name: self.counts[name] for name in names},
+            in_pages=True,
+            listed_to=names[-1],
+        )
+
     def take(
         self, request: int, outcomes: Sequence[Outcome] = (), tries: int = 0, late: int = 0
     ) -> None:

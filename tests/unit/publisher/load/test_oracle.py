@@ -192,6 +192,23 @@ def test_a_topic_that_is_gone_is_named(make_scene: MakeScene) -> None:
     assert "in an answer of /stats received of topic 'auth' fell from 7 to 0" in scene.sentences
 
 
+def test_topics_that_an_answer_does_not_list_are_not_gone(make_scene: MakeScene) -> None:
+    scene = make_scene()
+    scene.take(0)
+    scene.seen.take(scene.listed(2), 20)
+    assert scene.sentences == []
+
+
+def test_a_count_that_falls_is_named_although_an_answer_between_did_not_list_it(
+    make_scene: MakeScene,
+) -> None:
+    scene = make_scene()
+    scene.seen.take(scene.listed(2), 0)
+    falsified(scene, "payment", received=-1, unique_processed=-1, head_offset=-1)
+    scene.seen.take(scene.stats(), 0)
+    assert "in an answer of /stats received of topic 'payment' fell from 3 to 2" in scene.sentences
+
+
 def test_an_answer_that_lacks_what_was_told_before_is_named(make_scene: MakeScene) -> None:
     scene = make_scene()
     scene.take(0)

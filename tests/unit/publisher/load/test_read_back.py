@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import aiohttp
 import pytest
@@ -13,7 +14,7 @@ from publisher.load.read_back import Counts, Reader, ReadFailed
 
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-STATS = {
+STATS: dict[str, Any] = {
     "received": 3, "unique_processed": 2, "duplicate_dropped": 1, "conflicts": 1,
     "topics": {"auth": {"received": 3, "unique_processed": 2, "duplicate_dropped": 1,
                         "conflicts": 1, "head_offset": 2}},
@@ -60,16 +61,18 @@ class Server:
     def __init__(self, script: Sequence[Answer]) -> None:
         self.script = list(script)
         self.asked: list[str] = []
+        self.authorizations: list[str | None] = []
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(request.raw_path)
+        self.authorizations.append(request.headers.get("Authorization"))
         answer = self.script.pop(0) if len(self.script) > 1 else self.script[0]
         return await answer(request)
 
 
 @asynccontextmanager
 async def reading(
-    *script: Answer, patience_s: float = 60.0
+    *script: Answer, patience_s: float = 60.0, path: str = "", user: str | None = None
 ) -> AsyncIterator[tuple[Reader, Server]]:
     served = Server(script)
     app = web.Application()
@@ -77,7 +80,8 @@ async def reading(
     server = TestServer(app)
     await server.start_server()
     async with aiohttp.ClientSession() as session:
-        yield Reader(session, str(server.make_url("")), patience_s), served
+        url = server.make_url(path).with_user(user).with_password(user)
+        yield Reader(session, str(url), patience_s), served
     await server.close()
 
 
@@ -135,9 +139,9 @@ async def test_what_is_no_aggregator_is_refused_at_once(answer: Answer, sentence
 
 async def test_pages_are_followed_through_their_links_to_the_end() -> None:
     script = [
-        says([event(8), event(9)], Link='</events?topic=auth&cursor=a%2Bb%7E>; rel="next"'),
+        says([event(8), event(9)], Link='<?topic=auth&cursor=a%2Bb%7E>; rel="next"'),
         says({}, 503),
-        says([], Link='</events?topic=auth&cursor=c>; rel="next"'),
+        says([], Link='<?topic=auth&cursor=c>; rel="next"'),
         says([event(10)]),
     ]
     async with reading(*script) as (reader, server):
@@ -152,11 +156,58 @@ async def test_pages_are_followed_through_their_links_to_the_end() -> None:
     ]
 
 
+async def test_the_next_page_is_behind_the_same_path_and_password() -> None:
+    script = [says([event(1)], Link='<?topic=auth&cursor=a>; rel="next"'), says([event(2)])]
+    async with reading(*script, path="/log", user="u") as (reader, server):
+        assert len([page async for page in reader.pages("auth", 0)]) == 2
+    assert server.asked == [
+        "/log/events?topic=auth&after=0&limit=5000",
+        "/log/events?topic=auth&cursor=a",
+    ]
+    assert server.authorizations == ["Basic dTp1"] * 2
+
+
+def listing(total: int, *topics: str) -> object:
+    return STATS | {
+        "topics_total": total,
+        "topics": dict.fromkeys(topics, STATS["topics"]["auth"]),
+    }
+
+
+async def test_topics_that_the_first_answer_does_not_list_are_asked_for() -> None:
+    script = [
+        says(listing(5, "a", "c"), Link='<?topics_after=c>; rel="next"'),
+        says(listing(5, "d")),
+        says(listing(5)),
+    ]
+    async with reading(*script, path="/log") as (reader, server):
+        stats = await reader.stats(["a", "b", "d", "e"])
+    assert server.asked == ["/log/stats", "/log/stats?topic=d", "/log/stats?topic=e"]
+    assert stats.of("a") == stats.of("d") == Counts(3, 2, 1, 1, 2)
+    assert stats.of("b") == stats.of("e") == Counts()
+    assert [topic for topic in "abcdef" if not stats.tells_of(topic)] == ["f"]
+    assert stats.in_pages
+
+
+async def test_where_there_are_more_of_these_topics_than_pages_the_pages_are_read() -> None:
+    script = [
+        says(listing(4, "a", "b"), Link='<?topics_after=b>; rel="next"'),
+        says(listing(4, "c"), Link='<?topics_after=c>; rel="next"'),
+        says(listing(4, "d")),
+    ]
+    async with reading(*script, path="/log") as (reader, server):
+        stats = await reader.stats(["c", "d", "e"])
+    assert server.asked == ["/log/stats", "/log/stats?topics_after=b", "/log/stats?topics_after=c"]
+    assert stats.of("d") == Counts(3, 2, 1, 1, 2)
+    assert stats.tells_of("e")
+    assert stats.in_pages
+
+
 async def test_links_in_a_circle_are_refused() -> None:
     script = [
-        says([], Link='</events?cursor=a>; rel="next"'),
-        says([], Link='</events?cursor=b>; rel="next"'),
-        says([], Link='</events?cursor=a>; rel="next"'),
+        says([], Link='<?cursor=a>; rel="next"'),
+        says([], Link='<?cursor=b>; rel="next"'),
+        says([], Link='<?cursor=a>; rel="next"'),
     ]
     async with reading(*script) as (reader, _):
         with pytest.raises(ReadFailed, match="lead in a circle"):

@@ -1,0 +1,86 @@
+"""The memory that reads may take at once, in bytes.
+
+A read reserves the most that it may need before it fetches anything, and waits its turn when that
+is not free; so what all of them hold together is bounded, however many there are and however large
+payloads are.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from aggregator.ingest.admission import QueueFull
+
+_MAX_WAIT_S = 10.0
+
+
+class ReadMemory:
+    """Memory for reads, given out in the order in which it is asked for.
+
+    Args:
+        max_bytes: so many at once; a read that needs more goes alone.
+        max_wait_s: how long a read waits for its memory, in seconds.
+    """
+
+    def __init__(self, max_bytes: int, *, max_wait_s: float = _MAX_WAIT_S) -> None:
+        self.max_bytes = max_bytes
+        self.bytes = 0
+        self.refused = 0
+        """Reads that waited in vain."""
+        self._max_wait_s = max_wait_s
+        self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
+
+    @asynccontextmanager
+    async def reserve(self, size: int) -> AsyncIterator[None]:
+        """Hold `size` bytes for as long as the context lasts.
+
+        Raises:
+            QueueFull: they did not become free in time.
+        """
+        if self._waiting or not self._fits(size):
+            await self._wait(size)
+        else:
+            self.bytes += size
+        try:
+            yield
+        finally:
+            self._give_back(size)
+
+    def _fits(self, size: int) -> bool:
+        return not self.bytes or self.bytes + size <= self.max_bytes
+
+    async def _wait(self, size: int) -> None:
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((turn, size))
+        try:
+            async with asyncio.timeout(self._max_wait_s):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():
+                # Its turn came in the same moment.
+                self._give_back(size)
+            else:
+                self._wake()
+            if isinstance(error, TimeoutError):
+                self.refused += 1
+                raise QueueFull(
+                    f"reads hold {self.bytes} bytes of memory, at most {self.max_bytes} may be "
+                    f"held, and this one waited {self._max_wait_s:g} seconds for {size} more"
+                ) from error
+            raise
+
+    def _give_back(self, size: int) -> None:
+        self.bytes -= size
+        self._wake()
+
+    def _wake(self) -> None:
+        while self._waiting:
+            turn, size = self._waiting[0]
+            if not turn.done():
+                if not self._fits(size):
+                    return
+                self.bytes += size
+                turn.set_result(None)
+            # Otherwise it has given up.
+            self._waiting.popleft()

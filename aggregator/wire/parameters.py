@@ -1,0 +1,111 @@
+"""The parameters of a query string, and what is wrong with them."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from urllib.parse import parse_qsl
+
+from aggregator.wire.errors import FieldError, InvalidRequest
+from aggregator.wire.events import name_rule_broken, topic_rule_broken
+from aggregator.wire.timestamps import parse_instant
+from storage.model import MIN_TIME_US
+
+_DIGITS = re.compile(r"[0-9]{1,4300}", re.ASCII)
+_DURATION = re.compile(r"([0-9]{1,12})([smhd])", re.ASCII)
+_UNIT_US = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
+
+
+def read_parameters(query_string: str, known: Sequence[str]) -> dict[str, str]:
+    """The parameters of a raw query string, each given once and not empty.
+
+    Raises:
+        InvalidRequest: one is not known, repeated or empty, or the query string can't be read.
+    """
+    try:
+        pairs = parse_qsl(query_string, keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError as error:
+        raise InvalidRequest("the query string is not percent-encoded UTF-8") from error
+    except ValueError as error:
+        raise InvalidRequest(f"the query string can't be read: {error}") from error
+    parameters: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in known:
+            raise InvalidRequest(f"unknown parameter {name[:64]!r}; known are {', '.join(known)}")
+        if name in parameters:
+            raise InvalidRequest(f"{name} is given more than once")
+        if not value:
+            raise InvalidRequest(f"{name} is empty; leave it out or give it a value")
+        parameters[name] = value
+    return parameters
+
+
+def is_duration(text: str) -> bool:
+    """Whether a text is a whole number of seconds, minutes, hours or days, such as 5m."""
+    return _DURATION.fullmatch(text) is not None
+
+
+class ParameterCheck:
+    """Collects what is wrong with parameters.
+
+    Args:
+        sent: the parameters by name.
+    """
+
+    def __init__(self, sent: Mapping[str, str]) -> None:
+        self.errors: list[FieldError] = []
+        self._sent = sent
+
+    def finish(self) -> None:
+        """Raise `InvalidRequest` if anything is wrong."""
+        if self.errors:
+            first = self.errors[0]
+            raise InvalidRequest(f"{first.field} {first.message}", self.errors)
+
+    def wrong(self, name: str, message: str) -> None:
+        """Note that a parameter breaks a rule."""
+        self.errors.append(FieldError(0, name, message))
+
+    def topic(self, name: str) -> str | None:
+        """A name that a topic may have."""
+        return self._ruled(name, topic_rule_broken)
+
+    def text(self, name: str) -> str | None:
+        """A text that an event id or a source may be."""
+        return self._ruled(name, name_rule_broken)
+
+    def number(self, name: str, low: int, high: int) -> int | None:
+        """A whole number in ASCII digits."""
+        value = self._sent.get(name)
+        if value is None:
+            return None
+        if _DIGITS.fullmatch(value) is None or not low <= int(value) <= high:
+            self.wrong(name, f"must be a whole number from {low} to {high}, not {value[:64]!r}")
+            return None
+        return int(value)
+
+    def instant(self, name: str, now_us: int) -> int | None:
+        """A time in microseconds since the epoch: ISO 8601, or a duration back from `now_us`."""
+        value = self._sent.get(name)
+        if value is None:
+            return None
+        try:
+            return _back(value, now_us) if is_duration(value) else parse_instant(value)
+        except ValueError as error:
+            self.wrong(
+                name,
+                f"{value[:64]!r} {error} (a + in a URL is a space: write %2B or Z; a duration "
+                "back from now is a whole number and s, m, h or d: 5m)",
+            )
+            return None
+
+    def _ruled(self, name: str, rule_broken: Callable[[str], str | None]) -> str | None:
+        value = self._sent.get(name)
+        if value is not None and (broken := rule_broken(value)):
+            self.wrong(name, broken)
+        return value
+
+
+def _back(duration: str, now_us: int) -> int:
+    time_us = now_us - int(duration[:-1]) * _UNIT_US[duration[-1]]
+    if time_us < MIN_TIME_US:
+        raise ValueError("reaches back beyond the year 1")
+    return time_us

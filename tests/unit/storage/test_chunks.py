@@ -1,0 +1,168 @@
+"""What a read fetches at a time is bounded in bytes, and nothing of the log is left out by it."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from support.backends import Database
+from support.events import event
+
+from storage import chunks
+from storage.errors import PayloadOverLimit
+from storage.model import LogEvent, Query
+from storage.reading import LogReader
+
+_SIZES = [2, 2, 2, 300, 2, 40, 40, 1200, 1200, 1200, 5, 9, 2, 3000, 2, 2, 70]
+_LARGEST = max(_SIZES)
+
+
+def _payload(size: int) -> str:
+    # One character of four bytes, where there is room for it: bytes count, not characters.
+    text = "\U0001f600" + "x" * (size - 12) if size >= 12 else ""
+    return f'{{"a":"{text}"}}' if text else "{}" + " " * (size - 2)
+
+
+class Log:
+    """A store with payloads of all sizes in two topics, and the payload bytes of each fetch."""
+
+    def __init__(self, store: LogReader, runner: asyncio.Runner) -> None:
+        self._store = store
+        self._runner = runner
+        self.fetched: list[list[int]] = []
+        self._reader = store._reader
+
+    @asynccontextmanager
+    async def noted(self) -> AsyncGenerator[chunks.Rows, None]:
+        async with self._reader() as rows:
+
+            async def note(sql: str, arguments: Sequence[object]) -> Sequence[chunks.Row]:
+                found = await rows(sql, arguments)
+                sizes = [len(row[-1]) for row in found if isinstance(row[-1], bytes)]
+                self.fetched.append(sizes)
+                return found
+
+            yield note
+
+    def all(self, query: Query) -> list[LogEvent]:
+        """Every event, page by page; a payload over the limit is read with a limit of its own."""
+
+        async def walk() -> list[LogEvent]:
+            events: list[LogEvent] = []
+            asked = query
+            while True:
+                try:
+                    page = await self._store.read(asked)
+                except PayloadOverLimit as error:
+                    assert error.payload_bytes > asked.max_payload_bytes  # noqa: PT017
+                    asked = msgspec.structs.replace(asked, max_payload_bytes=error.payload_bytes)
+                    continue
+                assert page.events or page.next is None
+                events += page.events
+                if page.next is None:
+                    return events
+                asked = msgspec.structs.replace(query, position=page.next)
+
+        return self._runner.run(walk())
+
+    def run(self, call: Any) -> Any:
+        return self._runner.run(call)
+
+    @property
+    def store(self) -> LogReader:
+        return self._store
+
+
+@pytest.fixture
+def log(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
+    with asyncio.Runner() as runner:
+        store: Any = database.store(readers=1)
+        runner.run(store.open())
+        for topic in ("a", "b"):
+            batch = [event(topic, f"{n}", _payload(size)) for n, size in enumerate(_SIZES)]
+            runner.run(store.append(batch))
+        log = Log(store, runner)
+        monkeypatch.setattr(store, "_reader", log.noted)
+        yield log
+        monkeypatch.undo()
+        runner.run(store.aclose())
+
+
+@pytest.mark.timeout(600)
+def test_no_fetch_has_more_bytes_than_a_chunk_or_one_payload(log: Log) -> None:
+    @settings(max_examples=settings().max_examples)
+    @given(
+        topic=st.sampled_from([None, "a"]),
+        newest_first=st.booleans(),
+        limit=st.sampled_from([1, 3, 16, 17, 34, 100]),
+        chunk_bytes=st.sampled_from([1, 50, 700, 5000, 10**6]),
+        first_rows=st.sampled_from([1, 4, 256]),
+        page_bytes=st.sampled_from([1, 400, 3000, 10**6]),
+        max_payload_bytes=st.sampled_from([2, 299, 300, 1200, _LARGEST, 10**6]),
+    )
+    @example(None, False, 100, 10**6, 256, 10**6, 10**6)
+    @example("a", False, 100, 50, 256, 10**6, _LARGEST)
+    def holds(
+        topic: str | None,
+        newest_first: bool,
+        limit: int,
+        chunk_bytes: int,
+        first_rows: int,
+        page_bytes: int,
+        max_payload_bytes: int,
+    ) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(chunks, "CHUNK_BYTES", chunk_bytes)
+            patch.setattr(chunks, "_FIRST_ROWS", first_rows)
+            patch.setattr(chunks, "PAGE_BYTES", page_bytes)
+            patch.setattr(chunks, "_MOST_ALONE", 2)
+            log.fetched.clear()
+            query = Query(
+                topic=topic, newest_first=newest_first, limit=limit,
+                max_payload_bytes=max_payload_bytes,
+            )  # fmt: skip
+            events = log.all(query)
+        found = [(each.topic, each.offset, len(each.payload)) for each in events]
+        expected = [
+            (name, offset, size)
+            for name in ("a", "b")
+            for offset, size in enumerate(_SIZES, start=1)
+            if topic in {None, name}
+        ]
+        assert found == (expected[::-1] if newest_first else expected)
+        for sizes in log.fetched:
+            assert len(sizes) <= 1 or sum(sizes) <= chunk_bytes
+
+    holds()
+
+
+def test_a_page_ends_before_a_payload_over_its_limit(log: Log) -> None:
+    query = Query(topic="a", newest_first=False, max_payload_bytes=299)
+    page = log.run(log.store.read(query))
+    assert [each.offset for each in page.events] == [1, 2, 3]
+    assert page.next is not None
+    assert page.next.offset == 3
+    with pytest.raises(PayloadOverLimit) as over:
+        log.run(log.store.read(msgspec.structs.replace(query, position=page.next)))
+    assert over.value.payload_bytes == 300
+    assert max(map(sum, log.fetched)) < 300
+
+
+def test_one_event_over_the_limit_is_not_fetched(log: Log) -> None:
+    with pytest.raises(PayloadOverLimit) as over:
+        log.run(log.store.get("a", "13", max_payload_bytes=2999))
+    assert over.value.payload_bytes == 3000
+    assert not any(log.fetched)
+    found = log.run(log.store.get("a", "13", max_payload_bytes=3000))
+    assert len(found.payload) == 3000
+    assert log.run(log.store.get("a", "nothing", max_payload_bytes=1)) is None
+
+
+def test_small_rows_come_many_at_a_time(log: Log) -> None:
+    events = log.all(Query(limit=5000))
+    assert len(events) == 2 * len(_SIZES)
+    assert [len(sizes) for sizes in log.fetched if sizes] == [len(events)]
