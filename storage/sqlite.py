@@ -56,7 +56,10 @@ class SqliteStore(reading.LogReader):
         self._thread: ThreadPoolExecutor | None = None
         self._writer: WatchedConnection | None = None
         self._writing = threading.Lock()
-        """Held by whoever uses the connection that writes."""
+        """Held by whoever uses the connection that writes, or opens or closes it."""
+        self._may_write = False
+        """From open to close, whether there is such a connection at the moment or not; read and
+        changed by whoever holds the lock."""
         self._doubted = False
         """Whether the last transaction failed: then only a commit proves that the next may not."""
         self.damage: str | None = None
@@ -110,14 +113,15 @@ class SqliteStore(reading.LogReader):
 
         Returns the verdicts, and how many seconds COMMIT took; `on_commit` is not told.
         """
-        if self._thread is None:
-            raise StorageUnavailable(_NOT_OPEN)
         with self._writing:
             done = self._write(
                 lambda writer: (sqlite_writer.append(writer, batch), writer.commit_s)
             )
-        if self._checkpoints is not None:
-            self._checkpoints.committed()
+            # Looked at once, for they may be gone the next time. The event loop that they are
+            # told through is not: the end waits for this lock.
+            checkpoints = self._checkpoints
+            if checkpoints is not None:
+                checkpoints.committed()
         return done
 
     async def ping(self) -> None:
@@ -167,9 +171,7 @@ class SqliteStore(reading.LogReader):
         thread, self._thread = self._thread, None
         if thread is not None:
             # Behind whatever is under way, cancelled or not.
-            await asyncio.get_running_loop().run_in_executor(
-                thread, self._in_turn, self._close_writer
-            )
+            await asyncio.get_running_loop().run_in_executor(thread, self._in_turn, self._end)
             thread.shutdown()
 
     @asynccontextmanager
@@ -258,6 +260,11 @@ class SqliteStore(reading.LogReader):
     def _open_writer(self) -> None:
         self._writer = open_writer(self._path, self._files, self._busy_timeout_s)
         self._files.note()
+        self._may_write = True
+
+    def _end(self) -> None:
+        self._may_write = False
+        self._close_writer()
 
     def _close_writer(self) -> None:
         writer, self._writer = self._writer, None
@@ -265,6 +272,8 @@ class SqliteStore(reading.LogReader):
             writer.close()
 
     def _write(self, work: Callable[[WatchedConnection], Result]) -> Result:
+        if not self._may_write:
+            raise StorageUnavailable(_NOT_OPEN)
         try:
             self._check()
             result = work(self._writer or self._reopen_writer())
