@@ -16,7 +16,6 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,9 +27,9 @@ from storage.model import Event, Pool, Usage, Verdict
 from storage.sqlite_checkpoints import CHECKPOINT, Checkpoints
 from storage.sqlite_files import OpenedFiles, WatchedConnection
 from storage.sqlite_opening import open_writer
+from storage.sqlite_reader import connect_reader, rows_of
 
 _MIN_VERSION = (3, 38, 0)
-_ROWS_A_HOP = 64
 _NOT_OPEN = "the SQLite store is not open"
 
 Result = TypeVar("Result")
@@ -174,23 +173,18 @@ class SqliteStore(reading.LogReader):
             await asyncio.get_running_loop().run_in_executor(thread, self._in_turn, self._end)
             thread.shutdown()
 
+    def abandon(self) -> None:
+        """See `EventStore.abandon`: nothing runs elsewhere."""
+
     @asynccontextmanager
     async def _reader(self) -> AsyncGenerator[reading.Rows, None]:
         if not self._readers:
             raise StorageUnavailable(_NOT_OPEN)
         idle = self._idle
         connection = await idle.get()
-
-        async def rows(sql: str, args: Sequence[object]) -> AsyncGenerator[reading.Row, None]:
-            named = {str(number): value for number, value in enumerate(args, start=1)}
-            async with connection.execute(sql, named) as cursor:
-                while part := await cursor.fetchmany(_ROWS_A_HOP):
-                    for row in part:
-                        yield row
-
         try:
             self._files.check()
-            yield rows
+            yield rows_of(connection)
             self._files.check()
         except sqlite3.Error as error:
             self._note(error)
@@ -199,19 +193,7 @@ class SqliteStore(reading.LogReader):
             idle.put_nowait(connection)
 
     async def _connect_reader(self) -> aiosqlite.Connection:
-        connection = await aiosqlite.connect(
-            self._path,
-            timeout=self._busy_timeout_s,
-            isolation_level=None,
-            factory=partial(WatchedConnection, files=self._files),
-        )
-        try:
-            # The -wal file is opened with the first read: now, not when it may be another.
-            await connection.execute_fetchall("SELECT count(*) FROM sqlite_schema")
-        except BaseException:
-            await connection.close()
-            raise
-        return connection
+        return await connect_reader(self._path, self._files, self._busy_timeout_s)
 
     def _check(self) -> None:
         if self.damage is not None:
