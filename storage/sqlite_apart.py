@@ -25,7 +25,7 @@ from storage.model import Counts, Event, Page, Query, StoredEvent, Usage, Verdic
 from storage.sqlite import SqliteStore
 from storage.sqlite_process import NOT_RUNNING, Answered, What, WritingProcess
 
-_MAX_CLOSING_S = 2.5
+_MAX_CLOSING_S = 2.0
 """What readers, and then the process that writes, get at the end."""
 
 _log = logging.getLogger(__name__)
@@ -113,6 +113,10 @@ class StoreApart:
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.wait([self._starting], timeout=self._closing_s)
+            if not self._starting.done():
+                # What it opened it closes itself, when its disk answers.
+                await self._end_process()
+                return
         await self._close()
 
     def abandon(self) -> None:
@@ -200,13 +204,17 @@ class StoreApart:
         if self._closing is None or self._closing.done():
             self._closing = asyncio.create_task(self._reader.aclose(), name="sqlite-close")
         await asyncio.wait([self._closing], timeout=self._closing_s)
-        ended = self._process is None or await self._process.end(self._closing_s)
-        if ended:
-            self._process = None
+        ended = await self._end_process()
         if not self._closing.done():
             return False
         self._closing.result()
         return ended
+
+    async def _end_process(self) -> bool:
+        if self._process is not None and not await self._process.end(self._closing_s):
+            return False
+        self._process = None
+        return True
 
     async def _read(self, work: Coroutine[Any, Any, Result]) -> Result:
         reading = asyncio.create_task(work)

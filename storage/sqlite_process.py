@@ -35,6 +35,9 @@ NOT_RUNNING = "the process that stores is not running"
 _KILLED_S = 1.0
 """What a killed process needs to be gone, unless it hangs in the kernel."""
 
+_START_S = 10.0
+"""What an interpreter may take to start, beside what opening takes."""
+
 _LATE_S = 1.0
 """A timer so late tells that this process did not run, so the other may not have run either."""
 
@@ -107,6 +110,8 @@ class WritingProcess:
         self._since = 0.0
         """When the oldest of them was the oldest, on the event loop's clock."""
         self._timer: asyncio.TimerHandle | None = None
+        self._killed = ""
+        """Why it was killed."""
 
     @property
     def takes_more(self) -> bool:
@@ -166,12 +171,12 @@ class WritingProcess:
                 `StorageUnavailable` for anything else, if it ended or took too long.
         """
         if self._channels is None:
-            raise StorageUnavailable(NOT_RUNNING)
+            raise StorageUnavailable(self._killed or NOT_RUNNING)
         self._asked += 1
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[Answered] = loop.create_future()
         if not self._waiting:
-            self._since = loop.time()
+            self._since = loop.time() + (_START_S if what == "open" else 0)
             if self._timer is None:
                 self._timer = loop.call_at(self._since + self._limit_s, self._look)
         unknown = OutcomeUnknown if what == "append" else StorageUnavailable
@@ -185,6 +190,7 @@ class WritingProcess:
         if self._channels is not None:
             for channel in self._channels:
                 channel.abort()
+        self._killed = reason
         self._leave_waiting(reason)
         self.abandon()
 
