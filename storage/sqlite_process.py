@@ -177,8 +177,9 @@ class WritingProcess:
         answered: asyncio.Future[Answered] = loop.create_future()
         if not self._waiting:
             self._since = loop.time() + (_START_S if what == "open" else 0)
-            if self._timer is None:
-                self._timer = loop.call_at(self._since + self._limit_s, self._look)
+            # One that is set already comes in time, and mostly for nothing: see `_look`.
+            if self._timer is None or self._timer.when() > self._since + self._limit_s:
+                self._look_again()
         unknown = OutcomeUnknown if what == "append" else StorageUnavailable
         self._waiting[self._asked] = answered, unknown
         channel = self._channels.appends if what == "append" else self._channels.asks
@@ -211,7 +212,8 @@ class WritingProcess:
         for channel in channels or ():
             channel.close()
         if self._ended is not None:
-            await asyncio.wait([self._ended], timeout=within_s)
+            # One that was killed finishes nothing more.
+            await asyncio.wait([self._ended], timeout=0 if self._killed else within_s)
             if not self._ended.done():
                 self.kill(
                     f"the process that stores was killed, for it did not end in {within_s:g} s"
@@ -259,7 +261,13 @@ class WritingProcess:
                 f"see whether the disk of {str(self._path)!r} answers"
             )
             return
-        self._timer = loop.call_at(self._since + self._limit_s, self._look)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        due = self._since + self._limit_s
+        self._timer = asyncio.get_running_loop().call_at(due, self._look)
 
     def _lose(self) -> None:
         """One of the channels is closed: without both there is nothing it could be asked."""

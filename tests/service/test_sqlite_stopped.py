@@ -25,7 +25,7 @@ from support.load import (
     until,
     until_answer,
 )
-from support.processes import Aggregator
+from support.processes import Aggregator, suspend
 from support.sqlite_process import arguments, assert_intact
 from support.verifying import verified
 
@@ -93,7 +93,7 @@ async def test_a_process_that_does_not_answer_costs_503s_and_another_goes_on(
     async with session() as client:
         await publish_until_taken(client, url, batch_of("orders", ["a", "b"]), told)
         stopped = writer_of(aggregator)
-        stopped.suspend()
+        suspend(stopped)
         # So that none can take its place before the test has seen what is so meanwhile.
         with closing(sqlite3.connect(path, isolation_level=None)) as lock:
             lock.execute("BEGIN IMMEDIATE")
@@ -115,7 +115,7 @@ async def test_a_process_that_does_not_answer_costs_503s_and_another_goes_on(
         assert len(stored) >= 4
         assert await available(client, url) == "1.0"
 
-        writer_of(aggregator).suspend()
+        suspend(writer_of(aggregator))
         asking = asyncio.create_task(publish(client, url, batch_of("orders", ["e"]), told))
         await until_answer(client, f"{url}/metrics", 200, "aggregator_queue_events 1.0")
         # It is not in the time for draining that a stopped process answers.
@@ -159,7 +159,7 @@ async def test_a_second_signal_ends_it_at_once_and_frees_the_file_for_others(
         publishing = asyncio.create_task(publish(client, first.url, batch_of("t", ["a"]), told))
         await until_locked(path)
         writer = writer_of(first)
-        writer.suspend()
+        suspend(writer)
 
         other = await asyncio.to_thread(run_aggregator, *arguments(path, *SHORT))
         await until_answer(client, f"{other.url}/ready", 503, "database is locked")

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support.events import event
+from support.processes import suspend
 from support.sqlite_process import size
 from support.stores import until
 
@@ -95,7 +96,7 @@ async def test_killed_it_leaves_an_unknown_outcome_and_is_started_anew(
 ) -> None:
     await store.append([event("t", "before")])
     killed = process_of(store)
-    killed.suspend()
+    suspend(killed)
     appends = [asyncio.create_task(store.append([event("t", f"{n}")])) for n in range(3)]
     ping = asyncio.create_task(store.ping())
     await asyncio.sleep(0)
