@@ -27,7 +27,7 @@ from support.load import (
     until_acknowledged,
     until_answer,
 )
-from support.processes import Aggregator
+from support.processes import Aggregator, wait_for
 from support.streams import listening
 
 Run = Callable[..., Aggregator]
@@ -187,6 +187,42 @@ async def test_told_to_end_while_it_waits_for_its_store_it_never_begins(tmp_path
         finally:
             aggregator.kill()
     assert [line["event"] for line in aggregator.log_lines()] == ["stopped"]
+
+
+_NEVER_CLOSED = """
+import asyncio, sys
+from aggregator import serve
+from aggregator.__main__ import main
+from storage.sqlite_apart import StoreApart
+serve.BEYOND_DRAIN_S = 0.2
+async def never(store):
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            pass
+StoreApart.aclose = never
+raise SystemExit(main(sys.argv[1:]))
+"""
+
+
+def test_an_end_that_takes_longer_than_is_promised_is_cut_short(tmp_path: Path) -> None:
+    aggregator = Aggregator.spawn(
+        ["--drain-timeout-ms", "100"],
+        log=tmp_path / "log",
+        cwd=tmp_path,
+        program=("-c", _NEVER_CLOSED),
+    )
+    try:
+        wait_for(aggregator.listening, "the socket")
+        _, writer = aggregator.processes()
+        assert aggregator.stop() == 1
+        wait_for(lambda: not writer.is_running(), "the end of the process that writes")
+    finally:
+        aggregator.kill()
+    (line,) = aggregator.log_lines("stopped_at_once")
+    assert line["reason"] == "the end took longer than 0.3 s"
+    assert b"Traceback" not in aggregator.written()
 
 
 def test_it_ends_in_order_while_postgres_was_never_in_reach(run_aggregator: Run) -> None:

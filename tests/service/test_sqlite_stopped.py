@@ -24,6 +24,7 @@ from support.load import (
     session,
     until,
     until_answer,
+    until_ready,
 )
 from support.processes import Aggregator, suspend
 from support.sqlite_process import arguments, assert_intact
@@ -176,10 +177,19 @@ async def test_a_second_signal_ends_it_at_once_and_frees_the_file_for_others(
         await publish_until_taken(client, other.url, batch_of("orders", ["b"]), told)
         stored, _ = await check_kept(client, other.url, told, ["orders", "t"])
         assert ("t", "a") not in stored
+
+        # The last words of a process that crashes are a line of the log, as all else is.
+        writer_of(other).send_signal(signal.SIGABRT)
+        await until(lambda: bool(other.log_lines("storage_process_error")))
+        await until_ready(client, other.url)
     (line,) = first.log_lines("stopped_at_once")
     assert line["reason"] == "SIGINT came while the aggregator was ending"
     assert b"Traceback" not in first.written()
     assert other.stop() == 0
+    (line,) = other.log_lines("storage_process_error")
+    assert line["level"] == "error"
+    assert "Fatal Python error: Aborted" in line["text"]
+    assert all(each.startswith(b"{") for each in other.written().splitlines())
     assert verified(Database("sqlite", path, "")).code == 0
 
 
