@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(_EXAMPLE.format(url=url, where=where), file=sys.stderr)  # noqa: T201
 
     try:
-        run(settings, on_listening)
+        run(settings, on_listening, writer.close)
     except CannotServe as error:
         writer.close()
         _refuse(str(error))

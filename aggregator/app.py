@@ -21,6 +21,7 @@ from aggregator.request_log import RequestLog
 from aggregator.requests import around_requests
 from aggregator.sending import Answers
 from aggregator.settings import Settings
+from aggregator.sparing import Sparing
 from aggregator.watch import StoreWatch
 from aggregator.wire.events import Limits
 from storage.errors import OutcomeUnknown, StorageError, StorageUnavailable
@@ -31,9 +32,19 @@ DRAIN: web.AppKey[Callable[[], Awaitable[None]]] = web.AppKey("drain")
 """Ends the taking of events and stores what waits. Cleaning up does it too; done before, with
 the socket closed and connections still served, whoever asks meanwhile gets a 503."""
 
+ABANDON: web.AppKey[Callable[[], None]] = web.AppKey("abandon")
+"""In place of cleaning up, when the process is to end at once; see `EventStore.abandon`."""
+
+FIRST_TRY: web.AppKey[asyncio.Event] = web.AppKey("first_try", asyncio.Event)
+"""Set once the store was tried for the first time, which is what starting up waits for. Who sets
+it before has it wait no longer."""
+
 EXPRESS: web.AppKey[Express] = web.AppKey("express")
 ANSWERS: web.AppKey[Answers] = web.AppKey("answers")
 """For a server that deals with publishes before they become requests; see `Connections`."""
+
+_MOST_TEXTS_A_SECOND = 10
+"""Of what the process that writes SQLite has to say; a failure may come with every batch."""
 
 _log = structlog.get_logger()
 
@@ -46,7 +57,12 @@ def configured_store(settings: Settings) -> EventStore:
             readers=settings.postgres_readers,
             command_timeout_ms=settings.postgres_command_timeout_ms,
         )
-    return sqlite_store(settings.database, busy_timeout_ms=settings.sqlite_busy_timeout_ms)
+    return sqlite_store(
+        settings.database,
+        busy_timeout_ms=settings.sqlite_busy_timeout_ms,
+        command_timeout_ms=settings.sqlite_command_timeout_ms,
+        on_text=_log_text(),
+    )
 
 
 def configured_tracing(settings: Settings) -> Tracing | None:
@@ -166,6 +182,8 @@ def create_app(
     app.add_routes(handlers.routes())
     app.cleanup_ctx.append(life)
     app[DRAIN] = drain
+    app[ABANDON] = store.abandon
+    app[FIRST_TRY] = watch.tried
     app[EXPRESS] = Express(publishing, log)
     app[ANSWERS] = answers
     app.on_shutdown.append(lambda _app: drain())
@@ -192,3 +210,14 @@ def _log_availability(reason: str | None) -> None:
         _log.info("storage_available")
     else:
         _log.warning("storage_unavailable", reason=reason)
+
+
+def _log_text() -> Callable[[str], None]:
+    sparing = Sparing(_MOST_TEXTS_A_SECOND)
+
+    def log_text(text: str) -> None:
+        fields = sparing.fields()
+        if fields is not None:
+            _log.error("storage_process_error", text=text, **fields)
+
+    return log_text

@@ -3,17 +3,17 @@
 import asyncio
 import gc
 import os
-import signal
 import socket
 from collections.abc import Callable
 
 import structlog
 from aiohttp import web
 
-from aggregator.app import ANSWERS, DRAIN, EXPRESS, create_app
+from aggregator.app import ABANDON, ANSWERS, DRAIN, EXPRESS, FIRST_TRY, create_app
 from aggregator.asked import CannotTrace
 from aggregator.connections import Connections
 from aggregator.descriptors import make_room
+from aggregator.ending import ORDERLY, Ending
 from aggregator.settings import Settings
 from storage.errors import StorageError
 
@@ -26,6 +26,13 @@ except ImportError:  # not made for this platform
 _LAST_WORDS_S = 2.0
 """After draining every verdict is known: the time for answers to get through slow connections."""
 
+BEYOND_DRAIN_S = 12.0
+"""What the end may take beside draining. What it waits for takes less: answers `_LAST_WORDS_S`, a
+store five seconds, spans three."""
+
+UNUSABLE = 2
+"""The exit status of a process that can't serve."""
+
 _COLLECT_EVERY = 20_000
 
 _log = structlog.get_logger()
@@ -35,12 +42,13 @@ class CannotServe(Exception):
     """The aggregator can't start, or go on; the message is one sentence for its operator."""
 
 
-async def serve(settings: Settings, on_listening: Callable[[str], None]) -> None:
+async def serve(settings: Settings, on_listening: Callable[[str], None], ending: Ending) -> None:
     """Serve until SIGTERM or SIGINT, then drain and return.
 
     Args:
         settings: checked settings.
         on_listening: told the URL as soon as the socket accepts connections.
+        ending: sees to the signals, and to it that the end does not take too long.
 
     Raises:
         CannotServe: the address is taken or wrong, the store can't be used, or spans can't be
@@ -52,40 +60,60 @@ async def serve(settings: Settings, on_listening: Callable[[str], None]) -> None
     def end(error: StorageError | None = None) -> None:
         if not ended.done():
             ended.set_result(error)
+        app[FIRST_TRY].set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, end)
     try:
         app = create_app(settings, on_fatal=end)
     except CannotTrace as error:
         raise CannotServe(str(error)) from error
+    ending.attach(lambda: loop.call_soon_threadsafe(end), app[ABANDON])
     runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=_LAST_WORDS_S)
     await runner.setup()
     try:
-        if ended.done() and (unusable := ended.result()) is not None:
-            raise CannotServe(str(unusable))
-        listener = await _listen(settings, runner)
-        url = _url(listener.sockets[0].getsockname())
-        _log.info("listening", url=url, backend=settings.backend, pid=os.getpid())
-        on_listening(url)
-        fatal = await ended
-        _log.info("draining", timeout_ms=settings.drain_timeout_ms)
-        listener.close()
-        await runner.app[DRAIN]()
+        # Told to end while it waited for the store, it never begins.
+        if not ended.done():
+            listener = await _listen(settings, runner)
+            url = _url(listener.sockets[0].getsockname())
+            _log.info("listening", url=url, backend=settings.backend, pid=os.getpid())
+            on_listening(url)
+            await ended
+            _log.info("draining", timeout_ms=settings.drain_timeout_ms)
+            ending.begin()
+            listener.close()
+            await runner.app[DRAIN]()
     finally:
+        ending.begin()
         await runner.cleanup()
-    if fatal is not None:
+    if (fatal := ended.result()) is not None:
         raise CannotServe(str(fatal))
     _log.info("stopped")
 
 
-def run(settings: Settings, on_listening: Callable[[str], None]) -> None:
-    """`serve` in an event loop of its own: uvloop's where it is installed."""
+def run(
+    settings: Settings,
+    on_listening: Callable[[str], None],
+    close_log: Callable[[float], object],
+) -> None:
+    """`serve` in an event loop of its own, uvloop's where it is installed; then leave.
+
+    The process ends soon after this returns, if need be in spite of threads that hang.
+
+    Args:
+        settings, on_listening: see `serve`.
+        close_log: writes the log's last lines, in so many seconds at the most.
+    """
     # The collector looks for cycles each time so many more objects are there than before. With
     # Python's own figure and thousands of requests under way it took a fifth of the time.
     gc.set_threshold(_COLLECT_EVERY, 10, 10)
+    ending = Ending(settings.drain_timeout_ms / 1000 + BEYOND_DRAIN_S, close_log)
+    ending.watch_signals()
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:
-        runner.run(serve(settings, on_listening))
+        try:
+            runner.run(serve(settings, on_listening, ending))
+        except CannotServe:
+            ending.finish(UNUSABLE)
+            raise
+        ending.finish(ORDERLY)
 
 
 async def _listen(settings: Settings, runner: web.AppRunner) -> asyncio.Server:

@@ -163,6 +163,10 @@ class Settings(StorageSettings):
         10_000,
         description="how long to wait for another process that writes the file, in milliseconds",
     )
+    sqlite_command_timeout_ms: Positive = Field(
+        30_000,
+        description="how long SQLite and its disk may take besides, in milliseconds",
+    )
     postgres_readers: Positive = Field(4, description="Postgres connections that read, at most")
     postgres_command_timeout_ms: Positive = Field(
         30_000, description="how long to wait for a Postgres statement, in milliseconds"

@@ -27,7 +27,8 @@ class StoreWatch:
         """How often it was tried, to open the store or to find it back, without success."""
         self._suspected = asyncio.Event()
         self.tried = asyncio.Event()
-        """Set once the first attempt to open the store has ended, well or badly."""
+        """Set once the first attempt to open the store has ended, well or badly, or is waited for
+        no longer."""
         self.reason: str | None = "the storage is being opened"
         """Why events can't be stored now; None if they can."""
 

@@ -94,4 +94,14 @@ class EventStore(Protocol):
         """Return if an append could succeed now: the database is in reach and writable."""
 
     async def aclose(self) -> None:
-        """Close every connection. A call under way is finished first. Idempotent."""
+        """Close every connection. Idempotent.
+
+        A call under way is finished first, unless that takes longer than a few seconds.
+        """
+
+    def abandon(self) -> None:
+        """Kill what runs elsewhere for this store alone, since this process is about to end.
+
+        Called in place of `aclose`, from any thread, and does not wait. What was acknowledged is
+        durable all the same.
+        """

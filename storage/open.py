@@ -1,6 +1,7 @@
 """Which store, or snapshot, a configuration means; the one place that knows both backends."""
 
 from pathlib import Path
+from typing import Any
 
 from storage.interface import EventStore
 from storage.postgres import PostgresStore
@@ -10,9 +11,12 @@ from storage.sqlite_apart import StoreApart
 from storage.sqlite_snapshot import SqliteSnapshot
 
 
-def sqlite_store(path: Path, *, busy_timeout_ms: int) -> EventStore:
-    """A store, not opened yet, in the SQLite file `path`; a process of its own writes."""
-    return StoreApart(path, busy_timeout_ms=busy_timeout_ms)
+def sqlite_store(path: Path, *, busy_timeout_ms: int, **options: Any) -> EventStore:
+    """A store, not opened yet, in the SQLite file `path`; a process of its own writes.
+
+    The options are those of `StoreApart`.
+    """
+    return StoreApart(path, busy_timeout_ms=busy_timeout_ms, **options)
 
 
 def postgres_store(dsn: str, *, readers: int, command_timeout_ms: int) -> EventStore:

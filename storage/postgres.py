@@ -126,6 +126,9 @@ class PostgresStore(reading.LogReader):
         pools, self._writers, self._readers = (self._writers, self._readers), None, None
         await asyncio.gather(*(self._close(pool) for pool in pools if pool is not None))
 
+    def abandon(self) -> None:
+        """See `EventStore.abandon`: the server ends the sessions of a client that is gone."""
+
     async def _close(self, pool: asyncpg.Pool) -> None:
         try:
             await asyncio.wait_for(pool.close(), self._connect_timeout_s)

@@ -16,19 +16,19 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import aiosqlite
 
 from storage import reading, sqlite_writer
-from storage.chunks import PayloadSql, Row, Rows
+from storage.chunks import PayloadSql, Rows
 from storage.errors import OutcomeUnknown, StorageMisconfigured, StorageUnavailable
 from storage.model import Event, Pool, Usage, Verdict
 from storage.sqlite_checkpoints import CHECKPOINT, Checkpoints
 from storage.sqlite_files import OpenedFiles, WatchedConnection
 from storage.sqlite_opening import open_writer
+from storage.sqlite_reader import connect_reader, rows_of
 
 _MIN_VERSION = (3, 38, 0)
 _NOT_OPEN = "the SQLite store is not open"
@@ -62,7 +62,10 @@ class SqliteStore(reading.LogReader):
         self._thread: ThreadPoolExecutor | None = None
         self._writer: WatchedConnection | None = None
         self._writing = threading.Lock()
-        """Held by whoever uses the connection that writes."""
+        """Held by whoever uses the connection that writes, or opens or closes it."""
+        self._may_write = False
+        """From open to close, whether there is such a connection at the moment or not; read and
+        changed by whoever holds the lock."""
         self._doubted = False
         """Whether the last transaction failed: then only a commit proves that the next may not."""
         self.damage: str | None = None
@@ -116,14 +119,15 @@ class SqliteStore(reading.LogReader):
 
         Returns the verdicts, and how many seconds COMMIT took; `on_commit` is not told.
         """
-        if self._thread is None:
-            raise StorageUnavailable(_NOT_OPEN)
         with self._writing:
             done = self._write(
                 lambda writer: (sqlite_writer.append(writer, batch), writer.commit_s)
             )
-        if self._checkpoints is not None:
-            self._checkpoints.committed()
+            # Looked at once, for they may be gone the next time. The event loop that they are
+            # told through is not: the end waits for this lock.
+            checkpoints = self._checkpoints
+            if checkpoints is not None:
+                checkpoints.committed()
         return done
 
     async def ping(self) -> None:
@@ -173,10 +177,11 @@ class SqliteStore(reading.LogReader):
         thread, self._thread = self._thread, None
         if thread is not None:
             # Behind whatever is under way, cancelled or not.
-            await asyncio.get_running_loop().run_in_executor(
-                thread, self._in_turn, self._close_writer
-            )
+            await asyncio.get_running_loop().run_in_executor(thread, self._in_turn, self._end)
             thread.shutdown()
+
+    def abandon(self) -> None:
+        """See `EventStore.abandon`: nothing runs elsewhere."""
 
     @asynccontextmanager
     async def _reader(self) -> AsyncGenerator[Rows, None]:
@@ -184,15 +189,9 @@ class SqliteStore(reading.LogReader):
             raise StorageUnavailable(_NOT_OPEN)
         idle = self._idle
         connection = await idle.get()
-
-        async def rows(sql: str, arguments: Sequence[object]) -> Sequence[Row]:
-            named = {str(number): value for number, value in enumerate(arguments, start=1)}
-            # In one hop to its thread and back.
-            return list(await connection.execute_fetchall(sql, named))
-
         try:
             self._files.check()
-            yield rows
+            yield rows_of(connection)
             self._files.check()
         except sqlite3.Error as error:
             self._note(error)
@@ -201,19 +200,7 @@ class SqliteStore(reading.LogReader):
             idle.put_nowait(connection)
 
     async def _connect_reader(self) -> aiosqlite.Connection:
-        connection = await aiosqlite.connect(
-            self._path,
-            timeout=self._busy_timeout_s,
-            isolation_level=None,
-            factory=partial(WatchedConnection, files=self._files),
-        )
-        try:
-            # The -wal file is opened with the first read: now, not when it may be another.
-            await connection.execute_fetchall("SELECT count(*) FROM sqlite_schema")
-        except BaseException:
-            await connection.close()
-            raise
-        return connection
+        return await connect_reader(self._path, self._files, self._busy_timeout_s)
 
     def _check(self) -> None:
         if self.damage is not None:
@@ -262,6 +249,11 @@ class SqliteStore(reading.LogReader):
     def _open_writer(self) -> None:
         self._writer = open_writer(self._path, self._files, self._busy_timeout_s)
         self._files.note()
+        self._may_write = True
+
+    def _end(self) -> None:
+        self._may_write = False
+        self._close_writer()
 
     def _close_writer(self) -> None:
         writer, self._writer = self._writer, None
@@ -269,6 +261,8 @@ class SqliteStore(reading.LogReader):
             writer.close()
 
     def _write(self, work: Callable[[WatchedConnection], Result]) -> Result:
+        if not self._may_write:
+            raise StorageUnavailable(_NOT_OPEN)
         try:
             self._check()
             result = work(self._writer or self._reopen_writer())

@@ -6,26 +6,21 @@ that was most of what storing single events took. So batches go to a process tha
 else, and reads stay here. See `docs/decisions/0015-sqlite-is-written-by-a-process.md`.
 
 The process ends when this one does, however it does: its end of the connection is closed then.
-If it is the first to end, what it was given has an unknown outcome, and the next `ping` starts
-another.
+If it is the first to end, or is killed for it took too long, what it was given has an unknown
+outcome, and the next `ping` starts another.
+
+What is done here, opening and reading, can hang in the kernel as well, in a thread that nobody can
+end. So whoever waits for it waits for so long and no longer, and it is never begun a second time
+beside one that hangs.
 """
 
 import asyncio
-import os
-import socket
-import sys
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import ExitStack
+import logging
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
-from subprocess import DEVNULL
-from typing import Literal, NamedTuple
+from typing import Any, TypeVar
 
-import msgspec
-
-from storage import errors
-from storage.channel import Channel
-from storage.errors import OutcomeUnknown, StorageError, StorageUnavailable
+from storage.errors import StorageUnavailable
 from storage.model import (
     LARGEST_PAYLOAD_BYTES,
     TOPICS_PER_PAGE,
@@ -38,72 +33,58 @@ from storage.model import (
     Verdict,
 )
 from storage.sqlite import SqliteStore
+from storage.sqlite_process import NOT_RUNNING, Answered, What, WritingProcess
 
-_WORKER = "storage.sqlite_worker"
+_MAX_CLOSING_S = 2.0
+"""What readers, and then the process that writes, get at the end."""
 
+_log = logging.getLogger(__name__)
 
-class Asked(msgspec.Struct, array_like=True):
-    """What the process is to do; `number` is that of its answer."""
-
-    number: int
-    what: Literal["open", "ping", "append"]
-    batch: Sequence[Event] = ()
-
-
-class Answered(msgspec.Struct, array_like=True):
-    """What came of it: verdicts of an append, the class and the message of an error, what is
-    wrong with the database itself, and the seconds that each COMMIT took meanwhile."""
-
-    number: int
-    verdicts: list[Verdict] = []
-    error: tuple[str, str] | None = None
-    damage: str | None = None
-    commits: list[float] = []
-
-
-class _Channels(NamedTuple):
-    """To the process: one for batches, and one for what must not wait behind them."""
-
-    asks: Channel
-    appends: Channel
-
-
-_encode = msgspec.msgpack.encode
-_decode = msgspec.msgpack.Decoder(Answered).decode
+Result = TypeVar("Result")
 
 
 class StoreApart:
     """An `EventStore` in one SQLite file whose `append` and `ping` are done by a process.
 
+    No call takes longer than both timeouts together, as long as this process runs: after that it
+    raises `StorageUnavailable`, or `OutcomeUnknown` if it is an append that the process had. An
+    append that has another before it gets its time when that is done.
+
     Args:
         path: the database file; made if it is not there, its directory must be.
         busy_timeout_ms: how long to wait for another process's write lock, in milliseconds.
+        command_timeout_ms: how long SQLite and the disk may take besides, in milliseconds.
+        on_text: told the tracebacks of errors in the process that nobody foresaw, and all else
+            that it writes to its standard error; logged if it is not given.
     """
 
     backend = SqliteStore.backend
 
-    def __init__(self, path: Path, *, busy_timeout_ms: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        busy_timeout_ms: int,
+        command_timeout_ms: int = 30_000,
+        on_text: Callable[[str], object] = _log.error,
+    ) -> None:
         self.on_commit: Callable[[float], object] = lambda _seconds: None
+        self._path = path
+        self._busy_timeout_ms = busy_timeout_ms
+        self._limit_s = (busy_timeout_ms + command_timeout_ms) / 1000
+        self._closing_s = min(_MAX_CLOSING_S, self._limit_s)
+        self._on_text = on_text
         self._reader = SqliteStore(path, busy_timeout_s=busy_timeout_ms / 1000)
-        self._arguments = [str(path), str(busy_timeout_ms)]
-        self._process: asyncio.subprocess.Process | None = None
-        self._channels: _Channels | None = None
-        self._asked = 0
-        self._waiting: dict[int, tuple[asyncio.Future[Answered], type[StorageError]]] = {}
-        """Who waits for which answer, and what it means if there is none."""
+        self._process: WritingProcess | None = None
         self._opened = False
-        self._starting = asyncio.Lock()
+        self._starting: asyncio.Task[None] | None = None
+        """Opens all of it, or starts the process anew; whoever needs that waits for the same."""
+        self._closing: asyncio.Task[None] | None = None
+        self._reading: set[asyncio.Task[Any]] = set()
 
     async def open(self) -> None:
         """See `EventStore.open`."""
-        await self.aclose()
-        try:
-            await self._reader.open()
-            await self._start()
-        except BaseException:
-            await self.aclose()
-            raise
-        self._opened = True
+        await self._attempt(self._open)
 
     async def append(self, batch: Sequence[Event]) -> list[Verdict]:
         """See `EventStore.append`."""
@@ -112,146 +93,162 @@ class StoreApart:
 
     async def ping(self) -> None:
         """See `EventStore.ping`; starts the process anew if it is gone."""
-        async with self._starting:
-            if self._opened and self._channels is None:
-                await self._end()
-                await self._start()
-        self._check()
-        await self._ask("ping")
+        if not self._opened or (self._process is not None and self._process.takes_more):
+            self._check()
+            await self._ask("ping")
+        else:
+            # Opening the file proves what a ping does.
+            await self._attempt(self._restart)
+            self._check()
 
     async def read(self, query: Query) -> Page:
         """See `EventStore.read`."""
-        return await self._reader.read(query)
+        return await self._read(self._reader.read(query))
 
     async def get(
         self, topic: str, event_id: str, *, max_payload_bytes: int = LARGEST_PAYLOAD_BYTES
     ) -> LogEvent | None:
         """See `EventStore.get`."""
-        return await self._reader.get(topic, event_id, max_payload_bytes=max_payload_bytes)
+        read = self._reader.get(topic, event_id, max_payload_bytes=max_payload_bytes)
+        return await self._read(read)
 
     async def stats(
         self, *, topic: str | None = None, after: str = "", limit: int = TOPICS_PER_PAGE
     ) -> Stats:
         """See `EventStore.stats`."""
-        return await self._reader.stats(topic=topic, after=after, limit=limit)
+        return await self._read(self._reader.stats(topic=topic, after=after, limit=limit))
 
     async def usage(self) -> Usage:
         """See `EventStore.usage`."""
         return await self._reader.usage()
 
     async def aclose(self) -> None:
-        """See `EventStore.aclose`."""
+        """See `EventStore.aclose`; what takes longer than a few seconds is given up."""
         self._opened = False
-        # The last one on a database tidies up after all; that is for the one that wrote.
-        await self._reader.aclose()
-        await self._end()
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.wait([self._starting], timeout=self._closing_s)
+            if not self._starting.done():
+                # What it opened it closes itself, when its disk answers.
+                await self._end_process()
+                return
+        await self._close()
+
+    def abandon(self) -> None:
+        """See `EventStore.abandon`: the process that writes is killed."""
+        if self._process is not None:
+            self._process.abandon()
 
     def _check(self) -> None:
         # Whoever came upon it: on a damaged index a sound batch might get a wrong verdict.
         if self._reader.damage is not None:
             raise StorageUnavailable(self._reader.damage)
 
-    async def _start(self) -> None:
-        try:
-            await self._connect()
-            await self._ask("open")
-        except BaseException as error:
-            await self._end()
-            if isinstance(error, OSError):
-                raise StorageUnavailable(f"can't start the process that stores: {error}") from error
-            raise
+    async def _ask(self, what: What, batch: Sequence[Event] = ()) -> Answered:
+        if self._process is None:
+            raise StorageUnavailable(NOT_RUNNING)
+        return await self._process.ask(what, batch)
 
-    async def _connect(self) -> None:
-        pairs = [socket.socketpair() for _ in _Channels._fields]
-        unused = deque(ours for ours, _ in pairs)
-        with ExitStack() as stack:
-            for _, its in pairs:
-                stack.callback(its.close)
-            stack.callback(_close, unused)
-            numbers = [its.fileno() for _, its in pairs]
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-P",
-                "-m",
-                _WORKER,
-                *map(str, numbers),
-                *self._arguments,
-                pass_fds=numbers,
-                stdin=DEVNULL,
-                stdout=DEVNULL,
-                # It imports what this process would, wherever that was found.
-                env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-                # A terminal's Ctrl-C is for this process, which ends the other in its turn.
-                start_new_session=True,
-            )
-            channels = _Channels(*[Channel(self._answer, lambda: self._lose(channels))
-                                   for _ in pairs])  # fmt: skip
-            # Known before they are connected: the other end may be gone as soon as they are.
-            self._channels = channels
-            for channel in channels:
-                await _connect(channel, unused[0])
-                unused.popleft()
-
-    async def _end(self) -> None:
-        process, self._process = self._process, None
-        if self._channels is not None:
-            for channel in self._channels:
-                channel.close()
-        if process is not None:
-            # Behind whatever is under way.
-            await process.wait()
-
-    async def _ask(
-        self, what: Literal["open", "ping", "append"], batch: Sequence[Event] = ()
-    ) -> Answered:
-        if self._channels is None:
-            raise StorageUnavailable("the process that stores is not running")
-        self._asked += 1
-        answered: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
-        unknown = OutcomeUnknown if what == "append" else StorageUnavailable
-        self._waiting[self._asked] = answered, unknown
-        channel = self._channels.appends if what == "append" else self._channels.asks
-        channel.send(_encode(Asked(self._asked, what, batch)))
-        return await answered
-
-    def _answer(self, message: memoryview) -> None:
-        answered = _decode(message)
+    def _note(self, answered: Answered) -> None:
         # Kept here, for the process that found it may be replaced.
         self._reader.damage = self._reader.damage or answered.damage
         for seconds in answered.commits:
             self.on_commit(seconds)
-        waiting, unknown = self._waiting.pop(answered.number)
-        if waiting.done():
-            return
-        if answered.error is None:
-            waiting.set_result(answered)
-        else:
-            waiting.set_exception(_error(*answered.error, unknown))
 
-    def _lose(self, channels: _Channels) -> None:
-        if channels is not self._channels:
-            # The other one of the two has told.
-            return
-        self._channels = None
-        for channel in channels:
-            channel.close()
-        lost, self._waiting = self._waiting, {}
-        for waiting, unknown in lost.values():
-            if not waiting.done():
-                waiting.set_exception(unknown("the process that stores ended while it had this"))
+    async def _attempt(self, begin: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Begin it, unless something is being started, and wait, but not for good."""
+        if self._starting is None or self._starting.done():
+            self._starting = asyncio.create_task(begin(), name="sqlite-start")
+            # Nobody may be there any more to be told of a failure.
+            self._starting.add_done_callback(lambda done: done.cancelled() or done.exception())
+        starting = self._starting
+        await asyncio.wait([starting], timeout=self._limit_s)
+        if not starting.done():
+            raise StorageUnavailable(
+                f"{str(self._path)!r} could not be opened within {self._limit_s:g} s: see whether "
+                "its disk answers"
+            )
+        if starting.cancelled():
+            raise StorageUnavailable(NOT_RUNNING)
+        starting.result()
 
+    async def _open(self) -> None:
+        self._opened = False
+        if not await self._close():
+            raise StorageUnavailable(
+                f"{str(self._path)!r} is still being closed: see whether its disk answers"
+            )
+        try:
+            await self._reader.open()
+            await self._start()
+        except Exception:
+            await self._close()
+            raise
+        self._opened = True
 
-async def _connect(channel: Channel, connection: socket.socket) -> None:
-    await asyncio.get_running_loop().create_connection(lambda: channel, sock=connection)
+    async def _restart(self) -> None:
+        if self._process is not None and not await self._process.end(self._closing_s):
+            # Others beside it would do no harm, since the file's locks keep them apart; but they
+            # would hang as it does, one more with every attempt.
+            raise StorageUnavailable(
+                f"the process that stored (pid {self._process.pid}) was killed and hangs in the "
+                f"kernel: see whether the disk of {str(self._path)!r} answers"
+            )
+        await self._start()
 
+    async def _start(self) -> None:
+        process = self._process = WritingProcess(
+            self._path,
+            busy_timeout_ms=self._busy_timeout_ms,
+            limit_s=self._limit_s,
+            on_answer=self._note,
+            on_text=self._on_text,
+        )
+        try:
+            await process.start()
+            await process.ask("open")
+        except Exception as error:
+            await process.end(self._closing_s)
+            if isinstance(error, OSError):
+                raise StorageUnavailable(f"can't start the process that stores: {error}") from error
+            raise
 
-def _close(connections: Iterable[socket.socket]) -> None:
-    for connection in connections:
-        connection.close()
+    async def _close(self) -> bool:
+        """Close all of it, as far as that can be done in time; whether it is."""
+        # The last one on a database tidies up after all; that is for the one that wrote.
+        if self._closing is None or self._closing.done():
+            self._closing = asyncio.create_task(self._reader.aclose(), name="sqlite-close")
+        await asyncio.wait([self._closing], timeout=self._closing_s)
+        ended = await self._end_process()
+        if not self._closing.done():
+            return False
+        self._closing.result()
+        return ended
 
+    async def _end_process(self) -> bool:
+        if self._process is not None and not await self._process.end(self._closing_s):
+            return False
+        self._process = None
+        return True
 
-def _error(name: str, message: str, unknown: type[StorageError]) -> StorageError:
-    kind = getattr(errors, name, None)
-    if isinstance(kind, type) and issubclass(kind, StorageError):
-        return kind(message)
-    return unknown(f"storing failed: {name}: {message}")
+    async def _read(self, work: Coroutine[Any, Any, Result]) -> Result:
+        reading = asyncio.create_task(work)
+        self._reading.add(reading)
+        reading.add_done_callback(self._forget)
+        try:
+            await asyncio.wait([reading], timeout=self._limit_s)
+            if not reading.done():
+                raise StorageUnavailable(
+                    f"{str(self._path)!r} could not be read within {self._limit_s:g} s: see "
+                    "whether its disk answers"
+                )
+            return reading.result()
+        finally:
+            # It gives its connection back when SQLite lets go of it.
+            reading.cancel()
+
+    def _forget(self, reading: asyncio.Task[Any]) -> None:
+        self._reading.discard(reading)
+        if not reading.cancelled():
+            # Nobody may be there any more to be told of a failure.
+            reading.exception()

@@ -7,6 +7,7 @@ closed, after what is under way, and at no signal but SIGKILL: the process that 
 """
 
 import asyncio
+import faulthandler
 import gc
 import signal
 import socket
@@ -21,7 +22,7 @@ import msgspec
 from storage.channel import Channel, receive, send
 from storage.errors import StorageError
 from storage.sqlite import SqliteStore
-from storage.sqlite_apart import Answered, Asked
+from storage.sqlite_process import Answered, Asked
 
 _new_event_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
 with suppress(ImportError):  # not made for this platform
@@ -88,15 +89,20 @@ def _append(store: SqliteStore, asked: Asked) -> Answered:
 
 
 def _failed(number: int, error: Exception) -> Answered:
-    if not isinstance(error, StorageError):
-        traceback.print_exception(error)
-    return Answered(number, error=(type(error).__name__, str(error)))
+    foreseen = isinstance(error, StorageError)
+    return Answered(
+        number,
+        error=(type(error).__name__, str(error)),
+        traceback=None if foreseen else "".join(traceback.format_exception(error)),
+    )
 
 
 def main() -> None:
     """Run what the command line asks for."""
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, signal.SIG_IGN)
+    # What the process that started it reads there tells where it was when it crashed.
+    faulthandler.enable()
     asks, appends, path, busy_timeout_ms = sys.argv[1:]
     # What reads is on the other end.
     store = SqliteStore(Path(path), busy_timeout_s=int(busy_timeout_ms) / 1000, readers=0)

@@ -40,7 +40,11 @@ CROSS JOIN events ON topic = wanted.key AND event_id = id.value"""
 
 _PAYLOAD = 'SELECT payload FROM events WHERE topic = ? AND "offset" = ?'
 
-_INSERT = "INSERT OR IGNORE INTO events VALUES "
+# By name: a newer program that shares the file may have added columns, with defaults.
+_INSERT = (
+    "INSERT OR IGNORE INTO events "
+    '(topic, "offset", event_id, timestamp, ts_ingest, source, payload) VALUES '
+)
 _INSERT_ROW = "(?, ?, ?, ?, ?, ?, ?)"
 _MAX_INSERT_ROWS = 512
 _EXACT_INSERT_ROWS = 64
@@ -49,6 +53,7 @@ PREPARED_STATEMENTS = 128
 
 COUNT = """
 INSERT INTO topics
+    (topic, received, unique_processed, duplicate_dropped, conflicts, last_ts_ingest)
 SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),
        json_extract(value, '$[3]'), json_extract(value, '$[4]'), json_extract(value, '$[5]')
 FROM json_each(?) WHERE true

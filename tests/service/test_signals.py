@@ -27,7 +27,8 @@ from support.load import (
     until_acknowledged,
     until_answer,
 )
-from support.processes import Aggregator
+from support.processes import Aggregator, wait_for
+from support.streams import listening
 
 Run = Callable[..., Aggregator]
 SIGNALS = pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
@@ -95,8 +96,6 @@ async def test_requests_in_the_queue_when_the_signal_comes_are_stored_and_answer
     async with session() as client, two_requests_queued(client, aggregator.url, told) as tasks:
         aggregator.process.send_signal(number)
         await until(lambda: bool(aggregator.log_lines("draining")))
-        # Once more, as somebody impatient does: it changes nothing.
-        aggregator.process.send_signal(number)
         lock.execute("ROLLBACK")
         lock.close()
         assert await asyncio.gather(*tasks) == [200, 200]
@@ -165,6 +164,65 @@ async def test_a_request_that_never_ends_is_given_up_after_the_time_for_draining
     assert await asyncio.to_thread(aggregator.stop) == 0
     assert aggregator.log_lines("stopped")
     writer.close()
+
+
+async def test_told_to_end_while_it_waits_for_its_store_it_never_begins(tmp_path: Path) -> None:
+    asked = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        # Until it hangs up.
+        await reader.read()
+
+    async with listening(say_nothing) as port:
+        aggregator = Aggregator.spawn(
+            ["--dsn", f"postgresql://postgres@127.0.0.1:{port}/events?sslmode=disable"],
+            log=tmp_path / "log",
+            cwd=tmp_path,
+        )
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                await asked.wait()
+            assert await asyncio.to_thread(aggregator.stop) == 0
+        finally:
+            aggregator.kill()
+    assert [line["event"] for line in aggregator.log_lines()] == ["stopped"]
+
+
+_NEVER_CLOSED = """
+import asyncio, sys
+from aggregator import serve
+from aggregator.__main__ import main
+from storage.sqlite_apart import StoreApart
+serve.BEYOND_DRAIN_S = 0.2
+async def never(store):
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            pass
+StoreApart.aclose = never
+raise SystemExit(main(sys.argv[1:]))
+"""
+
+
+def test_an_end_that_takes_longer_than_is_promised_is_cut_short(tmp_path: Path) -> None:
+    aggregator = Aggregator.spawn(
+        ["--drain-timeout-ms", "100"],
+        log=tmp_path / "log",
+        cwd=tmp_path,
+        program=("-c", _NEVER_CLOSED),
+    )
+    try:
+        wait_for(aggregator.listening, "the socket")
+        _, writer = aggregator.processes()
+        assert aggregator.stop() == 1
+        wait_for(lambda: not writer.is_running(), "the end of the process that writes")
+    finally:
+        aggregator.kill()
+    (line,) = aggregator.log_lines("stopped_at_once")
+    assert line["reason"] == "the end took longer than 0.3 s"
+    assert b"Traceback" not in aggregator.written()
 
 
 def test_it_ends_in_order_while_postgres_was_never_in_reach(run_aggregator: Run) -> None:

@@ -83,7 +83,7 @@ _PROTECTIONS: dict[str, Callable[[str, pytest.MonkeyPatch], None]] = {
 }
 
 
-def store_in_this_process(path: Path, *, busy_timeout_ms: int) -> SqliteStore:
+def store_in_this_process(path: Path, *, busy_timeout_ms: int, **_options: object) -> SqliteStore:
     """In place of the process of its own, which nothing here could reach into."""
     return SqliteStore(path, busy_timeout_s=busy_timeout_ms / 1000)
 

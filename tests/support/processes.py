@@ -29,6 +29,19 @@ def wait_for(condition: Callable[[], bool], what: str, limit_s: float = _LIMIT_S
         time.sleep(0.02)
 
 
+def suspend(process: psutil.Process) -> None:
+    """As `kill -STOP`; returns once none of its threads runs any more."""
+    process.suspend()
+    threads = Path(f"/proc/{process.pid}/task")
+
+    def stopped() -> bool:
+        # What comes before the state, the name, is in brackets.
+        states = [(each / "stat").read_text().rpartition(") ")[2] for each in threads.iterdir()]
+        return all(state.startswith("T") for state in states)
+
+    wait_for(stopped, "the process to stop")
+
+
 class Aggregator:
     """A running `python -m aggregator`; its JSON log goes to a file."""
 

@@ -99,6 +99,9 @@ class ControlledStore:
     async def aclose(self) -> None:
         await self._inner.aclose()
 
+    def abandon(self) -> None:
+        self._inner.abandon()
+
 
 async def until(condition: Callable[[], bool], what: str) -> None:
     """Return once `condition` holds; fail the test if it never does."""

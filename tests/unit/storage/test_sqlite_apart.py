@@ -13,10 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 from support.events import event
+from support.processes import suspend
 from support.sqlite_process import size
 from support.stores import until
 
-from storage import sqlite_apart
+from storage import sqlite_process
 from storage.errors import OutcomeUnknown, StorageMisconfigured, StorageUnavailable
 from storage.model import Query, Status
 from storage.open import sqlite_store
@@ -35,6 +36,11 @@ async def store(tmp_path: Path) -> AsyncIterator[StoreApart]:
 def process_of(store: StoreApart) -> psutil.Process:
     assert store._process is not None
     return psutil.Process(store._process.pid)
+
+
+def has_lost_it(store: StoreApart) -> bool:
+    """Whether it knows that its process is gone."""
+    return store._process is None or not store._process.takes_more
 
 
 def children() -> list[psutil.Process]:
@@ -93,7 +99,7 @@ async def test_killed_it_leaves_an_unknown_outcome_and_is_started_anew(
 ) -> None:
     await store.append([event("t", "before")])
     killed = process_of(store)
-    killed.suspend()
+    suspend(killed)
     appends = [asyncio.create_task(store.append([event("t", f"{n}")])) for n in range(3)]
     ping = asyncio.create_task(store.ping())
     await asyncio.sleep(0)
@@ -117,7 +123,7 @@ async def test_killed_it_leaves_an_unknown_outcome_and_is_started_anew(
 async def test_a_process_that_ends_at_once_is_told_and_waited_for_no_longer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_apart, "_WORKER", "storage.no_such_module")
+    monkeypatch.setattr(sqlite_process, "WORKER", "storage.no_such_module")
     store = sqlite_store(tmp_path / "log.db", busy_timeout_ms=100)
     async with asyncio.timeout(30):
         with pytest.raises(StorageUnavailable, match=r"ended while it had this|not running"):
@@ -127,7 +133,7 @@ async def test_a_process_that_ends_at_once_is_told_and_waited_for_no_longer(
 
 async def test_with_no_descriptor_left_for_it_it_is_started_later(store: StoreApart) -> None:
     process_of(store).kill()
-    await until(lambda: store._channels is None, "its end is noticed")
+    await until(lambda: has_lost_it(store), "its end is noticed")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     try:
@@ -153,7 +159,7 @@ async def test_damage_that_a_process_found_outlives_it(tmp_path: Path) -> None:
     with pytest.raises(StorageUnavailable, match="malformed"):
         await store.append([event("t", f"{n}") for n in range(500)])
     process_of(store).kill()
-    await until(lambda: store._channels is None, "its end is noticed")
+    await until(lambda: has_lost_it(store), "its end is noticed")
     with pytest.raises(StorageUnavailable, match="is damaged"):
         await store.ping()
     with pytest.raises(StorageUnavailable, match="is damaged"):
@@ -189,8 +195,9 @@ async def test_what_it_can_t_read_ends_the_process_and_leaves_nobody_waiting(
     store: StoreApart,
 ) -> None:
     process = process_of(store)
-    assert store._channels is not None
-    store._channels.appends.send(b"no batch")
+    assert store._process is not None
+    assert store._process._channels is not None
+    store._process._channels.appends.send(b"no batch")
     with pytest.raises(OutcomeUnknown, match="ended while it had this"):
         await store.append([event("t", "a")])
     await until(lambda: not process.is_running(), "the process ends")

@@ -12,10 +12,13 @@ from storage.sqlite_apart import StoreApart
 
 async def test_a_sqlite_store_waits_for_a_lock_as_long_as_is_set(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
-    store = sqlite_store(path, busy_timeout_ms=2500)
+    store = sqlite_store(path, busy_timeout_ms=2500, command_timeout_ms=1500)
     assert isinstance(store, StoreApart)
-    assert store._arguments == [str(path), "2500"]
     await store.open()
+    process = store._process
+    assert process is not None
+    assert process._arguments == [str(path), "2500"]
+    assert (store._limit_s, process._limit_s) == (4.0, 4.0)
     reader = store._reader
     assert isinstance(reader, SqliteStore)
     assert reader._writer is not None

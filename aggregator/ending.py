@@ -1,0 +1,108 @@
+"""The end of the process: in order at the first signal, at once at the second, never too late.
+
+An orderly end waits: for requests under way, for clients that take their answers, for a database
+that tidies up. Each wait is bounded, but a thread that hangs in the kernel can't be ended, and
+Python waits for its threads. So from the first signal on a timer runs that ends the process
+whatever it is doing then.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+
+import structlog
+
+ORDERLY, AT_ONCE = 0, 1
+"""Exit statuses of a process that was told to end."""
+
+_LAST_LINES_AT_ONCE_S, _LAST_LINES_S = 1.0, 5.0
+"""For a log that is slow to be read, when the process is to end at once and otherwise."""
+
+_LAST_THREADS_S = 1.0
+"""For threads to end once nothing depends on them any more."""
+
+_log = structlog.get_logger()
+
+
+class Ending:
+    """Sees to it that the process ends.
+
+    Args:
+        limit_s: how long an orderly end may take, in seconds.
+        close_log: writes the log's last lines, in so many seconds at the most.
+    """
+
+    def __init__(self, limit_s: float, close_log: Callable[[float], object]) -> None:
+        self._limit_s = limit_s
+        self._close_log = close_log
+        self._signals = 0
+        self._begun = False
+        self._end: Callable[[], object] | None = None
+        self._abandon: Callable[[], object] | None = None
+        self._timer: threading.Timer | None = None
+
+    def watch_signals(self) -> None:
+        """Deal with SIGTERM and SIGINT from now on, to the last; in the main thread."""
+        # Not through the event loop, which there is not at the very end, and which may be stuck.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._take_signal)
+
+    def attach(self, end: Callable[[], object], abandon: Callable[[], object]) -> None:
+        """Say what is to be done.
+
+        Args:
+            end: called at the first signal, between any two steps of the main thread; begins an
+                orderly end. Called at once if the signal has come already.
+            abandon: called from any thread when there will be none, or none any more; must not
+                wait.
+        """
+        self._end, self._abandon = end, abandon
+        if self._signals:
+            end()
+
+    def begin(self) -> None:
+        """An orderly end begins, and has its time from now on."""
+        if not self._begun:
+            self._begun = True
+            late = f"the end took longer than {self._limit_s:g} s"
+            self._set_timer(self._limit_s, lambda: self.at_once(late))
+
+    def finish(self, status: int) -> None:
+        """The orderly end is done: what is left is to leave, with this exit status."""
+        self._set_timer(_LAST_THREADS_S, lambda: self._leave(status))
+
+    def at_once(self, reason: str) -> None:
+        """End the process, and say why in the log."""
+        try:
+            if self._abandon is not None:
+                self._abandon()
+            _log.error("stopped_at_once", reason=reason)
+            self._close_log(_LAST_LINES_AT_ONCE_S)
+        finally:
+            os._exit(AT_ONCE)
+
+    def _take_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._signals += 1
+        if self._signals > 1:
+            self.at_once(f"{signal.Signals(number).name} came while the aggregator was ending")
+        self.begin()
+        if self._end is not None:
+            # There is nothing to begin where it has been done.
+            with suppress(RuntimeError):
+                self._end()
+
+    def _set_timer(self, seconds: float, then: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = threading.Timer(seconds, then)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _leave(self, status: int) -> None:
+        try:
+            self._close_log(_LAST_LINES_S)
+        finally:
+            os._exit(status)

@@ -1,0 +1,119 @@
+"""A batch in one thread while the store is closed in another."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.events import event
+
+from storage import sqlite_writer
+from storage.errors import StorageUnavailable
+from storage.model import Event, Status, Verdict
+from storage.sqlite import SqliteStore
+from storage.sqlite_checkpoints import Checkpoints
+
+_LIMIT_S = 30.0
+
+
+class LateLock:
+    """A lock that one thread, once it has come to it, gets only when it is let."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.late: int | None = None
+        self.there = threading.Event()
+        self.let = threading.Event()
+
+    def __enter__(self) -> None:
+        if threading.get_ident() == self.late:
+            self.there.set()
+            assert self.let.wait(_LIMIT_S)
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+async def test_a_batch_that_comes_to_its_turn_after_the_end_is_refused(tmp_path: Path) -> None:
+    path, lock = tmp_path / "log.db", LateLock()
+    store = SqliteStore(path)
+    store._writing = lock  # type: ignore[assignment]
+    await store.open()
+
+    def append() -> None:
+        lock.late = threading.get_ident()
+        store.append_here([event("t", "late")])
+
+    # As long as another process uses them, the files stay.
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("SELECT count(*) FROM events").fetchone() == (0,)
+        append_late = asyncio.create_task(asyncio.to_thread(append))
+        assert await asyncio.to_thread(lock.there.wait, _LIMIT_S)
+        await store.aclose()
+        lock.let.set()
+        with pytest.raises(StorageUnavailable, match="not open"):
+            await append_late
+        assert store._writer is None, "a connection was left open"
+        assert other.execute("SELECT count(*) FROM events").fetchone() == (0,)
+
+
+class ClosedMeanwhile(SqliteStore):
+    """Closed by another thread as soon as somebody has looked whether it copies anything."""
+
+    _kept: Checkpoints | None = None
+    looked = False
+
+    @property
+    def _checkpoints(self) -> Checkpoints | None:
+        kept = self._kept
+        if threading.current_thread() is not threading.main_thread():
+            self._kept = None
+            self.looked = True
+        return kept
+
+    @_checkpoints.setter
+    def _checkpoints(self, checkpoints: Checkpoints | None) -> None:
+        self._kept = checkpoints
+
+
+async def test_a_batch_that_is_committed_as_the_store_closes_has_its_verdicts(
+    tmp_path: Path,
+) -> None:
+    store: Any = ClosedMeanwhile(tmp_path / "log.db")
+    await store.open()
+    copying = store._kept
+    verdicts, _ = await asyncio.to_thread(store.append_here, [event("t", "a")])
+    assert [verdict.status for verdict in verdicts] == [Status.STORED]
+    assert store.looked
+    store._kept = copying
+    await store.aclose()
+
+
+async def test_the_end_waits_for_a_batch_of_another_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go_on, append_batch = threading.Event(), threading.Event(), sqlite_writer.append
+
+    def append(connection: sqlite3.Connection, batch: Sequence[Event]) -> list[Verdict]:
+        begun.set()
+        assert go_on.wait(_LIMIT_S)
+        return append_batch(connection, batch)
+
+    monkeypatch.setattr(sqlite_writer, "append", append)
+    store = SqliteStore(tmp_path / "log.db")
+    await store.open()
+    appending = asyncio.create_task(asyncio.to_thread(store.append_here, [event("t", "a")]))
+    assert await asyncio.to_thread(begun.wait, _LIMIT_S)
+    end = asyncio.create_task(store.aclose())
+    while store._thread is not None:  # noqa: ASYNC110 - the end tells nobody how far it is
+        await asyncio.sleep(0)
+    assert not end.done()
+    go_on.set()
+    verdicts, _ = await appending
+    assert [verdict.status for verdict in verdicts] == [Status.STORED]
+    await end

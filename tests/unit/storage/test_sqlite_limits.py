@@ -1,0 +1,237 @@
+"""How long the SQLite store waits: for the process that writes, for its files, for a read."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+import pytest
+from support.events import event
+from support.processes import suspend
+from support.stores import until
+
+from storage import reading, sqlite, sqlite_opening, sqlite_process
+from storage.errors import OutcomeUnknown, StorageError, StorageUnavailable
+from storage.model import Status
+from storage.process_output import ProcessOutput
+from storage.sqlite_apart import StoreApart
+from storage.sqlite_process import Answered, WritingProcess
+
+ENDLESS = """
+WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)
+SELECT x, x, x, x, x FROM n WHERE x < 0"""
+
+
+@pytest.fixture
+def texts() -> list[str]:
+    """What the process said."""
+    return []
+
+
+@pytest.fixture
+async def store(tmp_path: Path, texts: list[str]) -> AsyncIterator[StoreApart]:
+    store = StoreApart(
+        tmp_path / "log.db", busy_timeout_ms=100, command_timeout_ms=400, on_text=texts.append
+    )
+    await until_done(store.open)
+    yield store
+    await store.aclose()
+
+
+def process_of(store: StoreApart) -> psutil.Process:
+    assert store._process is not None
+    return psutil.Process(store._process.pid)
+
+
+async def until_done(attempt: Callable[[], Awaitable[None]]) -> None:
+    """Try until it succeeds, as whoever watches a store does."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                return await attempt()
+            except StorageUnavailable:
+                await asyncio.sleep(0.05)
+
+
+async def test_a_process_that_does_not_answer_is_killed_and_another_one_is_started(
+    store: StoreApart,
+) -> None:
+    stopped = process_of(store)
+    suspend(stopped)
+    outcomes = await asyncio.gather(
+        *(store.append([event("t", f"{number}")]) for number in range(2)),
+        *(store.ping() for _ in range(3)),
+        return_exceptions=True,
+    )
+    assert [type(each) for each in outcomes] == [OutcomeUnknown] * 2 + [StorageUnavailable] * 3
+    (sentence,) = {str(each) for each in outcomes}
+    assert sentence.startswith("the process that stores gave no answer for 0.5 s and was killed")
+    with pytest.raises(StorageUnavailable, match="gave no answer"):
+        await store.append([event("t", "2")])
+    await until_done(store.ping)
+    assert not stopped.is_running()
+    verdicts = await store.append([event("t", f"{number}") for number in range(3)])
+    assert {verdict.status for verdict in verdicts} == {Status.STORED}
+
+
+async def test_beside_one_that_can_t_be_killed_no_other_is_started(
+    store: StoreApart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stuck = process_of(store)
+    suspend(stuck)
+    with monkeypatch.context() as patch:
+        # As of a process inside the kernel, of which nothing comes back.
+        patch.setattr(WritingProcess, "abandon", lambda _process: None)
+        patch.setattr(sqlite_process, "_KILLED_S", 0.05)
+        with pytest.raises(OutcomeUnknown, match="gave no answer"):
+            await store.append([event("t", "a")])
+        with pytest.raises(StorageUnavailable, match=rf"\(pid {stuck.pid}\).* hangs in the kernel"):
+            await store.ping()
+        await store.aclose()
+        with pytest.raises(StorageUnavailable, match="is still being closed"):
+            await store.open()
+        assert process_of(store).pid == stuck.pid
+    stuck.kill()
+    await until(lambda: not stuck.is_running(), "it is gone")
+    await until_done(store.open)
+    assert (await store.append([event("t", "a")]))[0].status is Status.STORED
+
+
+class _Sent:
+    """A channel to nobody."""
+
+    def send(self, _message: bytes) -> None: ...
+
+    def close(self) -> None: ...
+
+    abort = close
+
+
+async def test_its_time_is_that_of_the_oldest_thing_that_it_has() -> None:
+    process = WritingProcess(
+        Path("log.db"), busy_timeout_ms=0, limit_s=1000,
+        on_answer=lambda _answer: None, on_text=lambda _text: None,
+    )  # fmt: skip
+    channels: Any = sqlite_process._Channels(*[_Sent()] * 2)  # type: ignore[arg-type]
+    process._channels = channels
+    now = asyncio.get_running_loop().time()
+
+    def ask(what: sqlite_process.What) -> asyncio.Task[Answered]:
+        return asyncio.create_task(process.ask(what))
+
+    def answer(number: int) -> None:
+        process._answer(memoryview(msgspec.msgpack.encode(Answered(number))))
+
+    opening = ask("open")
+    await asyncio.sleep(0)
+    answer(1)
+    await opening
+    asked = [ask("append"), ask("append"), ask("ping"), ask("append")]
+    await asyncio.sleep(0)
+    assert process._timer is not None
+    assert process._timer.when() == process._since + 1000, "what opening may take is not its time"
+
+    process._since = now - 100
+    answer(4)
+    assert process._since == now - 100, "a ping that was answered is no sign of a batch"
+    answer(2)
+    assert process._since >= now
+    await asyncio.wait(asked[:1])
+
+    # So late itself, this process did not run, and perhaps the other did not either.
+    process._since = now - 1010
+    process._look()
+    assert process._since >= now
+    assert not asked[1].done()
+    process._since = asyncio.get_running_loop().time() - 1000.5
+    process._look()
+    with pytest.raises(OutcomeUnknown, match="no answer for 1000 s"):
+        await asked[1]
+    with pytest.raises(OutcomeUnknown):
+        await asked[3]
+    assert process._timer is None
+
+
+async def test_reads_that_take_too_long_are_given_up_and_let_go_of_their_connections(
+    store: StoreApart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(reading, "_STATS", ENDLESS)
+        # One more than there are connections.
+        outcomes = await asyncio.gather(*(store.stats() for _ in range(3)), return_exceptions=True)
+    assert {type(each) for each in outcomes} == {StorageUnavailable}
+    assert all("could not be read within 0.5 s" in str(each) for each in outcomes)
+    await until(lambda: not store._reading, "nothing is read any more")
+    assert (await store.usage()).pools["readers"].in_use == 0
+    await store.stats()
+
+
+async def test_a_file_whose_opening_hangs_is_not_opened_a_second_time_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on, opened = threading.Event(), list[object]()
+    open_writer: Callable[..., Any] = sqlite_opening.open_writer
+
+    def hang(*arguments: Any) -> Any:
+        opened.append(None)
+        assert goes_on.wait(60)
+        return open_writer(*arguments)
+
+    monkeypatch.setattr(sqlite, "open_writer", hang)
+    store = StoreApart(tmp_path / "log.db", busy_timeout_ms=50, command_timeout_ms=50)
+    for _ in range(2):
+        with pytest.raises(StorageUnavailable, match=r"could not be opened within 0\.1 s"):
+            await store.open()
+    # Nor does it hold up the end; what is opened late is closed.
+    await store.aclose()
+    with pytest.raises(StorageUnavailable, match="could not be opened within"):
+        await store.open()
+    assert len(opened) == 1
+    goes_on.set()
+    assert store._starting is not None
+    await asyncio.wait([store._starting])
+    assert store._reader._writer is None
+
+
+async def test_what_nobody_foresaw_is_told_with_where_it_was(
+    store: StoreApart, texts: list[str]
+) -> None:
+    too_large = msgspec.structs.replace(event("t", "a"), timestamp_us=2**63)
+    with pytest.raises(StorageError, match="OverflowError"):
+        await store.append([too_large])
+    (text,) = texts
+    assert text.startswith("Traceback")
+    assert "sqlite_writer.py" in text
+    await until_done(store.ping)
+    assert (await store.append([event("t", "a")]))[0].status is Status.STORED
+
+
+async def test_what_a_process_says_that_does_not_even_start_is_told(
+    tmp_path: Path, texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_process, "WORKER", "storage.no_such_module")
+    store = StoreApart(tmp_path / "log.db", busy_timeout_ms=9, on_text=texts.append)
+    with pytest.raises(StorageUnavailable, match=r"ended while it had this|not running"):
+        await store.open()
+    assert "No module named storage.no_such_module" in "".join(texts)
+    await store.aclose()
+
+
+async def test_what_is_written_in_one_go_is_one_text_and_none_is_endless() -> None:
+    texts: list[str] = []
+    output = ProcessOutput(texts.append)
+    output.connection_made(asyncio.Transport())
+    output.data_received(b"Traceback:\n  a line, \xff\n")
+    output.data_received(b"the error\n\n")
+    assert texts == []
+    await until(lambda: bool(texts), "it paused")
+    assert texts == ["Traceback:\n  a line, \\xff\nthe error"]
+    output.data_received(b"x" * 40_000)
+    assert [len(text) for text in texts[1:]] == [16384, 16384]
+    assert not output.ended.is_set()
+    output.connection_lost(None)
+    assert len(texts[3]) == 40_000 - 2 * 16384
+    assert output.ended.is_set()
