@@ -74,6 +74,7 @@ class StoreApart:
 
     def __init__(self, path: Path, *, busy_timeout_ms: int) -> None:
         self.on_commit: Callable[[float], object] = lambda _seconds: None
+        self.on_warning: Callable[[str], object] = lambda _sentence: None
         self._reader = SqliteStore(path, busy_timeout_s=busy_timeout_ms / 1000)
         self._arguments = [str(path), str(busy_timeout_ms)]
         self._process: asyncio.subprocess.Process | None = None

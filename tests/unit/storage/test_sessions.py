@@ -37,7 +37,7 @@ async def test_a_session_whose_client_is_gone_has_an_end_whatever_the_default(
 ) -> None:
     await alter(database, "idle_in_transaction_session_timeout = 0")
     await alter(database, "client_connection_check_interval = 0")
-    await alter(database, "statement_timeout = 1")
+    await alter(database, "statement_timeout = 50")
     store = PostgresStore(database.dsn, command_timeout_s=20)
     await store.open()
     assert await shown(store, "idle_in_transaction_session_timeout") == "10s"

@@ -93,7 +93,7 @@ def test_a_postgres_database_without_a_log_is_refused(database: Database) -> Non
     ("dsn", "sentence"),
     [
         ("http://somewhere/", "the DSN can't be used: invalid DSN"),
-        ("postgresql://u:p@host:port/db", "the DSN can't be used: it is not a valid URI"),
+        ("postgresql://u:p@host:port/db", "the DSN can't be used: it, or a PG..."),
     ],
 )
 def test_a_dsn_that_can_not_be_used_is_refused(dsn: str, sentence: str) -> None:
