@@ -191,7 +191,9 @@ class PostgresStore(reading.LogReader):
         if pool is None:
             raise StorageUnavailable("Postgres: not connected yet")
         try:
-            async with translated(), self._lenders[pool].lend() as connection:
+            lender = self._lenders[pool]
+            async with translated():
+                connection = await lender.acquire()
                 try:
                     yield connection
                 except (TimeoutError, asyncio.CancelledError, SessionShared):
@@ -199,6 +201,8 @@ class PostgresStore(reading.LogReader):
                     # it may be in a transaction of somebody else's session.
                     terminate(connection)
                     raise
+                finally:
+                    await lender.release(connection)
         except SessionShared:
             self._sessions_are_shared = True
             raise

@@ -5,8 +5,6 @@ reason to refuse anything as long as another one is open: then it is waited for.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
@@ -46,37 +44,32 @@ class Lender:
         in_use = self.pool.get_size() - self.pool.get_idle_size()
         return in_use == self.pool.get_max_size() or (self._is_short and self._must_wait)
 
-    @asynccontextmanager
-    async def lend(self) -> AsyncGenerator[PoolConnectionProxy, None]:
-        """A connection, for as long as the context lasts.
+    async def acquire(self) -> PoolConnectionProxy:
+        """A connection, to be given back with `release`.
 
         Raises what the driver raises, if none can be had.
         """
-        connection = await self._acquire()
-        try:
-            yield connection
-        finally:
-            try:
-                await self.pool.release(connection)
-            finally:
-                self._returned.set()
-
-    async def _acquire(self) -> PoolConnectionProxy:
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + self._open_timeout_s
         while True:
             if self._short_of is not None and self._is_short:
                 await self._wait_for_open(deadline_s, self._short_of)
             began_s = loop.time()
-            full = self.pool.get_size() == self.pool.get_max_size()
             try:
                 return await self.pool.acquire(timeout=self._connect_timeout_s)
             except (asyncpg.PostgresError, *CUT_OFF) as error:
-                if full or not self.pool.get_size():
+                if self.pool.get_size() in {0, self.pool.get_max_size()}:
                     raise
                 self._short_of = error
                 now_s = loop.time()
                 self._try_again_s = now_s + _PAUSE_S + _PAUSE_FACTOR * (now_s - began_s)
+
+    async def release(self, connection: PoolConnectionProxy) -> None:
+        """Take a connection back, whatever its state."""
+        try:
+            await self.pool.release(connection)
+        finally:
+            self._returned.set()
 
     @property
     def _is_short(self) -> bool:

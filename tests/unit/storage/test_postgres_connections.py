@@ -113,7 +113,7 @@ async def test_once_there_are_more_again_they_are_used(few: Few) -> None:
     assert store._writers.get_size() == 1
     # As if the pause between two attempts were over.
     lender._try_again_s = 0.0
-    async with lender.lend(), lender.lend():
+    async with store._writer(), store._writer():
         assert store._writers.get_size() == 2
     await store.aclose()
 
