@@ -1,9 +1,11 @@
 """The aggregator behind PgBouncer: session pooling as without it, any other refused."""
 
 import asyncio
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -31,6 +33,8 @@ from storage.postgres import PostgresStore
 from storage.postgres_errors import SHARED, SessionShared
 
 Run = Callable[..., Aggregator]
+
+PAGE = Path(__file__).parents[2] / "docs" / "operations" / "postgres.md"
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +65,13 @@ def untouched(server: OwnPostgres) -> Iterator[str]:
     """The name of an empty database that every test leaves empty."""
     with new_database(server) as name:
         yield name
+
+
+def documented() -> list[str]:
+    """The settings that the documentation recommends, but for where it listens and to whom."""
+    (block,) = re.findall(r"```ini\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    lines = block.partition("[pgbouncer]")[2].split("\n")
+    return [line for line in lines if not line.startswith(("listen_", "auth_"))]
 
 
 async def busy(dsn: str, stop: asyncio.Event) -> int:
@@ -106,7 +117,8 @@ async def test_in_session_pooling_a_careless_role_loses_nothing(
 async def test_a_pooler_that_is_started_anew_is_connected_to_anew(
     run_aggregator: Run, server: OwnPostgres, name: str
 ) -> None:
-    with pgbouncer(server, "pool_mode = session") as pooler:
+    """Configured as the documentation has it."""
+    with pgbouncer(server, *documented()) as pooler:
         aggregator = await asyncio.to_thread(
             run_aggregator, "--dsn", pooler.dsn_for("postgres", name)
         )
