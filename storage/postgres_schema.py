@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from storage.errors import StorageMisconfigured, StorageUnavailable
 from storage.migrations import pending
+from storage.postgres_errors import terminate
 from storage.postgres_sessions import AnyConnection, begin
 
 _MIGRATION_LOCK = 0x45564C47
@@ -99,27 +100,14 @@ async def prepare(connection: AnyConnection, schema: str | None, *, named: bool)
             or the database can't hold it.
         StorageUnavailable: the database is read-only.
     """
-    await begin(connection, "BEGIN ISOLATION LEVEL READ COMMITTED")
-    await _check_database(connection)
-    await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
-    logs = await find_logs(connection)
-    if schema is None:
-        raise _no_schema(logs)
-    rights = _Rights(*(await connection.fetch(_RIGHTS, schema))[0])
-    if schema in logs:
-        _check_may_use(rights)
-    else:
-        await _make_room(connection, schema, logs, rights, named=named)
-    await _migrate(connection, rights)
-    for right, table in await connection.fetch(_TABLE_RIGHTS):
-        raise _lacks(rights, right, f"{rights.quoted_schema}.{table}")
-    for (table,) in await connection.fetch(_NOT_KEPT):
-        raise StorageMisconfigured(
-            f"Postgres: the table {rights.quoted_schema}.{table} does not survive a crash of the "
-            f"server: ALTER TABLE {rights.quoted_schema}.{table} SET LOGGED"
-        )
-    at_risk = [name for (name,) in await connection.fetch(_AT_RISK)]
-    await connection.execute("COMMIT")
+    try:
+        await begin(connection, "BEGIN ISOLATION LEVEL READ COMMITTED")
+        await _find_or_make(connection, schema, named=named)
+        at_risk = [name for (name,) in await connection.fetch(_AT_RISK)]
+        await connection.execute("COMMIT")
+    except BaseException:
+        terminate(connection)
+        raise
     return [
         f"Postgres has {name} = off: what was acknowledged may be lost, and the database damaged, "
         "when its machine fails"
@@ -155,6 +143,27 @@ def log_of(logs: Sequence[str], schema: str | None, *, named: bool) -> str:
 async def find_logs(connection: AnyConnection) -> list[str]:
     """The schemas of the database that have a log, in order."""
     return [name for (name,) in await connection.fetch(_LOGS)]
+
+
+async def _find_or_make(connection: AnyConnection, schema: str | None, *, named: bool) -> None:
+    await _check_database(connection)
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
+    logs = await find_logs(connection)
+    if schema is None:
+        raise _no_schema(logs)
+    rights = _Rights(*(await connection.fetch(_RIGHTS, schema))[0])
+    if schema in logs:
+        _check_may_use(rights)
+    else:
+        await _make_room(connection, schema, logs, rights, named=named)
+    await _migrate(connection, rights)
+    for right, table in await connection.fetch(_TABLE_RIGHTS):
+        raise _lacks(rights, right, f"{rights.quoted_schema}.{table}")
+    for (table,) in await connection.fetch(_NOT_KEPT):
+        raise StorageMisconfigured(
+            f"Postgres: the table {rights.quoted_schema}.{table} does not survive a crash of the "
+            f"server: ALTER TABLE {rights.quoted_schema}.{table} SET LOGGED"
+        )
 
 
 async def _check_database(connection: AnyConnection) -> None:
