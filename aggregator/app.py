@@ -56,6 +56,7 @@ def configured_store(settings: Settings) -> EventStore:
             settings.dsn.get_secret_value(),
             readers=settings.postgres_readers,
             command_timeout_ms=settings.postgres_command_timeout_ms,
+            schema=settings.schema,
         )
     return sqlite_store(
         settings.database,
@@ -105,6 +106,7 @@ def create_app(
     """
     tracing = configured_tracing(settings)
     store = store or configured_store(settings)
+    store.on_warning = lambda sentence: _log.warning("storage_warning", reason=sentence)
     watch = StoreWatch(store, _log_availability)
 
     def on_flush(flush: Flush) -> None:

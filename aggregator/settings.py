@@ -1,21 +1,38 @@
 """Every setting: its type, unit, default and environment variable, checked at start."""
 
 import os
+import warnings
 from pathlib import Path
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, PrivateAttr, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from aggregator.dsn import fault_of
+
 Positive = Annotated[int, Field(ge=1)]
+
+_LONGEST_NAME_BYTES = 63
+"""Postgres cuts off what is longer."""
 
 
 class Dsn(SecretStr):
     """A connection URI; its password is never shown."""
 
 
-class StorageSettings(BaseSettings):
+with warnings.catch_warnings():
+    # Of pydantic's own method of this name, which is deprecated and not used here.
+    warnings.filterwarnings("ignore", 'Field name "schema"', UserWarning)
+
+    class _WithSchema(BaseSettings):
+        schema: str | None = Field(  # type: ignore[assignment]
+            None,
+            description="the Postgres schema that has the log, or is to have it; it is made if "
+            "there is none (default: the first of the role's search_path)",
+        )
+
+
+class StorageSettings(_WithSchema):
     """The settings that name a database."""
 
     model_config = SettingsConfigDict(
@@ -36,6 +53,17 @@ class StorageSettings(BaseSettings):
     dsn: Dsn | None = Field(
         None, description="the Postgres database: postgresql://user:password@host:port/name"
     )
+    _dsn_is_database_url: bool = PrivateAttr(default=False)
+
+    @field_validator("schema")
+    @classmethod
+    def _check_schema(cls, name: str | None) -> str | None:
+        if name is not None:
+            if not 0 < len(name.encode()) <= _LONGEST_NAME_BYTES or "\0" in name:
+                raise ValueError(f"a schema has a name of 1 to {_LONGEST_NAME_BYTES} bytes")
+            if name.startswith("pg_") or name == "information_schema":
+                raise ValueError("this schema belongs to Postgres itself")
+        return name
 
     @model_validator(mode="after")
     def _choose_backend(self) -> Self:
@@ -59,13 +87,21 @@ class StorageSettings(BaseSettings):
                 self.database = Path(url.removeprefix("sqlite:///"))
         elif self.backend != "sqlite":
             self.dsn = Dsn(url)
+            self._dsn_is_database_url = True
 
     def _check_dsn(self) -> None:
         if self.dsn is None:
             raise ValueError("the backend postgres needs --dsn (or AGGREGATOR_DSN, DATABASE_URL)")
-        scheme = urlsplit(self.dsn.get_secret_value()).scheme
-        if scheme not in {"postgres", "postgresql"}:
-            raise ValueError(f"the DSN has the scheme {scheme!r}; it must begin with postgresql://")
+        fault = fault_of(self.dsn.get_secret_value())
+        if fault is not None:
+            raise ValueError(f"the DSN in {self._where_dsn_is()} {fault}")
+
+    def _where_dsn_is(self) -> str:
+        if self._dsn_is_database_url:
+            return "DATABASE_URL"
+        variables = {name.upper(): value for name, value in os.environ.items()}
+        given = self.dsn.get_secret_value() if self.dsn is not None else ""
+        return "AGGREGATOR_DSN" if variables.get("AGGREGATOR_DSN") == given else "--dsn"
 
 
 class VerifySettings(StorageSettings):

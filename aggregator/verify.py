@@ -59,7 +59,7 @@ def verify(settings: VerifySettings) -> int:
 def configured_snapshot(settings: VerifySettings) -> LogSnapshot:
     """The snapshot that the settings name, not opened yet."""
     if settings.backend == "postgres" and settings.dsn is not None:
-        return postgres_snapshot(settings.dsn.get_secret_value())
+        return postgres_snapshot(settings.dsn.get_secret_value(), schema=settings.schema)
     return sqlite_snapshot(settings.database)
 
 

@@ -33,6 +33,9 @@ class EventStore(Protocol):
     on_commit: Callable[[float], object]
     """Told how long COMMIT took, in seconds, before the `append` that it belongs to returns."""
 
+    on_warning: Callable[[str], object]
+    """Told a sentence for the operator of the database, before the `open` it belongs to returns."""
+
     async def open(self) -> None:
         """Connect and bring the schema up to date; may be called again after a failure.
 

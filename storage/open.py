@@ -19,9 +19,13 @@ def sqlite_store(path: Path, *, busy_timeout_ms: int, **options: Any) -> EventSt
     return StoreApart(path, busy_timeout_ms=busy_timeout_ms, **options)
 
 
-def postgres_store(dsn: str, *, readers: int, command_timeout_ms: int) -> EventStore:
-    """A store, not opened yet, in the Postgres database at `dsn`."""
-    return PostgresStore(dsn, readers=readers, command_timeout_s=command_timeout_ms / 1000)
+def postgres_store(
+    dsn: str, *, readers: int, command_timeout_ms: int, schema: str | None = None
+) -> EventStore:
+    """A store, not opened yet, in a schema of the Postgres database at `dsn`."""
+    return PostgresStore(
+        dsn, readers=readers, command_timeout_s=command_timeout_ms / 1000, schema=schema
+    )
 
 
 def sqlite_snapshot(path: Path) -> LogSnapshot:
@@ -29,6 +33,6 @@ def sqlite_snapshot(path: Path) -> LogSnapshot:
     return SqliteSnapshot(path)
 
 
-def postgres_snapshot(dsn: str) -> LogSnapshot:
-    """A snapshot, not opened yet, of the Postgres database at `dsn`."""
-    return PostgresSnapshot(dsn)
+def postgres_snapshot(dsn: str, *, schema: str | None = None) -> LogSnapshot:
+    """A snapshot, not opened yet, of the log in a schema of the Postgres database at `dsn`."""
+    return PostgresSnapshot(dsn, schema=schema)

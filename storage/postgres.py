@@ -2,10 +2,12 @@
 
 Two connections write, so that a batch can be decided while the one before it is stored (see
 `storage.postgres_ahead` and `storage.postgres_writer`). A few others read, each page from one
-snapshot. A lost connection is replaced at the next call.
+snapshot. A lost connection is replaced at the next call. One of each kind will do, where the server
+gives no more.
 """
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import cast
@@ -15,14 +17,24 @@ import asyncpg
 from storage import reading
 from storage.chunks import PayloadSql, Row, Rows
 from storage.errors import BatchRefused, StorageMisconfigured, StorageUnavailable
-from storage.migrations import pending
 from storage.model import Event, Pool, Usage, Verdict
 from storage.postgres_ahead import Ahead
-from storage.postgres_errors import terminate, translated
-from storage.postgres_sessions import session_settings, start_session
+from storage.postgres_errors import SessionShared, terminate, translated, unusable
+from storage.postgres_pool import Lender
+from storage.postgres_schema import first_schema, prepare
+from storage.postgres_sessions import (
+    Session,
+    begin,
+    check_apart,
+    session_settings,
+    start_session,
+)
 
-_MIGRATION_LOCK = 0x45564C47
 _WRITERS = 2
+_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_UNLIMITED_QUERIES = sys.maxsize
+
+_NEEDS_TWO = "an aggregator needs two connections at the least, one that writes and one that reads"
 
 
 class PostgresStore(reading.LogReader):
@@ -33,6 +45,8 @@ class PostgresStore(reading.LogReader):
         readers: connections that read, at most; two more write.
         connect_timeout_s: how long to wait for a connection, in seconds.
         command_timeout_s: how long to wait for a statement, in seconds.
+        schema: where the log is, or is to be made; None for the first that the role's
+            `search_path` names.
     """
 
     backend = "postgres"
@@ -53,14 +67,21 @@ class PostgresStore(reading.LogReader):
         readers: int = 4,
         connect_timeout_s: float = 5.0,
         command_timeout_s: float = 30.0,
+        schema: str | None = None,
     ) -> None:
         self.on_commit: Callable[[float], object] = lambda _seconds: None
+        self.on_warning: Callable[[str], object] = lambda _sentence: None
         self._dsn = dsn
         self._reader_count = readers
         self._connect_timeout_s = connect_timeout_s
         self._command_timeout_s = command_timeout_s
+        self._asked_schema = self._schema = schema
+        """The second is what sessions get: from the first of them on, the one that it found."""
         self._writers: asyncpg.Pool | None = None
         self._readers: asyncpg.Pool | None = None
+        self._lenders: dict[asyncpg.Pool, Lender] = {}
+        self._sessions_are_shared = False
+        """Whether one was found not to be that of its connection alone, after it was checked."""
         self._turn = asyncio.Lock()
         self._ahead = Ahead()
         self._at_writer = 0
@@ -69,18 +90,36 @@ class PostgresStore(reading.LogReader):
     async def open(self) -> None:
         """See `EventStore.open`."""
         await self.aclose()
+        self._schema = self._asked_schema
         try:
             async with translated():
-                self._writers = await self._pool(_WRITERS)
-                async with self._writers.acquire() as connection:
-                    await _prepare(connection)
-                self._readers = await self._pool(self._reader_count)
+                warnings = await self._open()
         except BatchRefused as error:
             await self.aclose()
             raise StorageMisconfigured(f"can't set up the schema: {error}") from error
+        except SessionShared as error:
+            await self.aclose()
+            raise StorageMisconfigured(str(error)) from error
         except BaseException:
             await self.aclose()
             raise
+        for warning in warnings:
+            self.on_warning(warning)
+
+    async def _open(self) -> list[str]:
+        self._writers = await self._pool(_WRITERS)
+        async with self._writers.acquire() as writer:
+            self._schema = self._schema or await first_schema(writer)
+            try:
+                async with translated():
+                    self._readers = await self._pool(self._reader_count)
+            except SessionShared:
+                raise
+            except StorageUnavailable as error:
+                raise StorageUnavailable(f"{error}; {_NEEDS_TWO}") from error
+            async with self._readers.acquire() as reader:
+                await check_apart(writer, reader)
+            return await prepare(writer, self._schema, named=self._asked_schema is not None)
 
     async def append(self, batch: Sequence[Event]) -> list[Verdict]:
         """See `EventStore.append`.
@@ -106,7 +145,9 @@ class PostgresStore(reading.LogReader):
 
     async def ping(self) -> None:
         """See `EventStore.ping`: asks on the connection that writes, unless it is at work."""
-        if self._at_writer and _all_in_use(self._readers):
+        if self._sessions_are_shared:
+            await self._check_sessions()
+        if self._at_writer and self._readers and self._lenders[self._readers].all_in_use:
             # They have the database in reach, or will tell; to wait for one would be to wait
             # for those who read, and they must not stop those who write.
             return
@@ -116,14 +157,26 @@ class PostgresStore(reading.LogReader):
             )
         if read_only == "on":
             # Of the hosts that a DSN names, another one may take events by now.
-            for pool in (self._writers, self._readers):
-                if pool is not None:
-                    await pool.expire_connections()
+            await self._expire()
             raise StorageUnavailable("Postgres: the database is read-only")
+
+    async def _check_sessions(self) -> None:
+        """Take anew what was found to be shared: by now it may have been mended."""
+        await self._expire()
+        async with self._writer() as writer, self._acquire(self._readers) as reader:
+            await check_apart(writer, reader)
+        self._sessions_are_shared = False
+
+    async def _expire(self) -> None:
+        for pool in (self._writers, self._readers):
+            if pool is not None:
+                await pool.expire_connections()
 
     async def aclose(self) -> None:
         """See `EventStore.aclose`."""
         pools, self._writers, self._readers = (self._writers, self._readers), None, None
+        self._lenders = {}
+        self._sessions_are_shared = False
         await asyncio.gather(*(self._close(pool) for pool in pools if pool is not None))
 
     def abandon(self) -> None:
@@ -150,13 +203,22 @@ class PostgresStore(reading.LogReader):
     ) -> AsyncGenerator[asyncpg.pool.PoolConnectionProxy, None]:
         if pool is None:
             raise StorageUnavailable("Postgres: not connected yet")
-        async with translated(), pool.acquire(timeout=self._connect_timeout_s) as connection:
-            try:
-                yield connection
-            except (TimeoutError, asyncio.CancelledError):
-                # To use it again, a second answer would have to be waited for as long.
-                terminate(connection)
-                raise
+        try:
+            lender = self._lenders[pool]
+            async with translated():
+                connection = await lender.acquire()
+                try:
+                    yield connection
+                except (TimeoutError, asyncio.CancelledError, SessionShared):
+                    # To use it again, a second answer would have to be waited for as long; or
+                    # it may be in a transaction of somebody else's session.
+                    terminate(connection)
+                    raise
+                finally:
+                    await lender.release(connection)
+        except SessionShared:
+            self._sessions_are_shared = True
+            raise
 
     @asynccontextmanager
     async def _reader(self) -> AsyncGenerator[Rows, None]:
@@ -166,8 +228,7 @@ class PostgresStore(reading.LogReader):
                 # A Record is a sequence, whatever its type says.
                 return cast("Sequence[Row]", await connection.fetch(sql, *arguments))
 
-            transaction = connection.transaction(isolation="repeatable_read", readonly=True)
-            await transaction.start()
+            await begin(connection, _READ)
             try:
                 yield rows
             except (TimeoutError, asyncio.CancelledError):
@@ -175,66 +236,47 @@ class PostgresStore(reading.LogReader):
             except BaseException:
                 # It may be closed by now; what is being told must not be replaced by that.
                 with suppress(asyncpg.InterfaceError):
-                    await transaction.rollback()
+                    await connection.execute("ROLLBACK")
                 raise
-            await transaction.rollback()
+            await connection.execute("ROLLBACK")
 
     async def _pool(self, size: int) -> asyncpg.Pool:
-        # Of its own accord a pool connects again in the background, and logs each failure.
+        # Of its own accord a pool connects again in the background, and logs each failure. Nor is
+        # a connection given up that works: there might be no other one to be had.
         pool = await asyncpg.create_pool(
             self._dsn,
             min_size=0,
             max_size=size,
+            max_queries=_UNLIMITED_QUERIES,
+            max_inactive_connection_lifetime=0,
             timeout=self._connect_timeout_s,
             command_timeout=self._command_timeout_s,
-            server_settings=session_settings(self._command_timeout_s),
-            init=start_session,
+            connection_class=Session,
+            init=self._start_session,
             reset=_keep_session,
+        )
+        self._lenders[pool] = Lender(
+            pool,
+            connect_timeout_s=self._connect_timeout_s,
+            open_timeout_s=self._command_timeout_s,
         )
         try:
             async with pool.acquire(timeout=self._connect_timeout_s):
                 return pool
-        except asyncpg.ClientConfigurationError as error:
-            raise StorageMisconfigured(f"the DSN can't be used: {error}") from error
-        except ValueError as error:
-            # Its text may be a piece of the password.
-            raise StorageMisconfigured("the DSN can't be used: it is not a valid URI") from error
+        except (asyncpg.ClientConfigurationError, ValueError) as error:
+            raise StorageMisconfigured(unusable(error)) from error
+
+    async def _start_session(self, connection: asyncpg.Connection) -> None:
+        settings = session_settings(self._command_timeout_s)
+        await start_session(connection, settings, self._schema)
 
 
 async def _keep_session(_connection: asyncpg.Connection) -> None:
-    # Nothing is set on a connection but what it starts with. The driver's own reset would cost
+    # Nothing is set in a session but what it starts with. The driver's own reset would cost
     # a round trip a batch, and its failure would make an error of a batch that is committed.
     # An open transaction is rolled back by the driver before this is called.
     return
 
 
-async def _prepare(connection: asyncpg.pool.PoolConnectionProxy) -> None:
-    encoding = await connection.fetchval("SHOW server_encoding")
-    if encoding != "UTF8":
-        raise StorageMisconfigured(
-            f"the Postgres database has encoding {encoding}, which can't hold every event: "
-            "create one with ENCODING 'UTF8'"
-        )
-    async with connection.transaction(isolation="read_committed"):
-        await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
-        await connection.execute(
-            "CREATE TABLE IF NOT EXISTS aggregator_schema "
-            "(version integer NOT NULL PRIMARY KEY, "
-            "applied_at timestamptz NOT NULL DEFAULT now())"
-        )
-        version = await connection.fetchval(
-            "SELECT coalesce(max(version), 0) FROM aggregator_schema"
-        )
-        for step in pending("postgres", version):
-            await connection.execute(step.sql)
-            await connection.execute(
-                "INSERT INTO aggregator_schema (version) VALUES ($1)", step.version
-            )
-
-
 def _pool_of(pool: asyncpg.Pool) -> Pool:
     return Pool(pool.get_size() - pool.get_idle_size(), pool.get_max_size())
-
-
-def _all_in_use(pool: asyncpg.Pool | None) -> bool:
-    return pool is not None and pool.get_size() - pool.get_idle_size() == pool.get_max_size()

@@ -26,8 +26,12 @@ from storage import postgres_writer
 from storage.errors import OutcomeUnknown
 from storage.ledger import Decision, Head, Ledger, Underway
 from storage.model import Event, Verdict
-from storage.postgres_errors import ended_the_session, words
+from storage.postgres_errors import SessionShared, may_be_committed, words
+from storage.postgres_sessions import MARKER, own
 from storage.postgres_writer import PROBE, commits, joined
+
+_NOT_OWN_SESSION = -1
+"""What is answered in place of the seconds, which are not below 0."""
 
 # One statement, so that the keys and the rows of their topics are of one snapshot.
 PEEK = f"""{PROBE}
@@ -37,12 +41,14 @@ FROM topics WHERE topic = ANY (string_to_array($4, chr(31)))"""
 _EVENT_ID = 1
 
 # Arrays come as text, because the driver looks long at every element of one; but for times, which
-# a text would not give back to the microsecond in every year.
-STORE_IF_AS_KNOWN = """
-SELECT append_if_as_known(
+# a text would not give back to the microsecond in every year. Nothing is stored in a session that
+# is not the connection's own: what makes a commit durable is set in that one alone.
+STORE_IF_AS_KNOWN = f"""
+SELECT CASE WHEN current_setting('{MARKER}', true) IS DISTINCT FROM $16 THEN {_NOT_OWN_SESSION}
+ELSE append_if_as_known(
     string_to_array($1, chr(31)), string_to_array($2, chr(31))::uuid[], $3::text::bigint[],
     $4::text::uuid, $5::text::bigint[], $6::text::bigint[], $7::text::bigint[], $8::text::bigint[],
-    $9, $10::text::integer[], $11::text::bigint[], $12, $13, $14, $15)"""
+    $9, $10::text::integer[], $11::text::bigint[], $12, $13, $14, $15) END"""
 
 PAUSE = 16
 """Batches that are not decided ahead after one was in vain: others write to the same topics, and
@@ -180,16 +186,20 @@ class _Batch:
         started = time.perf_counter()
         with commits(self._connection, "the statement that stores and commits"):
             try:
-                inside_s = await self._connection.fetchval(STORE_IF_AS_KNOWN, *arguments)
+                inside_s = await self._connection.fetchval(
+                    STORE_IF_AS_KNOWN, *arguments, own(self._connection).marker
+                )
             except asyncpg.PostgresError as error:
-                if ended_the_session(error):
+                if may_be_committed(error):
                     raise OutcomeUnknown(
-                        "Postgres: the connection was lost in the statement that stores and "
-                        f"commits: {words(error)}"
+                        "Postgres: the statement that stores and commits failed, and may be done: "
+                        f"{words(error)}"
                     ) from error
                 raise
         if inside_s is None:
             return False
+        if inside_s == _NOT_OWN_SESSION:
+            raise SessionShared
         on_commit(max(0.0, time.perf_counter() - started - inside_s))
         return True
 

@@ -20,12 +20,33 @@ _RETRYABLE = ("08", "25", "40", "53", "55", "57", "58")
 """SQLSTATE classes whose cause is not the batch: connection, read-only, deadlock or
 serialization, resources, lock not available, operator, system."""
 
+_CANCELLED = "57014"
+
 CUT_OFF = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What the driver raises when a connection is lost; the last one when the server's farewell
 arrives just as a statement is sent."""
 
 
-def terminate(connection: PoolConnectionProxy) -> None:
+_UNKNOWN_PARAMETER = "unsupported startup parameter"
+_STATEMENT_POOLING = "not allowed in statement pooling mode"
+"""What PgBouncer says; it has no code of its own."""
+
+SHARED = (
+    "Postgres: something between gives one session to several clients in turn (transaction or "
+    "statement pooling), so that nothing set in it can be relied on: use session pooling (in "
+    "PgBouncer pool_mode = session and server_reset_query = DISCARD ALL), or connect to Postgres "
+    "itself"
+)
+
+
+class SessionShared(StorageUnavailable):
+    """A session is not that of its connection alone."""
+
+    def __init__(self) -> None:
+        super().__init__(SHARED)
+
+
+def terminate(connection: PoolConnectionProxy | asyncpg.Connection) -> None:
     """Close a connection at once, without a word to the server."""
     # A connection that was seen to be lost has gone back to its pool by itself, and then even
     # this raises; what is being told must not be replaced by that.
@@ -33,13 +54,14 @@ def terminate(connection: PoolConnectionProxy) -> None:
         connection.terminate()
 
 
-def ended_the_session(error: asyncpg.PostgresError) -> bool:
-    """Whether the server went away with this error, instead of ending the statement alone.
+def may_be_committed(error: asyncpg.PostgresError) -> bool:
+    """Whether what a statement was to commit may be committed although it ended in this error.
 
-    Then what the statement was to commit may have been committed. After an ERROR it was not.
+    An error that the server ends the statement with, and not the session, comes before the commit
+    or not at all. A cancellation is not trusted: it may have hit a wait that follows the commit.
     """
     severity: str | None = getattr(error, "severity_en", None)
-    return severity != "ERROR"
+    return severity != "ERROR" or error.sqlstate == _CANCELLED
 
 
 @asynccontextmanager
@@ -53,10 +75,24 @@ async def translated() -> AsyncGenerator[None, None]:
         asyncpg.InsufficientPrivilegeError,
     ) as error:
         raise StorageMisconfigured(f"Postgres: {words(error)}") from error
+    except (
+        asyncpg.DuplicatePreparedStatementError,
+        asyncpg.InvalidSQLStatementNameError,
+    ) as error:
+        # Somebody else's statement has the name, or the one that was prepared is not there.
+        raise SessionShared from error
     except asyncpg.PostgresError as error:
         raise _translate(error) from error
     except CUT_OFF as error:
         raise StorageUnavailable(f"Postgres is out of reach: {reason(error)}") from error
+
+
+def unusable(error: asyncpg.ClientConfigurationError | ValueError) -> str:
+    """Why the driver can't make anything of a DSN."""
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return f"the DSN can't be used: {error}"
+    # The text of the error may be a piece of the password.
+    return "the DSN can't be used: it, or a PG... variable beside it, is not as it must be"
 
 
 def reason(error: BaseException) -> str:
@@ -73,6 +109,13 @@ def words(error: asyncpg.PostgresError) -> str:
 
 def _translate(error: asyncpg.PostgresError) -> StorageError:
     sentence = f"Postgres: {words(error)}"
+    if _UNKNOWN_PARAMETER in sentence:
+        return StorageMisconfigured(
+            f"{sentence}; it is in the query of the DSN: take it out, or let the pooler ignore it "
+            "(in PgBouncer ignore_startup_parameters)"
+        )
+    if _STATEMENT_POOLING in sentence:
+        return SessionShared()
     if not error.sqlstate or error.sqlstate.startswith(_RETRYABLE):
         return StorageUnavailable(sentence)
     return BatchRefused(sentence)

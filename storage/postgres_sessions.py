@@ -2,9 +2,24 @@
 
 And so that a session whose client is gone without a word does not keep what it holds: the lock
 on a topic stops everybody who publishes to it.
+
+It is set in the session, not asked for when connecting: poolers refuse start-up parameters that
+they do not know, or drop them. Then it is asked back, in another transaction, for what stands
+between may give that to another session. A session is known by a marker, a setting that means
+nothing to the server; who finds it there has the session that all else was set in. Until that is
+sure, nothing runs outside of a transaction by the name of a prepared statement: behind a pooler it
+might be somebody else's statement.
 """
 
+import uuid
+from collections.abc import Mapping
+from typing import Any, cast
+
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from storage.errors import StorageMisconfigured
+from storage.postgres_errors import SessionShared, terminate
 
 # Everything here is found by an index and read in its order. A planner whose statistics are
 # those of an empty table must not scan, sort or hash what has grown to millions of rows since.
@@ -19,14 +34,45 @@ _FIXED = {
     "enable_sort": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
-    "timezone": "UTC",
+    "TimeZone": "UTC",
 }
+
+_STRONGER = {"synchronous_commit": "remote_apply"}
+"""What is left as it is where an operator asks for more than is needed."""
+
+_NOT_ASKED_BACK = ("application_name", "tcp_")
+"""No promise rests on a name; and the others are 0 on a Unix socket."""
+
+MARKER = "aggregator.session"
+"""The setting that a session is known by."""
+
+_ROUNDS = 4
 
 _SHORTEST_ABSENCE_S = 1.0
 _LAST_RESORT_S = 10.0
 _LOOK_FOR_CLIENT_MS = 1000
 _POSTGRES_EPOCH_US = 946_684_800_000_000
 """Postgres counts microseconds from 2000-01-01T00:00:00Z."""
+
+AnyConnection = asyncpg.Connection | PoolConnectionProxy
+
+
+class Session(asyncpg.Connection):
+    """A connection whose session bears a marker."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.marker = uuid.uuid4().hex
+        """What no other connection of any store has."""
+        self.if_marked = (
+            f"SELECT WHERE pg_catalog.current_setting('{MARKER}', true) = '{self.marker}'"
+        )
+        """Has a row if the session that runs it is the one of this connection."""
+
+
+def own(connection: AnyConnection) -> Session:
+    """The connection of a store as what it is, itself or as its pool lends it."""
+    return cast("Session", connection)
 
 
 def session_settings(command_timeout_s: float) -> dict[str, str]:
@@ -54,10 +100,116 @@ def session_settings(command_timeout_s: float) -> dict[str, str]:
     }
 
 
-async def start_session(connection: asyncpg.Connection) -> None:
-    """What a new connection of a store needs beyond `session_settings`."""
-    await exact_times(connection)
-    await look_for_client(connection)
+async def start_session(
+    connection: asyncpg.Connection, settings: Mapping[str, str], schema: str | None
+) -> None:
+    """Give a new connection of a store the session that it needs.
+
+    Args:
+        connection: not used before.
+        settings: what to set, by name.
+        schema: where the log is; None for the first schema of `search_path` that exists. That
+            one, and no other, names are then looked for in.
+
+    Raises:
+        SessionShared: the session is not that of the connection alone.
+        StorageMisconfigured: a setting is not what it was set to.
+    """
+    try:
+        await connection.execute(setting({**settings, MARKER: own(connection).marker}, schema))
+        await begin(connection, "BEGIN")
+        await _ask_back(connection, settings)
+        await exact_times(connection)
+        await connection.execute("COMMIT")
+        await look_for_client(connection)
+    except BaseException:
+        # To close it in an orderly way, an answer would have to be waited for.
+        terminate(connection)
+        raise
+
+
+def setting(settings: Mapping[str, str], schema: str | None, *, local: bool = False) -> str:
+    """What gives a session its settings, to be sent as one; `local`: until the transaction ends."""
+    path = literal(schema) if schema is not None else "pg_catalog.current_schema()"
+    values = {name: literal(value) for name, value in settings.items()}
+    for name, stronger in _STRONGER.items():
+        if name in values:
+            values[name] = (
+                f"CASE pg_catalog.current_setting('{name}') WHEN '{stronger}' "
+                f"THEN '{stronger}' ELSE {values[name]} END"
+            )
+    # Temporary tables last: without a word of them they would be found first.
+    values["search_path"] = f"pg_catalog.concat(pg_catalog.quote_ident({path}) || ', ', 'pg_temp')"
+    until = "true" if local else "false"
+    # First of all, for a role's timeout may be shorter than all this takes.
+    return f"SET {'LOCAL ' if local else ''}statement_timeout = 0; SELECT " + ", ".join(
+        f"pg_catalog.set_config('{name}', {value}, {until})" for name, value in values.items()
+    )
+
+
+async def begin(connection: AnyConnection, transaction: str) -> None:
+    """Begin a transaction in the session of a store's connection.
+
+    Whatever stands between: what is run until it ends is run in that session.
+
+    Args:
+        connection: one that has a session by `start_session`.
+        transaction: the BEGIN.
+
+    Raises:
+        SessionShared: it was begun in another session; the connection must be closed.
+    """
+    if await connection.execute(f"{transaction}; {own(connection).if_marked}") != "SELECT 1":
+        raise SessionShared
+
+
+async def check_apart(one: AnyConnection, other: AnyConnection) -> None:
+    """Check that each of two connections finds its own session again and again.
+
+    Where several clients share sessions by turns, one of them gets the other's, or each gets
+    another one than before: with a transaction of the other open or not, right after its own last
+    one or not. Luck could hide it once.
+
+    Raises:
+        SessionShared: they do not have a session each.
+    """
+    for _ in range(_ROUNDS):
+        for asked, busy in ((one, other), (other, one)):
+            await _check_marked(asked)
+            await _check_marked(asked)
+            await begin(busy, "BEGIN")
+            await _check_marked(asked)
+            await busy.execute("ROLLBACK")
+
+
+async def _check_marked(connection: AnyConnection) -> None:
+    if await connection.execute(own(connection).if_marked) != "SELECT 1":
+        raise SessionShared
+
+
+async def _ask_back(connection: asyncpg.Connection, settings: Mapping[str, str]) -> None:
+    wanted = {
+        name: value for name, value in settings.items() if not name.startswith(_NOT_ASKED_BACK)
+    }
+    rows = await connection.fetch(
+        "SELECT name, setting FROM pg_catalog.pg_settings WHERE name = ANY ($1::text[])",
+        list(wanted),
+    )
+    found: dict[str, str] = {row["name"]: row["setting"] for row in rows}
+    for name, value in wanted.items():
+        shown = found.get(name, "")
+        if shown not in {value, _STRONGER.get(name, value)}:
+            raise StorageMisconfigured(
+                f"Postgres: {name} is {shown!r} in a session that set it to {value!r}, "
+                "and what is stored rests on it: connect to Postgres itself, or by a pooler that "
+                "leaves a session alone"
+            )
+
+
+def literal(text: str) -> str:
+    """A text as SQL has it, whatever `standard_conforming_strings` is."""
+    escaped = text.replace("\\", "\\\\").replace("'", "''")
+    return f"E'{escaped}'"
 
 
 async def exact_times(connection: asyncpg.Connection) -> None:

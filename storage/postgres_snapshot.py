@@ -17,8 +17,9 @@ import asyncpg
 
 from storage.errors import StorageMisconfigured, StorageUnavailable
 from storage.migrations import pending
-from storage.postgres_errors import translated
-from storage.postgres_sessions import exact_times
+from storage.postgres_errors import CUT_OFF, translated, unusable
+from storage.postgres_schema import find_logs, log_of
+from storage.postgres_sessions import exact_times, setting
 from storage.snapshot import KEY, PLACE, TIME, Blocks, Extent, LogDamaged, Row
 
 T = TypeVar("T")
@@ -38,7 +39,7 @@ _SESSION = {
     "idle_in_transaction_session_timeout": "0",
 }
 _NO_TRANSACTION_TIMEOUT = """
-SELECT set_config('transaction_timeout', '0', false)
+SELECT set_config('transaction_timeout', '0', true)
 WHERE current_setting('transaction_timeout', true) IS NOT NULL"""
 
 TABLE_ALONE = {
@@ -108,13 +109,15 @@ class PostgresSnapshot:
 
     Args:
         dsn: a connection URI, postgresql://user:password@host:port/database.
+        schema: where the log is; None for the first that the role's `search_path` names.
     """
 
     block_rows = 5000
     """Rows in a block, at most."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, *, schema: str | None = None) -> None:
         self._dsn = dsn
+        self._schema = schema
         self._runner: asyncio.Runner | None = None
         self._open: asyncpg.Connection | None = None
         self._indexes: dict[tuple[str, ...], _Index] = {}
@@ -132,7 +135,7 @@ class PostgresSnapshot:
             return
         try:
             if connection is not None:
-                with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                with suppress(*CUT_OFF, asyncpg.PostgresError):
                     runner.run(connection.close(timeout=_CONNECT_TIMEOUT_S))
         finally:
             runner.close()
@@ -192,16 +195,15 @@ class PostgresSnapshot:
                 timeout=_CONNECT_TIMEOUT_S,
                 command_timeout=None,
                 statement_cache_size=0,
-                server_settings=_SESSION,
             )
-        except asyncpg.ClientConfigurationError as error:
-            raise StorageMisconfigured(f"the DSN can't be used: {error}") from error
-        except ValueError as error:
-            # Its text may be a piece of the password.
-            raise StorageMisconfigured("the DSN can't be used: it is not a valid URI") from error
-        await exact_times(connection)
+        except (asyncpg.ClientConfigurationError, ValueError) as error:
+            raise StorageMisconfigured(unusable(error)) from error
+        # All that is set is set in the one transaction, which whatever stands between leaves to
+        # one session; and no statement has a name.
+        settings = setting(_SESSION, self._schema, local=True)
+        await connection.execute(f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {settings}")
         await connection.execute(_NO_TRANSACTION_TIMEOUT)
-        await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        await exact_times(connection)
         await self._check_schema(connection)
         for name, unique, columns in await connection.fetch(_INDEXES):
             self._indexes.setdefault(tuple(columns), _Index(name, unique))
@@ -220,10 +222,11 @@ class PostgresSnapshot:
             )
 
     async def _check_schema(self, connection: asyncpg.Connection) -> None:
-        if await connection.fetchval("SELECT to_regclass('aggregator_schema')") is None:
-            raise StorageMisconfigured(
-                "the Postgres database holds no log of this program: give the DSN of one that does"
-            )
+        first = await connection.fetchval("SELECT current_schema()::text")
+        named = self._schema is not None
+        schema = log_of(await find_logs(connection), self._schema or first, named=named)
+        if not await connection.fetchval("SELECT has_schema_privilege($1, 'USAGE')", schema):
+            raise StorageMisconfigured(f"Postgres: permission denied for schema {schema!r}")
         version = await connection.fetchval(
             "SELECT coalesce(max(version), 0) FROM aggregator_schema"
         )
@@ -236,7 +239,7 @@ class PostgresSnapshot:
     def _blocks(self, sql: str, ways: Mapping[str, str], most: int | None = None) -> Blocks:
         size = min(most or self.block_rows, self.block_rows)
         cursor = self._run(self._cursor(sql, ways))
-        while block := self._run(cursor.fetch(size)):
+        while block := self._run(_next(cursor, size)):
             if sql is not ROWS and any(None in column for column in zip(*block, strict=True)):
                 raise LogDamaged(_NULL)
             yield cast("list[Row]", block)
@@ -264,6 +267,11 @@ class PostgresSnapshot:
             work.close()
             raise StorageUnavailable("the snapshot is not open")
         return self._runner.run(_translate(work))
+
+
+async def _next(cursor: asyncpg.cursor.Cursor, rows: int) -> list[asyncpg.Record]:
+    # Of a connection that was closed the driver tells where it is called, not where it is awaited.
+    return await cursor.fetch(rows)
 
 
 async def _translate(work: Coroutine[Any, Any, T]) -> T:

@@ -18,7 +18,8 @@ from asyncpg.pool import PoolConnectionProxy
 from storage.errors import BatchRefused, OutcomeUnknown, StorageUnavailable
 from storage.ledger import Decision, Head, Key, Ledger, Underway
 from storage.model import Counts, Event, StoredEvent, Verdict
-from storage.postgres_errors import CUT_OFF, reason, terminate, words
+from storage.postgres_errors import CUT_OFF, may_be_committed, reason, terminate, words
+from storage.postgres_sessions import begin
 
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 
@@ -99,7 +100,7 @@ async def append(
         on_commit: told how long COMMIT took, in seconds.
     """
     try:
-        await connection.execute(BEGIN)
+        await begin(connection, BEGIN)
         decision = await _write(connection, batch, on_locked, on_decided)
     except (asyncpg.PostgresError, BatchRefused):
         await _roll_back(connection)
@@ -236,9 +237,9 @@ async def _commit(connection: PoolConnectionProxy) -> None:
         try:
             answer = await connection.execute("COMMIT")
         except asyncpg.PostgresError as error:
-            if _lost(error):
+            if may_be_committed(error):
                 raise OutcomeUnknown(
-                    f"Postgres: the connection was lost in COMMIT: {words(error)}"
+                    f"Postgres: COMMIT failed, and may be done: {words(error)}"
                 ) from error
             raise
     if answer != "COMMIT":
@@ -269,7 +270,3 @@ def commits(connection: PoolConnectionProxy, statement: str) -> Iterator[None]:
             connection.remove_log_listener(hear)
     if given_up:
         raise OutcomeUnknown(f"Postgres: a standby may not have what was committed: {given_up[0]}")
-
-
-def _lost(error: asyncpg.PostgresError) -> bool:
-    return not error.sqlstate or error.sqlstate[:2] in {"08", "57", "58", "XX"}

@@ -55,6 +55,7 @@ class SqliteStore(reading.LogReader):
 
     def __init__(self, path: Path, *, busy_timeout_s: float = 10.0, readers: int = 2) -> None:
         self.on_commit: Callable[[float], object] = lambda _seconds: None
+        self.on_warning: Callable[[str], object] = lambda _sentence: None
         self._path = path
         self._busy_timeout_s = busy_timeout_s
         self._reader_count = readers

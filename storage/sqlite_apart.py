@@ -69,6 +69,7 @@ class StoreApart:
         on_text: Callable[[str], object] = _log.error,
     ) -> None:
         self.on_commit: Callable[[float], object] = lambda _seconds: None
+        self.on_warning: Callable[[str], object] = lambda _sentence: None
         self._path = path
         self._busy_timeout_ms = busy_timeout_ms
         self._limit_s = (busy_timeout_ms + command_timeout_ms) / 1000

@@ -97,13 +97,27 @@ async def test_a_statement_timeout_of_the_database_does_not_count(
 ) -> None:
     """One that ends a COMMIT's wait would have it confirmed; the aggregator has its own."""
     name = own_database.dsn.partition("?")[0].rpartition("/")[2]
-    own_database.execute(f"ALTER DATABASE {name} SET statement_timeout = 1")
+    own_database.execute(f"ALTER DATABASE {name} SET statement_timeout = 50")
     aggregator = run_aggregator(*own_database.arguments())
     told = Told()
-    batch = batch_of("orders", [f"e-{number}" for number in range(2000)])
     async with session() as client:
-        assert await publish(client, aggregator.url, batch, told) == 200
+        async with held(own_database.dsn, Place.INSERT) as holder:
+            publishing = asyncio.create_task(
+                publish(client, aggregator.url, batch_of("orders", ["e-1"]), told)
+            )
+            pid = await holder.stopped()
+            await until(lambda: publishing.done() or took_longer(own_database, pid, "100 ms"))
+            await holder.let_go()
+            assert await publishing == 200
         await check_kept(client, aggregator.url, told, ["orders"])
+
+
+def took_longer(database: OwnDatabase, pid: int, limit: str) -> bool:
+    """Whether the statement of a server process has run for longer than that."""
+    running = f"pid = {pid} AND clock_timestamp() - query_start > '{limit}'"
+    return database.server.takes(
+        f"DO $$ BEGIN ASSERT EXISTS (SELECT FROM pg_stat_activity WHERE {running}); END $$"
+    )
 
 
 async def test_a_topic_locked_by_a_stranger_is_refused_in_time_and_taken_afterwards(

@@ -113,7 +113,7 @@ def test_its_help_lists_what_applies_and_nothing_else(tmp_path: Path) -> None:
     for name in Settings.model_fields:
         option = "--" + name.replace("_", "-")
         assert (option in ended.out) == (name in VerifySettings.model_fields), option
-    assert set(VerifySettings.model_fields) == {"backend", "database", "dsn"}
+    assert set(VerifySettings.model_fields) == {"backend", "database", "dsn", "schema"}
 
 
 def test_the_help_of_the_aggregator_tells_of_it(tmp_path: Path) -> None:

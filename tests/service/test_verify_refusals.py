@@ -35,7 +35,7 @@ def names(directory: Path) -> list[str]:
         (["--port", "1"], "--port"),
         (["orders"], "orders"),
         (["--backend", "postgres"], "needs --dsn"),
-        (["--dsn", "postgresql://u:hush4711@[db/x"], "URL"),
+        (["--dsn", "postgresql://u:hush4711@[db/x"], "bracket"),
         (["--dsn", "postgresql://u:hush4711@127.0.0.1:port/x"], "DSN"),
         (["--dsn", "postgresql://u:hush4711@127.0.0.1:1/x"], "out of reach"),
     ],

@@ -27,7 +27,8 @@ class OwnPostgres:
     def __init__(self, postgres: Path, data: Path, sockets: Path, user: str | None) -> None:
         self._postgres = postgres
         self._sockets = sockets
-        self._user = user
+        self._user = self.user = user
+        """Whom its processes belong to; None if that is who runs the tests."""
         self._process: subprocess.Popen[bytes] | None = None
         self.data = data
         self.log = data / "log"

@@ -41,6 +41,8 @@ class PostgresProxy:
         """Connections that were tried since it was cut."""
         self.cut_before: re.Pattern[bytes] | None = None
         """A piece to the server with this in it is not passed on, but cuts it."""
+        self.cut_at: tuple[Way, int] | None = None
+        """The piece of one way, from 0 on, that is not passed on, but cuts it; then None again."""
         self.restore()
 
     def silence(self, *ways: Way) -> None:
@@ -57,7 +59,7 @@ class PostgresProxy:
 
     def restore(self) -> None:
         """Let everything through again."""
-        self._refusing, self.refused, self.cut_before = False, 0, None
+        self._refusing, self.refused, self.cut_before, self.cut_at = False, 0, None, None
         for passing in self._passing.values():
             passing.set()
 
@@ -92,12 +94,22 @@ class PostgresProxy:
                 if way is Way.TO_SERVER and self.cut_before and self.cut_before.search(piece):
                     self.cut()
                     return
+                if self._is_due(way):
+                    self.cut()
+                    return
                 self.held_back += not self._passing[way].is_set()
                 await self._passing[way].wait()
                 await asyncio.sleep(self.delay_s)
                 writer.write(piece)
                 await writer.drain()
         await self._passing[way].wait()
+
+    def _is_due(self, way: Way) -> bool:
+        if self.cut_at is None or self.cut_at[0] is not way:
+            return False
+        _, left = self.cut_at
+        self.cut_at = (way, left - 1) if left else None
+        return not left
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:

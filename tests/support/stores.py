@@ -47,6 +47,14 @@ class ControlledStore:
     def on_commit(self, told: Callable[[float], object]) -> None:
         self._inner.on_commit = told
 
+    @property
+    def on_warning(self) -> Callable[[str], object]:
+        return self._inner.on_warning
+
+    @on_warning.setter
+    def on_warning(self, told: Callable[[str], object]) -> None:
+        self._inner.on_warning = told
+
     def hold(self) -> None:
         """Keep appends waiting from now on."""
         self._open.clear()

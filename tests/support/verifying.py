@@ -86,11 +86,11 @@ class Verified(NamedTuple):
         return {line.split()[0]: line.rsplit("  ", 1)[1] for line in table}
 
 
-def verified(database: Database) -> Verified:
+def verified(database: Database, *arguments: str) -> Verified:
     """Run `verify` in this process; it must not give up."""
     out, err = StringIO(), StringIO()
     with redirect_stdout(out), redirect_stderr(err):
-        code = main(["verify", *database.arguments()])
+        code = main(["verify", *database.arguments(), *arguments])
     return Verified(code, out.getvalue(), err.getvalue())
 
 

@@ -149,7 +149,7 @@ async def test_a_session_that_the_server_ends_while_it_stores_leaves_the_outcome
         with pytest.raises(OutcomeUnknown) as caught:
             await storing
     assert str(caught.value).startswith(
-        "Postgres: the connection was lost in the statement that stores and commits: "
+        "Postgres: the statement that stores and commits failed, and may be done: "
     )
     assert told(await store.append([event("t", "x")])) == [("stored", 2)]
 

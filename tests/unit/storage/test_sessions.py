@@ -5,10 +5,13 @@ import pytest
 from support.backends import Database
 from support.events import event
 from support.observer import Observer
+from support.scene import told
+from support.unprotected import lock_first
 
-from storage import postgres_writer
-from storage.errors import StorageUnavailable
+from storage import postgres_sessions, postgres_writer
+from storage.errors import StorageMisconfigured, StorageUnavailable
 from storage.postgres import PostgresStore
+from storage.postgres_errors import SHARED, SessionShared, translated
 from storage.postgres_sessions import look_for_client, session_settings
 
 
@@ -37,7 +40,7 @@ async def test_a_session_whose_client_is_gone_has_an_end_whatever_the_default(
 ) -> None:
     await alter(database, "idle_in_transaction_session_timeout = 0")
     await alter(database, "client_connection_check_interval = 0")
-    await alter(database, "statement_timeout = 1")
+    await alter(database, "statement_timeout = 50")
     store = PostgresStore(database.dsn, command_timeout_s=20)
     await store.open()
     assert await shown(store, "idle_in_transaction_session_timeout") == "10s"
@@ -70,12 +73,97 @@ async def test_a_server_that_can_not_look_for_its_client_is_used_all_the_same() 
     await look_for_client(OnAnotherSystem())  # type: ignore[arg-type]
 
 
-async def test_commits_are_flushed_whatever_the_default(database: Database) -> None:
-    await alter(database, "synchronous_commit = off")
+@pytest.mark.parametrize(
+    ("default", "used"),
+    [("off", "on"), ("local", "on"), ("remote_write", "on"), ("remote_apply", "remote_apply")],
+)
+async def test_commits_are_flushed_whatever_the_default(
+    database: Database, default: str, used: str
+) -> None:
+    await alter(database, f"synchronous_commit = {default}")
     store = PostgresStore(database.dsn)
     await store.open()
-    assert await shown(store, "synchronous_commit") == "on"
+    assert await shown(store, "synchronous_commit") == used
     await store.aclose()
+
+
+@pytest.mark.parametrize(
+    ("name", "default"),
+    [
+        ("synchronous_commit", "off"),
+        ("default_transaction_isolation", "serializable"),
+        ("idle_in_transaction_session_timeout", "77"),
+        ("statement_timeout", "7777"),
+        ("enable_seqscan", "on"),
+        ("TimeZone", "Asia/Kathmandu"),
+    ],
+)
+async def test_a_setting_that_does_not_hold_is_refused_by_its_name(
+    database: Database, name: str, default: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where what stands between drops it."""
+    await alter(database, f"{name} = '{default}'")
+    whole = postgres_sessions.setting
+
+    def without_it(settings: dict[str, str], schema: str | None) -> str:
+        left = {each: value for each, value in settings.items() if each != name}
+        return whole(left, schema).replace("SET statement_timeout = 0;", "")
+
+    monkeypatch.setattr(postgres_sessions, "setting", without_it)
+    with pytest.raises(StorageMisconfigured) as caught:
+        await PostgresStore(database.dsn).open()
+    assert str(caught.value).startswith(f"Postgres: {name} is {default!r} in a session that set it")
+    assert "connect to Postgres itself" in str(caught.value)
+
+
+async def lose_the_sessions(store: PostgresStore) -> None:
+    """Let every open connection have a session in which nothing is set."""
+    for pool in (store._writers, store._readers):
+        assert pool is not None
+        for _ in range(pool.get_idle_size()):
+            async with pool.acquire() as connection:
+                await connection.execute("RESET ALL")
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+async def test_nothing_is_stored_or_read_in_another_session(
+    database: Database, ahead: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not ahead:
+        lock_first(monkeypatch)
+    store = PostgresStore(database.dsn)
+    await store.open()
+    await store.append([event("t", "a")])
+    await lose_the_sessions(store)
+    with pytest.raises(StorageUnavailable) as caught:
+        await store.append([event("t", "b")])
+    assert str(caught.value) == SHARED
+    with pytest.raises(StorageUnavailable) as caught:
+        await store.get("t", "a")
+    assert str(caught.value) == SHARED
+    async with Observer.on(database) as observer:
+        assert (await observer.snapshot()).counts == {"t": (1, 1, 0, 0)}
+    # Once it was asked again, with new connections, it goes on.
+    await store.ping()
+    assert told(await store.append([event("t", "b")])) == [("stored", 2)]
+    assert await store.get("t", "a") is not None
+    await store.aclose()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        asyncpg.DuplicatePreparedStatementError("exists"),
+        asyncpg.InvalidSQLStatementNameError("is not there"),
+        asyncpg.ProtocolViolationError("transaction blocks not allowed in statement pooling mode"),
+    ],
+)
+async def test_what_only_a_shared_session_can_say_is_told_as_that(
+    error: asyncpg.PostgresError,
+) -> None:
+    with pytest.raises(SessionShared):
+        async with translated():
+            raise error
 
 
 @pytest.mark.parametrize("default", ["serializable", "repeatable read"])

@@ -1,5 +1,6 @@
 """What can't be read is told in a sentence that says what it is, and what to do."""
 
+import asyncio
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -9,7 +10,7 @@ import asyncpg
 import pytest
 from support.backends import Database
 from support.events import event
-from support.verifying import execute, fill
+from support.verifying import ORDERS, execute, fill
 
 from storage.errors import StorageError, StorageMisconfigured, StorageUnavailable
 from storage.migrations import migrations
@@ -93,7 +94,7 @@ def test_a_postgres_database_without_a_log_is_refused(database: Database) -> Non
     ("dsn", "sentence"),
     [
         ("http://somewhere/", "the DSN can't be used: invalid DSN"),
-        ("postgresql://u:p@host:port/db", "the DSN can't be used: it is not a valid URI"),
+        ("postgresql://u:p@host:port/db", "the DSN can't be used: it, or a PG..."),
     ],
 )
 def test_a_dsn_that_can_not_be_used_is_refused(dsn: str, sentence: str) -> None:
@@ -237,4 +238,37 @@ def test_a_connection_that_is_lost_is_closed_in_silence(
     snapshot._open.terminate()
     snapshot._open = Lost()  # type: ignore[assignment]
     snapshot.close()
+    snapshot.close()
+
+
+@pytest.mark.parametrize("backend", ["postgres"])
+@pytest.mark.parametrize("what", ["the next block", "rows", "counts", "extent", "doubled_keys"])
+def test_a_session_seen_to_be_ended_between_two_blocks_is_unavailable(
+    database: Database, what: str
+) -> None:
+    fill(database, ORDERS)
+    snapshot = postgres_snapshot(database.dsn)
+    assert isinstance(snapshot, PostgresSnapshot)
+    snapshot.block_rows = 1
+    snapshot.open()
+    blocks = snapshot.table()
+    next(blocks)
+    execute(
+        database,
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    )
+    assert snapshot._runner is not None
+    assert snapshot._open is not None
+    while not snapshot._open.is_closed():
+        snapshot._runner.run(asyncio.sleep(0.001))
+    asked: dict[str, Callable[[], object]] = {
+        "the next block": lambda: next(blocks),
+        "rows": lambda: next(snapshot.rows()),
+        "counts": lambda: next(snapshot.counts()),
+        "extent": snapshot.extent,
+        "doubled_keys": lambda: snapshot.doubled_keys(1),
+    }
+    with pytest.raises(StorageUnavailable):
+        asked[what]()
     snapshot.close()

@@ -1,0 +1,253 @@
+"""Where in a Postgres database the log is, and how it gets there.
+
+A log is the three tables of the migrations in one schema. It is looked for in every schema before
+one is made: an empty log beside a full one would take every retry for new.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from storage.errors import StorageMisconfigured, StorageUnavailable
+from storage.migrations import pending
+from storage.postgres_errors import terminate
+from storage.postgres_sessions import AnyConnection, begin
+
+_MIGRATION_LOCK = 0x45564C47
+
+_LOGS = """
+SELECT n.nspname::text FROM pg_namespace AS n
+WHERE n.nspname !~ '^pg_' AND 3 = (
+    SELECT count(*) FROM pg_class AS c
+    WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p')
+      AND c.relname IN ('aggregator_schema', 'topics', 'events'))
+ORDER BY n.nspname"""
+
+# Whatever has one of the names that a log needs, and would be in its way.
+_IN_THE_WAY = """
+SELECT what, name FROM (
+    SELECT CASE c.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'table' WHEN 'v' THEN 'view'
+                          WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence'
+                          WHEN 'f' THEN 'foreign table' WHEN 'c' THEN 'type' ELSE 'index' END,
+           c.relname::text, n.nspname
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.relname IN ('aggregator_schema', 'topics', 'events', 'events_by_ts_ingest')
+    UNION ALL
+    SELECT 'type', t.typname::text, n.nspname
+    FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace
+    WHERE t.typrelid = 0 AND t.typname IN ('aggregator_schema', 'topics', 'events')
+    UNION ALL
+    SELECT 'function', p.proname::text, n.nspname
+    FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
+    WHERE p.proname = 'append_if_as_known') AS found (what, name, schema)
+WHERE schema = $1 ORDER BY name, what LIMIT 1"""
+
+_RIGHTS = """
+SELECT current_user::text, quote_ident(current_user), quote_ident($1),
+       EXISTS (SELECT FROM pg_namespace WHERE nspname = $1),
+       (SELECT has_schema_privilege(oid, 'USAGE') FROM pg_namespace WHERE nspname = $1),
+       (SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = $1),
+       has_database_privilege(current_database(), 'CREATE')"""
+
+_TABLE_RIGHTS = """
+SELECT right_name, name FROM (VALUES
+    ('SELECT', 'aggregator_schema'), ('SELECT', 'topics'), ('INSERT', 'topics'),
+    ('UPDATE', 'topics'), ('SELECT', 'events'), ('INSERT', 'events')) AS needed (right_name, name)
+WHERE NOT has_table_privilege(name, right_name) LIMIT 1"""
+
+_NOT_KEPT = """
+SELECT name FROM unnest(ARRAY['aggregator_schema', 'topics', 'events']) AS name
+WHERE (SELECT relpersistence FROM pg_class WHERE oid = name::regclass) <> 'p' LIMIT 1"""
+
+_AT_RISK = """
+SELECT name FROM pg_settings
+WHERE name IN ('fsync', 'full_page_writes') AND setting <> 'on' ORDER BY name"""
+
+
+class _Rights(NamedTuple):
+    """What the role may do in the database and in one schema."""
+
+    role: str
+    quoted_role: str
+    quoted_schema: str
+    exists: bool
+    use: bool | None
+    create: bool | None
+    create_schema: bool
+
+
+async def first_schema(connection: AnyConnection) -> str | None:
+    """The schema that names are looked for in, in a session as `start_session` leaves it."""
+    await begin(connection, "BEGIN")
+    name: str | None = await connection.fetchval("SELECT current_schema()::text")
+    await connection.execute("COMMIT")
+    # That of temporary tables comes last in every session, and is no place for a log.
+    return None if name is None or name.startswith("pg_") else name
+
+
+async def prepare(connection: AnyConnection, schema: str | None, *, named: bool) -> list[str]:
+    """Find the log, or make one, and bring it up to date, in one transaction.
+
+    Args:
+        connection: a `Session` whose names are looked for in the schema.
+        schema: where the log is to be; None if no schema of `search_path` exists.
+        named: the schema was asked for by name.
+
+    Returns:
+        What the operator of the database should hear of, a sentence each.
+
+    Raises:
+        StorageMisconfigured: the log is elsewhere, something is in its way, a right is missing,
+            or the database can't hold it.
+        StorageUnavailable: the database is read-only.
+    """
+    try:
+        await begin(connection, "BEGIN ISOLATION LEVEL READ COMMITTED")
+        await _find_or_make(connection, schema, named=named)
+        at_risk = [name for (name,) in await connection.fetch(_AT_RISK)]
+        await connection.execute("COMMIT")
+    except BaseException:
+        terminate(connection)
+        raise
+    return [
+        f"Postgres has {name} = off: what was acknowledged may be lost, and the database damaged, "
+        "when its machine fails"
+        for name in at_risk
+    ]
+
+
+def log_of(logs: Sequence[str], schema: str | None, *, named: bool) -> str:
+    """The schema to read a log from.
+
+    Args:
+        logs: the schemas that have one, see `find_logs`.
+        schema: the one that was asked for, or is the first of `search_path`.
+        named: it was asked for by name.
+
+    Raises:
+        StorageMisconfigured: it has none.
+    """
+    if schema is not None and schema in logs:
+        return schema
+    if not logs:
+        raise StorageMisconfigured(
+            "the Postgres database holds no log of this program: give the DSN of one that does"
+        )
+    if named:
+        raise StorageMisconfigured(
+            f"the Postgres database holds no log in the schema {schema!r}, but in "
+            f"{_listed(logs)}: name that with --schema"
+        )
+    raise _elsewhere(logs, schema)
+
+
+async def find_logs(connection: AnyConnection) -> list[str]:
+    """The schemas of the database that have a log, in order."""
+    return [name for (name,) in await connection.fetch(_LOGS)]
+
+
+async def _find_or_make(connection: AnyConnection, schema: str | None, *, named: bool) -> None:
+    await _check_database(connection)
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
+    logs = await find_logs(connection)
+    if schema is None:
+        raise _no_schema(logs)
+    rights = _Rights(*(await connection.fetch(_RIGHTS, schema))[0])
+    if schema in logs:
+        _check_may_use(rights)
+    else:
+        await _make_room(connection, schema, logs, rights, named=named)
+    await _migrate(connection, rights)
+    for right, table in await connection.fetch(_TABLE_RIGHTS):
+        raise _lacks(rights, right, f"{rights.quoted_schema}.{table}")
+    for (table,) in await connection.fetch(_NOT_KEPT):
+        raise StorageMisconfigured(
+            f"Postgres: the table {rights.quoted_schema}.{table} does not survive a crash of the "
+            f"server: ALTER TABLE {rights.quoted_schema}.{table} SET LOGGED"
+        )
+
+
+async def _check_database(connection: AnyConnection) -> None:
+    ((encoding, read_only),) = await connection.fetch(
+        "SELECT current_setting('server_encoding'), current_setting('transaction_read_only')"
+    )
+    if encoding != "UTF8":
+        raise StorageMisconfigured(
+            f"the Postgres database has encoding {encoding}, which can't hold every event: "
+            "create one with ENCODING 'UTF8'"
+        )
+    if read_only == "on":
+        raise StorageUnavailable("Postgres: the database is read-only")
+
+
+async def _make_room(
+    connection: AnyConnection, schema: str, logs: Sequence[str], rights: _Rights, *, named: bool
+) -> None:
+    """Make sure that a log can be made in the schema, and may be."""
+    # A schema that was made and is asked for by name is meant. One that is not there may be a
+    # slip of the pen, and one that nobody named is chance.
+    if logs and not (named and rights.exists):
+        raise _elsewhere(logs, schema)
+    if not rights.exists:
+        if not rights.create_schema:
+            raise StorageMisconfigured(
+                f"the Postgres database has no schema {schema!r}, and the role {rights.role!r} may "
+                f"not make it: CREATE SCHEMA {rights.quoted_schema} "
+                f"AUTHORIZATION {rights.quoted_role}"
+            )
+        await connection.execute(f"CREATE SCHEMA {rights.quoted_schema}")
+        return
+    _check_may_use(rights)
+    for what, name in await connection.fetch(_IN_THE_WAY, schema):
+        raise StorageMisconfigured(
+            f"the schema {schema!r} of the Postgres database has a {what} {name!r} that is not of "
+            "this program: use another database, or a schema of its own with --schema"
+        )
+    if not rights.create:
+        raise _lacks(rights, "CREATE", f"SCHEMA {rights.quoted_schema}")
+
+
+async def _migrate(connection: AnyConnection, rights: _Rights) -> None:
+    if await connection.fetchval("SELECT to_regclass('aggregator_schema') IS NULL"):
+        await connection.execute(
+            "CREATE TABLE aggregator_schema (version integer NOT NULL PRIMARY KEY, "
+            "applied_at timestamptz NOT NULL DEFAULT now())"
+        )
+    elif not await connection.fetchval("SELECT has_table_privilege('aggregator_schema', 'SELECT')"):
+        raise _lacks(rights, "SELECT", f"{rights.quoted_schema}.aggregator_schema")
+    version = await connection.fetchval("SELECT coalesce(max(version), 0) FROM aggregator_schema")
+    for step in pending("postgres", version):
+        await connection.execute(step.sql)
+        await connection.execute(
+            "INSERT INTO aggregator_schema (version) VALUES ($1)", step.version
+        )
+
+
+def _check_may_use(rights: _Rights) -> None:
+    if not rights.use:
+        raise _lacks(rights, "USAGE", f"SCHEMA {rights.quoted_schema}")
+
+
+def _lacks(rights: _Rights, right: str, what: str) -> StorageMisconfigured:
+    return StorageMisconfigured(
+        f"the Postgres role {rights.role!r} lacks a right: "
+        f"GRANT {right} ON {what} TO {rights.quoted_role}"
+    )
+
+
+def _elsewhere(logs: Sequence[str], schema: str | None) -> StorageMisconfigured:
+    return StorageMisconfigured(
+        f"the Postgres database has a log in the schema {_listed(logs)}, not in {schema!r}: name "
+        "the one to use with --schema; for a second log, make its schema and name that"
+    )
+
+
+def _no_schema(logs: Sequence[str]) -> StorageMisconfigured:
+    there = f"; there is a log in {_listed(logs)}" if logs else ""
+    return StorageMisconfigured(
+        "Postgres: no schema of the role's search_path exists, or may be used: name one with "
+        f"--schema{there}"
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names))
