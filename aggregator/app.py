@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 import structlog
 from aiohttp import web
@@ -15,6 +16,7 @@ from aggregator.ingest.admission import Admission, Reads
 from aggregator.ingest.group_commit import Flush, GroupCommit
 from aggregator.metrics.page import MetricsPage
 from aggregator.metrics.state import queue_families, watch_families
+from aggregator.observers import notify
 from aggregator.publishing import Publishing
 from aggregator.request_log import RequestLog
 from aggregator.requests import around_requests
@@ -88,12 +90,12 @@ def create_app(
     """
     tracing = configured_tracing(settings)
     store = store or configured_store(settings)
-    watch = StoreWatch(store, _log_availability)
+    watch = StoreWatch(store, partial(notify, _log_availability))
 
     def on_flush(flush: Flush) -> None:
         counts = Counter([(verdict.topic, verdict.status) for verdict in flush.verdicts])
-        metrics.flushes.note(flush, counts)
-        log_flush(flush, counts)
+        notify(metrics.flushes.note, flush, counts)
+        notify(log_flush, flush, counts)
         if isinstance(flush.error, (StorageUnavailable, OutcomeUnknown)):
             watch.suspect(flush.error)
 
