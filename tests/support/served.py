@@ -13,7 +13,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from aggregator.app import ANSWERS, DRAIN, EXPRESS, create_app
-from aggregator.connections import Connection, Connections
+from aggregator.connection import Connection
+from aggregator.connections import Connections
 from aggregator.settings import Settings
 from storage.interface import EventStore
 
@@ -21,9 +22,13 @@ HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class _Runner(web.AppRunner):
-    def __init__(self, app: web.Application, made: list[Connection], **options: Any) -> None:
+    def __init__(
+        self, app: web.Application, made: list[Connection], *, fast_path: bool, **options: Any
+    ) -> None:
         super().__init__(app, **options)
         self._made = made
+        self._fast_path = fast_path
+        self._connections: Connections | None = None
         self._of_connections = {
             name: options[name] for name in ("auto_decompress", "keepalive_timeout")
             if name in options
@@ -39,11 +44,11 @@ class _Runner(web.AppRunner):
     @property
     def server(self) -> Any:
         """What makes a protocol for each connection."""
-        connections = Connections(
+        connections = self._connections = self._connections or Connections(
             self.usual,
             most=1000,
-            express=self.app[EXPRESS],
             answers=self.app[ANSWERS],
+            express=self.app[EXPRESS] if self._fast_path else None,
             **self._of_connections,
         )
 
@@ -55,12 +60,17 @@ class _Runner(web.AppRunner):
 
 
 class Served(TestServer):
-    """A server for aiohttp's test client."""
+    """A server for aiohttp's test client.
+
+    Args:
+        fast_path: whether publishes may go the short way.
+    """
 
     __test__ = False
 
-    def __init__(self, app: web.Application) -> None:
+    def __init__(self, app: web.Application, *, fast_path: bool = True) -> None:
         super().__init__(app)
+        self._fast_path = fast_path
         self.connections: list[Connection] = []
         """In the order in which they were made."""
 
@@ -71,7 +81,7 @@ class Served(TestServer):
         return self.runner.usual.requests_count
 
     async def _make_runner(self, **options: Any) -> web.AppRunner:
-        return _Runner(self.app, self.connections, **options)
+        return _Runner(self.app, self.connections, fast_path=self._fast_path, **options)
 
 
 @dataclass
@@ -114,7 +124,7 @@ async def serving(
 ) -> AsyncIterator[Served]:
     """The application on SQLite, as `aggregator.serve` has it behind a socket."""
     settings = Settings.model_validate({"database": tmp_path / "log.db"} | changes)
-    served = Served(create_app(settings, store))
+    served = Served(create_app(settings, store), fast_path=settings.fast_path == "auto")
     await served.start_server(auto_decompress=False, keepalive_timeout=keepalive_timeout)
     try:
         yield served
