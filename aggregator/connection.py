@@ -14,8 +14,9 @@ MAX_HEAD_BYTES = 32 * 1024
 
 _END_OF_HEAD = b"\r\n\r\n"
 
-_LAST_ANSWER_S = 0.2
-"""So long after an answer the next request of a pipeline has begun, if there is one."""
+_TURNS = 50
+"""Of the event loop, far more than aiohttp needs to go from an answer to the next request that has
+come, or from a head to its handler."""
 
 
 class Told(Protocol):
@@ -42,6 +43,7 @@ class Connection(web.RequestHandler):
         "_body",
         "_connections",
         "_due",
+        "_end",
         "_eof",
         "_handled",
         "_head_bytes",
@@ -60,6 +62,8 @@ class Connection(web.RequestHandler):
         # Of the request that is handled, or was answered before all of it had come.
         self._body: StreamReader | None = None
         self._eof = False
+        # When it ends, unless another request has begun.
+        self._end: asyncio.Handle | None = None
         self.client = ""
         """The address at the other end; empty if it has none."""
 
@@ -111,15 +115,21 @@ class Connection(web.RequestHandler):
     def eof_received(self) -> bool:  # type: ignore[override]
         """See `asyncio.Protocol`; it is kept while it owes an answer that it can give."""
         self._eof = True
-        return self._body_has_come and (self._handled or not self.idle)
+        if self._body_has_come and self.idle:
+            # A request may be on its way to its handler, unseen.
+            self._end_soon()
+        return self._body_has_come
 
     def begins(self, request: web.BaseRequest) -> None:
         """A request is given to its handler."""
         self._due = False
         self._handled = True
         self._body = request.content
-        if self._eof and not self._body_has_come:
+        if self._end is not None:
+            self._end.cancel()
+        if (self._eof or self.transport is None) and not self._body_has_come:
             # The rest never will.
+            self._body.set_exception(web.RequestPayloadError("the client has gone"))
             self.force_close()
 
     async def finish_response(
@@ -136,10 +146,12 @@ class Connection(web.RequestHandler):
     def _answered_one(self) -> None:
         """An answer is on its way."""
         if self._eof:
-            asyncio.get_running_loop().call_later(_LAST_ANSWER_S, self._end_if_idle)
+            self._end_soon()
 
-    def _end_if_idle(self) -> None:
-        if self.idle:
+    def _end_soon(self, turns: int = _TURNS) -> None:
+        if turns:
+            self._end = asyncio.get_running_loop().call_soon(self._end_soon, turns - 1)
+        else:
             self.force_close()
 
     def cut_off(self) -> None:

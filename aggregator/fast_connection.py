@@ -95,6 +95,11 @@ class FastConnection(Connection):
         if self._head_bytes > MAX_HEAD_BYTES:
             self.cut_off()
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """See `asyncio.Protocol`; it is kept while it owes an answer that it can give."""
+        self._eof = True
+        return self._body_has_come and not self.idle
+
     def connection_lost(self, exc: BaseException | None) -> None:
         """See `asyncio.Protocol`."""
         self._forget_unsent()

@@ -1,8 +1,10 @@
 """The application behind connections of its own, as `aggregator.serve` has it."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPResponse
 from io import BytesIO
@@ -81,6 +83,8 @@ class Served(TestServer):
         return self.runner.usual.requests_count
 
     async def _make_runner(self, **options: Any) -> web.AppRunner:
+        # Unlike a test server's, a handler goes on when its client has gone.
+        options["handler_cancellation"] = False
         return _Runner(self.app, self.connections, fast_path=self._fast_path, **options)
 
 
@@ -120,7 +124,7 @@ async def serving(
     tmp_path: Path,
     store: EventStore | None = None,
     keepalive_timeout: float = 75.0,
-    **changes: object,
+    **changes: Any,
 ) -> AsyncIterator[Served]:
     """The application on SQLite, as `aggregator.serve` has it behind a socket."""
     settings = Settings.model_validate({"database": tmp_path / "log.db"} | changes)
@@ -145,3 +149,37 @@ async def talking(served: Served) -> AsyncIterator[Talk]:
         yield Talk(reader, writer)
     finally:
         writer.close()
+
+
+@contextmanager
+def serving_in_a_thread(
+    tmp_path: Path, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None, **changes: Any
+) -> Iterator[Served]:
+    """The application in a thread, with an event loop of a kind that the test names."""
+    listening: Future[Served] = Future()
+    over = asyncio.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def serve() -> None:
+        loops.append(asyncio.get_running_loop())
+        async with serving(tmp_path, **changes) as served:
+            listening.set_result(served)
+            await over.wait()
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            try:
+                runner.run(serve())
+            except BaseException as error:
+                if listening.done():
+                    raise
+                listening.set_exception(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield listening.result(30)
+    finally:
+        for loop in loops:
+            loop.call_soon_threadsafe(over.set)
+        thread.join(30)
