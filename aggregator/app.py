@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 
 import structlog
 from aiohttp import web
@@ -16,6 +17,7 @@ from aggregator.ingest.group_commit import Flush, GroupCommit
 from aggregator.ingest.read_memory import ReadMemory
 from aggregator.metrics.page import MetricsPage
 from aggregator.metrics.state import queue_families, watch_families
+from aggregator.observers import notify
 from aggregator.publishing import Publishing
 from aggregator.request_log import RequestLog
 from aggregator.requests import around_requests
@@ -107,12 +109,12 @@ def create_app(
     tracing = configured_tracing(settings)
     store = store or configured_store(settings)
     store.on_warning = lambda sentence: _log.warning("storage_warning", reason=sentence)
-    watch = StoreWatch(store, _log_availability)
+    watch = StoreWatch(store, partial(notify, _log_availability))
 
     def on_flush(flush: Flush) -> None:
         counts = Counter([(verdict.topic, verdict.status) for verdict in flush.verdicts])
-        metrics.flushes.note(flush, counts)
-        log_flush(flush, counts)
+        notify(metrics.flushes.note, flush, counts)
+        notify(log_flush, flush, counts)
         if isinstance(flush.error, (StorageUnavailable, OutcomeUnknown)):
             watch.suspect(flush.error)
 
@@ -215,7 +217,7 @@ def _log_availability(reason: str | None) -> None:
 
 
 def _log_text() -> Callable[[str], None]:
-    sparing = Sparing(_MOST_TEXTS_A_SECOND)
+    sparing = Sparing("storage_process_error", _MOST_TEXTS_A_SECOND, level="error")
 
     def log_text(text: str) -> None:
         fields = sparing.fields()

@@ -62,6 +62,12 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
     method: str
     path: str
     """As sent; bytes that are not UTF-8 as lone surrogates."""
+    route: str
+    """The pattern that the path fits; empty if there is none."""
+    client: str
+    """The address at the other end of the connection; a proxy's, where one stands between."""
+    user_agent: str
+    """As its sender says, cut to a bounded length."""
     started: float
     """As `time.perf_counter` has it."""
     traced: Traced | None

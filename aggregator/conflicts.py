@@ -15,7 +15,7 @@ class ConflictLog:
     """Warns of conflicts, at most `per_second` a second; the next warning counts the others."""
 
     def __init__(self, per_second: int = 10) -> None:
-        self._sparing = Sparing(per_second)
+        self._sparing = Sparing("conflict", per_second, level="warning")
 
     def note(self, verdicts: Iterable[Verdict], asked: Asked) -> None:
         """Warn of every verdict on a publish that is a conflict."""

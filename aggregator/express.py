@@ -19,6 +19,7 @@ from aiohttp import HttpVersion11
 from aiohttp.http import SERVER_SOFTWARE
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
+from multidict import istr
 
 from aggregator.asked import Asked
 from aggregator.ingest.admission import Ticket
@@ -32,8 +33,10 @@ from storage.model import Verdict
 _MAX_BODY_BYTES = 64 * 1024
 """aiohttp stops reading a connection that holds more, and larger bodies take long to parse."""
 
-Reply = Callable[[Asked, bytes], None]
-"""Told a request and the bytes of its answer, once."""
+_EXPECT = istr("Expect")
+
+Reply = Callable[[Asked, bytes], bool]
+"""Told a request and the bytes of its answer, once; False if nobody is there to be answered."""
 
 _log = structlog.get_logger()
 
@@ -50,19 +53,23 @@ class Express:
         self._publishing = publishing
         self._log = log
 
-    def take(self, message: RawRequestMessage, body: StreamReader, reply: Reply) -> bool:
+    def take(
+        self, message: RawRequestMessage, body: StreamReader, reply: Reply, client: str
+    ) -> bool:
         """Deal with a request, if it is such a publish.
 
         Args:
             message: the only request that its connection has to answer.
             body: as far as it has come in.
             reply: called with the answer, before this returns or later.
+            client: the address at the other end of its connection.
         """
         if (
             message.path != "/publish"
             or message.method != "POST"
             or message.version != HttpVersion11
             or message.should_close
+            or _EXPECT in message.headers
             or not body.is_eof()
             or body.total_bytes > min(_MAX_BODY_BYTES, self._publishing.limits.max_body_bytes)
         ):
@@ -71,20 +78,20 @@ class Express:
             self._publishing.check_taking()
             form = form_of(message.headers)
         except Exception as error:  # noqa: BLE001 - no input may end without an answer
-            self._publish(message, reply).fail(error)
+            self._publish(message, reply, client).fail(error)
             return True
         if form.gzip:
             return False
         # Not before: a request begins once, and the usual way has it begin itself.
-        publish = self._publish(message, reply)
+        publish = self._publish(message, reply, client)
         try:
             publish.begin(body.read_nowait(), form)
         except Exception as error:  # noqa: BLE001 - no input may end without an answer
             publish.fail(error)
         return True
 
-    def _publish(self, message: RawRequestMessage, reply: Reply) -> "_Publish":
-        asked = self._log.begin(message.headers, "POST", "/publish", "/publish")
+    def _publish(self, message: RawRequestMessage, reply: Reply, client: str) -> "_Publish":
+        asked = self._log.begin(message.headers, "POST", "/publish", "/publish", client)
         return _Publish(self._publishing, self._log, asked, reply)
 
 
@@ -141,8 +148,8 @@ class _Publish:
             f"X-Request-ID: {self._asked.id}\r\nContent-Length: {len(content)}\r\n"
             f"{_same_for_all(int(time.time()))}\r\n"
         )
-        self._reply(self._asked, head.encode() + content)
-        self._log.note(self._asked, int(status), summary)
+        answered = self._reply(self._asked, head.encode() + content)
+        self._log.note(self._asked, int(status) if answered else 0, summary)
 
 
 @cache

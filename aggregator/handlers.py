@@ -18,7 +18,7 @@ from aggregator.ingest.read_memory import ReadMemory
 from aggregator.metrics.page import CONTENT_TYPE, MetricsPage
 from aggregator.problems import NoSuchEvent, unavailable
 from aggregator.publishing import Form, Publishing, form_of
-from aggregator.requests import ASKED, SUMMARY
+from aggregator.requests import ASKED, SUMMARY, send_continue
 from aggregator.watch import StoreWatch
 from aggregator.wire.answers import event_answer, events_answer, stats_answer
 from aggregator.wire.events import name_rule_broken, topic_rule_broken
@@ -69,14 +69,14 @@ class Handlers:
     def routes(self) -> list[web.RouteDef]:
         """The paths of the contract."""
         return [
-            web.post("/publish", self.publish),
-            web.get("/events", self.events),
+            web.post("/publish", self.publish, expect_handler=send_continue),
+            web.get("/events", self.events, expect_handler=send_continue),
             # Not the default pattern, which no id with a brace in it would match.
-            web.get("/events/{topic}/{event_id:[^/]+}", self.event),
-            web.get("/stats", self.stats),
-            web.get("/health", self.health),
-            web.get("/ready", self.ready),
-            web.get("/metrics", self.metrics),
+            web.get("/events/{topic}/{event_id:[^/]+}", self.event, expect_handler=send_continue),
+            web.get("/stats", self.stats, expect_handler=send_continue),
+            web.get("/health", self.health, expect_handler=send_continue),
+            web.get("/ready", self.ready, expect_handler=send_continue),
+            web.get("/metrics", self.metrics, expect_handler=send_continue),
         ]
 
     def close(self) -> None:

@@ -9,14 +9,7 @@ from aiohttp import web
 
 from aggregator.ingest.admission import QueueFull
 from aggregator.ingest.group_commit import ShuttingDown
-from aggregator.wire.errors import (
-    BodyTooSlow,
-    InvalidRequest,
-    MalformedBody,
-    TooLarge,
-    UnsupportedMediaType,
-    WireError,
-)
+from aggregator.wire.errors import BodyTooSlow, InvalidRequest, WireError
 from storage.errors import StorageError
 
 RETRY_AFTER_S = 1
@@ -29,13 +22,6 @@ class NoSuchEvent(Exception):
 
 # As RFC 9110 has them; Python's own phrases changed between its versions.
 _TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
-
-_WIRE_STATUS: dict[type[WireError], HTTPStatus] = {
-    MalformedBody: HTTPStatus.BAD_REQUEST,
-    TooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    InvalidRequest: HTTPStatus.UNPROCESSABLE_ENTITY,
-}
 
 
 class Problem(NamedTuple):
@@ -73,7 +59,7 @@ def foreseen_problem(error: Exception) -> Problem | None:
     """What an error of the aggregator means to who asked; None for any other."""
     if isinstance(error, WireError):
         errors = error.errors if isinstance(error, InvalidRequest) else []
-        return _problem(_WIRE_STATUS[type(error)], str(error), errors=errors)
+        return _problem(error.status, str(error), errors=errors)
     if isinstance(error, (QueueFull, ShuttingDown, BodyTooSlow, StorageError)):
         return unavailable(f"{error}; send the request again later, that is always safe")
     if isinstance(error, NoSuchEvent):

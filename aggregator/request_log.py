@@ -5,19 +5,24 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from http import HTTPStatus
 
 import msgspec
 import structlog
-from multidict import CIMultiDictProxy
+from multidict import CIMultiDictProxy, istr
 
 from aggregator.asked import Asked, Trace, sent_trace
 from aggregator.logs import timestamp
+from aggregator.observers import log_failure, notify
 from aggregator.sparing import Sparing
 from aggregator.wire.answers import PublishSummary
 
 _USABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _REFUSED = int(HTTPStatus.SERVICE_UNAVAILABLE)
+_USER_AGENT = istr("User-Agent")
+_MAX_USER_AGENT_CHARACTERS = 100
+_KEPT_USER_AGENTS = 256
 _log = structlog.get_logger()
 
 
@@ -27,6 +32,16 @@ def request_id(headers: Mapping[str, str]) -> str:
     return sent if sent and _USABLE_ID.fullmatch(sent) else os.urandom(16).hex()
 
 
+@lru_cache(_KEPT_USER_AGENTS)
+def _shown(user_agent: str) -> str:
+    return _printable(user_agent[:_MAX_USER_AGENT_CHARACTERS])
+
+
+def _printable(text: str) -> str:
+    """The text without lone surrogates, which JSON can't hold."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
 class RequestLog:
     """Logs requests, one line each.
 
@@ -34,8 +49,8 @@ class RequestLog:
     the others: under load, writing them all would cost what storing events needs.
 
     Args:
-        on_request: told path, status and duration in milliseconds of every request, also of those
-            without a line.
+        on_request: told route, status and duration in milliseconds of every request, also of
+            those without a line.
         trace: what finds the trace of a request.
         refused_per_second: see above.
     """
@@ -48,20 +63,27 @@ class RequestLog:
     ) -> None:
         self._on_request = on_request
         self._trace = trace
-        self._refused = Sparing(refused_per_second)
+        self._refused = Sparing("request", refused_per_second)
         self._noted: list[_Noted] = []
 
-    def begin(self, headers: CIMultiDictProxy[str], method: str, path: str, route: str) -> Asked:
+    def begin(
+        self, headers: CIMultiDictProxy[str], method: str, path: str, route: str, client: str
+    ) -> Asked:
         """A request whose head has come, to be given to `note` when it is over.
 
         Args:
             path: as sent; bytes that are not UTF-8 as lone surrogates.
             route: the pattern that the path fits; empty if there is none.
+            client: the address at the other end of the connection.
         """
         started = time.perf_counter()
         id_ = request_id(headers)
-        traced = self._trace(headers, id_, method, path, route)
-        return Asked(id_, method, path, started, traced)
+        traced = notify(self._trace, headers, id_, method, path, route)
+        user_agent = headers.get(_USER_AGENT, "")
+        if user_agent:
+            # A client says the same each time; what nobody would send is not kept whole.
+            user_agent = _shown(user_agent[:_MAX_USER_AGENT_CHARACTERS])
+        return Asked(id_, method, path, route, client, user_agent, started, traced)
 
     def note(self, asked: Asked, status: int, summary: PublishSummary | None = None) -> None:
         """Log one request that is over, as soon as the event loop has done what it is at.
@@ -70,7 +92,8 @@ class RequestLog:
         waiting for those before it.
 
         Args:
-            status: 0 if the handler was cancelled, at the end of the time for draining.
+            status: of the answer; 0 if there was none, for the client had gone or the time for
+                draining was over.
             summary: what became of a publish.
         """
         duration_ms = (time.perf_counter() - asked.started) * 1000
@@ -82,10 +105,20 @@ class RequestLog:
         noted, self._noted = self._noted, []
         at = timestamp()
         for each in noted:
-            self._on_request(each.asked.path, each.status, each.duration_ms)
-            self._line(each, at)
-            if each.asked.traced is not None:
-                each.asked.traced.end(each.status, each.duration_ms, each.summary)
+            # One of these that fails must cost neither the others nor the requests behind it.
+            try:
+                self._on_request(each.asked.route, each.status, each.duration_ms)
+            except Exception as error:  # noqa: BLE001
+                log_failure(self._on_request, error)
+            try:
+                self._line(each, at)
+            except Exception as error:  # noqa: BLE001
+                log_failure(self._line, error)
+            if (traced := each.asked.traced) is not None:
+                try:
+                    traced.end(each.status, each.duration_ms, each.summary)
+                except Exception as error:  # noqa: BLE001
+                    log_failure(traced.end, error)
 
     def _line(self, noted: "_Noted", at: str) -> None:
         asked, summary = noted.asked, noted.summary
@@ -101,17 +134,15 @@ class RequestLog:
             }
         if counts is None:
             return
-        path = asked.path
-        if not path.isascii():
-            # JSON can't hold lone surrogates.
-            path = path.encode("utf-8", "backslashreplace").decode()
         _log.info(
             "request",
             **asked.names,
             method=asked.method,
-            path=path,
+            path=_printable(asked.path),
             status=noted.status,
             duration_ms=round(noted.duration_ms, 3),
+            client=asked.client,
+            user_agent=asked.user_agent,
             timestamp=at,
             **counts,
         )

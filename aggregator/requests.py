@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import cast
 
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from aggregator.asked import Asked
@@ -33,23 +33,46 @@ def around_requests(answers: Answers, log: RequestLog) -> Middleware:
     @web.middleware
     async def around_request(request: web.Request, handler: Handler) -> web.StreamResponse:
         asked = request[ASKED] = log.begin(
-            request.headers, request.method, request.rel_url.raw_path, _route(request)
+            request.headers,
+            request.method,
+            request.rel_url.raw_path,
+            await _route(request),
+            request.remote or "",
         )
         status = 0
         try:
             # Every handler here is one of these.
             response = await _answered(request, cast("Answering", handler))
             response.headers["X-Request-ID"] = asked.id
-            status = response.status
-            return await answers.send(request, asked, response)
+            sent, complete = await answers.send(request, asked, response)
+            if complete:
+                status = response.status
+            return sent
         finally:
             log.note(asked, status, request.get(SUMMARY))
 
     return around_request
 
 
+async def send_continue(request: web.Request) -> None:
+    """Have a client send its body that waits to be told so; an expect handler of aiohttp's routes.
+
+    Any other expectation is refused where every request is answered, not here.
+    """
+    if request.version == HttpVersion11 and _expects_continue(request):
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # It is none of the answer.
+        request.writer.output_size = 0
+
+
+def _expects_continue(request: web.Request) -> bool:
+    return request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
+
+
 async def _answered(request: web.Request, handler: Answering) -> web.Response:
     try:
+        if hdrs.EXPECT in request.headers and request.version == HttpVersion11:
+            _check_expectation(request)
         return await handler(request)
     except Exception as error:  # noqa: BLE001 - no input may end without an answer
         response = problem(error, request)
@@ -59,6 +82,20 @@ async def _answered(request: web.Request, handler: Answering) -> web.Response:
         return response
 
 
-def _route(request: web.Request) -> str:
+def _check_expectation(request: web.Request) -> None:
+    if request.headers[hdrs.EXPECT] and not _expects_continue(request):
+        raise web.HTTPExpectationFailed(
+            reason="the only expectation that is met is 100-continue; send the request without"
+        )
+
+
+async def _route(request: web.Request) -> str:
     resource = request.match_info.route.resource
-    return "" if resource is None else resource.canonical
+    if resource is not None:
+        return resource.canonical
+    for each in request.app.router.resources():
+        _, methods = await each.resolve(request)
+        if methods:
+            # The path is one of ours, with another method.
+            return each.canonical
+    return ""

@@ -53,17 +53,18 @@ class Answers:
 
     async def send(
         self, request: web.Request, asked: Asked, answer: web.Response
-    ) -> web.StreamResponse:
+    ) -> tuple[web.StreamResponse, bool]:
         """Send an answer; returns when the kernel has all of it, or the connection is gone.
 
-        What comes back is the answer as it was sent, for aiohttp to end the request with.
+        Returns the answer as it was sent, for aiohttp to end the request with, and whether all of
+        it was.
 
         Args:
             asked: for the log, if it has to be cut off.
         """
         transport = request.transport
         if transport is None or transport.is_closing():
-            return answer
+            return answer, False
         # Nothing may stay behind in the transport: written means that the kernel has it.
         transport.set_write_buffer_limits(high=0)
         body = answer.body
@@ -71,15 +72,15 @@ class Answers:
         unsent = self._begin(transport, asked, size, lambda: request.writer.output_size)
         try:
             if isinstance(body, bytes) and size > _PIECE_BYTES and request.method != "HEAD":
-                return await _send_in_pieces(request, answer, body)
+                return await _send_in_pieces(request, answer, body), True
             await answer.prepare(request)
             await answer.write_eof()
         except ConnectionError:
             # Nobody is left to tell; aiohttp finds the connection closed as well.
-            pass
+            return answer, False
         finally:
             self.sent(unsent)
-        return answer
+        return answer, True
 
     def hold(self, transport: asyncio.Transport, asked: Asked, size: int) -> Unsent:
         """Count an answer that a transport was given, and of which it still holds a part.

@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Callable
 
+import aiohttp
 import structlog
 from aiohttp import web
 
@@ -14,7 +15,10 @@ from aggregator.asked import CannotTrace
 from aggregator.connections import Connections
 from aggregator.descriptors import make_room
 from aggregator.ending import ORDERLY, Ending
+from aggregator.express import Express
+from aggregator.fast_connection import obstacle
 from aggregator.settings import Settings
+from aggregator.sparing import write_counts
 from storage.errors import StorageError
 
 _new_event_loop: Callable[[], asyncio.AbstractEventLoop] | None
@@ -84,6 +88,7 @@ async def serve(settings: Settings, on_listening: Callable[[str], None], ending:
     finally:
         ending.begin()
         await runner.cleanup()
+        write_counts()
     if (fatal := ended.result()) is not None:
         raise CannotServe(str(fatal))
     _log.info("stopped")
@@ -129,8 +134,8 @@ async def _listen(settings: Settings, runner: web.AppRunner) -> asyncio.Server:
     connections = Connections(
         runner.server,
         most=room.connections,
-        express=runner.app[EXPRESS],
         answers=runner.app[ANSWERS],
+        express=_express(settings, runner.server, runner.app),
         access_log=None,
         auto_decompress=False,
         keepalive_timeout=settings.idle_timeout_ms / 1000,
@@ -143,6 +148,17 @@ async def _listen(settings: Settings, runner: web.AppRunner) -> asyncio.Server:
         raise CannotServe(
             f"can't listen on {settings.host}:{settings.port}: {_why(error)}"
         ) from error
+
+
+def _express(settings: Settings, server: web.Server, app: web.Application) -> Express | None:
+    """The short way of publishes; None if they all go the usual way."""
+    if settings.fast_path == "off":
+        return None
+    reason = obstacle(server)
+    if reason is None:
+        return app[EXPRESS]
+    _log.warning("fast_path_off", aiohttp=aiohttp.__version__, reason=reason)
+    return None
 
 
 def _why(error: OSError | UnicodeError) -> str:

@@ -146,6 +146,12 @@ class Settings(StorageSettings):
         "(OTEL_EXPORTER_OTLP_ENDPOINT); needs the extra `tracing`",
     )
 
+    fast_path: Literal["auto", "off"] = Field(
+        "auto",
+        description="auto: publishes pass by aiohttp's request objects, if the aiohttp that is "
+        "installed allows it; off: they do not, and each costs more",
+    )
+
     max_body_bytes: Positive = Field(
         16 * 2**20, description="largest body of a publish after decompression, in bytes"
     )

@@ -64,13 +64,21 @@ async def store(database: Database) -> AsyncIterator[EventStore]:
 
 
 @pytest.fixture
-async def make_client(database: Database) -> AsyncIterator[MakeClient]:
+def fast_path() -> str:
+    """Whether publishes may go the short way, as the setting has it; a module may ask for both."""
+    return "auto"
+
+
+@pytest.fixture
+async def make_client(database: Database, fast_path: str) -> AsyncIterator[MakeClient]:
     """Serves the application on the test's database: `await make_client(**settings)`."""
     clients: list[Client] = []
 
     async def make(store: EventStore | None = None, **changes: object) -> Client:
-        configured = Settings.model_validate(database.settings() | changes)
-        server = Served(create_app(configured, store))
+        configured = Settings.model_validate(
+            database.settings() | {"fast_path": fast_path} | changes
+        )
+        server = Served(create_app(configured, store), fast_path=configured.fast_path == "auto")
         client: Client = TestClient(server)
         # As aggregator.serve runs it.
         await server.start_server(auto_decompress=False)

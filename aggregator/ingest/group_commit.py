@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from aggregator.ingest.spans import FlushSpan, TraceFlush
-from storage.errors import BatchRefused, OutcomeUnknown, StorageError, StorageUnavailable
+from aggregator.ingest.spans import FlushSpan, TraceFlush, TransactionSpan
+from aggregator.observers import notify
+from storage.errors import BatchRefused, OutcomeUnknown, StorageError
 from storage.interface import EventStore
 from storage.model import Event, Verdict
 
@@ -46,6 +47,11 @@ class Flush(msgspec.Struct, frozen=True):
 _MOST_BATCHES = 2
 """With the store at once: the one it works on, and the next."""
 
+_UNFORESEEN = (
+    "storing failed in a way that nobody foresaw, the log has the details; "
+    "the events may be stored or not"
+)
+
 
 class _Request(msgspec.Struct):
     events: Sequence[Event]
@@ -69,6 +75,8 @@ class GroupCommit:
         max_flush_events, max_flush_bytes: where a batch ends. A single request may be larger.
         on_flush: told of every transaction, committed or not.
         trace: told of every batch, if they are traced.
+
+    Neither changes an outcome: what they raise is logged and goes no further.
     """
 
     def __init__(
@@ -185,12 +193,13 @@ class GroupCommit:
     async def _flush(self, batch: _Batch) -> None:
         span = None
         if self._trace is not None:
-            span = self._trace(batch.events, [request.origin for request in batch.requests])
+            origins = [request.origin for request in batch.requests]
+            span = notify(self._trace, batch.events, origins)
         try:
             await self._store_or_refuse(batch.requests, span)
         finally:
             if span is not None:
-                span.end()
+                notify(span.end)
             flush = asyncio.current_task()
             if flush is not None:
                 del self._with_store[flush]
@@ -216,14 +225,13 @@ class GroupCommit:
         except asyncio.CancelledError:
             self._refuse(requests, OutcomeUnknown("the aggregator stopped while storing this"))
             raise
-        except Exception as error:  # noqa: BLE001 - on_flush has it; whoever waits must hear
-            self._refuse(requests, StorageUnavailable(f"storing failed: {error!r}"))
+        except Exception:  # noqa: BLE001 - on_flush has it; whoever waits must hear
+            # Even COMMIT may be behind it; and its text may hold anything.
+            self._refuse(requests, OutcomeUnknown(_UNFORESEEN))
 
     async def _append(self, requests: list[_Request], span: FlushSpan | None) -> None:
         events = [event for request in requests for event in request.events]
-        transaction = None
-        if span is not None:
-            transaction = span.transaction(events=len(events), requests=len(requests))
+        transaction, names = _begin_transaction(span, len(events), len(requests))
         started = time.perf_counter()
         error: BaseException | None = None
         verdicts: list[Verdict] = []
@@ -234,10 +242,12 @@ class GroupCommit:
             raise
         finally:
             duration_ms = (time.perf_counter() - started) * 1000
-            names = span.names if span is not None else {}
             if transaction is not None:
-                transaction.end(error)
-            self._on_flush(Flush(len(events), len(requests), duration_ms, error, verdicts, names))
+                notify(transaction.end, error)
+            notify(
+                self._on_flush,
+                Flush(len(events), len(requests), duration_ms, error, verdicts, names),
+            )
         # The next batch goes first.
         asyncio.get_running_loop().call_soon(_hand_out, requests, verdicts)
 
@@ -245,6 +255,16 @@ class GroupCommit:
         for request in requests:
             if not request.verdicts.done():
                 request.verdicts.set_exception(error)
+
+
+def _begin_transaction(
+    span: FlushSpan | None, events: int, requests: int
+) -> tuple[TransactionSpan | None, Mapping[str, str]]:
+    """The span of a try and the names of its flush; none of either if it is not traced."""
+    if span is None:
+        return None, {}
+    transaction = notify(lambda: span.transaction(events=events, requests=requests))
+    return transaction, notify(lambda: span.names) or {}
 
 
 def _hand_out(requests: Sequence[_Request], verdicts: list[Verdict]) -> None:

@@ -15,13 +15,21 @@ from storage.model import Status
 OTHER_TOPICS = "(other)"
 """No topic has this name: parentheses are not allowed in one."""
 
-FAILURES = {
+_UNFORESEEN = "unforeseen"
+_FAILURES: dict[type[BaseException], str] = {
     StorageUnavailable: "unavailable",
     BatchRefused: "refused",
     OutcomeUnknown: "unknown",
     asyncio.CancelledError: "drained",
 }
-"""Why a flush may fail; for every other error the reason is "unforeseen"."""
+
+
+def failure_reason(error: BaseException) -> str:
+    """The reason of a failed flush in one word, the same for errors of one family."""
+    for kind, reason in _FAILURES.items():
+        if isinstance(error, kind):
+            return reason
+    return _UNFORESEEN
 
 
 class FlushCounts:
@@ -49,7 +57,7 @@ class FlushCounts:
             counts: of its events, by topic and verdict; none if it failed.
         """
         if flush.error is not None:
-            self._failures[FAILURES.get(type(flush.error), "unforeseen")] += 1
+            self._failures[failure_reason(flush.error)] += 1
             # It is tried again request by request.
             self._retries += isinstance(flush.error, BatchRefused) and flush.requests > 1
             return
@@ -89,7 +97,7 @@ class FlushCounts:
         failures = CounterMetricFamily(
             "aggregator_flush_failures", "Flushes that failed, by reason.", labels=["reason"]
         )
-        for reason in (*FAILURES.values(), "unforeseen"):
+        for reason in (*_FAILURES.values(), _UNFORESEEN):
             failures.add_metric([reason], self._failures[reason])
         yield failures
         yield CounterMetricFamily(

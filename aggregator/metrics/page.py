@@ -4,6 +4,7 @@ import asyncio
 import platform
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import InfoMetricFamily
@@ -15,6 +16,7 @@ from aggregator import __version__
 from aggregator.metrics.flushes import FlushCounts
 from aggregator.metrics.requests import RequestCounts
 from aggregator.metrics.state import log_families
+from aggregator.observers import notify
 from storage.errors import StorageError
 from storage.interface import EventStore
 from storage.model import Stats, Usage
@@ -50,7 +52,8 @@ class MetricsPage:
         self._state = list(state)
         self._in_reach = in_reach
         self._asking: asyncio.Task[tuple[Stats, Usage]] | None = None
-        store.on_commit = self.flushes.committed
+        # Called before `append` returns: what it raised would be taken for a failure to store.
+        store.on_commit = partial(notify, self.flushes.committed)
 
     async def render(self) -> bytes:
         """The page, in the text format.

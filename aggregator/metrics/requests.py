@@ -1,4 +1,4 @@
-"""Requests by path and status, and how long they took."""
+"""Requests by route and status, and how long they took."""
 
 from collections.abc import Iterator
 
@@ -7,38 +7,40 @@ from prometheus_client.metrics_core import Metric
 
 from aggregator.metrics.distribution import SECONDS, Distribution, merged
 
-ONE_EVENT = "/events/{topic}/{event_id}"
-_PATHS = {"/publish", "/events", "/stats", "/health", "/ready", "/metrics"}
+OTHER_PATHS = "other"
+"""The label of every path that leads nowhere; no route is called so."""
 
 
 class RequestCounts:
-    """Counts of requests; whatever is asked for, there are no more than a few paths."""
+    """Counts of requests, by the patterns of the paths: whatever is asked for, they are few."""
 
     def __init__(self) -> None:
         self._durations: dict[tuple[str, int], Distribution] = {}
 
-    def note(self, path: str, status: int, duration_ms: float) -> None:
+    def note(self, route: str, status: int, duration_ms: float) -> None:
         """Count one request.
 
         Args:
-            path: as sent, without the query.
+            route: the pattern that its path fits; empty if there is none.
             status: of the answer; 0 if there was none.
             duration_ms: until the kernel had the answer, in milliseconds.
         """
-        durations = self._durations.get((path, status))
+        durations = self._durations.get((route, status))
         if durations is None:
-            durations = self._first(path, status)
+            durations = self._durations[route, status] = Distribution(SECONDS)
         durations.observe(duration_ms / 1000)
 
     def families(self) -> Iterator[Metric]:
         """What was counted."""
         requests = CounterMetricFamily(
             "aggregator_requests",
-            "Requests by path and status; status 0: the time for draining ended before the answer.",
+            "Requests by path and status; status 0: the client had gone, or the time for draining "
+            "was over, before the answer was sent.",
             labels=["path", "status"],
         )
         by_path: dict[str, list[Distribution]] = {}
-        for (path, status), measured in self._durations.items():
+        for (route, status), measured in self._durations.items():
+            path = route or OTHER_PATHS
             requests.add_metric([path, str(status)], measured.count())
             by_path.setdefault(path, []).append(measured)
         yield requests
@@ -51,9 +53,3 @@ class RequestCounts:
             together = merged(parts)
             durations.add_metric([path], together.buckets(), together.sum)
         yield durations
-
-    def _first(self, path: str, status: int) -> Distribution:
-        # Under the name that is told: whatever is asked for, there are no more than a few.
-        if path not in _PATHS:
-            path = ONE_EVENT if path.startswith("/events/") else "other"
-        return self._durations.setdefault((path, status), Distribution(SECONDS))

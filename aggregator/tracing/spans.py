@@ -27,7 +27,7 @@ from opentelemetry.trace import (
 
 from aggregator.asked import Traced, sent_trace, sent_traceparent
 from aggregator.ingest.spans import FlushSpan
-from aggregator.metrics.flushes import FAILURES
+from aggregator.metrics.flushes import failure_reason
 from aggregator.wire.answers import PublishSummary
 from storage.errors import StorageError
 
@@ -216,7 +216,7 @@ def _names(span: Span) -> dict[str, str]:
 
 
 def _outcome(error: BaseException | None) -> str:
-    return "committed" if error is None else FAILURES.get(type(error), "unforeseen")
+    return "committed" if error is None else failure_reason(error)
 
 
 def _fail(span: Span, error: BaseException | None) -> None:

@@ -1,4 +1,7 @@
-"""What is wrong with a request, as types; `aggregator.problems` gives each its status."""
+"""What is wrong with a request, as types, each with the status of its answer."""
+
+from http import HTTPStatus
+from typing import ClassVar
 
 import msgspec
 
@@ -15,6 +18,8 @@ class FieldError(msgspec.Struct, frozen=True):
 class WireError(Exception):
     """A request that can't be taken; the message is one sentence for its sender."""
 
+    status: ClassVar[HTTPStatus] = HTTPStatus.BAD_REQUEST
+
 
 class MalformedBody(WireError):
     """The body is not JSON, not UTF-8, or its compression is broken or cut short."""
@@ -23,6 +28,8 @@ class MalformedBody(WireError):
 class TooLarge(WireError):
     """The body, the number of its events, or one of its payloads is over its limit."""
 
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
 
 class InvalidRequest(WireError):
     """An event or a query parameter breaks a rule.
@@ -30,6 +37,8 @@ class InvalidRequest(WireError):
     Args:
         errors: the broken rules, at most as many as are worth telling.
     """
+
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
 
     def __init__(self, message: str, errors: list[FieldError] | None = None) -> None:
         super().__init__(message)
@@ -42,3 +51,5 @@ class BodyTooSlow(Exception):
 
 class UnsupportedMediaType(WireError):
     """A media type, charset or content encoding other than those the contract names."""
+
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE

@@ -15,6 +15,8 @@ from support.tasks import StartSoon
 
 from storage.errors import OutcomeUnknown, StorageError, StorageUnavailable
 
+pytestmark = pytest.mark.parametrize("fast_path", ["auto", "off"])
+
 
 @pytest.fixture
 def held(database: Database) -> ControlledStore:

@@ -1,8 +1,10 @@
 """The application behind connections of its own, as `aggregator.serve` has it."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPResponse
 from io import BytesIO
@@ -13,7 +15,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from aggregator.app import ANSWERS, DRAIN, EXPRESS, create_app
-from aggregator.connections import Connection, Connections
+from aggregator.connection import Connection
+from aggregator.connections import Connections
 from aggregator.settings import Settings
 from storage.interface import EventStore
 
@@ -21,9 +24,13 @@ HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
 class _Runner(web.AppRunner):
-    def __init__(self, app: web.Application, made: list[Connection], **options: Any) -> None:
+    def __init__(
+        self, app: web.Application, made: list[Connection], *, fast_path: bool, **options: Any
+    ) -> None:
         super().__init__(app, **options)
         self._made = made
+        self._fast_path = fast_path
+        self._connections: Connections | None = None
         self._of_connections = {
             name: options[name] for name in ("auto_decompress", "keepalive_timeout")
             if name in options
@@ -39,11 +46,11 @@ class _Runner(web.AppRunner):
     @property
     def server(self) -> Any:
         """What makes a protocol for each connection."""
-        connections = Connections(
+        connections = self._connections = self._connections or Connections(
             self.usual,
             most=1000,
-            express=self.app[EXPRESS],
             answers=self.app[ANSWERS],
+            express=self.app[EXPRESS] if self._fast_path else None,
             **self._of_connections,
         )
 
@@ -55,12 +62,17 @@ class _Runner(web.AppRunner):
 
 
 class Served(TestServer):
-    """A server for aiohttp's test client."""
+    """A server for aiohttp's test client.
+
+    Args:
+        fast_path: whether publishes may go the short way.
+    """
 
     __test__ = False
 
-    def __init__(self, app: web.Application) -> None:
+    def __init__(self, app: web.Application, *, fast_path: bool = True) -> None:
         super().__init__(app)
+        self._fast_path = fast_path
         self.connections: list[Connection] = []
         """In the order in which they were made."""
 
@@ -71,7 +83,9 @@ class Served(TestServer):
         return self.runner.usual.requests_count
 
     async def _make_runner(self, **options: Any) -> web.AppRunner:
-        return _Runner(self.app, self.connections, **options)
+        # Unlike a test server's, a handler goes on when its client has gone.
+        options["handler_cancellation"] = False
+        return _Runner(self.app, self.connections, fast_path=self._fast_path, **options)
 
 
 @dataclass
@@ -110,11 +124,11 @@ async def serving(
     tmp_path: Path,
     store: EventStore | None = None,
     keepalive_timeout: float = 75.0,
-    **changes: object,
+    **changes: Any,
 ) -> AsyncIterator[Served]:
     """The application on SQLite, as `aggregator.serve` has it behind a socket."""
     settings = Settings.model_validate({"database": tmp_path / "log.db"} | changes)
-    served = Served(create_app(settings, store))
+    served = Served(create_app(settings, store), fast_path=settings.fast_path == "auto")
     await served.start_server(auto_decompress=False, keepalive_timeout=keepalive_timeout)
     try:
         yield served
@@ -135,3 +149,37 @@ async def talking(served: Served) -> AsyncIterator[Talk]:
         yield Talk(reader, writer)
     finally:
         writer.close()
+
+
+@contextmanager
+def serving_in_a_thread(
+    tmp_path: Path, loop_factory: Callable[[], asyncio.AbstractEventLoop] | None, **changes: Any
+) -> Iterator[Served]:
+    """The application in a thread, with an event loop of a kind that the test names."""
+    listening: Future[Served] = Future()
+    over = asyncio.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def serve() -> None:
+        loops.append(asyncio.get_running_loop())
+        async with serving(tmp_path, **changes) as served:
+            listening.set_result(served)
+            await over.wait()
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            try:
+                runner.run(serve())
+            except BaseException as error:
+                if listening.done():
+                    raise
+                listening.set_exception(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield listening.result(30)
+    finally:
+        for loop in loops:
+            loop.call_soon_threadsafe(over.set)
+        thread.join(30)

@@ -19,7 +19,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> StandingClock:
 
 
 def asked(request_id: str) -> Asked:
-    return Asked(request_id, "POST", "/publish", 0.0, None)
+    return Asked(request_id, "POST", "/publish", "/publish", "127.0.0.1", "test", 0.0, None)
 
 
 def verdicts(status: Status, count: int) -> list[Verdict]:

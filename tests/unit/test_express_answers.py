@@ -12,6 +12,7 @@ from support.events import published
 from support.served import HEALTH, Served, Talk, serving, talking
 from support.sockets import post
 
+from aggregator.fast_connection import FastConnection
 from aggregator.request_log import RequestLog
 from storage.errors import StorageUnavailable
 from storage.model import Event, Verdict
@@ -199,6 +200,7 @@ async def test_at_the_end_a_publish_under_way_is_stored_and_answered(
 ) -> None:
     async with under_way(tmp_path, store, post(ONE)) as (served, talk, _):
         connection = served.connections[0]
+        assert isinstance(connection, FastConnection)
         ending = asyncio.create_task(served.close())
         while not connection._closing:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0)
@@ -249,6 +251,7 @@ async def test_of_what_comes_behind_a_publish_little_is_held(
 ) -> None:
     async with under_way(tmp_path, store, post(ONE)) as (served, talk, other):
         connection = served.connections[0]
+        assert isinstance(connection, FastConnection)
         talk.writer.write(HEALTH * 300_000)
         while not connection._held:
             await other.answer(HEALTH)

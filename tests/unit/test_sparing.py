@@ -9,7 +9,7 @@ from support.clocks import StandingClock
 from aggregator import request_log, sparing
 from aggregator.asked import Asked
 from aggregator.request_log import RequestLog
-from aggregator.sparing import Sparing
+from aggregator.sparing import Sparing, write_counts
 from aggregator.wire.answers import PublishSummary
 
 
@@ -21,7 +21,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> StandingClock:
 
 
 def test_so_many_a_second_and_the_next_one_counts_the_others(clock: StandingClock) -> None:
-    lines = Sparing(2)
+    lines = Sparing("kind", 2)
     assert [lines.fields() for _ in range(5)] == [{}, {}, None, None, None]
     clock.now_s = 101.0
     assert [lines.fields() for _ in range(3)] == [{"left_out_before": 3}, {}, None]
@@ -30,10 +30,90 @@ def test_so_many_a_second_and_the_next_one_counts_the_others(clock: StandingCloc
 
 
 def test_a_second_in_which_nothing_was_left_out_says_nothing_of_it(clock: StandingClock) -> None:
-    lines = Sparing(2)
+    lines = Sparing("kind", 2)
     lines.fields()
     clock.now_s = 101.0
     assert lines.fields() == {}
+
+
+@pytest.fixture
+def seconds(clock: StandingClock, monkeypatch: pytest.MonkeyPatch) -> "Seconds":
+    monkeypatch.setattr(sparing, "_log", structlog.get_logger())
+    return Seconds(clock)
+
+
+class Seconds:
+    """Lets a second pass at once, for limits on lines and for their timers."""
+
+    def __init__(self, clock: StandingClock) -> None:
+        self._clock = clock
+
+    def pass_one(self) -> None:
+        """The next second has begun."""
+        self._clock.now_s += 1
+
+    @staticmethod
+    def ring(lines: Sparing) -> None:
+        """Have its timer come now."""
+        timer, lines._timer = lines._timer, None
+        assert timer is not None
+        timer.cancel()
+        lines._on_timer()
+
+
+async def test_the_end_of_a_burst_is_counted_about_a_second_later(seconds: Seconds) -> None:
+    lines = Sparing("kind", 2, level="warning")
+    with structlog.testing.capture_logs() as logged:
+        for _ in range(1000):
+            lines.fields()
+        seconds.pass_one()
+        seconds.ring(lines)
+        assert lines._timer is None, "there is nothing more to tell"
+    assert logged == [{
+        "event": "log_lines_suppressed", "log_level": "warning", "of": "kind",
+        "left_out_before": 998,
+    }]  # fmt: skip
+    assert lines.fields() == {}, "it was told"
+
+
+async def test_while_a_burst_goes_on_its_own_lines_count(seconds: Seconds) -> None:
+    lines = Sparing("kind", 2)
+    written: list[dict[str, int]] = []
+    with structlog.testing.capture_logs() as logged:
+        for _ in range(5):
+            written += [more for _ in range(10) if (more := lines.fields()) is not None]
+            # The timer comes behind the second's own lines, and finds that the next will tell.
+            seconds.ring(lines)
+            assert lines._timer is not None
+            seconds.pass_one()
+        assert logged == []
+        seconds.ring(lines)
+    told = [*written, *logged]
+    assert len(written) + sum(line.get("left_out_before", 0) for line in told) == 50
+    assert len(logged) == 1
+
+
+async def test_the_timer_is_the_event_loop_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sparing, "_log", structlog.get_logger())
+    lines = Sparing("kind", 1, every_s=0.01)
+    with structlog.testing.capture_logs() as logged:
+        while lines.fields() is not None:
+            pass
+        async with asyncio.timeout(30):
+            while not logged:  # noqa: ASYNC110 - what is waited for tells nobody
+                await asyncio.sleep(0.001)
+    assert logged[0]["left_out_before"] == 1
+
+
+def test_at_the_end_of_the_process_what_is_left_is_counted(seconds: Seconds) -> None:
+    # Without an event loop, as in a thread: there is no timer.
+    lines = Sparing("kind", 2)
+    with structlog.testing.capture_logs() as logged:
+        for _ in range(7):
+            lines.fields()
+        write_counts()
+        write_counts()
+    assert [line["left_out_before"] for line in logged if line["of"] == "kind"] == [5]
 
 
 async def test_refused_requests_are_bounded_and_all_others_are_logged(
@@ -46,7 +126,9 @@ async def test_refused_requests_are_bounded_and_all_others_are_logged(
 
     def note(id_: str, status: int, summary: PublishSummary | None = None) -> None:
         began = clock.now_s - 0.00123456
-        log.note(Asked(id_, "POST", "/publish\udc80", began, None), status, summary)
+        agent = "agent/1.0"
+        asked = Asked(id_, "POST", "/publish\udc80", "/publish", "127.0.0.1", agent, began, None)
+        log.note(asked, status, summary)
 
     with structlog.testing.capture_logs() as logged:
         for number in range(4):
@@ -65,7 +147,7 @@ async def test_refused_requests_are_bounded_and_all_others_are_logged(
     assert [line.get("left_out_before") for line in logged] == [None] * 7 + [2]
     statuses = [status for _, status, _ in counted]
     assert statuses == [503] * 4 + [200] * 4 + [500, 503], "every one is counted"
-    assert counted[0][:2] == ("/publish\udc80", 503)
+    assert counted[0][:2] == ("/publish", 503)
     assert counted[0][2] == pytest.approx(1.23456)
     at = [line.pop("timestamp") for line in logged]
     assert len(set(at[:7])) == 1, "they were written together"
@@ -77,6 +159,8 @@ async def test_refused_requests_are_bounded_and_all_others_are_logged(
         "path": "/publish\\udc80",
         "status": 200,
         "duration_ms": 1.235,
+        "client": "127.0.0.1",
+        "user_agent": "agent/1.0",
         "received": 4,
         "unique_processed": 1,
         "duplicate_dropped": 3,

@@ -1,0 +1,259 @@
+"""The short way of a publish, on a connection of aiohttp's: all that rests on what is not public.
+
+`obstacle` looks at the start whether what is used here is there and works as it did. With another
+aiohttp, connections go the usual way.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+from aiohttp import HttpVersion11, web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
+from aiohttp.streams import StreamReader
+
+from aggregator.asked import Asked
+from aggregator.connection import MAX_HEAD_BYTES, Connection, Told
+from aggregator.express import Express
+from aggregator.sending import Answers, Unsent
+
+_SAMPLE_BODY = b"[{}]"
+_SAMPLE = (
+    b"POST /publish HTTP/1.1\r\nHost: x\r\nX-Request-ID: r\r\nContent-Length: 4\r\n\r\n"
+    + _SAMPLE_BODY
+)
+
+_SAMPLES = 100
+"""More than the parser lets wait, if those that are taken were counted among them."""
+
+Message = tuple[RawRequestMessage, StreamReader]
+"""The head of a request, and its body as far as it has come in."""
+
+
+class FastConnection(Connection):
+    """A connection whose publishes go the short way, and that knows what it owes.
+
+    Args:
+        express: what deals with publishes before they become requests.
+        answers: the bound on what is answered so.
+    """
+
+    __slots__ = (
+        "_answered",
+        "_answers",
+        "_closing",
+        "_express",
+        "_held",
+        "_parsed",
+        "_taken",
+        "_under_way",
+        "_unsent",
+    )
+
+    def __init__(
+        self,
+        connections: Told,
+        server: web.Server,
+        express: Express,
+        answers: Answers,
+        **options: Any,
+    ) -> None:
+        super().__init__(connections, server, **options)
+        self._express = express
+        self._answers = answers
+        # Requests that go the usual way, those that can't be parsed included.
+        self._parsed = 0
+        self._answered = 0
+        self._taken = False
+        self._under_way = False
+        self._held = b""
+        self._closing = False
+        self._unsent: Unsent | None = None
+        self._parser = cast("HttpRequestParser", _Parser(self._parser, self))
+
+    @property
+    def idle(self) -> bool:
+        """Whether it waits for a request, or for the rest of a request's head."""
+        return not self._under_way and self._parsed <= self._answered and self._body_has_come
+
+    def data_received(self, data: bytes) -> None:
+        """See `asyncio.Protocol`."""
+        if self._under_way:
+            # Its turn comes when the answer before it is on its way.
+            if data and self.transport is not None:
+                self._held += data
+                self.transport.pause_reading()
+            return
+        self._taken = False
+        web.RequestHandler.data_received(self, data)
+        if self._taken or not self.idle:
+            self._head_bytes = 0
+            self._connections.used(self)
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self.cut_off()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """See `asyncio.Protocol`; it is kept while it owes an answer that it can give."""
+        self._eof = True
+        return self._body_has_come and not self.idle
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """See `asyncio.Protocol`."""
+        self._forget_unsent()
+        super().connection_lost(exc)
+
+    def resume_writing(self) -> None:
+        """See `asyncio.Protocol`."""
+        super().resume_writing()
+        self._forget_unsent()
+
+    def close(self) -> None:
+        """See `aiohttp.web.RequestHandler`; an answer under way is waited for."""
+        if self._under_way:
+            self._closing = True
+        else:
+            super().close()
+
+    def _answered_one(self) -> None:
+        self._answered += 1
+        if self._eof and self.idle:
+            # When the request is over for aiohttp, too.
+            super().close()
+
+    def _process_keepalive(self) -> None:
+        if self._under_way:
+            self._be_idle_from_now()
+        super()._process_keepalive()
+
+    def _be_idle_from_now(self) -> None:
+        self._next_keepalive_close_time = self._loop.time() + self.keepalive_timeout
+
+    def take(self, messages: Sequence[Message], *, upgraded: bool) -> bool:
+        """See `Taker`."""
+        # In its turn only, and not before the answer before it was taken.
+        if (
+            len(messages) == 1
+            and not upgraded
+            and self._parsed <= self._answered
+            and self._unsent is None
+        ):
+            self._under_way = True
+            self._taken = self._express.take(*messages[0], self._reply, self.client)
+            if self._taken:
+                return True
+            self._under_way = False
+        self._parsed += len(messages)
+        return False
+
+    def unparsable(self) -> None:
+        """See `Taker`."""
+        self._parsed += 1
+        if self._body is not None and not self._body.is_eof():
+            # It is the body that is broken, and its reader would wait for the rest.
+            self._body.set_exception(web.RequestPayloadError("the body is no HTTP"))
+
+    def _reply(self, asked: Asked, answer: bytes) -> bool:
+        self._under_way = False
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            return False
+        transport.write(answer)
+        if transport.get_write_buffer_size():
+            self._unsent = self._answers.hold(transport, asked, len(answer))
+        self._be_idle_from_now()
+        if self._closing:
+            self.close()
+        elif self._held:
+            held, self._held = self._held, b""
+            transport.resume_reading()
+            self.data_received(held)
+        elif self._eof:
+            # What the transport still holds is sent first.
+            self.force_close()
+        return True
+
+    def _forget_unsent(self) -> None:
+        if self._unsent is not None:
+            self._answers.sent(self._unsent)
+            self._unsent = None
+
+
+class Taker(Protocol):
+    """What is told of requests as soon as they are parsed."""
+
+    def take(self, messages: Sequence[Message], *, upgraded: bool) -> bool:
+        """Requests were parsed, at least one; True: it is one, and is dealt with."""
+        ...
+
+    def unparsable(self) -> None:
+        """What came is no HTTP; aiohttp answers that."""
+
+
+class _Parser:
+    """aiohttp's parser, without the requests that are dealt with as soon as they are read."""
+
+    def __init__(self, parser: Any, taker: Taker) -> None:
+        self._parser = parser
+        self._taker = taker
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._parser, name)
+
+    def feed_data(self, data: bytes) -> tuple[Sequence[Message], bool, bytes]:
+        try:
+            messages, upgraded, tail = self._parser.feed_data(data)
+        except HttpProcessingError:
+            self._taker.unparsable()
+            raise
+        if messages and self._taker.take(messages, upgraded=upgraded):
+            self._parser.message_consumed()
+            messages = ()
+        return messages, upgraded, tail
+
+
+def obstacle(server: web.Server) -> str | None:
+    """Why publishes can't go the short way with the aiohttp that is installed; None if they can.
+
+    A publish is given to a connection that goes nowhere, which must let it be taken away.
+
+    Args:
+        server: what connections are made for.
+    """
+    sample = _Sample()
+    try:
+        handler: Any = web.RequestHandler(server, loop=asyncio.get_running_loop())
+        handler._next_keepalive_close_time += 0.0  # noqa: SLF001 - what this is about
+        if not callable(handler._process_keepalive):  # noqa: SLF001
+            return "_process_keepalive is no method"
+        handler._parser = _Parser(handler._parser, sample)  # noqa: SLF001
+        for _ in range(_SAMPLES):
+            handler.data_received(_SAMPLE)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is another aiohttp
+        return f"{type(error).__name__}: {error}"
+    return None if sample.fitting == _SAMPLES else "its parser gives something else than it did"
+
+
+class _Sample:
+    def __init__(self) -> None:
+        self.fitting = 0
+
+    def take(self, messages: Sequence[Message], *, upgraded: bool) -> bool:
+        ((message, body),) = messages
+        self.fitting += (
+            message.path == "/publish"
+            and message.method == "POST"
+            and message.version == HttpVersion11
+            and not message.should_close
+            and message.headers["x-request-id"] == "r"
+            and not upgraded
+            and body.is_eof()
+            and body.total_bytes == len(_SAMPLE_BODY)
+            and body.read_nowait() == _SAMPLE_BODY
+        )
+        return True
+
+    def unparsable(self) -> None:
+        raise ValueError("a publish is taken for no HTTP")
