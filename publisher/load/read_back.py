@@ -172,5 +172,5 @@ class Reader:
 def _decoded(decode: Callable[[bytes], _T], response: aiohttp.ClientResponse, answer: bytes) -> _T:
     try:
         return decode(answer)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         raise ReadFailed(f"{response.url} is not answered by an aggregator: {error}") from error
