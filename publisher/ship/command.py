@@ -184,7 +184,9 @@ class _Narrator:
     def _retry(self, retry: Retry) -> None:
         self.totals.retries += 1
         if retry.attempt == 1:
-            self.tell(f"{retry.reason}; trying again")
+            # By its id the aggregator's log has it, unless it never got there.
+            named = f" (request id {retry.request_id})" if retry.may_be_stored else ""
+            self.tell(f"{retry.reason}{named}; trying again")
 
 
 async def _ship(parsed: argparse.Namespace, target: Target, narrator: _Narrator) -> None:

@@ -20,6 +20,7 @@ from publisher.errors import (
     PublishError,
     PublishGaveUp,
     PublishRefused,
+    TlsError,
 )
 
 BATCH = [encoded("a"), encoded("b"), encoded("c"), encoded("d")]
@@ -151,6 +152,9 @@ ERRORS: list[PublishError] = [
     EventRejected("source: is empty"),
     PublishRefused(401, "Unauthorized", may_be_stored=False),
     PublishRefused(None, "the answer is not HTTP: it"),
+    PublishRefused(401, "Unauthorized", may_be_stored=False, request_id="r-1"),
+    TlsError(None, "the certificate does not verify", may_be_stored=False),
+    PublishGaveUp(3, 300.0, "503 the queue is full", may_be_stored=True, request_id="r-1"),
     PublishGaveUp(3, 300.0, "503 the queue is full", may_be_stored=True),
     NotSent("the publisher was closed"),
     PublishAbandoned(),
