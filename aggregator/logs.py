@@ -7,7 +7,6 @@ standard output costs lines, never answers; what it cost is said in a line of it
 import json
 import logging
 import select
-import sys
 import threading
 from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
@@ -18,6 +17,8 @@ from typing import Any, BinaryIO
 import msgspec
 import structlog
 from structlog.typing import EventDict, Processor
+
+from aggregator import output
 
 MAX_WAITING_LINES = 10_000
 _LINES_A_WRITE = 500
@@ -85,7 +86,7 @@ class LineWriter:
                     return
         except (OSError, ValueError) as error:
             # Nobody reads the log any more. The aggregator's work goes on without it.
-            print(f"aggregator: the log can't be written any more: {error}", file=sys.stderr)  # noqa: T201
+            output.tell(f"the log can't be written any more: {error}")
 
     def _put(self, data: bytes) -> None:
         rest = memoryview(data)
