@@ -7,7 +7,7 @@ from typing import NoReturn, TypeVar
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
-from aggregator import logs
+from aggregator import logs, output
 from aggregator.report.command import report
 from aggregator.report.log_lines import CannotReport
 from aggregator.serve import CannotServe, run
@@ -36,7 +36,14 @@ def main(arguments: list[str] | None = None) -> int:
     Args:
         arguments: the command line without the program's name; the process's if None.
     """
-    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        return _run(sys.argv[1:] if arguments is None else arguments)
+    finally:
+        if (failure := output.finish()) is not None:
+            _refuse(failure)
+
+
+def _run(given: list[str]) -> int:
     if given[:1] == ["verify"]:
         return _verify(given[1:])
     if given[:1] == ["logs"]:
@@ -113,7 +120,7 @@ def _sentence(error: ValidationError) -> str:
 
 
 def _refuse(sentence: str) -> NoReturn:
-    print(f"aggregator: {sentence}", file=sys.stderr)  # noqa: T201
+    output.tell(sentence)
     raise SystemExit(2)
 
 

@@ -7,7 +7,6 @@ standard output costs lines, never answers; what it cost is said in a line of it
 import json
 import logging
 import select
-import sys
 import threading
 from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
@@ -21,6 +20,7 @@ from aiohttp import http_exceptions as http
 from aiohttp.web import RequestPayloadError
 from structlog.typing import EventDict, Processor
 
+from aggregator import output
 from aggregator.sparing import Sparing
 
 MAX_WAITING_LINES = 10_000
@@ -103,7 +103,7 @@ class LineWriter:
                     return
         except (OSError, ValueError) as error:
             # Nobody reads the log any more. The aggregator's work goes on without it.
-            print(f"aggregator: the log can't be written any more: {error}", file=sys.stderr)  # noqa: T201
+            output.tell(f"the log can't be written any more: {error}")
 
     def _put(self, data: bytes) -> None:
         rest = memoryview(data)

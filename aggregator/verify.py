@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
+from aggregator import output
 from aggregator.settings import VerifySettings
 from aggregator.verify_rules import row_rule_broken
 from aggregator.verify_table import Table, counted
@@ -50,7 +51,7 @@ def verify(settings: VerifySettings) -> int:
         return DIFFERS
     except OSError as error:
         # What Python still holds for it must not fail once more at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        output.drop(sys.stdout)
         raise CannotVerify(f"can't write to standard output: {error.strerror}") from None
     except KeyboardInterrupt:
         raise CannotVerify("interrupted before the end; nothing is known") from None

@@ -14,6 +14,8 @@ from aggregator.wire.masking import Masked, may_have_lone_surrogate
 from storage.model import MAX_TIME_US, MIN_TIME_US
 from storage.snapshot import Row
 
+_TOO_DEEP = f"must not nest deeper than {MAX_NESTING} levels"
+
 _check_json = msgspec.json.Decoder(msgspec.Raw).decode
 
 
@@ -49,11 +51,12 @@ def _payload_rule_broken(payload: str) -> str | None:
     except (msgspec.DecodeError, MalformedBody) as error:
         return f"is not JSON: {error}"
     except RecursionError:
-        return f"must not nest deeper than {MAX_NESTING} levels"
+        return _TOO_DEEP
+    # First, since the depth at which the decoder gives up is the interpreter's.
+    if nests_too_deep(text):
+        return _TOO_DEEP
     if kind_of(text) != "an object":
         return f"must be an object, not {kind_of(text)}"
-    if nests_too_deep(text):
-        return f"must not nest deeper than {MAX_NESTING} levels"
     return None
 
 

@@ -17,6 +17,7 @@ from publisher.errors import (
     PublishError,
     PublishGaveUp,
     PublishRefused,
+    TlsError,
 )
 from publisher.events import Event
 
@@ -33,6 +34,7 @@ __all__ = [
     "Publisher",
     "Retry",
     "RetryPolicy",
+    "TlsError",
     "Verdict",
     "publish",
 ]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from publisher import arguments
 from publisher.load import command as load
+from publisher.output import CannotPrint, tell
 from publisher.ship import command as ship
 
 
@@ -14,7 +15,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv: without the program's name; from sys.argv if not given.
 
     Gives the exit status: 0 when all is well, 1 when something is not, 2 for what the command line
-    or a file makes impossible, 130 when interrupted.
+    or a file makes impossible, 130 when interrupted. That a reader of what is printed has gone away
+    changes nothing of it.
     """
     parser = arguments.Parser(
         prog=arguments.PROG, description="Publish to an aggregator over HTTP.", allow_abbrev=False
@@ -22,8 +24,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     ship.add_to(commands)
     load.add_to(commands)
-    parsed = parser.parse_args(argv)
-    status: int = parsed.run(parsed)
+    try:
+        parsed = parser.parse_args(argv)
+        status: int = parsed.run(parsed)
+    except CannotPrint as error:
+        tell(f"{arguments.PROG}: {error}\n")
+        return arguments.FAILED
     return status
 
 

@@ -1,5 +1,6 @@
 """What an aggregator answers to a batch, checked against what was sent."""
 
+import codecs
 from collections import Counter
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -56,6 +57,7 @@ class _Answer(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Answer).decode
+_utf_8 = codecs.getincrementaldecoder("utf-8")
 
 
 def read_outcomes(answer: bytes, batch: Sequence[EncodedEvent]) -> list[Outcome]:
@@ -70,13 +72,14 @@ def read_outcomes(answer: bytes, batch: Sequence[EncodedEvent]) -> list[Outcome]
         content = _decode(answer)
     except msgspec.ValidationError as error:
         raise _foreign(f"not that of an aggregator ({error})") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        # Which of the two bytes that are not UTF-8 raise depends on the version of msgspec.
+        if answer.startswith(b"{") and not _begins_as_utf_8(answer):
+            raise _foreign("not that of an aggregator (not UTF-8)") from error
         # Without Content-Length only the JSON itself tells that its end is missing.
         if not answer or answer.startswith(b"{"):
             raise AnswerCutShort from error
         raise _foreign("not that of an aggregator (no JSON)") from error
-    except UnicodeDecodeError as error:
-        raise _foreign("not that of an aggregator (not UTF-8)") from error
     except RecursionError as error:
         raise _foreign("not that of an aggregator (nested too deeply)") from error
     if len(content.results) != len(batch):
@@ -98,6 +101,15 @@ def read_outcomes(answer: bytes, batch: Sequence[EncodedEvent]) -> list[Outcome]
     if told != counted:
         raise _foreign(f"its counts {told} are not those of its results {counted}")
     return outcomes
+
+
+def _begins_as_utf_8(answer: bytes) -> bool:
+    """Whether an answer is UTF-8, but for a character that its end may have cut."""
+    try:
+        _utf_8().decode(answer)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _outcome(place: int, result: _Result, event: EncodedEvent) -> Outcome:

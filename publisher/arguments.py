@@ -4,10 +4,14 @@ import argparse
 import math
 import re
 from collections.abc import Callable
-from typing import NoReturn, TypeAlias
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 from urllib.parse import urlsplit
 
 from publisher.delivery import RetryPolicy
+from publisher.output import put, tell
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 PROG = "python -m publisher"
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -24,7 +28,15 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         # The usage in front of it, several lines, would hide the sentence.
-        self.exit(USAGE, f"{self.prog}: {message} (see --help)\n")
+        tell(f"{self.prog}: {message} (see --help)\n")
+        self.exit(USAGE)
+
+    def print_help(self, file: "SupportsWrite[str] | None" = None) -> None:
+        """Print the help; without a file, on standard output."""
+        if file is None:
+            put(self.format_help())
+        else:
+            super().print_help(file)
 
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # noqa: SLF001

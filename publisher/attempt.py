@@ -10,9 +10,11 @@ from http import HTTPStatus
 import aiohttp
 
 from publisher.answers import AnswerCutShort, Outcome, read_outcomes
-from publisher.errors import PublishRefused
+from publisher.errors import PublishRefused, TlsError
 from publisher.events import EncodedEvent
 from publisher.refusals import one_line, reason_of, retry_after_s
+from publisher.tls import lasting_tls_fault
+from publisher.user_agent import USER_AGENT
 
 _TRIED_AGAIN = frozenset(
     {
@@ -23,7 +25,11 @@ _TRIED_AGAIN = frozenset(
     }
 )
 # An event that breaks a rule must not cost its neighbours anything.
-_HEADERS = {"Content-Type": "application/x-ndjson", "Prefer": "handling=lenient"}
+_HEADERS = {
+    "Content-Type": "application/x-ndjson",
+    "Prefer": "handling=lenient",
+    "User-Agent": USER_AGENT,
+}
 _SHORTEST_TIMEOUT_S = 0.001  # aiohttp takes 0 for "no timeout"
 # Far above what an aggregator answers: a result repeats the two names of its event.
 _ANSWER_BYTES, _ANSWER_BYTES_PER_EVENT = 64 * 1024, 8 * 1024
@@ -59,19 +65,22 @@ async def attempt_once(
     body: bytes,
     batch: Sequence[EncodedEvent],
     timeout_s: float,
+    request_id: str,
 ) -> list[Outcome]:
     """Send the body of a batch once; gives an outcome for each event.
 
     url: of the aggregator, without `/publish`. timeout_s: for all of it, may be `math.inf`.
+    request_id: sent as `X-Request-ID`.
 
-    Raises TryAgain for what may pass, PublishRefused for what another try would not change.
+    Raises TryAgain for what may pass, PublishRefused for what another try would not change, of
+    which TlsError is one.
     """
     timeout_s = max(timeout_s, _SHORTEST_TIMEOUT_S)
     try:
         async with session.post(
             f"{url.rstrip('/')}/publish",
             data=io.BytesIO(body),
-            headers=_HEADERS,
+            headers=_HEADERS | {"X-Request-ID": request_id},
             timeout=aiohttp.ClientTimeout(total=None if timeout_s == math.inf else timeout_s),
             # Followed, a POST would become a GET and the batch would be gone.
             allow_redirects=False,
@@ -79,19 +88,8 @@ async def attempt_once(
             answer = await _read(response, _ANSWER_BYTES + _ANSWER_BYTES_PER_EVENT * len(batch))
     except TimeoutError as error:
         raise NoAnswer(timeout_s) from error
-    except aiohttp.ClientConnectorError as error:
-        raise TryAgain(_connect_failure(error), may_be_stored=False) from error
-    except aiohttp.ClientPayloadError as error:
-        raise TryAgain("the answer was cut short") from error
-    except (aiohttp.ClientConnectionError, OSError) as error:
-        raise TryAgain(f"the connection was lost: {_loss(error)}") from error
-    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, UnicodeError) as error:
-        detail = one_line(f"not the URL of an aggregator: {url!r}")
-        raise PublishRefused(None, detail, may_be_stored=False) from error
-    except aiohttp.ClientError as error:
-        # Without its URL, which may hold a password.
-        told = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
-        raise PublishRefused(None, f"the answer is not HTTP: {one_line(told)}") from error
+    except (aiohttp.ClientError, OSError, UnicodeError) as error:
+        raise _failure_of(error, url) from error
     if response.status == HTTPStatus.OK:
         try:
             return read_outcomes(answer, batch)
@@ -102,6 +100,26 @@ async def attempt_once(
         raise TryAgain(f"{response.status} {reason}", retry_after_s(response))
     # Redirected or refused it got nowhere; who knows after anything else.
     raise PublishRefused(response.status, reason, not 300 <= response.status < 500)
+
+
+def _failure_of(error: Exception, url: str) -> TryAgain | PublishRefused:
+    """Give what a request that ended without an answer means."""
+    if isinstance(error, aiohttp.ClientConnectionError) and (fault := lasting_tls_fault(error)):
+        return TlsError(None, fault, may_be_stored=False)
+    match error:
+        case aiohttp.ClientConnectorError():
+            failure = f"cannot connect to {error.host}:{error.port}: {connect_reason(error)}"
+            return TryAgain(failure, may_be_stored=False)
+        case aiohttp.ClientPayloadError():
+            return TryAgain("the answer was cut short")
+        case aiohttp.ClientConnectionError() | OSError():
+            return TryAgain(f"the connection was lost: {_loss(error)}")
+        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError() | UnicodeError():
+            detail = one_line(f"not the URL of an aggregator: {url!r}")
+            return PublishRefused(None, detail, may_be_stored=False)
+    # Without its URL, which may hold a password.
+    told = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    return PublishRefused(None, f"the answer is not HTTP: {one_line(told)}")
 
 
 async def _read(response: aiohttp.ClientResponse, most_bytes: int) -> bytes:
@@ -119,11 +137,10 @@ def _loss(error: Exception) -> str:
     return one_line(error.strerror or "") if error.errno else "the request could not be written"
 
 
-def _connect_failure(error: aiohttp.ClientConnectorError) -> str:
+def connect_reason(error: aiohttp.ClientConnectorError) -> str:
+    """Give the reason why there is no connection, a few words."""
     cause = error.os_error
     if type(cause) is ConnectionRefusedError:
         # asyncio's own text repeats the address and leaves out the reason.
-        reason = os.strerror(errno.ECONNREFUSED)
-    else:
-        reason = one_line(cause.strerror or str(cause))
-    return f"cannot connect to {error.host}:{error.port}: {reason}"
+        return os.strerror(errno.ECONNREFUSED)
+    return one_line(cause.strerror or str(cause)) or "the connection was closed"

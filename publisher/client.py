@@ -114,7 +114,8 @@ class Publisher:
         """Publish an event and wait for its verdict, which is durable.
 
         Raises PublishError when there is no verdict: EventInvalid for an event without JSON form
-        (a ValueError too), EventRejected, PublishRefused, PublishGaveUp, NotSent, PublishAbandoned.
+        (a ValueError too), EventRejected, PublishRefused (of which TlsError is one), PublishGaveUp,
+        NotSent, PublishAbandoned.
         To publish the same event again is safe after each of them, and after a cancellation, which
         does not take back an event that was accepted.
         """
@@ -260,4 +261,6 @@ def _report(what: str, error: Exception) -> None:
 def _warn_once(retry: Retry) -> None:
     if retry.attempt == 1:
         events = "1 event" if retry.events == 1 else f"{retry.events:,} events"
-        _log.warning("%s; trying again with %s", retry.reason, events)
+        _log.warning(
+            "%s; trying again with %s (request id %s)", retry.reason, events, retry.request_id
+        )

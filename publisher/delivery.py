@@ -20,6 +20,7 @@ from publisher.answers import Outcome, Verdict
 from publisher.attempt import NoAnswer, TryAgain, attempt_once
 from publisher.errors import EventRejected, PublishGaveUp, PublishRefused
 from publisher.events import EncodedEvent
+from publisher.ids import uuid7
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class Retry(NamedTuple):
     reason: why it failed, one sentence.
     may_be_stored: False if the try cannot have reached the aggregator's store.
     wait_s: seconds until the next try.
+    request_id: the `X-Request-ID` that all tries have, by which the aggregator's log has them.
     """
 
     attempt: int
@@ -63,6 +65,7 @@ class Retry(NamedTuple):
     reason: str
     may_be_stored: bool
     wait_s: float
+    request_id: str
 
 
 OnRetry = Callable[[Retry], None]
@@ -123,15 +126,24 @@ async def deliver(
 ) -> Delivery:
     """Send a batch as `publish_batch` does; gives what became of it, also when that is a failure.
 
-    Of a batch that had to be halved a part may have been stored before another failed.
+    Of a batch that had to be halved a part may have been stored before another failed. All its
+    tries and parts have one request id.
     """
+    request_id = uuid7()
     outcomes: list[Outcome] = []
     parts = [(batch, False)]
     while parts:
         part, may_be_stored = parts.pop()
         try:
             outcomes += await _until_answered(
-                session, url, part, policy, on_retry, give_up_at, may_be_stored=may_be_stored
+                session,
+                url,
+                part,
+                policy,
+                on_retry,
+                give_up_at,
+                request_id,
+                may_be_stored=may_be_stored,
             )
         except PublishRefused as error:
             if error.status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
@@ -153,6 +165,7 @@ async def _until_answered(
     policy: RetryPolicy,
     on_retry: OnRetry,
     give_up_at: float,
+    request_id: str,
     *,
     may_be_stored: bool,
 ) -> list[Outcome]:
@@ -183,12 +196,13 @@ async def _until_answered(
                 earlier_failure,
                 failure.may_be_stored,
                 state.upcoming_sleep,
+                request_id,
             )
         )
 
     async def attempt() -> list[Outcome]:
         timeout_s = min(policy.attempt_timeout_s, give_up_at - clock())
-        return await attempt_once(session, url, body, batch, timeout_s)
+        return await attempt_once(session, url, body, batch, timeout_s, request_id)
 
     retrying = AsyncRetrying(
         retry=retry_if_exception_type(TryAgain), wait=wait, stop=stop, before_sleep=before_wait
@@ -196,10 +210,10 @@ async def _until_answered(
     try:
         return await retrying(attempt)
     except PublishRefused as error:
-        if not may_be_stored or error.may_be_stored:
-            raise
-        # An earlier try had no answer; this one speaks of itself alone.
-        raise PublishRefused(error.status, error.detail, may_be_stored) from error
+        error.request_id = request_id
+        # An earlier try may have had no answer; this one speaks of itself alone.
+        error.may_be_stored = may_be_stored or error.may_be_stored
+        raise
     except RetryError as error:
         last = error.last_attempt.exception()
         reason = str(last)
@@ -207,7 +221,11 @@ async def _until_answered(
             # The deadline left that try no time: what failed before it tells people more.
             reason = earlier_failure or reason
         raise PublishGaveUp(
-            error.last_attempt.attempt_number, policy.deadline_s, reason, may_be_stored
+            error.last_attempt.attempt_number,
+            policy.deadline_s,
+            reason,
+            may_be_stored,
+            request_id,
         ) from last
 
 

@@ -1,12 +1,12 @@
 """The command line of `python -m aggregator logs report`."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
 
+from aggregator import output
 from aggregator.report import page, tables
 from aggregator.report.log_lines import CannotReport, loaded
 from aggregator.report.questions import sections, summary
@@ -48,8 +48,10 @@ def _report(options: argparse.Namespace) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read has seen enough. What Python still holds for it must not fail at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        output.drop(sys.stdout)
     except OSError as error:
+        if error.filename is None:
+            output.drop(sys.stdout)
         raise CannotReport(f"can't write the report: {error}") from error
 
 

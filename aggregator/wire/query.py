@@ -120,7 +120,7 @@ def _position(
         return None
     try:
         cursor = _decode_cursor(urlsafe_b64decode(value + "=" * (-len(value) % 4)))
-    except (ValueError, msgspec.DecodeError):
+    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
         check.wrong("cursor", "is not one that a Link header gave")
         return None
     position = cursor.position

@@ -20,6 +20,7 @@ from publisher.load.key_ids import ID_KINDS, new_run
 from publisher.load.plan import Plan, Shape
 from publisher.load.report import Report, Settings, as_json, as_text
 from publisher.load.run import CannotStart, run_load
+from publisher.output import put, tell
 
 _PROG = f"{arguments.PROG} load"
 _MOST_EVENTS = 100_000_000
@@ -146,16 +147,11 @@ def _run(parsed: argparse.Namespace) -> int:
 
 
 def _tell(report: Report, json_file: Path | None, chart_file: Path | None) -> int:
-    tick, cross = _marks()
-    print(as_text(report, tick, cross))  # noqa: T201 - the command's own output
-    try:
-        if json_file:
-            text = json.dumps(as_json(report), ensure_ascii=False, indent=1)
-            json_file.write_text(text + "\n", encoding="utf-8")
-        if chart_file:
-            chart.write(report, chart_file)
-    except OSError as error:
-        return _say(f"cannot write {error.filename!r}: {error.strerror}", arguments.FAILED)
+    # First: whoever reads what is printed may have seen enough, or the disk may be full.
+    not_written = _write(report, json_file, chart_file)
+    put(as_text(report, *_marks()) + "\n")
+    if not_written:
+        return _say(not_written, arguments.FAILED)
     if report.ended:
         return _say(f"the run ended early: {report.ended}", arguments.FAILED)
     if total := report.findings.total:
@@ -164,14 +160,27 @@ def _tell(report: Report, json_file: Path | None, chart_file: Path | None) -> in
     return arguments.DONE
 
 
+def _write(report: Report, json_file: Path | None, chart_file: Path | None) -> str | None:
+    """Write the files that are asked for; gives a sentence if one can't be written."""
+    try:
+        if json_file:
+            text = json.dumps(as_json(report), ensure_ascii=False, indent=1)
+            json_file.write_text(text + "\n", encoding="utf-8")
+        if chart_file:
+            chart.write(report, chart_file)
+    except OSError as error:
+        return f"cannot write {error.filename!r}: {error.strerror}"
+    return None
+
+
 def _say(sentence: str, status: int) -> int:
-    print(f"{_PROG}: {sentence}", file=sys.stderr)  # noqa: T201 - the command's own output
+    tell(f"{_PROG}: {sentence}\n")
     return status
 
 
 def _marks() -> tuple[str, str]:
     try:
-        "✓✗".encode(sys.stdout.encoding)
+        "✓✗".encode(sys.stdout.encoding if sys.stdout else "utf-8")
     except UnicodeEncodeError:
         return "ok   ", "WRONG"
     return "✓", "✗"
@@ -182,7 +191,7 @@ def _progress(title: str, events: int) -> Iterator[Callable[[int], object]]:
     # A line that is drawn over again is for people who look at it, not for a file.
     with tqdm(
         desc=title, total=events, unit=" events", unit_scale=True, file=sys.stderr,
-        disable=not sys.stderr.isatty(), leave=False,
+        disable=not (sys.stderr and sys.stderr.isatty()), leave=False,
     ) as bar:  # fmt: skip
         yield bar.update
 

@@ -1,7 +1,6 @@
 """Reading an aggregator: its counts, and its log through the Links, also while it restarts."""
 
 import asyncio
-import os
 import re
 from collections.abc import AsyncIterator, Callable, Collection
 from http import HTTPStatus
@@ -14,7 +13,9 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 from yarl import URL
 
+from publisher.attempt import connect_reason
 from publisher.refusals import one_line, reason_of, retry_after_s
+from publisher.tls import lasting_tls_fault
 
 _PASSES = frozenset(
     {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
@@ -182,10 +183,9 @@ class Reader:
         except TimeoutError as error:
             raise _TryAgain(f"{self._shown} did not answer within {_TIMEOUT.total:g} s") from error
         except aiohttp.ClientConnectorError as error:
-            code = error.os_error.errno or 0
-            # asyncio's own text repeats the address and leaves out the reason.
-            reason = os.strerror(code) if code > 0 else one_line(error.os_error.strerror or "")
-            raise _TryAgain(f"cannot connect to {self._shown}: {reason}") from error
+            if fault := lasting_tls_fault(error):
+                raise ReadFailed(fault) from error
+            raise _TryAgain(f"cannot connect to {self._shown}: {connect_reason(error)}") from error
         except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
             raise _TryAgain(f"the connection to {self._shown} was lost: {error}") from error
         except aiohttp.ClientError as error:
@@ -201,7 +201,9 @@ class Reader:
     @staticmethod
     def _refused(response: aiohttp.ClientResponse, answer: bytes) -> ReadFailed:
         reason = reason_of(response, answer)
-        return ReadFailed(f"{response.url} is answered {response.status}: {reason}")
+        request_id = response.headers.get("X-Request-ID")
+        named = one_line(f" (request id {request_id})", start=" ") if request_id else ""
+        return ReadFailed(f"{response.url} is answered {response.status}: {reason}{named}")
 
 
 def _following(url: URL, response: aiohttp.ClientResponse) -> URL | None:
@@ -216,5 +218,5 @@ def _following(url: URL, response: aiohttp.ClientResponse) -> URL | None:
 def _decoded(decode: Callable[[bytes], _T], response: aiohttp.ClientResponse, answer: bytes) -> _T:
     try:
         return decode(answer)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:  # msgspec's errors are ValueErrors
         raise ReadFailed(f"{response.url} is not answered by an aggregator: {error}") from error

@@ -21,6 +21,7 @@ from publisher.load.read_back import Reader, ReadFailed, Stats
 from publisher.load.report import Report, Settings
 from publisher.load.stats_watch import watching
 from publisher.load.told import Told
+from publisher.user_agent import USER_AGENT
 
 START_PATIENCE_S = 3.0
 """An aggregator that is not there by then won't be: people want to know soon."""
@@ -105,7 +106,7 @@ async def _connected(settings: Settings) -> AsyncIterator[_Aggregator]:
     async with (
         aiohttp.ClientSession(connector=connections) as publishing,
         # Of its own, so that a look at /stats waits for no publish.
-        aiohttp.ClientSession() as reading,
+        aiohttp.ClientSession(headers={"User-Agent": USER_AGENT}) as reading,
     ):
         starting, hurried, patient = (
             Reader(reading, settings.url, patience_s)

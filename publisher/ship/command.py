@@ -16,6 +16,7 @@ from yarl import URL
 from publisher import arguments
 from publisher.buffer import Limits
 from publisher.delivery import Retry, RetryPolicy
+from publisher.output import put, tell
 from publisher.ship.checkpoint import Checkpoint, CheckpointRefused
 from publisher.ship.formats import Format, NdjsonFormat, TextFormat
 from publisher.ship.log_events import MAX_SOURCE_CHARACTERS, is_source
@@ -132,10 +133,9 @@ def run(parsed: argparse.Namespace) -> int:
             "stored, all others were"
         )
     if status == arguments.DONE or totals.events:
-        sys.stdout.write(f"{totals}\n")
-        sys.stdout.flush()
+        put(f"{totals}\n")
     if failure:
-        sys.stderr.write(f"{arguments.PROG} ship: {failure}\n")
+        tell(f"{arguments.PROG} ship: {failure}\n")
     return status
 
 
@@ -154,7 +154,11 @@ class _Narrator:
         self.totals = totals
         self._told = 0
         self._bar: tqdm[NoReturn] = tqdm(
-            total=None, unit="B", unit_scale=True, file=sys.stderr, disable=not sys.stderr.isatty()
+            total=None,
+            unit="B",
+            unit_scale=True,
+            file=sys.stderr,
+            disable=not (sys.stderr and sys.stderr.isatty()),
         )
 
     def report(self) -> Report:
@@ -163,7 +167,11 @@ class _Narrator:
         )
 
     def tell(self, sentence: str) -> None:
-        self._bar.write(f"{arguments.PROG} ship: {sentence}", file=sys.stderr)
+        line = f"{arguments.PROG} ship: {sentence}"
+        if self._bar.disable:
+            tell(f"{line}\n")
+        else:
+            self._bar.write(line, file=sys.stderr)
 
     def close(self) -> None:
         self._bar.close()
@@ -184,7 +192,9 @@ class _Narrator:
     def _retry(self, retry: Retry) -> None:
         self.totals.retries += 1
         if retry.attempt == 1:
-            self.tell(f"{retry.reason}; trying again")
+            # By its id the aggregator's log has it, unless it never got there.
+            named = f" (request id {retry.request_id})" if retry.may_be_stored else ""
+            self.tell(f"{retry.reason}{named}; trying again")
 
 
 async def _ship(parsed: argparse.Namespace, target: Target, narrator: _Narrator) -> None:

@@ -20,6 +20,7 @@ from publisher.errors import (
     PublishError,
     PublishGaveUp,
     PublishRefused,
+    TlsError,
 )
 
 BATCH = [encoded("a"), encoded("b"), encoded("c"), encoded("d")]
@@ -57,6 +58,9 @@ def test_members_that_a_later_aggregator_adds_are_passed_over() -> None:
     assert len(read_outcomes(json.dumps(answer).encode(), BATCH)) == 4
 
 
+GARBLED = changed(0, event_id="a").replace(b'"a"', b'"\xff"')
+
+
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
@@ -65,7 +69,14 @@ def test_members_that_a_later_aggregator_adds_are_passed_over() -> None:
         (b"[]", "not that of an aggregator (Expected `object`, got `array`)"),
         (b'{"ok": true}', "not that of an aggregator (Object missing required field `received`)"),
         (b'{"x":' + b"[" * 100_000, "not that of an aggregator (nested too deeply)"),
-        (changed(0, event_id="a").replace(b'"a"', b'"\xff"'), "not that of an aggregator"),
+        (
+            changed(0, event_id="a").replace(b'"a"', b'"\xff"'),
+            "not that of an aggregator (not UTF-8)",
+        ),
+        (
+            changed(0, event_id="a").replace(b'"a"', b'"\xff"')[:-9],
+            "not that of an aggregator (not UTF-8)",
+        ),
         (json.dumps(counted(RESULTS[:3])).encode(), "3 results for 4 events"),
         (json.dumps(counted([])).encode(), "0 results for 4 events"),
         (changed(0, topic="visits"), "result 0 is 'stored' at 7 for 'visits' 'a', sent was"),
@@ -101,7 +112,8 @@ def test_an_answer_without_results_acknowledges_nothing(minimal: dict[str, Any])
 
 
 def test_an_answer_that_is_cut_anywhere_is_recognised() -> None:
-    whole = json.dumps(ANSWER).encode()
+    # Also in the middle of a character that takes three bytes.
+    whole = json.dumps({"note": "€"} | ANSWER, ensure_ascii=False).encode()
     for end in range(len(whole)):
         with pytest.raises(AnswerCutShort):
             read_outcomes(whole[:end], BATCH)
@@ -140,6 +152,9 @@ ERRORS: list[PublishError] = [
     EventRejected("source: is empty"),
     PublishRefused(401, "Unauthorized", may_be_stored=False),
     PublishRefused(None, "the answer is not HTTP: it"),
+    PublishRefused(401, "Unauthorized", may_be_stored=False, request_id="r-1"),
+    TlsError(None, "the certificate does not verify", may_be_stored=False),
+    PublishGaveUp(3, 300.0, "503 the queue is full", may_be_stored=True, request_id="r-1"),
     PublishGaveUp(3, 300.0, "503 the queue is full", may_be_stored=True),
     NotSent("the publisher was closed"),
     PublishAbandoned(),

@@ -296,4 +296,5 @@ async def test_the_first_retry_of_a_request_is_logged(caplog: pytest.LogCaptureF
             await publisher.flush()
     told = [record for record in caplog.records if record.name == "publisher"]
     assert [record.levelno for record in told] == [logging.WARNING] * 2
-    assert told[0].getMessage() == "503 the queue is full; trying again with 1 event"
+    named = f"(request id {server.headers[0]['X-Request-ID']})"
+    assert told[0].getMessage() == f"503 the queue is full; trying again with 1 event {named}"

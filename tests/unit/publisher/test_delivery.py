@@ -1,6 +1,7 @@
 """A batch is sent until it is answered for, over real connections to a server that misbehaves."""
 
 import asyncio
+from importlib.metadata import version
 
 import aiohttp
 import pytest
@@ -18,6 +19,7 @@ from support.scripted import (
     cuts_the_connection,
     serving,
     stores_and_cuts,
+    takes,
 )
 
 from publisher.answers import Outcome, Verdict
@@ -147,7 +149,23 @@ async def test_what_another_try_would_not_change_is_an_error_at_once(
     assert refused.value.status == status
     assert refused.value.detail == detail
     assert refused.value.may_be_stored is may_be_stored
-    assert str(refused.value) == f"the answer is {status}: {detail}"
+    named = f" (request id {server.headers[0]['X-Request-ID']})"
+    assert str(refused.value) == f"the answer is {status}: {detail}{named}"
+
+
+async def test_all_tries_and_parts_of_a_batch_have_one_request_id_and_say_who_sends() -> None:
+    retries: list[Retry] = []
+    script = [busy(), stores_and_cuts, answers(413, ""), busy(), takes]
+    async with serving(*script) as server:
+        await publish(server.url, told=retries)
+        await publish(server.url, told=retries)
+    first, second = (headers["X-Request-ID"] for headers in (server.headers[0], server.headers[-1]))
+    ids = [headers["X-Request-ID"] for headers in server.headers]
+    assert ids == [first] * 6 + [second]
+    assert first != second
+    assert [retry.request_id for retry in retries] == [first] * 3
+    agents = {headers["User-Agent"] for headers in server.headers}
+    assert agents == {f"pubsub-log-aggregator-publisher/{version('pubsub-log-aggregator')}"}
 
 
 async def test_a_refusal_after_a_lost_answer_does_not_deny_what_that_try_may_have_stored() -> None:
@@ -177,15 +195,6 @@ async def test_nobody_listens() -> None:
     assert gave_up.value.last_failure == expected
     assert not gave_up.value.may_be_stored
     assert not any(retry.may_be_stored for retry in retries)
-
-
-async def test_a_server_without_tls_cannot_be_connected_to() -> None:
-    retries: list[Retry] = []
-    async with serving() as server:
-        with pytest.raises(PublishGaveUp, match=r"cannot connect to 127\.0\.0\.1:"):
-            await publish(server.url.replace("http:", "https:"), HASTY, retries)
-    assert retries
-    assert server.bodies == []
 
 
 async def test_an_aggregator_that_comes_up_late() -> None:

@@ -90,7 +90,7 @@ async def test_a_batch_is_given_up_at_its_deadline() -> None:
     assert gave_up.value.attempts == len(retries) + 1
     assert str(gave_up.value) == (
         f"gave up after {len(retries) + 1:,} tries (deadline: 1 s), the last failure: "
-        "503 the queue is full"
+        f"503 the queue is full (request id {retries[0].request_id})"
     )
 
 

@@ -112,6 +112,10 @@ FOREIGN: dict[str, tuple[str, str]] = {
         f"payload = '{DEEP_129}'",
         "the payload must not nest deeper than 128 levels",
     ),
+    "129 levels of an array": (
+        f"payload = '{'[' * 129}{']' * 129}'",
+        "the payload must not nest deeper than 128 levels",
+    ),
     "thousands of levels": (
         f"payload = '{'[' * 4000}{']' * 4000}'",
         "the payload must not nest deeper than 128 levels",

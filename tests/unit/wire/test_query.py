@@ -1,5 +1,6 @@
 """The query string of a read and its cursors."""
 
+from base64 import urlsafe_b64encode
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -119,6 +120,13 @@ def test_a_cursor_holds_for_its_own_filters_alone(
 def test_any_text_is_a_cursor_or_refused(text: str) -> None:
     if text:
         assert refused(f"cursor={quote(text)}") == {"cursor"}
+
+
+@pytest.mark.parametrize(
+    "content", [b'["f",[1,"t",2],' + b"[" * 5000, b'["f",[1,"t",2,' + b"[" * 5000, b'["\xff"']
+)
+def test_a_cursor_that_no_decoder_takes_is_refused(content: bytes) -> None:
+    assert refused("cursor=" + urlsafe_b64encode(content).decode().rstrip("=")) == {"cursor"}
 
 
 @given(st.text(max_size=40) | st.text("topicafterlimt=&%+0123456789\udcff", max_size=40))

@@ -179,7 +179,7 @@ def test_only_a_try_that_took_all_its_time_may_be_stored_later(
     sending = Sending("http://nowhere", policy=RetryPolicy(attempt_timeout_s=60.0))
     tries = drive._Tries(begun_at=100.0)
     on_retry = sending.drive._noting(tries, 20)
-    lost, refused = (Retry(1, 20, "lost", stored, 30.0) for stored in (True, False))
+    lost, refused = (Retry(1, 20, "lost", stored, 30.0, "r") for stored in (True, False))
     at_s = 159.9
     on_retry(lost)
     assert (tries.unanswered, tries.late) == (1, 0)
@@ -221,10 +221,10 @@ async def test_a_half_that_has_to_be_sent_again_ends_the_run(serve: Serve) -> No
 
 
 async def test_a_refused_request_ends_the_run_and_names_the_request(serve: Serve) -> None:
-    taken: list[int] = []
+    taken: list[str] = []
 
     async def refuse(request: web.Request, body: bytes, forward: Forward) -> web.Response:
-        taken.append(1)
+        taken.append(request.headers["X-Request-ID"])
         if len(taken) == 3:
             return web.json_response({"detail": "not today"}, status=403)
         return await forward()
@@ -232,7 +232,8 @@ async def test_a_refused_request_ends_the_run_and_names_the_request(serve: Serve
     sending = Sending(await serve(refuse), concurrency=1)
     with pytest.raises(RunEnded) as ended:
         await sending.run()
-    assert str(ended.value) == "request 3 of 20: the answer is 403: not today"
+    told = f"request 3 of 20: the answer is 403: not today (request id {taken[2]})"
+    assert str(ended.value) == told
     assert sending.told.requests == 2
     assert len(taken) == 3
 

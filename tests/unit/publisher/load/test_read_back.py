@@ -34,8 +34,13 @@ def says(
     body: object, status: int = 200, content_type: str = "application/json", **headers: str
 ) -> Answer:
     async def answer(request: web.Request) -> web.StreamResponse:
-        text = body if isinstance(body, str) else json.dumps(body)
-        return web.Response(text=text, status=status, content_type=content_type, headers=headers)
+        text = body if isinstance(body, (bytes, str)) else json.dumps(body)
+        return web.Response(
+            body=text.encode() if isinstance(text, str) else text,
+            status=status,
+            content_type=content_type,
+            headers=headers,
+        )
 
     return answer
 
@@ -127,6 +132,8 @@ async def test_an_aggregator_that_is_not_there_is_one_sentence() -> None:
         ),
         (says("<html>"), "/stats is not answered by an aggregator"),
         (says({"received": 1}), "/stats is not answered by an aggregator"),
+        (says(b'{"backend": "\xff"}'), "/stats is not answered by an aggregator"),
+        (says('{"x":' + "[" * 100_000), "/stats is not answered by an aggregator"),
     ],
 )
 async def test_what_is_no_aggregator_is_refused_at_once(answer: Answer, sentence: str) -> None:

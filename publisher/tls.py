@@ -1,0 +1,61 @@
+"""TLS failures that another try would not change, each as one sentence with its remedy."""
+
+import os
+import ssl
+
+import aiohttp
+
+from publisher.refusals import one_line
+
+_WRONG_NAME = frozenset({62, 64})  # X509_V_ERR_HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH
+_WRONG_TIME = frozenset({9, 10})  # X509_V_ERR_CERT_NOT_YET_VALID, _CERT_HAS_EXPIRED
+# A peer that sends something else than TLS; which of them depends on the version of OpenSSL.
+_NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"})
+# A peer that speaks TLS, but not with this side.
+_NOTHING_SHARED = frozenset(
+    {
+        "UNSUPPORTED_PROTOCOL",
+        "NO_PROTOCOLS_AVAILABLE",
+        "TLSV1_ALERT_PROTOCOL_VERSION",
+        "SSLV3_ALERT_HANDSHAKE_FAILURE",
+        "TLSV13_ALERT_CERTIFICATE_REQUIRED",
+    }
+)
+_BY_OPENSSL = (ssl.SSLError, ssl.SSLCertVerificationError)
+"""Exactly these: their other relatives tell of a connection that ended."""
+
+
+def lasting_tls_fault(error: aiohttp.ClientConnectionError) -> str | None:
+    """Give the sentence for a TLS failure that another try would not change, None for any other.
+
+    error: what aiohttp raised when it connected, or lost a connection.
+    """
+    cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error.__cause__
+    if not isinstance(cause, ssl.SSLError) or type(cause) not in _BY_OPENSSL:
+        return None
+    peer = "the server"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        host = f"[{error.host}]" if ":" in error.host else error.host
+        peer = f"https://{host}:{error.port}"
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        fault = one_line(cause.verify_message or str(cause)).rstrip(".")
+        return f"the certificate of {peer} does not verify: {fault}; {_remedy(cause.verify_code)}"
+    if cause.reason in _NO_TLS:
+        return f"{peer} does not speak TLS: if it is a plain HTTP server, its URL begins with http:"
+    if cause.reason in _NOTHING_SHARED:
+        return (
+            f"{peer} refuses to speak TLS with this publisher: no version or cipher in common, or "
+            f"it asks for a client certificate ({cause.reason})"
+        )
+    return None
+
+
+def _remedy(verify_code: int) -> str:
+    if verify_code in _WRONG_NAME:
+        return "use a URL with a name that the certificate is for"
+    if verify_code in _WRONG_TIME:
+        return "have it renewed, or set the clock of this machine"
+    named = os.environ.get("SSL_CERT_FILE")
+    if named and not os.access(named, os.R_OK):
+        return f"the file that SSL_CERT_FILE names, {named!r}, cannot be read"
+    return "name a file with the certificates to trust in the environment variable SSL_CERT_FILE"

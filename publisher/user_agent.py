@@ -1,0 +1,15 @@
+"""What a publisher calls itself to servers, so that their logs tell who sent a request."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+_NAME = "pubsub-log-aggregator"
+
+
+def _version() -> str:
+    try:
+        return version(_NAME)
+    except PackageNotFoundError:
+        return "unknown"  # run from its files, without having been installed
+
+
+USER_AGENT = f"{_NAME}-publisher/{_version()}"

@@ -1,0 +1,81 @@
+"""An authority that issues certificates for tests, and a scripted server behind them."""
+
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import trustme
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from support.scripted import Scripted
+
+
+class Authority:
+    """Issues the certificates of servers, good and bad ones."""
+
+    def __init__(self) -> None:
+        self._own = trustme.CA()
+
+    def trusting(self) -> ssl.SSLContext:
+        """The context of a client that trusts this authority and no other."""
+        context = ssl.create_default_context()
+        self._own.configure_trust(context)
+        return context
+
+    def write(self, file: Path) -> Path:
+        """Write its own certificate to a file, for SSL_CERT_FILE."""
+        self._own.cert_pem.write_to_path(file)
+        return file
+
+    def serving(self, *names: str, expired: bool = False) -> ssl.SSLContext:
+        """The context of a server with a certificate for these names and addresses."""
+        ended = datetime.now(UTC) - timedelta(days=1) if expired else None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._own.issue_cert(
+            *names, not_after=ended, not_before=ended and ended - timedelta(days=30)
+        ).configure_cert(context)
+        return context
+
+
+@asynccontextmanager
+async def serving_tls(context: ssl.SSLContext) -> AsyncIterator[Scripted]:
+    """A scripted server that speaks TLS; its URL has the address 127.0.0.1."""
+    scripted = Scripted()
+    app = web.Application()
+    app.router.add_post("/publish", scripted.publish)
+    server = TestServer(app, scheme="https")
+    await server.start_server(ssl=context)
+    scripted.url = f"https://127.0.0.1:{server.port}"
+    try:
+        yield scripted
+    finally:
+        await server.close()
+
+
+@contextmanager
+def refusing_handshakes(context: ssl.SSLContext) -> Iterator[str]:
+    """A server of OpenSSL's own that ends each connection behind its handshake; gives its URL.
+
+    It says why a handshake failed, as proxies do; one of asyncio hangs up without a word.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as executor:
+
+        def serve() -> None:
+            with suppress(OSError):  # the listener was shut down
+                while True:
+                    connection, _ = listener.accept()
+                    connection.settimeout(10)
+                    with connection, suppress(OSError):
+                        context.wrap_socket(connection, server_side=True).recv(1)
+
+        serving = executor.submit(serve)
+        try:
+            yield f"https://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            serving.result()
