@@ -1,30 +1,36 @@
 """Which store, or snapshot, a configuration means; the one place that knows both backends."""
 
+# A backend is imported where it is meant: no one waits for the driver of the other.
+
 from pathlib import Path
 
 from storage.interface import EventStore
-from storage.postgres import PostgresStore
-from storage.postgres_snapshot import PostgresSnapshot
 from storage.snapshot import LogSnapshot
-from storage.sqlite_apart import StoreApart
-from storage.sqlite_snapshot import SqliteSnapshot
 
 
 def sqlite_store(path: Path, *, busy_timeout_ms: int) -> EventStore:
     """A store, not opened yet, in the SQLite file `path`; a process of its own writes."""
+    from storage.sqlite_apart import StoreApart
+
     return StoreApart(path, busy_timeout_ms=busy_timeout_ms)
 
 
 def postgres_store(dsn: str, *, readers: int, command_timeout_ms: int) -> EventStore:
     """A store, not opened yet, in the Postgres database at `dsn`."""
+    from storage.postgres import PostgresStore
+
     return PostgresStore(dsn, readers=readers, command_timeout_s=command_timeout_ms / 1000)
 
 
 def sqlite_snapshot(path: Path) -> LogSnapshot:
     """A snapshot, not opened yet, of the SQLite file `path`."""
+    from storage.sqlite_snapshot import SqliteSnapshot
+
     return SqliteSnapshot(path)
 
 
 def postgres_snapshot(dsn: str) -> LogSnapshot:
     """A snapshot, not opened yet, of the Postgres database at `dsn`."""
+    from storage.postgres_snapshot import PostgresSnapshot
+
     return PostgresSnapshot(dsn)
