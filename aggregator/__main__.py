@@ -1,21 +1,20 @@
 """The command line: `python -m aggregator`, and its `verify` and `logs report`."""
 
+# What a command needs is imported where it begins: half of a start is imports, and `verify` and
+# `logs report` do without a server.
+
 import sys
 from io import FileIO
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from pydantic import ValidationError
-from pydantic_settings import CliApp, SettingsError
+from aggregator import output
 
-from aggregator import logs, output
-from aggregator.report.command import report
-from aggregator.report.log_lines import CannotReport
-from aggregator.serve import CannotServe, run
-from aggregator.settings import Settings, StorageSettings, VerifySettings
-from aggregator.verify import CannotVerify, verify
-from storage.errors import StorageError
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
-AnySettings = TypeVar("AnySettings", bound=StorageSettings)
+    from aggregator.settings import StorageSettings
+
+AnySettings = TypeVar("AnySettings", bound="StorageSettings")
 
 _EXAMPLE = """\
 aggregator: listening on {url}, storing in {where}
@@ -48,7 +47,15 @@ def _run(given: list[str]) -> int:
         return _verify(given[1:])
     if given[:1] == ["logs"]:
         return _report(given[1:])
-    settings = _settings(Settings, given)
+    return _serve(given)
+
+
+def _serve(arguments: list[str]) -> int:
+    from aggregator import logs
+    from aggregator.serve import CannotServe, run
+    from aggregator.settings import Settings
+
+    settings = _settings(Settings, arguments)
     _need_standard_output()
     as_json = settings.log_format == "json" or (
         settings.log_format == "auto" and not sys.stdout.isatty()
@@ -72,6 +79,10 @@ def _run(given: list[str]) -> int:
 
 
 def _verify(arguments: list[str]) -> int:
+    from aggregator.settings import VerifySettings
+    from aggregator.verify import CannotVerify, verify
+    from storage.errors import StorageError
+
     settings = _settings(VerifySettings, arguments)
     _need_standard_output()
     try:
@@ -85,6 +96,9 @@ def _verify(arguments: list[str]) -> int:
 def _report(arguments: list[str]) -> int:
     if arguments[:1] != ["report"]:
         _refuse("logs has one command: python -m aggregator logs report [FILE ...] [--html FILE]")
+    from aggregator.report.command import report
+    from aggregator.report.log_lines import CannotReport
+
     _need_standard_output()
     try:
         report(arguments[1:])
@@ -94,6 +108,9 @@ def _report(arguments: list[str]) -> int:
 
 
 def _settings(kind: type[AnySettings], arguments: list[str]) -> AnySettings:
+    from pydantic import ValidationError
+    from pydantic_settings import CliApp, SettingsError
+
     try:
         return CliApp.run(kind, cli_args=arguments)
     except ValidationError as error:
@@ -108,7 +125,7 @@ def _need_standard_output() -> None:
         _refuse("standard output is closed; send it somewhere, to /dev/null for example")
 
 
-def _sentence(error: ValidationError) -> str:
+def _sentence(error: "ValidationError") -> str:
     """The first wrong setting as one sentence; the value of a secret is not shown."""
     first = error.errors()[0]
     message = first["msg"].removeprefix("Value error, ")

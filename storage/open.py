@@ -1,14 +1,12 @@
 """Which store, or snapshot, a configuration means; the one place that knows both backends."""
 
+# A backend is imported where it is meant: no one waits for the driver of the other.
+
 from pathlib import Path
 from typing import Any
 
 from storage.interface import EventStore
-from storage.postgres import PostgresStore
-from storage.postgres_snapshot import PostgresSnapshot
 from storage.snapshot import LogSnapshot
-from storage.sqlite_apart import StoreApart
-from storage.sqlite_snapshot import SqliteSnapshot
 
 
 def sqlite_store(path: Path, *, busy_timeout_ms: int, **options: Any) -> EventStore:
@@ -16,6 +14,8 @@ def sqlite_store(path: Path, *, busy_timeout_ms: int, **options: Any) -> EventSt
 
     The options are those of `StoreApart`.
     """
+    from storage.sqlite_apart import StoreApart
+
     return StoreApart(path, busy_timeout_ms=busy_timeout_ms, **options)
 
 
@@ -23,6 +23,8 @@ def postgres_store(
     dsn: str, *, readers: int, command_timeout_ms: int, schema: str | None = None
 ) -> EventStore:
     """A store, not opened yet, in a schema of the Postgres database at `dsn`."""
+    from storage.postgres import PostgresStore
+
     return PostgresStore(
         dsn, readers=readers, command_timeout_s=command_timeout_ms / 1000, schema=schema
     )
@@ -30,9 +32,13 @@ def postgres_store(
 
 def sqlite_snapshot(path: Path) -> LogSnapshot:
     """A snapshot, not opened yet, of the SQLite file `path`."""
+    from storage.sqlite_snapshot import SqliteSnapshot
+
     return SqliteSnapshot(path)
 
 
 def postgres_snapshot(dsn: str, *, schema: str | None = None) -> LogSnapshot:
     """A snapshot, not opened yet, of the log in a schema of the Postgres database at `dsn`."""
+    from storage.postgres_snapshot import PostgresSnapshot
+
     return PostgresSnapshot(dsn, schema=schema)

@@ -1,7 +1,11 @@
 """What every test may ask for: the backends, a store, an application, a real process."""
 
+import contextlib
 import os
+import re
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -30,6 +34,16 @@ settings.register_profile(
     suppress_health_check=_SLOW_IS_FINE,
 )  # fmt: skip
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+def pytest_report_header() -> str:
+    """What the tests run with: environments differ in little else."""
+    needed = "\n".join(metadata.requires("pubsub-log-aggregator") or [])
+    versions = [f"SQLite {sqlite3.sqlite_version}"]
+    for name in sorted(set(re.findall(r"^[\w.-]+", needed, re.MULTILINE))):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions.append(f"{name} {metadata.version(name)}")
+    return f"with: {', '.join(versions)}"
 
 
 @pytest.fixture(scope="session")

@@ -18,11 +18,13 @@ _KEEP_LEVELS = 150
 """More than a payload's 128 levels with an event, an array and an envelope around it; far
 less than any recursion limit."""
 
+# For a text in which every backslash begins an escape: one half of a pair then has the other
+# right beside it, or is lone. Only what is lone is a match, for a match of every pair would
+# cost more than the body. Python 3.11.2 goes on wrongly after a possessive group that failed
+# half way, so there is none here.
 _LONE_SURROGATE = re.compile(
-    # Whatever is none, in one piece: a match for every escape would cost more than the body.
-    rb"(?:[^\\]|\\(?:[^u]|u(?![dD][89a-fA-F]))|"
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})*+"
-    rb"(?:\\u([dD][89a-fA-F][0-9a-fA-F]{2})|.|\Z)",
+    rb"\\u[dD](?:[89abAB](?!..\\u[dD][c-fC-F])|(?<!\\u[dD][89abAB]..\\u[dD])[c-fC-F])"
+    rb"[0-9a-fA-F]{2}",
     re.DOTALL,
 )
 # A string that never ends is taken to the end of the text: were it passed over, the search
@@ -78,13 +80,14 @@ class Masked:
         return text.replace(self._surrogate, b"\\u")
 
     def _mark_surrogates(self, body: bytes) -> bytes:
+        # Pairs of backslashes out of the way, from the left and in place: the others begin escapes.
+        escapes = body.replace(rb"\\", b"  ")
         marked = bytearray()
         copied = 0
-        for found in _LONE_SURROGATE.finditer(body):
-            if found[1]:
-                marked += body[copied : found.start(1) - 2]
-                marked += self._surrogate
-                copied = found.start(1)
+        for found in _LONE_SURROGATE.finditer(escapes):
+            marked += body[copied : found.start()]
+            marked += self._surrogate
+            copied = found.start() + len(rb"\u")
         marked += body[copied:]
         return bytes(marked)
 

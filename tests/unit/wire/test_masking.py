@@ -79,6 +79,53 @@ def test_a_part_is_told_to_hold_a_surrogate_exactly_if_it_does(texts: list[str])
         assert masked.has_surrogate(bytes(part)) == lone
 
 
+# What a string is made of, and whether it is one half of a surrogate pair.
+HIGHS = st.sampled_from(["\\ud800", "\\uD83d", "\\udBfF"])
+LOWS = st.sampled_from(["\\udc00", "\\uDe0a", "\\udFFF"])
+OTHERS = st.sampled_from(
+    ["x", "u", "ud800", "\\\\", "\\n", '\\"', "\\u00e9", "\\ud7ff", "\\ue000", "é"]
+)  # fmt: skip
+PIECES = st.lists(
+    HIGHS.map(lambda text: ("high", text))
+    | LOWS.map(lambda text: ("low", text))
+    | OTHERS.map(lambda text: ("other", text)),
+    max_size=12,
+)
+
+
+def lone_halves(pieces: list[tuple[str, str]]) -> list[bool]:
+    """Of each piece, whether it is a half that has no other half beside it."""
+    kinds = ["other", *(kind for kind, _ in pieces), "other"]
+    return [
+        (kind == "high" and after != "low") or (kind == "low" and before != "high")
+        for before, kind, after in zip(kinds, kinds[1:], kinds[2:], strict=False)
+    ]
+
+
+@given(PIECES)
+@example([("high", "\\ud800")])
+@example([("other", "x"), ("low", "\\udc00")])
+@example([("high", "\\ud800"), ("other", "\\n")])
+@example([("high", "\\ud800"), ("high", "\\ud800"), ("low", "\\udc00"), ("low", "\\udc00")])
+@example([("other", "\\\\"), ("other", "ud800"), ("low", "\\udc00")])
+@example([("other", "\\\\"), ("high", "\\ud800"), ("low", "\\udc00")])
+def test_just_the_lone_surrogates_are_marked(pieces: list[tuple[str, str]]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("aggregator.wire.masking.secrets.token_hex", lambda _: "0mark0")
+        masked = Masked(f'"{"".join(text for _, text in pieces)}"'.encode(), flatten=False)
+    marked = [
+        text.replace("\\u", "0mark0s") if lone else text
+        for (_, text), lone in zip(pieces, lone_halves(pieces), strict=True)
+    ]
+    assert masked.body.decode() == f'"{"".join(marked)}"'
+
+
+@pytest.mark.parametrize("cut", ["\\ud80", "\\ud83d\\ude0", "\\ud8zz", "\\ud83d\\udezz", "\\ud8"])
+def test_half_an_escape_is_not_made_readable(cut: str) -> None:
+    assert readable(b'"\\ud800"')
+    assert not readable(f'"\\ud800 {cut}"'.encode())
+
+
 def test_a_mark_occurs_nowhere_in_what_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     marks = iter(["aaaa", "bbbb", "cccc"])
     monkeypatch.setattr("aggregator.wire.masking.secrets.token_hex", lambda _: next(marks))
