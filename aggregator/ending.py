@@ -2,16 +2,20 @@
 
 An orderly end waits: for requests under way, for clients that take their answers, for a database
 that tidies up. Each wait is bounded, but a thread that hangs in the kernel can't be ended, and
-Python waits for its threads. So from the first signal on a timer runs that ends the process
+Python waits for its threads. So a thread beside the event loop keeps the time, and ends the process
 whatever it is doing then.
 """
 
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
+from queue import Empty, SimpleQueue
 from types import FrameType
+from typing import NamedTuple
 
 import structlog
 
@@ -27,8 +31,15 @@ _LAST_THREADS_S = 1.0
 _log = structlog.get_logger()
 
 
+class _Order(NamedTuple):
+    """What is to be done, and when, as `time.monotonic` has it; the next order replaces it."""
+
+    due: float
+    then: Callable[[], None]
+
+
 class Ending:
-    """Sees to it that the process ends.
+    """Sees to it that the process ends, in a thread of its own.
 
     Args:
         limit_s: how long an orderly end may take, in seconds.
@@ -42,10 +53,13 @@ class Ending:
         self._begun = False
         self._end: Callable[[], object] | None = None
         self._abandon: Callable[[], object] | None = None
-        self._timer: threading.Timer | None = None
+        # A signal may come between any two steps, with a lock held: to put something in here
+        # needs none, and starts no thread.
+        self._orders: SimpleQueue[_Order] = SimpleQueue()
 
-    def watch_signals(self) -> None:
+    def watch(self) -> None:
         """Deal with SIGTERM and SIGINT from now on, to the last; in the main thread."""
+        threading.Thread(target=self._run, name="ending", daemon=True).start()
         # Not through the event loop, which there is not at the very end, and which may be stuck.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._take_signal)
@@ -56,8 +70,8 @@ class Ending:
         Args:
             end: called at the first signal, between any two steps of the main thread; begins an
                 orderly end. Called at once if the signal has come already.
-            abandon: called from any thread when there will be none, or none any more; must not
-                wait.
+            abandon: called, in another thread, when the end is not waited for any longer; must
+                not wait itself.
         """
         self._end, self._abandon = end, abandon
         if self._signals:
@@ -68,14 +82,36 @@ class Ending:
         if not self._begun:
             self._begun = True
             late = f"the end took longer than {self._limit_s:g} s"
-            self._set_timer(self._limit_s, lambda: self.at_once(late))
+            self._order(self._limit_s, partial(self._stop_at_once, late))
 
     def finish(self, status: int) -> None:
         """The orderly end is done: what is left is to leave, with this exit status."""
-        self._set_timer(_LAST_THREADS_S, lambda: self._leave(status))
+        self._order(_LAST_THREADS_S, partial(self._leave, status))
 
-    def at_once(self, reason: str) -> None:
-        """End the process, and say why in the log."""
+    def _take_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._signals += 1
+        if self._signals > 1:
+            reason = f"{signal.Signals(number).name} came while the aggregator was ending"
+            self._order(0, partial(self._stop_at_once, reason))
+            return
+        self.begin()
+        if self._end is not None:
+            # There is nothing to begin where it has been done.
+            with suppress(RuntimeError):
+                self._end()
+
+    def _order(self, in_s: float, then: Callable[[], None]) -> None:
+        self._orders.put(_Order(time.monotonic() + in_s, then))
+
+    def _run(self) -> None:
+        order = self._orders.get()
+        while True:
+            try:
+                order = self._orders.get(timeout=max(0.0, order.due - time.monotonic()))
+            except Empty:
+                order.then()
+
+    def _stop_at_once(self, reason: str) -> None:
         try:
             if self._abandon is not None:
                 self._abandon()
@@ -83,23 +119,6 @@ class Ending:
             self._close_log(_LAST_LINES_AT_ONCE_S)
         finally:
             os._exit(AT_ONCE)
-
-    def _take_signal(self, number: int, _frame: FrameType | None) -> None:
-        self._signals += 1
-        if self._signals > 1:
-            self.at_once(f"{signal.Signals(number).name} came while the aggregator was ending")
-        self.begin()
-        if self._end is not None:
-            # There is nothing to begin where it has been done.
-            with suppress(RuntimeError):
-                self._end()
-
-    def _set_timer(self, seconds: float, then: Callable[[], None]) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = threading.Timer(seconds, then)
-        self._timer.daemon = True
-        self._timer.start()
 
     def _leave(self, status: int) -> None:
         try:

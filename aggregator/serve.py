@@ -32,7 +32,7 @@ _LAST_WORDS_S = 2.0
 
 BEYOND_DRAIN_S = 12.0
 """What the end may take beside draining. What it waits for takes less: answers `_LAST_WORDS_S`, a
-store five seconds, spans three."""
+store seven seconds, spans three."""
 
 UNUSABLE = 2
 """The exit status of a process that can't serve."""
@@ -111,7 +111,7 @@ def run(
     # Python's own figure and thousands of requests under way it took a fifth of the time.
     gc.set_threshold(_COLLECT_EVERY, 10, 10)
     ending = Ending(settings.drain_timeout_ms / 1000 + BEYOND_DRAIN_S, close_log)
-    ending.watch_signals()
+    ending.watch()
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:
         try:
             runner.run(serve(settings, on_listening, ending))

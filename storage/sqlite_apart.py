@@ -35,8 +35,8 @@ from storage.model import (
 from storage.sqlite import SqliteStore
 from storage.sqlite_process import NOT_RUNNING, Answered, What, WritingProcess
 
-_MAX_CLOSING_S = 2.0
-"""What readers, and then the process that writes, get at the end."""
+_MAX_CLOSING_S, _MAX_ENDING_S = 2.0, 4.0
+"""What connections that read get to be closed, and the process that writes to end."""
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +74,7 @@ class StoreApart:
         self._busy_timeout_ms = busy_timeout_ms
         self._limit_s = (busy_timeout_ms + command_timeout_ms) / 1000
         self._closing_s = min(_MAX_CLOSING_S, self._limit_s)
+        self._ending_s = min(_MAX_ENDING_S, self._limit_s)
         self._on_text = on_text
         self._reader = SqliteStore(path, busy_timeout_s=busy_timeout_ms / 1000)
         self._process: WritingProcess | None = None
@@ -188,7 +189,7 @@ class StoreApart:
         self._opened = True
 
     async def _restart(self) -> None:
-        if self._process is not None and not await self._process.end(self._closing_s):
+        if self._process is not None and not await self._process.end(self._ending_s):
             # Others beside it would do no harm, since the file's locks keep them apart; but they
             # would hang as it does, one more with every attempt.
             raise StorageUnavailable(
@@ -209,7 +210,7 @@ class StoreApart:
             await process.start()
             await process.ask("open")
         except Exception as error:
-            await process.end(self._closing_s)
+            await process.end(self._ending_s)
             if isinstance(error, OSError):
                 raise StorageUnavailable(f"can't start the process that stores: {error}") from error
             raise
@@ -227,7 +228,7 @@ class StoreApart:
         return ended
 
     async def _end_process(self) -> bool:
-        if self._process is not None and not await self._process.end(self._closing_s):
+        if self._process is not None and not await self._process.end(self._ending_s):
             return False
         self._process = None
         return True

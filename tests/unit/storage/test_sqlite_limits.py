@@ -182,9 +182,12 @@ async def test_a_file_whose_opening_hangs_is_not_opened_a_second_time_beside_it(
 
     monkeypatch.setattr(sqlite, "open_writer", hang)
     store = StoreApart(tmp_path / "log.db", busy_timeout_ms=50, command_timeout_ms=50)
+    attempts = set()
     for _ in range(2):
         with pytest.raises(StorageUnavailable, match=r"could not be opened within 0\.1 s"):
             await store.open()
+        attempts.add(store._starting)
+    assert len(attempts) == 1
     # Nor does it hold up the end; what is opened late is closed.
     await store.aclose()
     with pytest.raises(StorageUnavailable, match="could not be opened within"):
