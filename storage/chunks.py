@@ -23,7 +23,8 @@ CHUNK_BYTES = 2 * 2**20
 """Payloads of one chunk at most, unless it is one row."""
 
 CHUNK_ROWS = 1024
-_FIRST_ROWS = 256
+_FIRST_ROWS = 32
+"""Nothing is known of their sizes: to measure a payload, SQLite has to read it."""
 _SPREAD = 4
 """A row is fetched with its chunk if it is at most so many times as large as those before."""
 

@@ -165,4 +165,5 @@ def test_one_event_over_the_limit_is_not_fetched(log: Log) -> None:
 def test_small_rows_come_many_at_a_time(log: Log) -> None:
     events = log.all(Query(limit=5000))
     assert len(events) == 2 * len(_SIZES)
-    assert [len(sizes) for sizes in log.fetched if sizes] == [len(events)]
+    # The first few tell how large they are, and the others come at once.
+    assert len([sizes for sizes in log.fetched if sizes]) == 2

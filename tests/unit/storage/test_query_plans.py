@@ -176,6 +176,26 @@ async def test_a_read_follows_an_index_in_its_order(
         assert not [step for step in plan if "SCAN e" in step or "TEMP B-TREE" in step], plan
 
 
+@pytest.mark.parametrize("which", ["topic > $1", "topic = $1"])
+async def test_stats_reads_topics_in_the_order_of_their_index(
+    session: Observer, store: EventStore, which: str
+) -> None:
+    batch = [event(f"t-{number}", "a") for number in range(2000)]
+    await store.append(batch)
+    await session.fetch("ANALYZE")
+    sql = reading.STATS.format(listed=which)
+    if isinstance(session, PostgresObserver):
+        nodes = await postgres_plan(session, sql, "t-5", 1001)
+        found = {node["Node Type"] for node in nodes}
+        assert not found & {"Sort", "Incremental Sort", "Seq Scan", "Hash Join", "Merge Join"}
+        # What is switched off for a session would cost 10^10, and have the plan compiled.
+        assert nodes[0]["Total Cost"] < 10_000
+    else:
+        plan = await sqlite_plan(session, sql, {"1": "t-5", "2": 1001})
+        assert [step for step in plan if "SEARCH topics USING PRIMARY KEY (topic" in step], plan
+        assert not [step for step in plan if "TEMP B-TREE" in step], plan
+
+
 async def test_a_probe_of_new_and_stored_keys_gives_each_its_own_verdict(
     store: EventStore,
 ) -> None:
