@@ -26,13 +26,14 @@ SELECT try_cast("timestamp" AS TIMESTAMP) AS logged_at,
        coalesce(try_cast(requests AS BIGINT), 0) AS requests,
        coalesce(try_cast(received AS BIGINT), 0) AS received,
        coalesce(try_cast(left_out_before AS BIGINT), 0) AS left_out_before,
+       CASE WHEN event = 'log_lines_suppressed' THEN "of" ELSE event END AS left_out,
        try_cast(topics AS MAP(VARCHAR, STRUCT(stored BIGINT, duplicate BIGINT, "conflict" BIGINT)))
            AS topics
 FROM read_json($files, format = 'newline_delimited', ignore_errors = true, columns = {
     "timestamp": 'VARCHAR', level: 'VARCHAR', event: 'VARCHAR', request_id: 'VARCHAR',
     trace_id: 'VARCHAR', path: 'VARCHAR', reason: 'VARCHAR', topic: 'VARCHAR', status: 'VARCHAR',
     duration_ms: 'VARCHAR', events: 'VARCHAR', requests: 'VARCHAR', received: 'VARCHAR',
-    left_out_before: 'VARCHAR', topics: 'JSON'})"""
+    left_out_before: 'VARCHAR', "of": 'VARCHAR', topics: 'JSON'})"""
 
 
 class CannotReport(Exception):

@@ -15,7 +15,7 @@ SELECT strftime(time_bucket(to_seconds($step), logged_at), '%Y-%m-%d %H:%M:%S') 
        round(sum(events) FILTER (event = 'flush') / $step, 1) AS "events/s",
        count(*) FILTER (event = 'request') AS requests,
        count(*) FILTER (event = 'request' AND status = 503) + sum(left_out_before) AS refused
-FROM lines WHERE logged_at IS NOT NULL AND event IN ('flush', 'request')
+FROM lines WHERE logged_at IS NOT NULL AND left_out IN ('flush', 'request')
 GROUP BY ALL ORDER BY 1"""
 
 # One event has one path, whatever its topic and id.
@@ -59,12 +59,18 @@ SELECT count(*) AS flushes, sum(events) AS events, round(avg(events), 1) AS "eve
        round(max(duration_ms), 2) AS "max ms"
 FROM lines WHERE event = 'flush' HAVING count(*) > 0"""
 
+# Only those that were refused are left out, and counted in another line.
 _STATUSES = """
-SELECT status, count(*) AS requests FROM lines WHERE event = 'request'
+SELECT status, sum(requests)::BIGINT AS requests
+FROM (SELECT status, count(*) AS requests FROM lines WHERE event = 'request' GROUP BY 1
+      UNION ALL
+      SELECT 503, sum(left_out_before) FROM lines WHERE left_out = 'request'
+      HAVING sum(left_out_before) > 0)
 GROUP BY 1 ORDER BY 1"""
 
 _TROUBLE = """
-SELECT level, event, coalesce(reason, topic, '') AS what, count(*) AS lines,
+SELECT level, event,
+       coalesce(reason, topic, nullif(left_out, event), '') AS what, count(*) AS lines,
        strftime(min(logged_at), '%Y-%m-%d %H:%M:%S') AS first,
        strftime(max(logged_at), '%Y-%m-%d %H:%M:%S') AS last
 FROM lines WHERE level IN ('warning', 'error', 'critical')

@@ -135,6 +135,9 @@ class _Told(logging.Handler):
     def end(self) -> None:
         """Whatever comes now comes of giving up, and is not told."""
         self.setLevel(logging.CRITICAL + 1)
+        if self._left_out:
+            left_out, self._left_out = self._left_out, 0
+            _log.warning("log_lines_suppressed", of="tracing_failed", left_out_before=left_out)
 
     def emit(self, record: logging.LogRecord) -> None:
         """See `logging.Handler`; called under its lock, from any thread."""

@@ -9,11 +9,13 @@ from support.backends import Database
 from support.events import published
 from support.http import Client, MakeClient
 from support.metrics import Scraped
+from support.sockets import exchange, get, post
 from support.stores import ControlledStore, until
 from support.talking import get_json, publish
 from support.tasks import StartSoon
 
 from aggregator.metrics import page
+from aggregator.metrics.distribution import Distribution
 from storage.errors import StorageUnavailable
 from storage.model import Stats
 
@@ -93,6 +95,40 @@ async def test_requests_flushes_and_commits_are_counted(client: Client) -> None:
         scraped.value(f"aggregator_{name}_duration_seconds_sum") for name in ("commit", "flush")
     )
     assert 0 < commits < flushes
+
+
+async def test_requests_are_counted_by_route_however_their_path_is_written(client: Client) -> None:
+    for target, status in (
+        ("/%73tats", 200), ("/stats", 200), ("/events/a/b%2Fc", 404), ("/%65vents/a/b", 404),
+        ("/no/%73tats", 404), ("/events/a/b/c", 404),
+    ):  # fmt: skip
+        assert (await get(client, target)).status == status
+    assert (await client.put("/publish")).status == 405
+    assert (await exchange(client, post(b"{").replace(b"/publish", b"/%70ublish"))).status == 400
+    scraped = await scrape(client)
+    assert scraped.by("aggregator_requests_total", "path", "status") == {
+        ("/stats", "200"): 2,
+        ("/events/{topic}/{event_id}", "404"): 2,
+        ("other", "404"): 2,
+        ("/publish", "405"): 1,
+        ("/publish", "400"): 1,
+    }
+
+
+async def test_counts_that_fail_cost_no_answer(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither that of a COMMIT, nor those of a flush and of a request."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("no count")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Distribution, "observe", fail)
+        for status in ("stored", "duplicate"):
+            answer = await publish(client, published(event_id="e-1"))
+            assert [result["status"] for result in answer["results"]] == [status]
+    assert (await publish(client, published(event_id="e-1")))["duplicate_dropped"] == 1
 
 
 async def test_what_it_takes_up_and_what_runs_is_told(client: Client, backend: str) -> None:

@@ -16,6 +16,7 @@ from support.command import environment
 from support.events import published
 from support.load import LIMIT_S, Told, batch_of, get_json, publish, session, until_answer
 from support.processes import Aggregator
+from support.sockets import post
 
 Run = Callable[..., Aggregator]
 SECRET = "a-payload-never-to-be-seen"
@@ -69,9 +70,10 @@ async def test_each_request_is_one_line_with_what_was_asked_and_what_came_of_it(
     line = await until_logged(aggregator, event="request", request_id="try-1")
     assert line["duration_ms"] > 0
     expected = {
-        "method": "POST", "path": "/publish", "status": 200,
+        "method": "POST", "path": "/publish", "status": 200, "client": "127.0.0.1",
         "received": 3, "unique_processed": 2, "duplicate_dropped": 1,
     }  # fmt: skip
+    assert line["user_agent"].startswith("Python/")
     assert line | expected == line
     line = await until_logged(aggregator, event="request", request_id=made)
     assert (line["method"], line["path"], line["status"]) == ("GET", "/events/orders/e-9", 404)
@@ -211,6 +213,56 @@ async def test_a_hostile_request_id_does_not_break_a_line(run_aggregator: Run) -
     check_lines(aggregator)
     assert len(aggregator.log_lines("request")) >= 2
     assert not aggregator.log_lines("forged")
+
+
+MALFORMED = [
+    b"GET /health HTTP/1.1\r\n\r\n",
+    b"GET /health HTTP/7.x hush\r\nHost: x\r\n\r\n",
+    b"GET /health HTTP/1.1\r\nHost: x\r\nAuthorization hush\r\n\r\n",
+    b"POST /publish HTTP/1.1\r\nHost: x\r\nContent-Length: hush\r\n\r\n",
+    b"POST /publish HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nhush\r\n",
+    b"GET http://[hush HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /health HTTP/1.1\r\nHost: x\r\nX: " + b"hush" * 4_000 + b"\r\n\r\n",
+]
+
+
+async def test_requests_that_are_no_http_are_a_few_lines_that_count_the_others(
+    run_aggregator: Run,
+) -> None:
+    aggregator = run_aggregator()
+    sent = MALFORMED * 10
+    for request in sent:
+        assert (await raw_exchange(aggregator.url, request)).split()[1] == b"400"
+    # At once: what was left out last is counted at the end of the process.
+    assert aggregator.stop() == 0
+    lines = aggregator.log_lines()
+    assert {line["level"] for line in lines} == {"info"}
+    malformed = [line for line in lines if line["event"] == "malformed_request"]
+    assert all(line["reason"] and line["client"] == "127.0.0.1" for line in malformed)
+    assert len({line["reason"] for line in malformed}) == len(MALFORMED)
+    left_out = sum(line.get("left_out_before", 0) for line in lines)
+    assert len(malformed) + left_out == len(sent)
+    written = aggregator.written()
+    assert b"Traceback" not in written
+    assert b"hush" not in written
+
+
+async def test_a_body_that_breaks_off_in_a_bad_chunk_is_refused_at_once(
+    run_aggregator: Run,
+) -> None:
+    aggregator = run_aggregator()
+    parts = urlsplit(aggregator.url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    writer.write(post(b"1\r\n[\r\n", Transfer_Encoding="chunked").replace(
+        b"Content-Length: 6\r\n", b""))  # fmt: skip
+    await writer.drain()
+    assert aggregator.log_lines("listening"), "the head has been read by now"
+    writer.write(b"hush\r\n")
+    async with asyncio.timeout(LIMIT_S):
+        assert (await reader.readline()).split()[1] == b"400"
+    writer.close()
+    assert aggregator.stop() == 0
+    assert {line["level"] for line in aggregator.log_lines()} == {"info"}
 
 
 HOSTILE_PATHS = [

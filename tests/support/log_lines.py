@@ -30,3 +30,8 @@ def flush(at_s: float, **topics: dict[str, int]) -> str:
 def warning(at_s: float, event: str, **fields: Any) -> str:
     """The line of something wrong."""
     return _line(event, at_s, "warning", **fields)
+
+
+def suppressed(at_s: float, of: str, count: int, level: str = "info") -> str:
+    """The line that counts those of a kind that were left out last."""
+    return _line("log_lines_suppressed", at_s, level, of=of, left_out_before=count)

@@ -279,4 +279,10 @@ async def test_what_the_sdk_logs_is_a_line_a_minute_that_counts_the_others(
             "reason": "again", "logger": "opentelemetry.anything",
         },
     ]  # fmt: skip
-    await spans.aclose()
+    with structlog.testing.capture_logs() as logged:
+        logger.warning("the last, of which nobody would hear")
+        await spans.aclose()
+    assert logged == [{
+        "event": "log_lines_suppressed", "log_level": "warning", "of": "tracing_failed",
+        "left_out_before": 1,
+    }]  # fmt: skip

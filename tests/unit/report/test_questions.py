@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.log_lines import flush, request, warning
+from support.log_lines import flush, request, suppressed, warning
 
 from aggregator.report.log_lines import CannotReport, loaded
 from aggregator.report.questions import Section, sections, summary
@@ -85,6 +85,25 @@ def test_refused_requests_without_a_line_are_counted(log: Path) -> None:
     lines = [request(0, 0.1, status=503), request(0.5, 0.1, status=503, left_out_before=40)]
     (step,) = rows(asked(log, lines)["Throughput"])
     assert (step["requests"], step["refused"]) == (2, 42)
+
+
+def test_refused_requests_at_the_end_of_a_burst_are_counted(log: Path) -> None:
+    lines = [
+        request(0, 1.0),
+        request(0, 0.1, status=503),
+        request(0.5, 0.1, status=503, left_out_before=40),
+        suppressed(0.9, "request", 900),
+        suppressed(0.9, "conflict", 70, level="warning"),
+    ]
+    found = asked(log, lines)
+    (step,) = rows(found["Throughput"])
+    assert (step["requests"], step["refused"]) == (3, 942)
+    assert rows(found["Requests"]) == [
+        {"status": 200, "requests": 1},
+        {"status": 503, "requests": 942},
+    ]
+    (trouble,) = rows(found["Warnings and errors"])
+    assert (trouble["event"], trouble["what"]) == ("log_lines_suppressed", "conflict")
 
 
 def test_the_slowest_come_first_with_the_id_to_find_them_by(log: Path) -> None:
