@@ -17,7 +17,7 @@ from storage import reading
 from storage.errors import BatchRefused, StorageMisconfigured, StorageUnavailable
 from storage.model import Event, Pool, Usage, Verdict
 from storage.postgres_ahead import Ahead
-from storage.postgres_errors import SessionShared, terminate, translated, unusable
+from storage.postgres_errors import UNUSABLE, SessionShared, terminate, translated, unusable
 from storage.postgres_pool import Lender
 from storage.postgres_schema import first_schema, prepare
 from storage.postgres_sessions import (
@@ -206,6 +206,9 @@ class PostgresStore(reading.LogReader):
         except SessionShared:
             self._sessions_are_shared = True
             raise
+        except StorageMisconfigured as error:
+            # It was opened, so it may be mended while this runs; until then it is out of reach.
+            raise StorageUnavailable(str(error)) from error
 
     @asynccontextmanager
     async def _reader(self) -> AsyncGenerator[reading.Rows, None]:
@@ -250,7 +253,7 @@ class PostgresStore(reading.LogReader):
         try:
             async with pool.acquire(timeout=self._connect_timeout_s):
                 return pool
-        except (asyncpg.ClientConfigurationError, ValueError) as error:
+        except (*UNUSABLE, ValueError) as error:
             raise StorageMisconfigured(unusable(error)) from error
 
     async def _start_session(self, connection: asyncpg.Connection) -> None:
