@@ -19,7 +19,7 @@ from storage.chunks import PayloadSql, Row, Rows
 from storage.errors import BatchRefused, StorageMisconfigured, StorageUnavailable
 from storage.model import Event, Pool, Usage, Verdict
 from storage.postgres_ahead import Ahead
-from storage.postgres_errors import SessionShared, terminate, translated, unusable
+from storage.postgres_errors import UNUSABLE, SessionShared, terminate, translated, unusable
 from storage.postgres_pool import Lender
 from storage.postgres_schema import first_schema, prepare
 from storage.postgres_sessions import (
@@ -219,6 +219,9 @@ class PostgresStore(reading.LogReader):
         except SessionShared:
             self._sessions_are_shared = True
             raise
+        except StorageMisconfigured as error:
+            # It was opened, so it may be mended while this runs; until then it is out of reach.
+            raise StorageUnavailable(str(error)) from error
 
     @asynccontextmanager
     async def _reader(self) -> AsyncGenerator[Rows, None]:
@@ -263,7 +266,7 @@ class PostgresStore(reading.LogReader):
         try:
             async with pool.acquire(timeout=self._connect_timeout_s):
                 return pool
-        except (asyncpg.ClientConfigurationError, ValueError) as error:
+        except (*UNUSABLE, ValueError) as error:
             raise StorageMisconfigured(unusable(error)) from error
 
     async def _start_session(self, connection: asyncpg.Connection) -> None:

@@ -22,6 +22,9 @@ serialization, resources, lock not available, operator, system."""
 
 _CANCELLED = "57014"
 
+UNUSABLE = (asyncpg.ClientConfigurationError, asyncpg.UndefinedObjectError)
+"""What connecting raises if a DSN says what the driver, or the server, does not know."""
+
 CUT_OFF = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
 """What the driver raises when a connection is lost; the last one when the server's farewell
 arrives just as a statement is sent."""
@@ -87,8 +90,10 @@ async def translated() -> AsyncGenerator[None, None]:
         raise StorageUnavailable(f"Postgres is out of reach: {reason(error)}") from error
 
 
-def unusable(error: asyncpg.ClientConfigurationError | ValueError) -> str:
-    """Why the driver can't make anything of a DSN."""
+def unusable(error: Exception) -> str:
+    """Why a DSN can't be used, of one of `UNUSABLE` or a ValueError that connecting raised."""
+    if isinstance(error, asyncpg.UndefinedObjectError):
+        return f"Postgres: {words(error)}; if it is in the query of the DSN, take it out there"
     if isinstance(error, asyncpg.ClientConfigurationError):
         return f"the DSN can't be used: {error}"
     # The text of the error may be a piece of the password.

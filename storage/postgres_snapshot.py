@@ -17,7 +17,7 @@ import asyncpg
 
 from storage.errors import StorageMisconfigured, StorageUnavailable
 from storage.migrations import pending
-from storage.postgres_errors import CUT_OFF, translated, unusable
+from storage.postgres_errors import CUT_OFF, UNUSABLE, translated, unusable
 from storage.postgres_schema import find_logs, log_of
 from storage.postgres_sessions import exact_times, setting
 from storage.snapshot import KEY, PLACE, TIME, Blocks, Extent, LogDamaged, Row
@@ -196,7 +196,7 @@ class PostgresSnapshot:
                 command_timeout=None,
                 statement_cache_size=0,
             )
-        except (asyncpg.ClientConfigurationError, ValueError) as error:
+        except (*UNUSABLE, ValueError) as error:
             raise StorageMisconfigured(unusable(error)) from error
         # All that is set is set in the one transaction, which whatever stands between leaves to
         # one session; and no statement has a name.

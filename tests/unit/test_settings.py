@@ -156,6 +156,23 @@ def test_a_password_is_never_shown(
         assert SECRET not in refused(capsys)
 
 
+@pytest.mark.parametrize("name", ["log", "Log", 'with "quotes"', "ü" * 31])
+def test_a_schema_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    assert settings().schema is None
+    assert settings("--schema", name).schema == name
+    monkeypatch.setenv("SCHEMA", "somebody-else's")
+    assert settings().schema is None
+    monkeypatch.setenv("AGGREGATOR_SCHEMA", name)
+    assert settings().schema == name
+
+
+@pytest.mark.parametrize("name", ["pg_catalog", "pg_mine", "information_schema", "ü" * 32])
+def test_a_schema_that_can_not_have_a_log_is_refused(
+    capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    assert "--schema: " in refused(capsys, "--schema", name)
+
+
 def test_settings_print_without_the_password() -> None:
     found = settings("--dsn", DSN)
     assert SECRET not in f"{found!r} {found} {found.model_dump()} {found.model_dump_json()}"

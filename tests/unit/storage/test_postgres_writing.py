@@ -243,6 +243,26 @@ async def test_a_dsn_that_can_not_be_used_is_told(dsn: str, sentence: str) -> No
     assert str(caught.value).startswith(sentence)
 
 
+async def test_a_parameter_of_the_dsn_that_nobody_knows_is_told(database: Database) -> None:
+    joint = "&" if "?" in database.dsn else "?"
+    with pytest.raises(StorageMisconfigured) as caught:
+        await PostgresStore(f"{database.dsn}{joint}connect_timeout=10").open()
+    assert str(caught.value) == (
+        'Postgres: unrecognized configuration parameter "connect_timeout"; '
+        "if it is in the query of the DSN, take it out there"
+    )
+
+
+async def test_a_right_that_is_taken_away_meanwhile_is_waited_for(database: Database) -> None:
+    """At the start it would be the end; now the aggregator runs, and it may be given again."""
+    store = PostgresStore(database.dsn)
+    await store.open()
+    with pytest.raises(StorageUnavailable, match="denied"):
+        async with store._writer():
+            raise asyncpg.InsufficientPrivilegeError("permission denied for table events")
+    await store.aclose()
+
+
 async def test_closing_gives_up_a_connection_that_is_not_given_back(database: Database) -> None:
     store = PostgresStore(database.dsn)
     await store.open()
