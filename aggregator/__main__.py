@@ -4,6 +4,7 @@ import sys
 from io import FileIO
 from typing import NoReturn, TypeVar
 
+import structlog
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
@@ -11,9 +12,14 @@ from aggregator import logs, output
 from aggregator.report.command import report
 from aggregator.report.log_lines import CannotReport
 from aggregator.serve import CannotServe, run
-from aggregator.settings import Settings, StorageSettings, VerifySettings
+from aggregator.settings import Settings, StorageSettings, VerifySettings, injected_variables
 from aggregator.verify import CannotVerify, verify
 from storage.errors import StorageError
+
+_INJECTED = (
+    "Kubernetes, or a link of Docker, sets it to the address of a service called aggregator; "
+    "choose the port with --port, or rename the service"
+)
 
 AnySettings = TypeVar("AnySettings", bound=StorageSettings)
 
@@ -56,6 +62,9 @@ def _run(given: list[str]) -> int:
     # Past Python's own buffer: see LineWriter.
     stream = FileIO(sys.stdout.fileno(), "wb", closefd=False)
     writer = logs.configure(stream, as_json=as_json, level=settings.log_level)
+
+    for name, value in injected_variables().items():
+        structlog.get_logger().warning("variable_ignored", name=name, value=value, reason=_INJECTED)
 
     def on_listening(url: str) -> None:
         if sys.stderr.isatty():
