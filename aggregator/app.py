@@ -14,7 +14,7 @@ from aggregator.handlers import Handlers
 from aggregator.ingest.admission import Admission, Reads
 from aggregator.ingest.group_commit import Flush, GroupCommit
 from aggregator.metrics.page import MetricsPage
-from aggregator.metrics.state import queue_families, watch_families
+from aggregator.metrics.state import disk_families, queue_families, watch_families
 from aggregator.publishing import Publishing
 from aggregator.request_log import RequestLog
 from aggregator.requests import around_requests
@@ -113,7 +113,11 @@ def create_app(
     metrics = MetricsPage(
         store,
         most_topics=settings.metrics_max_topics,
-        state=[lambda: queue_families(admission, reads), lambda: watch_families(watch)],
+        state=[
+            lambda: queue_families(admission, reads),
+            lambda: watch_families(watch),
+            lambda: disk_families(settings.database if settings.backend == "sqlite" else None),
+        ],
         in_reach=lambda: watch.reason is None,
     )
     publishing = Publishing(
