@@ -6,10 +6,14 @@ and a dozen more, whose names begin like those of the settings.
 
 import re
 from collections.abc import Iterator
+from typing import TypeVar
 
 import pytest
+from pydantic_settings import CliApp
 
-from aggregator.settings import Settings, VerifySettings, injected_variables
+from aggregator.settings import Settings, StorageSettings, VerifySettings, injected_variables
+
+AnySettings = TypeVar("AnySettings", bound=StorageSettings)
 
 ADDRESS = "10.96.0.12"
 URL = f"tcp://{ADDRESS}:8080"
@@ -20,6 +24,11 @@ INJECTED = re.compile(
 )
 READ_BESIDES = ("DATABASE_URL", "SSL_CERT_FILE", "XDG_STATE_HOME")
 SETTINGS = [f"AGGREGATOR_{name.upper()}" for name in Settings.model_fields]
+
+
+def read(kind: type[AnySettings]) -> AnySettings:
+    """The settings of a command line without options."""
+    return CliApp.run(kind, cli_args=[])
 
 
 def variables_for(service: str) -> Iterator[tuple[str, str]]:
@@ -67,12 +76,12 @@ def _bare(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_bare")
 def test_no_service_changes_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, plain_verify = Settings(), VerifySettings()
+    plain, plain_verify = read(Settings), read(VerifySettings)
     for service in services():
         for name, value in variables_for(service):
             monkeypatch.setenv(name, value)
-    assert Settings() == plain
-    assert VerifySettings() == plain_verify
+    assert read(Settings) == plain
+    assert read(VerifySettings) == plain_verify
     assert injected_variables() == {"AGGREGATOR_PORT": URL}
 
 
@@ -80,7 +89,7 @@ def test_no_service_changes_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("url", [URL, "udp://[fd00::1]:8080", "sctp://10.96.0.12:1"])
 def test_the_address_of_a_service_is_no_port(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("aggregator_port", url)
-    assert Settings().port == 8080
+    assert read(Settings).port == 8080
     assert injected_variables() == {"aggregator_port": url}
 
 
@@ -93,4 +102,4 @@ def test_what_nobody_injects_is_refused_as_ever(
 ) -> None:
     monkeypatch.setenv(f"AGGREGATOR_{name}", value)
     with pytest.raises(ValueError, match=name.lower() if name != "DSN" else "scheme 'tcp'"):
-        Settings()
+        read(Settings)
