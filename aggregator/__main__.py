@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
     from aggregator.settings import StorageSettings
 
+_INJECTED = (
+    "Kubernetes, or a link of Docker, sets it to the address of a service called aggregator; "
+    "choose the port with --port, or rename the service"
+)
+
 AnySettings = TypeVar("AnySettings", bound="StorageSettings")
 
 _EXAMPLE = """\
@@ -51,9 +56,11 @@ def _run(given: list[str]) -> int:
 
 
 def _serve(arguments: list[str]) -> int:
+    import structlog
+
     from aggregator import logs
     from aggregator.serve import CannotServe, run
-    from aggregator.settings import Settings
+    from aggregator.settings import Settings, injected_variables
 
     settings = _settings(Settings, arguments)
     _need_standard_output()
@@ -63,6 +70,9 @@ def _serve(arguments: list[str]) -> int:
     # Past Python's own buffer: see LineWriter.
     stream = FileIO(sys.stdout.fileno(), "wb", closefd=False)
     writer = logs.configure(stream, as_json=as_json, level=settings.log_level)
+
+    for name, value in injected_variables().items():
+        structlog.get_logger().warning("variable_ignored", name=name, value=value, reason=_INJECTED)
 
     def on_listening(url: str) -> None:
         if sys.stderr.isatty():

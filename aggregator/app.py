@@ -16,7 +16,7 @@ from aggregator.ingest.admission import Admission, Reads
 from aggregator.ingest.group_commit import Flush, GroupCommit
 from aggregator.ingest.read_memory import ReadMemory
 from aggregator.metrics.page import MetricsPage
-from aggregator.metrics.state import queue_families, watch_families
+from aggregator.metrics.state import disk_families, queue_families, watch_families
 from aggregator.observers import notify
 from aggregator.publishing import Publishing
 from aggregator.request_log import RequestLog
@@ -138,6 +138,7 @@ def create_app(
         state=[
             lambda: queue_families(admission, reads, read_memory),
             lambda: watch_families(watch),
+            lambda: disk_families(settings.database if settings.backend == "sqlite" else None),
         ],
         in_reach=lambda: watch.reason is None,
     )

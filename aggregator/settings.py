@@ -1,16 +1,25 @@
 """Every setting: its type, unit, default and environment variable, checked at start."""
 
 import os
+import re
 import warnings
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from aggregator.dsn import fault_of
 
 Positive = Annotated[int, Field(ge=1)]
+
+_PREFIX = "AGGREGATOR_"
+_SERVICE_ADDRESS = re.compile("(?:tcp|udp|sctp)://")
 
 _LONGEST_NAME_BYTES = 63
 """Postgres cuts off what is longer."""
@@ -18,6 +27,28 @@ _LONGEST_NAME_BYTES = 63
 
 class Dsn(SecretStr):
     """A connection URI; its password is never shown."""
+
+
+def injected_variables() -> dict[str, str]:
+    """The environment variables named like a setting that hold the address of a service.
+
+    Kubernetes puts AGGREGATOR_PORT=tcp://10.96.0.12:8080 into every container when there is a
+    Service called aggregator, and so does a link of Docker. Of all the names that they make,
+    AGGREGATOR_PORT alone is that of a setting.
+    """
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name.upper() == f"{_PREFIX}PORT" and _SERVICE_ADDRESS.match(value)
+    }
+
+
+class _Environment(EnvSettingsSource):
+    """The environment without what was put there for another purpose."""
+
+    def __call__(self) -> dict[str, Any]:
+        injected = {name.upper().removeprefix(_PREFIX).lower() for name in injected_variables()}
+        return {name: value for name, value in super().__call__().items() if name not in injected}
 
 
 with warnings.catch_warnings():
@@ -36,7 +67,7 @@ class StorageSettings(_WithSchema):
     """The settings that name a database."""
 
     model_config = SettingsConfigDict(
-        env_prefix="AGGREGATOR_",
+        env_prefix=_PREFIX,
         env_ignore_empty=True,
         cli_prog_name="python -m aggregator",
         cli_kebab_case=True,
@@ -64,6 +95,18 @@ class StorageSettings(_WithSchema):
             if name.startswith("pg_") or name == "information_schema":
                 raise ValueError("this schema belongs to Postgres itself")
         return name
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - replaced
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """See pydantic-settings; the environment is read through `_Environment`."""
+        return init_settings, _Environment(settings_cls), dotenv_settings, file_secret_settings
 
     @model_validator(mode="after")
     def _choose_backend(self) -> Self:

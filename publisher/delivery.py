@@ -6,6 +6,7 @@ the next try would not change is an error at once.
 """
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from publisher.attempt import NoAnswer, TryAgain, attempt_once
 from publisher.errors import EventRejected, PublishGaveUp, PublishRefused
 from publisher.events import EncodedEvent
 from publisher.ids import uuid7
+
+_log = logging.getLogger("publisher")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,7 @@ async def deliver(
     tries and parts have one request id.
     """
     request_id = uuid7()
+    _log.debug("request id %s: %d events", request_id, len(batch))
     outcomes: list[Outcome] = []
     parts = [(batch, False)]
     while parts:

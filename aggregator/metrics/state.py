@@ -1,6 +1,9 @@
 """What is so at the moment it is asked: the queue, the store, the log."""
 
+import os
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
@@ -62,6 +65,22 @@ def watch_families(watch: StoreWatch) -> Iterator[Metric]:
         "aggregator_store_retries",
         "Attempts to reach the store that failed and are made again.",
         watch.failed_attempts,
+    )
+
+
+def disk_families(database: Path | None) -> Iterator[Metric]:
+    """Free room on the file system of the SQLite file, whether or not the store is in reach.
+
+    Without a sample on Postgres (None), whose disk is another machine's, and if it can't be told.
+    """
+    free = None
+    if database is not None:
+        with suppress(OSError):
+            # Beside the file itself, where its -wal is, and not beside a link to it.
+            room = os.statvfs(Path(os.path.realpath(database)).parent)
+            free = room.f_bavail * room.f_frsize
+    yield GaugeMetricFamily(
+        "aggregator_database_free_bytes", "Free room on the disk of the SQLite file.", free
     )
 
 

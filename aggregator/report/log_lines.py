@@ -3,6 +3,7 @@
 DuckDB reads the files once, into a temporary file, and answers from that.
 """
 
+import glob
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 MEMORY_LIMIT = "512MB"
 _STANDARD_INPUT = "/dev/stdin"
+_GZIP = b"\x1f\x8b"
+_COMPRESSED_NAMES = {_GZIP: ".gz", b"\x28\xb5\x2f\xfd": ".zst"}
 
 # Counts as text, for a line that is no log line may hold anything; what can't be cast is NULL.
 _LOAD = """
@@ -29,7 +32,8 @@ SELECT try_cast("timestamp" AS TIMESTAMP) AS logged_at,
        CASE WHEN event = 'log_lines_suppressed' THEN "of" ELSE event END AS left_out,
        try_cast(topics AS MAP(VARCHAR, STRUCT(stored BIGINT, duplicate BIGINT, "conflict" BIGINT)))
            AS topics
-FROM read_json($files, format = 'newline_delimited', ignore_errors = true, columns = {
+FROM read_json($files, format = 'newline_delimited', ignore_errors = true,
+               hive_partitioning = false, columns = {
     "timestamp": 'VARCHAR', level: 'VARCHAR', event: 'VARCHAR', request_id: 'VARCHAR',
     trace_id: 'VARCHAR', path: 'VARCHAR', reason: 'VARCHAR', topic: 'VARCHAR', status: 'VARCHAR',
     duration_ms: 'VARCHAR', events: 'VARCHAR', requests: 'VARCHAR', received: 'VARCHAR',
@@ -68,7 +72,9 @@ class LogLines:
 def loaded(files: Sequence[Path]) -> Iterator[LogLines]:
     """The lines of some files, or of standard input if there are none.
 
-    A name that ends in .gz is decompressed. A line that is no JSON object has NULL everywhere.
+    What is compressed with gzip is decompressed; of pipes, which can't be looked into before they
+    are read, that whose name ends in .gz. Names are taken as they are, not as patterns. A line
+    that is no JSON object has NULL everywhere.
 
     Raises:
         CannotReport: DuckDB is not installed, or a file can't be read.
@@ -77,8 +83,10 @@ def loaded(files: Sequence[Path]) -> Iterator[LogLines]:
         import duckdb  # noqa: PLC0415 - only who wants a report has it
     except ImportError as error:
         raise CannotReport("logs report needs DuckDB: pip install duckdb") from error
-    names = [str(file) for file in files] or [_STANDARD_INPUT]
     with tempfile.TemporaryDirectory(prefix="aggregator-report-") as directory:
+        links = _linked(files, Path(directory))
+        # The directory's own name may be a pattern, too.
+        names = [glob.escape(str(link)) for link in links] or [_STANDARD_INPUT]
         connection = duckdb.connect(
             str(Path(directory, "lines.duckdb")),
             config={
@@ -92,6 +100,32 @@ def loaded(files: Sequence[Path]) -> Iterator[LogLines]:
             connection.execute(_LOAD, {"files": names})
             yield LogLines(connection)
         except duckdb.Error as error:
-            raise CannotReport(f"can't read the log: {str(error).splitlines()[0]}") from error
+            reason = str(error).splitlines()[0]
+            for link, file in links.items():
+                reason = reason.replace(str(link), str(file))
+            raise CannotReport(f"can't read the log: {reason}") from error
         finally:
             connection.close()
+
+
+def _linked(files: Sequence[Path], directory: Path) -> dict[Path, Path]:
+    """Make a link to each file under a plain name; returns the files by their links.
+
+    In a name DuckDB sees patterns (`[1]`, `*`), other machines (`s3://`), the home directory (`~`),
+    columns (`day=1/`) and the compression.
+    """
+    links = {}
+    for number, file in enumerate(files):
+        link = directory / f"{number}{_COMPRESSED_NAMES.get(_compression(file), '.log')}"
+        link.symlink_to(file.absolute())
+        links[link] = file
+    return links
+
+
+def _compression(file: Path) -> bytes:
+    if not file.is_file():
+        # What is read from a pipe to look at it is gone.
+        return _GZIP if file.suffix == ".gz" else b""
+    with file.open("rb") as opened:
+        begin = opened.read(4)
+    return next((magic for magic in _COMPRESSED_NAMES if begin.startswith(magic)), b"")

@@ -104,9 +104,13 @@ async def test_after_a_load_with_scrapers_that_come_and_go_every_event_is_counte
     assert requests["/publish", "200"] == len(batches)
 
 
-async def test_what_the_documentation_lists_is_what_there_is(aggregator: Aggregator) -> None:
+async def test_what_the_documentation_lists_is_what_there_is(
+    aggregator: Aggregator, database: Database
+) -> None:
     async with session() as client:
         page = await scrape(client, aggregator.url)
+    free = [value for (name, _), value in page.samples.items() if name.endswith("_free_bytes")]
+    assert [bytes_ > 0 for bytes_ in free] == [True] * (database.backend == "sqlite")
     served = {name for name in page.names() if name.startswith("aggregator_")}
     text = (OPERATIONS / "metrics.md").read_text()
     listed = re.findall(r"^\| `(aggregator_\w+)`", text, re.MULTILINE)
@@ -132,7 +136,8 @@ async def test_every_metric_that_is_asked_for_exists(aggregator: Aggregator, fil
     asked = set(re.findall(r"\b(?:aggregator|process)_\w+", text))
     assert len(asked) >= 5
     assert asked <= page.names()
-    labels = {label for _, labels in page.samples for label, _ in labels} | {"instance"}
+    # Prometheus itself adds two.
+    labels = {label for _, labels in page.samples for label, _ in labels} | {"instance", "job"}
     grouped = re.findall(r"\bby \(([^)]*)\)", text)
     wanted = [*re.findall(r"\{(\w+)=", text), *", ".join(grouped).split(", ")]
     assert set(wanted) <= labels

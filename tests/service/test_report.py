@@ -188,3 +188,45 @@ def test_a_terminal_is_not_read() -> None:
     assert done.stderr == (
         b"aggregator: no log file is named, and standard input is a terminal: name one\n"
     )
+
+
+def test_a_name_is_the_file_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each file has another number of lines, and beside it lies one that a pattern would find."""
+    names = {
+        "app[1].log": "app1.log",
+        "st*r.log": "star.log",
+        "wh?t.log": "what.log",
+        "[prod]/x.log": "p/x.log",
+        "day=1/x.log": "day=2/x.log",
+        "s3:/bucket/x.log": "s3.log",
+        "~/x.log": "x.log",
+        'it\'s "one".log': "its.log",
+        "plain.gz": "plain",
+        "{a,b}.log": "a.log",
+    }
+    work = tmp_path / "[1]*"
+    work.mkdir()
+    # What the report keeps for itself has such a name, too.
+    monkeypatch.setenv("TMPDIR", str(work))
+    monkeypatch.chdir(work)
+    line = '{"event":"request","path":"/stats","status":200,"duration_ms":1.0}\n'
+    for count, (name, other) in enumerate(names.items(), 2):
+        for path, lines in ((Path(name), 2**count), (Path(other), 1)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(line * lines)
+    # A latin-1 name, and gzip that does not say so.
+    strange = os.fsdecode(b"m\xfcll.log")
+    Path(strange).write_text(line * 3)
+    Path("packed").write_bytes(gzip.compress(line.encode() * 2))
+    status, text, errors = report(*names, strange, "packed")
+    assert (status, errors) == (0, "")
+    expected = sum(2**count for count in range(2, 2 + len(names))) + 3 + 2
+    assert text.startswith(f"{expected:,} lines, from")
+
+
+def test_a_file_that_is_cut_is_named_as_it_was_given(tmp_path: Path) -> None:
+    packed = tmp_path / "cut[1].gz"
+    packed.write_bytes(gzip.compress(os.urandom(5000))[:2000])
+    status, _, errors = report(str(packed))
+    assert status == 2
+    assert "aggregator-report-" not in errors

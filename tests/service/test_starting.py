@@ -40,6 +40,14 @@ async def test_without_settings_it_stores_in_a_file_in_the_working_directory(
     assert (tmp_path / "aggregator.db").stat().st_size > 0
 
 
+def test_the_address_of_a_service_in_place_of_a_port_is_told(run_aggregator: Run) -> None:
+    service = {"AGGREGATOR_PORT": "tcp://10.96.0.12:8080", "AGGREGATOR_SERVICE_HOST": "10.96.0.12"}
+    (line,) = run_aggregator(env=service).log_lines("variable_ignored")
+    assert (line["name"], line["value"]) == ("AGGREGATOR_PORT", "tcp://10.96.0.12:8080")
+    assert line["level"] == "warning"
+    assert "choose the port with --port, or rename the service" in line["reason"]
+
+
 async def test_settings_come_from_the_environment(tmp_path: Path) -> None:
     port = free_port()
     env = {

@@ -1,6 +1,7 @@
 """A batch is sent until it is answered for, over real connections to a server that misbehaves."""
 
 import asyncio
+import logging
 from importlib.metadata import version
 
 import aiohttp
@@ -153,7 +154,10 @@ async def test_what_another_try_would_not_change_is_an_error_at_once(
     assert str(refused.value) == f"the answer is {status}: {detail}{named}"
 
 
-async def test_all_tries_and_parts_of_a_batch_have_one_request_id_and_say_who_sends() -> None:
+async def test_all_tries_and_parts_of_a_batch_have_one_request_id_and_say_who_sends(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "publisher")
     retries: list[Retry] = []
     script = [busy(), stores_and_cuts, answers(413, ""), busy(), takes]
     async with serving(*script) as server:
@@ -164,6 +168,8 @@ async def test_all_tries_and_parts_of_a_batch_have_one_request_id_and_say_who_se
     assert ids == [first] * 6 + [second]
     assert first != second
     assert [retry.request_id for retry in retries] == [first] * 3
+    told = [record.getMessage() for record in caplog.records if record.name == "publisher"]
+    assert told == [f"request id {each}: 2 events" for each in (first, second)]
     agents = {headers["User-Agent"] for headers in server.headers}
     assert agents == {f"pubsub-log-aggregator-publisher/{version('pubsub-log-aggregator')}"}
 
