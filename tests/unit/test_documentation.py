@@ -1,5 +1,6 @@
 """What the documentation says of the project's files, tests and settings is so."""
 
+import os
 import re
 from pathlib import Path
 
@@ -8,7 +9,11 @@ import pytest
 from aggregator.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md"))
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    ROOT / "findings" / "README.md",
+]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -45,3 +50,21 @@ def test_the_python_in_the_readme_is_what_the_client_page_begins_with() -> None:
     assert readme
     assert page
     assert readme[1].replace("stored 2", "stored 1") == page[1]
+
+
+def test_every_finding_is_a_script_that_can_be_run_and_has_its_row() -> None:
+    folder = ROOT / "findings"
+    scripts = sorted(folder.glob("*.sh"))
+    rows = re.findall(r"^\| \[.+?\]\((.+?)\)", (folder / "README.md").read_text(), re.MULTILINE)
+    assert rows == [script.name for script in scripts]
+    assert all(os.access(script, os.X_OK) for script in scripts)
+
+
+def test_every_environment_that_is_named_exists() -> None:
+    defined = re.findall(r"^\[testenv:(.+)\]", (ROOT / "tox.ini").read_text(), re.MULTILINE)
+    named = {
+        name
+        for page in PAGES
+        for name in re.findall(r"tox (?:devenv )?-e ([\w-]+)", page.read_text())
+    }
+    assert named <= {*defined, "py"}
