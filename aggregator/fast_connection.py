@@ -170,8 +170,8 @@ class FastConnection(Connection):
             held, self._held = self._held, b""
             transport.resume_reading()
             self.data_received(held)
-        elif self._eof:
-            # What the transport still holds is sent first.
+        if self._eof and self.idle:
+            # What the transport still holds is sent first; half a request never gets its rest.
             self.force_close()
         return True
 
