@@ -134,8 +134,8 @@ def test_a_mark_occurs_nowhere_in_what_was_sent(monkeypatch: pytest.MonkeyPatch)
     assert masked.restore(masked.body) == b'["aaaas", "bbbbd", "\\ud800"]'
 
 
-def test_a_million_levels_are_masked_without_a_recursion() -> None:
-    body = b"[" * 1_000_000 + b"]" * 1_000_000
+def test_a_hundred_thousand_levels_are_masked_without_a_recursion() -> None:
+    body = b"[" * 100_000 + b"]" * 100_000
     masked = Masked(body, flatten=True)
     assert masked.sent_size(masked.body) == len(body)
     assert readable(body)
