@@ -38,6 +38,15 @@ def filled(database: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
     return database
 
 
+def found_by_us(database: Database) -> list[str]:
+    """The differences without what a newer SQLite (3.53, say) tells of an index itself."""
+    return [
+        each
+        for each in differences(database)
+        if not each.startswith("SQLite: wrong # of entries in index ")
+    ]
+
+
 def drop_key_constraint(database: Database) -> None:
     if database.backend == "sqlite":
         forget_index(database, INDEXES["sqlite"]["key"])
@@ -60,7 +69,7 @@ def test_a_doubled_key_is_named_where_nothing_forbids_it(filled: Database, doubl
 def test_a_doubled_key_is_named_where_its_index_hides_it(filled: Database) -> None:
     with index_set_aside(filled, "key"):
         execute(filled, copy_of_a("4"), ONE_MORE)
-    assert differences(filled) == [
+    assert found_by_us(filled) == [
         f"topic 'orders': {KEYS_DIFFER}: 3 entries, 4 rows",
         "topic 'orders': the event_id 'a' is stored 2 times",
     ]
@@ -85,7 +94,7 @@ def test_a_key_that_an_index_holds_twice_is_named(filled: Database) -> None:
 def test_a_row_that_an_index_lacks_is_named(filled: Database, what: str) -> None:
     with index_set_aside(filled, what):
         execute(filled, copy_of_a("4", "'d'"), ONE_MORE)
-    assert differences(filled) == [
+    assert found_by_us(filled) == [
         {
             "key": f"topic 'orders': {KEYS_DIFFER}: 3 entries, 4 rows",
             "place": f"topic 'orders': {PLACES_DIFFER}: 3 entries, 4 rows",
@@ -100,7 +109,7 @@ def test_an_entry_without_a_row_is_named(filled: Database, what: str) -> None:
     # Postgres looks at the row before it shows an entry of an index.
     with index_set_aside(filled, what):
         execute(filled, DELETE.format(3), ONE_LESS)
-    (sentence,) = differences(filled)
+    (sentence,) = found_by_us(filled)
     entries, rows = (3, 2) if what == "key" else (5, 4)
     assert sentence.endswith(f"does not hold what the table holds: {entries} entries, {rows} rows")
 
