@@ -167,11 +167,11 @@ async def test_a_run_that_is_refused_ends_with_what_is_known(url: str, tmp_path:
     assert ended.status == 1
     assert re.fullmatch(
         r"python -m publisher load: the run ended early: "
-        r"request \d of 30: the answer is 403: not today\n",
+        r"request \d of 30: the answer is 403: not today \(request id [0-9a-f-]{36}\)\n",
         ended.err,
     )
     assert "The run ended early, so this is not all: request" in ended.out
-    assert ended.report["ended_early"].endswith("not today")
+    assert "the answer is 403: not today (request id " in ended.report["ended_early"]
     assert 0 < ended.report["answered"]["events"] < 600
     assert ended.report["counts"] is None
 
