@@ -86,8 +86,10 @@ class FastConnection(Connection):
                 self.transport.pause_reading()
             return
         self._taken = False
+        # Of a request that was answered before all of it had come: no head.
+        of_a_body = not self._body_has_come
         web.RequestHandler.data_received(self, data)
-        if self._taken or not self.idle:
+        if self._taken or of_a_body or not self.idle:
             self._head_bytes = 0
             self._connections.used(self)
             return

@@ -8,7 +8,7 @@ import json
 import logging
 import select
 import threading
-from collections.abc import Callable, MutableMapping
+from collections.abc import MutableMapping
 from datetime import UTC, datetime
 from io import RawIOBase
 from queue import SimpleQueue
@@ -123,13 +123,13 @@ class LineWriter:
 
 
 class _Lines:
-    """What structlog calls with a rendered line."""
+    """What structlog calls with a rendered line, by its level."""
+
+    __slots__ = ("critical", "debug", "error", "info", "warning")
 
     def __init__(self, writer: LineWriter) -> None:
-        self.msg = writer.write
-
-    def __getattr__(self, _level: str) -> Callable[[bytes | str], None]:
-        return self.msg
+        for level in self.__slots__:
+            setattr(self, level, writer.write)
 
 
 def configure(stream: RawIOBase | BinaryIO, *, as_json: bool, level: str) -> LineWriter:
@@ -146,7 +146,6 @@ def configure(stream: RawIOBase | BinaryIO, *, as_json: bool, level: str) -> Lin
     shared: list[Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.MaybeTimeStamper(fmt="iso", utc=True),
-        structlog.processors.StackInfoRenderer(),
     ]
     last: list[Processor] = (
         [_tracebacks, _render_json]

@@ -5,7 +5,6 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from http import HTTPStatus
 
 import msgspec
@@ -22,7 +21,6 @@ _USABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _REFUSED = int(HTTPStatus.SERVICE_UNAVAILABLE)
 _USER_AGENT = istr("User-Agent")
 _MAX_USER_AGENT_CHARACTERS = 100
-_KEPT_USER_AGENTS = 256
 _log = structlog.get_logger()
 
 
@@ -32,14 +30,9 @@ def request_id(headers: Mapping[str, str]) -> str:
     return sent if sent and _USABLE_ID.fullmatch(sent) else os.urandom(16).hex()
 
 
-@lru_cache(_KEPT_USER_AGENTS)
-def _shown(user_agent: str) -> str:
-    return _printable(user_agent[:_MAX_USER_AGENT_CHARACTERS])
-
-
 def _printable(text: str) -> str:
     """The text without lone surrogates, which JSON can't hold."""
-    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class RequestLog:
@@ -79,10 +72,7 @@ class RequestLog:
         started = time.perf_counter()
         id_ = request_id(headers)
         traced = notify(self._trace, headers, id_, method, path, route)
-        user_agent = headers.get(_USER_AGENT, "")
-        if user_agent:
-            # A client says the same each time; what nobody would send is not kept whole.
-            user_agent = _shown(user_agent[:_MAX_USER_AGENT_CHARACTERS])
+        user_agent = headers.get(_USER_AGENT, "")[:_MAX_USER_AGENT_CHARACTERS]
         return Asked(id_, method, path, route, client, user_agent, started, traced)
 
     def note(self, asked: Asked, status: int, summary: PublishSummary | None = None) -> None:
@@ -104,6 +94,8 @@ class RequestLog:
     def _write(self) -> None:
         noted, self._noted = self._noted, []
         at = timestamp()
+        # Looked up once: structlog makes a logger each time.
+        info = _log.info
         for each in noted:
             # One of these that fails must cost neither the others nor the requests behind it.
             try:
@@ -111,7 +103,7 @@ class RequestLog:
             except Exception as error:  # noqa: BLE001
                 log_failure(self._on_request, error)
             try:
-                self._line(each, at)
+                self._line(each, at, info)
             except Exception as error:  # noqa: BLE001
                 log_failure(self._line, error)
             if (traced := each.asked.traced) is not None:
@@ -120,8 +112,9 @@ class RequestLog:
                 except Exception as error:  # noqa: BLE001
                     log_failure(traced.end, error)
 
-    def _line(self, noted: "_Noted", at: str) -> None:
+    def _line(self, noted: "_Noted", at: str, info: Callable[..., object]) -> None:
         asked, summary = noted.asked, noted.summary
+        agent = asked.user_agent
         counts: dict[str, int] | None = {}
         if noted.status == _REFUSED:
             counts = self._refused.fields()
@@ -134,15 +127,15 @@ class RequestLog:
             }
         if counts is None:
             return
-        _log.info(
+        info(
             "request",
             **asked.names,
             method=asked.method,
-            path=_printable(asked.path),
+            path=asked.path if asked.path.isascii() else _printable(asked.path),
             status=noted.status,
             duration_ms=round(noted.duration_ms, 3),
             client=asked.client,
-            user_agent=asked.user_agent,
+            user_agent=agent if agent.isascii() else _printable(agent),
             timestamp=at,
             **counts,
         )
