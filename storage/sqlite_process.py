@@ -31,6 +31,7 @@ from storage.process_output import ProcessOutput
 
 WORKER = "storage.sqlite_worker"
 NOT_RUNNING = "the process that stores is not running"
+_UNFORESEEN = "the process that stores failed in a way that nobody foresaw; the log has the details"
 
 _KILLED_S = 1.0
 """What a killed process needs to be gone, unless it hangs in the kernel."""
@@ -294,4 +295,5 @@ def _error(name: str, message: str, unknown: type[StorageError]) -> StorageError
     kind = getattr(errors, name, None)
     if isinstance(kind, type) and issubclass(kind, StorageError):
         return kind(message)
-    return unknown(f"storing failed: {name}: {message}")
+    # Its own words may hold anything, and whoever waits may pass them on to a client.
+    return unknown(_UNFORESEEN)

@@ -95,6 +95,7 @@ class Run:
                 # A stop may have been interrupted: nothing may go on into the next example.
                 for group_commit in self._started:
                     await group_commit.drain(_LIMIT_S)
+        assert not faults.committed_twice
         return faults
 
     async def _restart_when_stopped(self, faults: ScheduledFaults) -> None:

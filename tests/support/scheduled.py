@@ -74,6 +74,8 @@ class ScheduledFaults:
         self._commits: list[_Commit] = []
         """Those that the server has answered before one that it did earlier."""
         self._committed: dict[int, tuple[Event, Told]] = {}
+        self.committed_twice: list[Event] = []
+        """Of one attempt; whoever stored it again may take the assertion for a failure to store."""
         self.reference = Reference()
 
     async def __aenter__(self) -> Self:
@@ -113,7 +115,9 @@ class ScheduledFaults:
 
     def note_commit(self, batch: Sequence[Event]) -> None:
         for event, told in zip(batch, self.reference.publish(batch), strict=True):
-            assert id(event) not in self._committed, f"an attempt was committed twice: {event}"
+            if id(event) in self._committed:
+                self.committed_twice.append(event)
+                raise AssertionError(f"an attempt was committed twice: {event}")
             self._committed[id(event)] = (event, told)
 
     async def note_in_order(self, commit: "_Commit") -> None:

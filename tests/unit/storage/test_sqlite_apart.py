@@ -45,7 +45,7 @@ def has_lost_it(store: StoreApart) -> bool:
 
 def children() -> list[psutil.Process]:
     """The writing processes that this one has started."""
-    # Python itself may have one, too, for shared resources (from 3.14 on).
+    # Others may be of other tests, or of Python itself.
     return [each for each in psutil.Process().children() if sqlite_process.WORKER in each.cmdline()]
 
 
