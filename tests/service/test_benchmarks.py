@@ -64,6 +64,7 @@ def test_the_standard_workload_is_measured_beside_its_ceilings(run: Run, tmp_pat
     assert (tmp_path / "throughput.png").stat().st_size > 10_000
 
 
+@pytest.mark.long
 async def test_changed_workloads_and_reads_are_measured_and_counted(
     postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,6 +84,7 @@ async def test_changed_workloads_and_reads_are_measured_and_counted(
     assert "| payloads of 50 kB | " in part.overview
 
 
+@pytest.mark.long
 def test_growth_is_measured_at_every_fifth_beside_empty_databases(run: Run, tmp_path: Path) -> None:
     run("growth")
     found = figures(tmp_path, "growth")
