@@ -124,8 +124,8 @@ class PostgresStore(reading.LogReader):
     async def append(self, batch: Sequence[Event]) -> list[Verdict]:
         """See `EventStore.append`.
 
-        Batches are stored in the order in which they are given, unless one of them fails or
-        another store comes between them.
+        Batches are begun in the order in which they are given. Mostly they are stored in it, too;
+        but one may overtake another on its way to the server, and then that one is decided anew.
         """
         await self._turn.acquire()
         with ExitStack() as turn:

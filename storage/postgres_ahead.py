@@ -15,7 +15,6 @@ T as L left it, then P is committed, nothing was stored behind it, and the topic
 look showed and what P added. Whatever else the row names, the decision does not count.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -73,8 +72,6 @@ class Ahead:
 
     def __init__(self) -> None:
         self._last: Underway | None = None
-        self._stored: asyncio.Event | None = None
-        """Set when the batch that was given last is done, well or badly."""
         self._pause = 0
         self._next_pause = PAUSE
 
@@ -94,8 +91,6 @@ class Ahead:
             on_commit: told how long COMMIT took, in seconds.
         """
         mine: Underway | None = None
-        stored_before, self._stored = self._stored, asyncio.Event()
-        stored = self._stored
 
         def decided(underway: Underway) -> None:
             nonlocal mine
@@ -112,16 +107,12 @@ class Ahead:
                 if mine is not None:
                     self._pause = self._next_pause
                     self._next_pause = min(2 * self._pause, LONGEST_PAUSE)
-                    if stored_before is not None:
-                        # It may have been overtaken on its way to the server.
-                        await stored_before.wait()
             # While none is decided ahead, the next one need not know what this one leaves.
             on_locked = on_decided if self._pause else _ignore
             return await postgres_writer.append(
                 connection, batch, on_locked=on_locked, on_decided=decided, on_commit=on_commit
             )
         finally:
-            stored.set()
             if self._last is mine:
                 self._last = None
 
