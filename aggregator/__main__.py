@@ -3,6 +3,7 @@
 # What a command needs is imported where it begins: half of a start is imports, and `verify` and
 # `logs report` do without a server.
 
+import signal
 import sys
 from io import FileIO
 from typing import TYPE_CHECKING, NoReturn, TypeVar
@@ -18,6 +19,8 @@ _INJECTED = (
     "Kubernetes, or a link of Docker, sets it to the address of a service called aggregator; "
     "choose the port with --port, or rename the service"
 )
+
+_ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 AnySettings = TypeVar("AnySettings", bound="StorageSettings")
 
@@ -56,6 +59,16 @@ def _run(given: list[str]) -> int:
 
 
 def _serve(arguments: list[str]) -> int:
+    # They wait until `Ending` deals with them. To import all of it takes half a second, and the
+    # first process of a container would not even be told of a signal that it does not handle.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
+    try:
+        return _serve_until_the_end(arguments)
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING_SIGNALS)
+
+
+def _serve_until_the_end(arguments: list[str]) -> int:
     import structlog
 
     from aggregator import logs

@@ -22,6 +22,8 @@ import structlog
 ORDERLY, AT_ONCE = 0, 1
 """Exit statuses of a process that was told to end."""
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 _LAST_LINES_AT_ONCE_S, _LAST_LINES_S = 1.0, 5.0
 """For a log that is slow to be read, when the process is to end at once and otherwise."""
 
@@ -61,8 +63,10 @@ class Ending:
         """Deal with SIGTERM and SIGINT from now on, to the last; in the main thread."""
         threading.Thread(target=self._run, name="ending", daemon=True).start()
         # Not through the event loop, which there is not at the very end, and which may be stuck.
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _SIGNALS:
             signal.signal(number, self._take_signal)
+        # Those that came while the process started have waited.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
     def attach(self, end: Callable[[], object], abandon: Callable[[], object]) -> None:
         """Say what is to be done.
@@ -85,7 +89,13 @@ class Ending:
             self._order(self._limit_s, partial(self._stop_at_once, late))
 
     def finish(self, status: int) -> None:
-        """The orderly end is done: what is left is to leave, with this exit status."""
+        """The orderly end is done: what is left is to leave, with this exit status.
+
+        In the main thread; no signal changes anything any more.
+        """
+        for number in _SIGNALS:
+            # Python takes its own handlers back as it ends, and a signal would end the process.
+            signal.signal(number, signal.SIG_IGN)
         self._order(_LAST_THREADS_S, partial(self._leave, status))
 
     def _take_signal(self, number: int, _frame: FrameType | None) -> None:

@@ -117,6 +117,8 @@ class StorageSettings(_WithSchema):
             self.backend = "postgres" if self.dsn is not None else "sqlite"
         if self.backend == "postgres":
             self._check_dsn()
+        elif self.schema is not None:
+            raise ValueError("--schema is of a Postgres database, and no DSN is given")
         elif str(self.database).startswith(":memory:"):
             raise ValueError("--database :memory: would lose every event; give a file")
         return self

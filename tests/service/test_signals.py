@@ -5,6 +5,8 @@ import itertools
 import random
 import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -243,3 +245,39 @@ async def test_it_ends_in_order_after_postgres_was_lost(
     assert await asyncio.to_thread(aggregator.stop) == 0
     assert aggregator.log_lines("stopped")
     assert b"Traceback" not in aggregator.written()
+
+
+def blocked_signals(pid: int) -> set[int]:
+    """The numbers of the signals that wait until the main thread of a process takes them."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("SigBlk:"):
+            mask = int(line.split()[1], 16)
+            return {number for number in range(1, 65) if mask >> (number - 1) & 1}
+    raise AssertionError("the system tells of no signals")
+
+
+@SIGNALS
+def test_a_signal_that_comes_while_it_is_still_importing_ends_it_in_order(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    arguments = ["--database", str(tmp_path / "e.db")]
+    aggregator = Aggregator.spawn(arguments, log=tmp_path / "log", cwd=tmp_path)
+    pid = aggregator.process.pid
+    # So it is only before it deals with them.
+    wait_for(lambda: int(number) in blocked_signals(pid), "it lets signals wait")
+    assert aggregator.stop(number) == 0
+    assert [line["event"] for line in aggregator.log_lines()][-1] == "stopped"
+
+
+def test_a_signal_behind_the_end_changes_nothing() -> None:
+    script = """
+import os, signal
+from aggregator.ending import ORDERLY, Ending
+
+ending = Ending(9.0, lambda _seconds: None)
+ending.watch()
+ending.finish(ORDERLY)
+assert signal.getsignal(signal.SIGTERM) == signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

@@ -158,12 +158,19 @@ def test_a_password_is_never_shown(
 
 @pytest.mark.parametrize("name", ["log", "Log", 'with "quotes"', "ü" * 31])
 def test_a_schema_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    assert settings().schema is None
-    assert settings("--schema", name).schema == name
+    assert settings("--dsn", DSN).schema is None
+    assert settings("--dsn", DSN, "--schema", name).schema == name
     monkeypatch.setenv("SCHEMA", "somebody-else's")
-    assert settings().schema is None
+    assert settings("--dsn", DSN).schema is None
     monkeypatch.setenv("AGGREGATOR_SCHEMA", name)
-    assert settings().schema == name
+    assert settings("--dsn", DSN).schema == name
+
+
+def test_a_schema_without_a_postgres_database_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert "no DSN is given" in refused(capsys, "--schema", "log")
+    assert "no DSN is given" in refused(capsys, "--schema", "log", "--database", "events.db")
 
 
 @pytest.mark.parametrize("name", ["pg_catalog", "pg_mine", "information_schema", "ü" * 32])
