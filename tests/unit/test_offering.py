@@ -22,8 +22,10 @@ DUE_S = arrivals(2_000, REQUESTS)
 async def server(before_answer: Callable[[int], Awaitable[None]]) -> AsyncIterator[int]:
     """Its port; it answers when `before_answer`, given the number of the request, has returned."""
     taken: set[asyncio.Task[None]] = set()
+    writers: list[asyncio.StreamWriter] = []
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
         taken.add(asyncio.current_task())  # type: ignore[arg-type]
         while head := await reader.readline():
             if head.startswith(b"GET /"):
@@ -40,6 +42,10 @@ async def server(before_answer: Callable[[int], Awaitable[None]]) -> AsyncIterat
     finally:
         listening.close()
         await asyncio.gather(*taken, return_exceptions=True)
+        for writer in writers:
+            # One that broke has not been closed.
+            writer.transport.abort()
+        await asyncio.sleep(0)
 
 
 async def test_a_stall_counts_for_every_request_that_was_due_in_it() -> None:
