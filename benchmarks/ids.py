@@ -33,7 +33,7 @@ from publisher.ids import NumberedIds, TimeNodeIds, uuid7
 from storage.interface import EventStore
 from storage.model import Event
 from storage.postgres import PostgresStore
-from storage.sqlite import SqliteStore
+from storage.sqlite.writer import SqliteStore
 
 BATCH = 2_000
 PAYLOAD = '{"text": "%s", "number": %d}'

@@ -14,7 +14,7 @@ def sqlite_store(path: Path, *, busy_timeout_ms: int, **options: Any) -> EventSt
 
     The options are those of `StoreApart`.
     """
-    from storage.sqlite_apart import StoreApart
+    from storage.sqlite.store import StoreApart
 
     return StoreApart(path, busy_timeout_ms=busy_timeout_ms, **options)
 
@@ -32,7 +32,7 @@ def postgres_store(
 
 def sqlite_snapshot(path: Path) -> LogSnapshot:
     """A snapshot, not opened yet, of the SQLite file `path`."""
-    from storage.sqlite_snapshot import SqliteSnapshot
+    from storage.sqlite.snapshot import SqliteSnapshot
 
     return SqliteSnapshot(path)
 

@@ -72,7 +72,7 @@ _BETWEEN_TEXTS = "\x1f"
 """chr(31), a control character: in no name, and in no JSON text as it is."""
 
 _INLINE_PAYLOAD_BYTES = 4096
-"""Larger stored payloads are fetched one at a time; see `storage.sqlite_writer`."""
+"""Larger stored payloads are fetched one at a time; see `storage.sqlite.transaction`."""
 
 _MUCH_JSON = 65_536
 """Characters: payloads that differ and are together longer are compared off the event loop."""

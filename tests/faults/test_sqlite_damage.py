@@ -19,7 +19,7 @@ from support.processes import Aggregator
 from support.sqlite_pages import overwrite_page, page_bytes, tree
 from support.sqlite_process import arguments, refusal
 
-from storage.sqlite import SqliteStore
+from storage.sqlite.writer import SqliteStore
 
 Run = Callable[..., Aggregator]
 KEYS = "sqlite_autoindex_events_2"

@@ -21,7 +21,7 @@ from support.processes import Aggregator
 from support.sqlite_pages import commit_ends
 from support.sqlite_process import arguments, companions
 
-from storage.sqlite import SqliteStore
+from storage.sqlite.writer import SqliteStore
 
 Run = Callable[..., Aggregator]
 CASES = 25

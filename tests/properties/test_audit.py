@@ -9,7 +9,7 @@ from support.verifying import execute, fill, verified
 
 from storage.model import Event
 from storage.postgres_snapshot import PostgresSnapshot
-from storage.sqlite_snapshot import SqliteSnapshot
+from storage.sqlite.snapshot import SqliteSnapshot
 
 Batches = list[list[Event]]
 

@@ -12,10 +12,11 @@ import pytest
 from support.events import event
 from support.scene import Scene, told
 
-from storage import postgres_writer, sqlite_writer
+from storage import postgres_writer
 from storage.errors import BatchRefused
 from storage.ledger import Decision, Head
 from storage.model import Event, StoredEvent
+from storage.sqlite import transaction as sqlite_transaction
 
 _SKIP = """
 CREATE FUNCTION skip() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
@@ -41,8 +42,10 @@ def take_the_check_away(scene: Scene) -> None:
     """Rows are inserted as before, but nobody looks how many."""
 
     def sqlite_insert(connection: Any, rows: Sequence[StoredEvent]) -> None:
-        for part in sqlite_writer._parts(rows):
-            sql = sqlite_writer._INSERT + ",".join([sqlite_writer._INSERT_ROW] * len(part))
+        for part in sqlite_transaction._parts(rows):
+            sql = sqlite_transaction._INSERT + ",".join(
+                [sqlite_transaction._INSERT_ROW] * len(part)
+            )
             values = (
                 (r.topic, r.offset, r.event_id, r.timestamp_us, r.ts_ingest_us, r.source, r.payload)
                 for r in part
@@ -56,7 +59,7 @@ def take_the_check_away(scene: Scene) -> None:
         events = postgres_writer._event_columns(decision.rows)
         await connection.execute(postgres_writer.STORE, *counts, *events)
 
-    scene.patch.setattr(sqlite_writer, "_insert", sqlite_insert)
+    scene.patch.setattr(sqlite_transaction, "_insert", sqlite_insert)
     scene.patch.setattr(postgres_writer, "_store", postgres_store)
 
 

@@ -195,7 +195,7 @@ _NEVER_CLOSED = """
 import asyncio, sys
 from aggregator import serve
 from aggregator.__main__ import main
-from storage.sqlite_apart import StoreApart
+from storage.sqlite.store import StoreApart
 serve.BEYOND_DRAIN_S = 0.2
 async def never(store):
     while True:

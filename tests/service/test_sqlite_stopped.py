@@ -47,14 +47,15 @@ ENDLESS = """CREATE TRIGGER endless AFTER INSERT ON events BEGIN
 # if it is to.
 _HANGING = """
 import sys, threading
-from storage import sqlite, sqlite_files
+from storage.sqlite import writer as sqlite_writer
+from storage.sqlite import file_guard as sqlite_file_guard
 from aggregator.__main__ import main
-execute = sqlite_files.WatchedConnection.execute
+execute = sqlite_file_guard.WatchedConnection.execute
 def hang(connection, sql, *arguments):
     if {statement!r} in sql:
         threading.Event().wait()
     return execute(connection, sql, *arguments)
-sqlite_files.WatchedConnection.execute = hang
+sqlite_file_guard.WatchedConnection.execute = hang
 raise SystemExit(main(sys.argv[1:]))
 """
 

@@ -13,7 +13,7 @@ import asyncpg
 
 from storage.interface import EventStore
 from storage.postgres import PostgresStore
-from storage.sqlite import SqliteStore
+from storage.sqlite.writer import SqliteStore
 
 BACKENDS = ["sqlite", "postgres"]
 

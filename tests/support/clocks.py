@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from storage import postgres_writer, sqlite_writer
+from storage import postgres_writer
+from storage.sqlite import transaction as sqlite_transaction
 from support.unprotected import lock_first
 
 _LOCK_TOPICS = postgres_writer.LOCK_TOPICS
@@ -27,7 +28,9 @@ class StandingClock:
 def shift_clock(patch: pytest.MonkeyPatch, seconds: int) -> None:
     """From now on both backends see a clock that is off by so many seconds."""
     patch.setattr(
-        sqlite_writer, "time", SimpleNamespace(time_ns=lambda: time.time_ns() + seconds * 10**9)
+        sqlite_transaction,
+        "time",
+        SimpleNamespace(time_ns=lambda: time.time_ns() + seconds * 10**9),
     )
     lock_first(patch)
     assert _POSTGRES_CLOCK in _LOCK_TOPICS

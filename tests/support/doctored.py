@@ -14,10 +14,11 @@ import pytest
 
 from aggregator import app
 from aggregator.__main__ import main
-from storage import postgres_writer, sqlite_writer
+from storage import postgres_writer
 from storage.model import Event, Verdict
 from storage.postgres import PostgresStore
-from storage.sqlite import SqliteStore
+from storage.sqlite import transaction as sqlite_transaction
+from storage.sqlite.writer import SqliteStore
 from support import unprotected
 
 _A_WHILE_S = 0.05
@@ -38,8 +39,8 @@ async def _sqlite_append(self: Any, batch: Sequence[Event]) -> list[Verdict]:
     told: asyncio.Future[list[Verdict]] = loop.create_future()
 
     def transaction() -> None:
-        self._writer.execute(sqlite_writer.BEGIN)
-        decision = sqlite_writer._write(self._writer, batch)
+        self._writer.execute(sqlite_transaction.BEGIN)
+        decision = sqlite_transaction._write(self._writer, batch)
         loop.call_soon_threadsafe(told.set_result, decision.verdicts)
         time.sleep(_A_WHILE_S)
         self._writer.execute("COMMIT")

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from storage import postgres_ahead, postgres_writer, sqlite_writer
+from storage import postgres_ahead, postgres_writer
+from storage.sqlite import transaction as sqlite_transaction
 
 if TYPE_CHECKING:
     from support.interleaving import Interleaving, Publisher
@@ -69,7 +70,7 @@ class GatedSqlite:
         asyncio.run_coroutine_threadsafe(work, self._gate.loop).result()
 
     def execute(self, sql: str, arguments: Sequence[Any] = ()) -> sqlite3.Cursor:
-        self._in_loop(self._gate.stop(self._publisher, _name(sqlite_writer, sql)))
+        self._in_loop(self._gate.stop(self._publisher, _name(sqlite_transaction, sql)))
         if self._publisher.crashed:
             self._connection.close()
             raise sqlite3.OperationalError("the process ended here")

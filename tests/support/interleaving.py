@@ -17,11 +17,12 @@ from typing import Any, Self
 import asyncpg
 import pytest
 
-from storage import postgres_writer, sqlite_writer
+from storage import postgres_writer
 from storage.errors import StorageError
 from storage.interface import EventStore
 from storage.model import Event, Verdict
 from storage.postgres_ahead import Ahead
+from storage.sqlite import transaction as sqlite_transaction
 from support.backends import Database
 from support.gated import GatedPostgres, GatedSqlite
 from support.unprotected import lock_first
@@ -89,7 +90,7 @@ class Interleaving:
 
     async def __aenter__(self) -> Self:
         if self._database.backend == "sqlite":
-            self._gate(sqlite_writer, self._sqlite_append)
+            self._gate(sqlite_transaction, self._sqlite_append)
         else:
             self._observer = await asyncpg.connect(self._database.dsn)
             if self._ahead:

@@ -16,10 +16,11 @@ from typing import Any, NamedTuple, Self
 
 import pytest
 
-from storage import postgres_writer, sqlite_writer
+from storage import postgres_writer
 from storage.errors import StorageUnavailable
 from storage.model import Event, Verdict
 from storage.postgres_ahead import STORE_IF_AS_KNOWN, Ahead
+from storage.sqlite import transaction as sqlite_transaction
 from support.reference import Reference, Told
 
 _LIMIT_S = 30.0
@@ -79,9 +80,9 @@ class ScheduledFaults:
         self.reference = Reference()
 
     async def __aenter__(self) -> Self:
-        self._sqlite_append = sqlite_writer.append
+        self._sqlite_append = sqlite_transaction.append
         postgres_append = Ahead.append
-        self._patch.setattr(sqlite_writer, "append", self._on_sqlite)
+        self._patch.setattr(sqlite_transaction, "append", self._on_sqlite)
 
         async def on_postgres(
             ahead: Ahead, connection: Any, batch: Sequence[Event], **options: Any

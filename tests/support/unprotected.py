@@ -7,10 +7,11 @@ from uuid import uuid4
 
 import pytest
 
-from storage import postgres_writer, sqlite_writer
+from storage import postgres_writer
 from storage.ledger import Decision, Head, Ledger
 from storage.model import Event, Verdict
 from storage.postgres_ahead import Ahead
+from storage.sqlite import transaction as sqlite_transaction
 
 _COUNT_ARGUMENTS = 7
 
@@ -42,7 +43,7 @@ def lock_first(patch: pytest.MonkeyPatch) -> None:
 def no_topic_lock(backend: str, patch: pytest.MonkeyPatch) -> None:
     """Topics are looked up without a lock; SQLite locks only when it first writes."""
     if backend == "sqlite":
-        patch.setattr(sqlite_writer, "BEGIN", "BEGIN")
+        patch.setattr(sqlite_transaction, "BEGIN", "BEGIN")
     else:
         lock_first(patch)
         patch.setattr(postgres_writer, "LOCK_TOPICS", LOOK_UP_OR_MAKE_TOPICS)
@@ -101,7 +102,7 @@ class _Notes(Ledger):
 
 
 def _sqlite_probe_before_lock(patch: pytest.MonkeyPatch) -> None:
-    append, probe = sqlite_writer.append, sqlite_writer._probe
+    append, probe = sqlite_transaction.append, sqlite_transaction._probe
 
     def append_with_early_probe(connection: Any, batch: Sequence[Event]) -> list[Verdict]:
         early = _EarlyProbe(connection)
@@ -114,14 +115,16 @@ def _sqlite_probe_before_lock(patch: pytest.MonkeyPatch) -> None:
         for arguments in connection.found:
             ledger.found(*arguments)
 
-    patch.setattr(sqlite_writer, "append", append_with_early_probe)
-    patch.setattr(sqlite_writer, "_probe", replay)
+    patch.setattr(sqlite_transaction, "append", append_with_early_probe)
+    patch.setattr(sqlite_transaction, "_probe", replay)
 
 
 def count_afterwards(backend: str, patch: pytest.MonkeyPatch) -> None:
     """The counts are written in a transaction of their own, after the events' COMMIT."""
     if backend == "sqlite":
-        patch.setattr(sqlite_writer, "append", _sqlite_count_afterwards(sqlite_writer.append))
+        patch.setattr(
+            sqlite_transaction, "append", _sqlite_count_afterwards(sqlite_transaction.append)
+        )
     else:
         lock_first(patch)
         patch.setattr(postgres_writer, "append", _postgres_count_afterwards(postgres_writer.append))
@@ -138,7 +141,7 @@ class _CountsLater:
         return getattr(self._connection, name)
 
     def execute(self, sql: str, *arguments: Any) -> Any:
-        if sql == sqlite_writer.COUNT:
+        if sql == sqlite_transaction.COUNT:
             self.kept = arguments
             return None
         if sql == postgres_writer.STORE:
@@ -153,9 +156,9 @@ def _sqlite_count_afterwards(append: Any) -> Any:
         later = _CountsLater(connection)
         verdicts = append(later, batch)
         try:
-            connection.execute(sqlite_writer.COUNT, *later.kept)
+            connection.execute(sqlite_transaction.COUNT, *later.kept)
         except sqlite3.Error as error:
-            raise sqlite_writer.translate(error) from error
+            raise sqlite_transaction.translate(error) from error
         return verdicts
 
     return changed

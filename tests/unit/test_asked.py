@@ -15,7 +15,7 @@ from support.stores import ControlledStore
 from aggregator import express, requests
 from aggregator.publishing import Publishing
 from storage.model import Stats, Verdict
-from storage.sqlite import SqliteStore
+from storage.sqlite.writer import SqliteStore
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SENT = f"00-{TRACE}-{SPAN}-01"

@@ -16,7 +16,7 @@ from aggregator.fast_connection import FastConnection
 from aggregator.request_log import RequestLog
 from storage.errors import StorageUnavailable
 from storage.model import Event, Verdict
-from storage.sqlite import SqliteStore
+from storage.sqlite.writer import SqliteStore
 
 ONE = json.dumps(published()).encode()
 MANY = json.dumps([published(event_id=f"e-{n % 4}") for n in range(6)]).encode()

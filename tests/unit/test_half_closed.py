@@ -19,7 +19,7 @@ from support.sockets import post
 from support.stores import ControlledStore, until
 
 from aggregator import request_log, requests
-from storage.sqlite import SqliteStore
+from storage.sqlite.writer import SqliteStore
 
 LIMIT_S = 30.0
 PUBLISH = post(json.dumps(published()).encode())

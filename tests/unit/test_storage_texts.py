@@ -4,7 +4,7 @@ import structlog
 
 from aggregator.app import configured_store
 from aggregator.settings import Settings
-from storage.sqlite_apart import StoreApart
+from storage.sqlite.store import StoreApart
 
 
 def test_what_the_process_says_is_logged_at_most_ten_times_a_second() -> None:

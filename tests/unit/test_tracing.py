@@ -23,7 +23,7 @@ from aggregator.asked import CannotTrace
 from aggregator.settings import Settings
 from aggregator.tracing import exporting
 from storage.errors import OutcomeUnknown, StorageError, StorageUnavailable
-from storage.sqlite import SqliteStore
+from storage.sqlite.writer import SqliteStore
 
 Serve = Callable[..., AbstractAsyncContextManager[tuple[Served, ControlledStore]]]
 

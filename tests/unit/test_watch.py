@@ -14,7 +14,7 @@ from storage.errors import (
     StorageMisconfigured,
     StorageUnavailable,
 )
-from storage.sqlite import SqliteStore
+from storage.sqlite.writer import SqliteStore
 
 
 class FailingStore(SqliteStore):

@@ -7,7 +7,7 @@ import pytest
 from support.stores import ControlledStore
 
 from aggregator.ingest.group_commit import Flush, GroupCommit
-from storage.sqlite import SqliteStore
+from storage.sqlite.writer import SqliteStore
 
 MakeGroupCommit = Callable[..., GroupCommit]
 

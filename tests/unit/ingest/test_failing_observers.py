@@ -13,7 +13,7 @@ from aggregator.ingest.spans import FlushSpan
 from aggregator.sparing import Sparing
 from storage.errors import BatchRefused, OutcomeUnknown
 from storage.model import Event, Status, Verdict
-from storage.sqlite import SqliteStore
+from storage.sqlite.writer import SqliteStore
 
 SECRET = "hush-4711"
 PLACES = ["flush", "names", "transaction", "end of transaction", "end of flush", "on_flush"]

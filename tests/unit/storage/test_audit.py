@@ -19,7 +19,7 @@ from support.verifying import (
 
 from storage import audit
 from storage.postgres_snapshot import PostgresSnapshot
-from storage.sqlite_snapshot import SqliteSnapshot
+from storage.sqlite.snapshot import SqliteSnapshot
 
 NO_CHECKS = {
     "sqlite": [],

@@ -20,7 +20,7 @@ from support.verifying import (
 )
 
 from storage.postgres_snapshot import PostgresSnapshot
-from storage.sqlite_snapshot import SqliteSnapshot
+from storage.sqlite.snapshot import SqliteSnapshot
 
 KEYS_DIFFER = "the index (topic, event_id) does not hold what the table holds"
 PLACES_DIFFER = "the index (topic, offset) does not hold what the table holds"

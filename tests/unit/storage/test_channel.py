@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from storage.channel import receive, send
+from storage.sqlite.framing import receive, send
 
 
 def test_messages_arrive_as_they_were_sent() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import StorageMisconfigured, StorageUnavailable
-from storage.sqlite_files import OpenedFiles
+from storage.sqlite.file_guard import OpenedFiles
 
 ENDS = ["", "-wal", "-shm"]
 

@@ -75,7 +75,7 @@ from pathlib import Path
 from storage.errors import StorageUnavailable
 from storage.model import Event
 from storage.postgres import PostgresStore
-from storage.sqlite import SqliteStore
+from storage.sqlite.writer import SqliteStore
 
 async def main(backend, where, name):
     store = SqliteStore(Path(where)) if backend == "sqlite" else PostgresStore(where)
@@ -128,8 +128,8 @@ async def test_processes_that_open_a_new_database_at_once_all_come_to_use_it(
 _OPENS_AS_TOLD = """
 import sys
 from pathlib import Path
-from storage.sqlite_files import OpenedFiles
-from storage.sqlite_opening import open_writer
+from storage.sqlite.file_guard import OpenedFiles
+from storage.sqlite.schema import open_writer
 for line in sys.stdin:
     path = Path(line.strip())
     try:

@@ -9,10 +9,11 @@ from support.backends import Database
 from support.events import event
 from support.observer import Observer
 
-from storage import chunks, postgres_ahead, postgres_writer, reading, sqlite_writer
+from storage import chunks, postgres_ahead, postgres_writer, reading
 from storage.interface import EventStore
 from storage.postgres import PostgresStore
 from storage.reading import LogReader
+from storage.sqlite import transaction as sqlite_transaction
 
 _ROWS = 20_000
 _KEYS = [f"e-{n}" for n in range(100)]
@@ -110,7 +111,9 @@ async def test_the_sqlite_probe_is_driven_from_the_keys(session: Observer, fille
     if filled:
         await fill(session)
     wanted = json.dumps({"t": _KEYS})
-    first, second, third = await sqlite_plan(session, sqlite_writer.PROBE, {"1": wanted, "2": 4096})
+    first, second, third = await sqlite_plan(
+        session, sqlite_transaction.PROBE, {"1": wanted, "2": 4096}
+    )
     assert first.startswith("SCAN wanted VIRTUAL TABLE")
     assert second.startswith("SCAN id VIRTUAL TABLE")
     assert third.startswith("SEARCH events USING ")

@@ -17,7 +17,7 @@ from storage.migrations import migrations
 from storage.open import postgres_snapshot, sqlite_snapshot
 from storage.postgres_snapshot import PostgresSnapshot, _translate
 from storage.snapshot import LogDamaged, LogSnapshot
-from storage.sqlite_snapshot import SqliteSnapshot
+from storage.sqlite.snapshot import SqliteSnapshot
 
 MAY_NOT = (
     "can't read 'log.db': what the driver says; SQLite has to read the file and to make others "

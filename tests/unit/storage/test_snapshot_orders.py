@@ -11,7 +11,7 @@ from support.verifying import INDEXES, copy_of_a, execute, fill, forget_index
 from storage.open import postgres_snapshot, sqlite_snapshot
 from storage.postgres_snapshot import PostgresSnapshot
 from storage.snapshot import LogDamaged
-from storage.sqlite_snapshot import SqliteSnapshot
+from storage.sqlite.snapshot import SqliteSnapshot
 
 BATCH = [event("orders", "a"), event("orders", "b")]
 NO_KEY = "ALTER TABLE events DROP CONSTRAINT events_topic_event_id_key"

@@ -17,11 +17,11 @@ from support.processes import suspend
 from support.sqlite_process import size
 from support.stores import until
 
-from storage import sqlite_process
 from storage.errors import OutcomeUnknown, StorageMisconfigured, StorageUnavailable
 from storage.model import Query, Status
 from storage.open import sqlite_store
-from storage.sqlite_apart import StoreApart
+from storage.sqlite import writer_client as sqlite_writer_client
+from storage.sqlite.store import StoreApart
 
 
 @pytest.fixture
@@ -46,7 +46,11 @@ def has_lost_it(store: StoreApart) -> bool:
 def children() -> list[psutil.Process]:
     """The writing processes that this one has started."""
     # Others may be of other tests, or of Python itself.
-    return [each for each in psutil.Process().children() if sqlite_process.WORKER in each.cmdline()]
+    return [
+        each
+        for each in psutil.Process().children()
+        if sqlite_writer_client.WORKER in each.cmdline()
+    ]
 
 
 async def test_what_one_process_stores_the_other_reads(store: StoreApart) -> None:
@@ -124,7 +128,7 @@ async def test_killed_it_leaves_an_unknown_outcome_and_is_started_anew(
 async def test_a_process_that_ends_at_once_is_told_and_waited_for_no_longer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_process, "WORKER", "storage.no_such_module")
+    monkeypatch.setattr(sqlite_writer_client, "WORKER", "storage.no_such_module")
     store = sqlite_store(tmp_path / "log.db", busy_timeout_ms=100)
     async with asyncio.timeout(30):
         with pytest.raises(StorageUnavailable, match=r"ended while it had this|not running"):

@@ -12,15 +12,15 @@ import pytest
 from support.events import event
 from support.stores import until
 
-from storage import sqlite_checkpoints
 from storage.errors import StorageUnavailable
-from storage.sqlite import SqliteStore
-from storage.sqlite_checkpoints import Checkpoints
+from storage.sqlite import checkpointer as sqlite_checkpointer
+from storage.sqlite.checkpointer import Checkpoints
+from storage.sqlite.writer import SqliteStore
 
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(sqlite_checkpoints, "_EVERY_S", 0.01)
+    monkeypatch.setattr(sqlite_checkpointer, "_EVERY_S", 0.01)
     return tmp_path / "log.db"
 
 
@@ -114,7 +114,7 @@ async def test_little_that_came_meanwhile_is_left_to_the_writer(path: Path) -> N
 async def test_nothing_is_copied_over_what_another_process_wrote_in_a_wal_of_its_own(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_checkpoints, "_EVERY_S", 3600)
+    monkeypatch.setattr(sqlite_checkpointer, "_EVERY_S", 3600)
     store = SqliteStore(path)
     await store.open()
     await store.append([large(0)])
@@ -134,7 +134,7 @@ async def test_after_a_failure_the_next_ping_has_to_prove_that_the_store_can_wri
     store = SqliteStore(path)
     await store.open()
     with monkeypatch.context() as patched:
-        patched.setattr(sqlite_checkpoints, "CHECKPOINT", "no SQL")
+        patched.setattr(sqlite_checkpointer, "CHECKPOINT", "no SQL")
         await store.append([large(0)])
         await until(lambda: store._doubted, "it failed")
     await store.ping()

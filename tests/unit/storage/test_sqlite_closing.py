@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from support.events import event
 
-from storage import sqlite_writer
 from storage.errors import StorageUnavailable
 from storage.model import Event, Status, Verdict
-from storage.sqlite import SqliteStore
-from storage.sqlite_checkpoints import Checkpoints
+from storage.sqlite import transaction as sqlite_transaction
+from storage.sqlite.checkpointer import Checkpoints
+from storage.sqlite.writer import SqliteStore
 
 _LIMIT_S = 30.0
 
@@ -97,14 +97,14 @@ async def test_a_batch_that_is_committed_as_the_store_closes_has_its_verdicts(
 async def test_the_end_waits_for_a_batch_of_another_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, go_on, append_batch = threading.Event(), threading.Event(), sqlite_writer.append
+    begun, go_on, append_batch = threading.Event(), threading.Event(), sqlite_transaction.append
 
     def append(connection: sqlite3.Connection, batch: Sequence[Event]) -> list[Verdict]:
         begun.set()
         assert go_on.wait(_LIMIT_S)
         return append_batch(connection, batch)
 
-    monkeypatch.setattr(sqlite_writer, "append", append)
+    monkeypatch.setattr(sqlite_transaction, "append", append)
     store = SqliteStore(tmp_path / "log.db")
     await store.open()
     appending = asyncio.create_task(asyncio.to_thread(store.append_here, [event("t", "a")]))

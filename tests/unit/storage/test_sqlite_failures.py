@@ -12,10 +12,10 @@ import pytest
 from support.events import event
 from support.sqlite_process import moved, size
 
-from storage import sqlite_writer
 from storage.errors import BatchRefused, OutcomeUnknown, StorageUnavailable
 from storage.model import Event, Verdict
-from storage.sqlite import SqliteStore
+from storage.sqlite import transaction as sqlite_transaction
+from storage.sqlite.writer import SqliteStore
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ async def test_a_commit_that_failed_while_writing_leaves_the_outcome_open(
 ) -> None:
     failing = _Failing(writer(store), COMMIT=code)
     with pytest.raises(expected):
-        sqlite_writer.append(failing, [event("t", "x")])  # type: ignore[arg-type]
+        sqlite_transaction.append(failing, [event("t", "x")])  # type: ignore[arg-type]
     assert not failing.in_transaction
     await store.append([event("t", "x")])
     assert await stored(store) == 1
@@ -183,7 +183,7 @@ class _Disturbed(_Failing):
 @pytest.mark.parametrize("end", ["", "-wal", "-shm"])
 @pytest.mark.parametrize(
     ("sql", "expected", "kept"),
-    [(sqlite_writer.BEGIN, StorageUnavailable, 1), ("COMMIT", OutcomeUnknown, 2)],
+    [(sqlite_transaction.BEGIN, StorageUnavailable, 1), ("COMMIT", OutcomeUnknown, 2)],
 )
 async def test_a_file_that_goes_during_the_transaction_is_noticed_before_anybody_is_told(
     store: SqliteStore, path: Path, end: str, sql: str, expected: type[Exception], kept: int
@@ -208,13 +208,13 @@ async def test_a_file_that_goes_during_the_transaction_is_noticed_before_anybody
 async def test_an_append_given_up_in_mid_transaction_is_finished_before_the_store_closes(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, append_batch = threading.Event(), sqlite_writer.append
+    begun, append_batch = threading.Event(), sqlite_transaction.append
 
     def begin(connection: sqlite3.Connection, batch: Sequence[Event]) -> list[Verdict]:
         begun.set()
         return append_batch(connection, batch)
 
-    monkeypatch.setattr(sqlite_writer, "append", begin)
+    monkeypatch.setattr(sqlite_transaction, "append", begin)
     store = SqliteStore(path, busy_timeout_s=30)
     await store.open()
     with closing(sqlite3.connect(path, isolation_level=None)) as stranger:
@@ -252,7 +252,7 @@ def test_a_driver_error_becomes_the_storage_error_that_it_means(
 ) -> None:
     error = sqlite3.OperationalError("what the driver says")
     error.sqlite_errorcode = code
-    translated = sqlite_writer.translate(error)
+    translated = sqlite_transaction.translate(error)
     assert type(translated) is expected
     assert str(translated) == "SQLite: what the driver says"
 

@@ -12,8 +12,8 @@ import pytest
 from support.events import event
 
 from storage.errors import StorageMisconfigured, StorageUnavailable
-from storage.sqlite import SqliteStore
-from storage.sqlite_opening import APPLICATION_ID
+from storage.sqlite.schema import APPLICATION_ID
+from storage.sqlite.writer import SqliteStore
 
 _NOBODY = 65534
 

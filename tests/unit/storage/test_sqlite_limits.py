@@ -13,12 +13,15 @@ from support.events import event
 from support.processes import suspend
 from support.stores import until
 
-from storage import reading, sqlite, sqlite_opening, sqlite_process
+from storage import reading
 from storage.errors import OutcomeUnknown, StorageUnavailable
 from storage.model import Status
-from storage.process_output import ProcessOutput
-from storage.sqlite_apart import StoreApart
-from storage.sqlite_process import Answered, WritingProcess
+from storage.sqlite import schema as sqlite_schema
+from storage.sqlite import writer as sqlite_writer
+from storage.sqlite import writer_client as sqlite_writer_client
+from storage.sqlite.process_output import ProcessOutput
+from storage.sqlite.store import StoreApart
+from storage.sqlite.writer_client import Answered, WritingProcess
 
 ENDLESS = """
 WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)
@@ -85,7 +88,7 @@ async def test_beside_one_that_can_t_be_killed_no_other_is_started(
     with monkeypatch.context() as patch:
         # As of a process inside the kernel, of which nothing comes back.
         patch.setattr(WritingProcess, "abandon", lambda _process: None)
-        patch.setattr(sqlite_process, "_KILLED_S", 0.05)
+        patch.setattr(sqlite_writer_client, "_KILLED_S", 0.05)
         with pytest.raises(OutcomeUnknown, match="gave no answer"):
             await store.append([event("t", "a")])
         with pytest.raises(StorageUnavailable, match=rf"\(pid {stuck.pid}\).* hangs in the kernel"):
@@ -115,11 +118,11 @@ async def test_its_time_is_that_of_the_oldest_thing_that_it_has() -> None:
         Path("log.db"), busy_timeout_ms=0, limit_s=1000,
         on_answer=lambda _answer: None, on_text=lambda _text: None,
     )  # fmt: skip
-    channels: Any = sqlite_process._Channels(*[_Sent()] * 2)  # type: ignore[arg-type]
+    channels: Any = sqlite_writer_client._Channels(*[_Sent()] * 2)  # type: ignore[arg-type]
     process._channels = channels
     now = asyncio.get_running_loop().time()
 
-    def ask(what: sqlite_process.What) -> asyncio.Task[Answered]:
+    def ask(what: sqlite_writer_client.What) -> asyncio.Task[Answered]:
         return asyncio.create_task(process.ask(what))
 
     def answer(number: int) -> None:
@@ -173,14 +176,14 @@ async def test_a_file_whose_opening_hangs_is_not_opened_a_second_time_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     goes_on, opened = threading.Event(), list[object]()
-    open_writer: Callable[..., Any] = sqlite_opening.open_writer
+    open_writer: Callable[..., Any] = sqlite_schema.open_writer
 
     def hang(*arguments: Any) -> Any:
         opened.append(None)
         assert goes_on.wait(60)
         return open_writer(*arguments)
 
-    monkeypatch.setattr(sqlite, "open_writer", hang)
+    monkeypatch.setattr(sqlite_writer, "open_writer", hang)
     store = StoreApart(tmp_path / "log.db", busy_timeout_ms=50, command_timeout_ms=50)
     attempts = set()
     for _ in range(2):
@@ -210,7 +213,7 @@ async def test_what_nobody_foresaw_is_told_with_where_it_was(
     (text,) = texts
     assert text.startswith("Traceback")
     assert "OverflowError" in text
-    assert "sqlite_writer.py" in text
+    assert "transaction.py" in text
     await until_done(store.ping)
     assert (await store.append([event("t", "a")]))[0].status is Status.STORED
 
@@ -218,7 +221,7 @@ async def test_what_nobody_foresaw_is_told_with_where_it_was(
 async def test_what_a_process_says_that_does_not_even_start_is_told(
     tmp_path: Path, texts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_process, "WORKER", "storage.no_such_module")
+    monkeypatch.setattr(sqlite_writer_client, "WORKER", "storage.no_such_module")
     store = StoreApart(tmp_path / "log.db", busy_timeout_ms=9, on_text=texts.append)
     with pytest.raises(StorageUnavailable, match=r"ended while it had this|not running"):
         await store.open()

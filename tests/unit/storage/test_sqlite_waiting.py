@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from support.events import event
 
-from storage import sqlite_writer
 from storage.errors import BatchRefused, StorageMisconfigured, StorageUnavailable
 from storage.model import Event, Verdict
-from storage.sqlite import SqliteStore
+from storage.sqlite import transaction as sqlite_transaction
+from storage.sqlite.writer import SqliteStore
 
 BATCH = [event("t", "x")]
 
@@ -82,11 +82,11 @@ async def test_after_a_failure_a_ping_proves_a_whole_transaction_until_one_is_co
             raise error
 
         with monkeypatch.context() as patched:
-            patched.setattr(sqlite_writer, "append", fail)
+            patched.setattr(sqlite_transaction, "append", fail)
             with pytest.raises(type(error)):
                 await store.append(BATCH)
 
-    monkeypatch.setattr(sqlite_writer, "prove", proofs.append)
+    monkeypatch.setattr(sqlite_transaction, "prove", proofs.append)
     assert not await proved_by_ping()
     # A batch that was refused says nothing about the disk.
     await append_fails(BatchRefused("one of its events"))

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from support.events import event
 
-from storage import sqlite, sqlite_writer
 from storage.errors import BatchRefused, StorageMisconfigured, StorageUnavailable
 from storage.model import Query
-from storage.sqlite import SqliteStore
+from storage.sqlite import transaction as sqlite_transaction
+from storage.sqlite import writer as sqlite_writer
+from storage.sqlite.writer import SqliteStore
 
 PAGE_BYTES = 4096
 
@@ -216,7 +217,7 @@ async def test_a_connection_that_cannot_be_replaced_is_told_and_tried_again(
     assert writer is not None
     writer.close()
     with monkeypatch.context() as patched:
-        patched.setattr(sqlite, "open_writer", fail)
+        patched.setattr(sqlite_writer, "open_writer", fail)
         with pytest.raises(StorageUnavailable) as caught:
             await store.append([event("t", "a")])
     assert str(caught.value) == sentence
@@ -226,13 +227,13 @@ async def test_a_connection_that_cannot_be_replaced_is_told_and_tried_again(
 
 def test_a_connection_that_is_closed_or_still_in_a_transaction_is_spent() -> None:
     connection = sqlite3.connect(":memory:", isolation_level=None)
-    assert not sqlite_writer.is_spent(connection)
+    assert not sqlite_transaction.is_spent(connection)
     connection.execute("BEGIN")
-    assert sqlite_writer.is_spent(connection)
+    assert sqlite_transaction.is_spent(connection)
     connection.execute("ROLLBACK")
-    assert not sqlite_writer.is_spent(connection)
+    assert not sqlite_transaction.is_spent(connection)
     connection.close()
-    assert sqlite_writer.is_spent(connection)
+    assert sqlite_transaction.is_spent(connection)
 
 
 @pytest.mark.parametrize(
@@ -248,4 +249,4 @@ def test_a_connection_that_is_closed_or_still_in_a_transaction_is_spent() -> Non
     ],
 )
 def test_which_errors_tell_of_damage(error: BaseException | None, expected: bool) -> None:
-    assert sqlite_writer.tells_of_damage(error) == expected
+    assert sqlite_transaction.tells_of_damage(error) == expected

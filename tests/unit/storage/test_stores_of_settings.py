@@ -6,8 +6,8 @@ from support.backends import PostgresServer, new_database
 
 from storage.open import postgres_store, sqlite_store
 from storage.postgres import PostgresStore
-from storage.sqlite import SqliteStore
-from storage.sqlite_apart import StoreApart
+from storage.sqlite.store import StoreApart
+from storage.sqlite.writer import SqliteStore
 
 
 async def test_a_sqlite_store_waits_for_a_lock_as_long_as_is_set(tmp_path: Path) -> None:

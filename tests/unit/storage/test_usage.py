@@ -14,7 +14,7 @@ from storage.interface import EventStore
 from storage.model import Event
 from storage.open import sqlite_store
 from storage.postgres import PostgresStore
-from storage.sqlite import SqliteStore
+from storage.sqlite.writer import SqliteStore
 
 
 def refused_by(backend: str) -> Sequence[Event]:

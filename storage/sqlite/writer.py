@@ -1,10 +1,10 @@
 """The SQLite store: one file in WAL mode, for one machine.
 
-One connection writes (see `storage.sqlite_writer`), a few others read; WAL lets them work
+One connection writes (see `storage.sqlite.transaction`), a few others read; WAL lets them work
 side by side, and any number of processes may share the file. `synchronous=FULL` makes a
 commit survive power loss.
 
-While one of the files is not the one that was opened (see `storage.sqlite_files`), nothing is
+While one of the files is not the one that was opened (see `storage.sqlite.file_guard`), nothing is
 written and nothing is read. Once SQLite has found the database damaged, nothing is written
 until it is opened anew: on a damaged index even a sound batch might get a wrong verdict. Reads
 go on as far as they can.
@@ -21,14 +21,15 @@ from typing import TypeVar
 
 import aiosqlite
 
-from storage import reading, sqlite_writer
+from storage import reading
 from storage.chunks import PayloadSql, Rows
 from storage.errors import OutcomeUnknown, StorageMisconfigured, StorageUnavailable
 from storage.model import Event, Pool, Usage, Verdict
-from storage.sqlite_checkpoints import CHECKPOINT, Checkpoints
-from storage.sqlite_files import OpenedFiles, WatchedConnection
-from storage.sqlite_opening import open_writer
-from storage.sqlite_reader import connect_reader, rows_of
+from storage.sqlite import transaction as sqlite_transaction
+from storage.sqlite.checkpointer import CHECKPOINT, Checkpoints
+from storage.sqlite.file_guard import OpenedFiles, WatchedConnection
+from storage.sqlite.reader_connection import connect_reader, rows_of
+from storage.sqlite.schema import open_writer
 
 _MIN_VERSION = (3, 38, 0)
 _NOT_OPEN = "the SQLite store is not open"
@@ -104,7 +105,7 @@ class SqliteStore(reading.LogReader):
             self._files.check()
         except sqlite3.Error as error:
             await self.aclose()
-            raise sqlite_writer.translate(error) from error
+            raise sqlite_transaction.translate(error) from error
         except BaseException:
             await self.aclose()
             raise
@@ -122,7 +123,7 @@ class SqliteStore(reading.LogReader):
         """
         with self._writing:
             done = self._write(
-                lambda writer: (sqlite_writer.append(writer, batch), writer.commit_s)
+                lambda writer: (sqlite_transaction.append(writer, batch), writer.commit_s)
             )
             # Looked at once, for they may be gone the next time. The event loop that they are
             # told through is not: the end waits for this lock.
@@ -138,7 +139,7 @@ class SqliteStore(reading.LogReader):
         the lock as readily as any.
         """
         if self._doubted:
-            await self._in_thread(self._in_turn, self._write, sqlite_writer.prove)
+            await self._in_thread(self._in_turn, self._write, sqlite_transaction.prove)
             return
         try:
             async with self._ping_lock:
@@ -147,12 +148,12 @@ class SqliteStore(reading.LogReader):
                     raise StorageUnavailable(_NOT_OPEN)
                 self._check()
                 # In one hop: cancelled between the two, it would keep the lock for good.
-                await connection.executescript(f"{sqlite_writer.BEGIN}; ROLLBACK")
+                await connection.executescript(f"{sqlite_transaction.BEGIN}; ROLLBACK")
         except sqlite3.Error as error:
             # Somebody is writing right now: that is what a working database looks like.
             if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
                 self._note(error)
-                raise sqlite_writer.translate(error) from error
+                raise sqlite_transaction.translate(error) from error
 
     async def usage(self) -> Usage:
         """See `EventStore.usage`: of the file and its -wal, and of the connections that read."""
@@ -196,7 +197,7 @@ class SqliteStore(reading.LogReader):
             self._files.check()
         except sqlite3.Error as error:
             self._note(error)
-            raise sqlite_writer.translate(error) from error
+            raise sqlite_transaction.translate(error) from error
         finally:
             idle.put_nowait(connection)
 
@@ -219,7 +220,7 @@ class SqliteStore(reading.LogReader):
         self._note(error)
 
     def _note(self, error: BaseException | None) -> None:
-        if self.damage is None and sqlite_writer.tells_of_damage(error):
+        if self.damage is None and sqlite_transaction.tells_of_damage(error):
             self.damage = (
                 f"the database file {str(self._path)!r} is damaged (SQLite: {error}), nothing more "
                 "is stored in it: stop the aggregator, see what `python -m aggregator verify` "
@@ -279,7 +280,7 @@ class SqliteStore(reading.LogReader):
         writer = self._writer
         if writer is None:
             return
-        if sqlite_writer.is_spent(writer):
+        if sqlite_transaction.is_spent(writer):
             # Closing it ends its transaction; the next call opens another.
             self._close_writer()
         elif self._files.wal_is_orphaned():
@@ -293,5 +294,5 @@ class SqliteStore(reading.LogReader):
         except StorageMisconfigured as error:
             raise StorageUnavailable(str(error)) from error
         except sqlite3.Error as error:
-            raise sqlite_writer.translate(error) from error
+            raise sqlite_transaction.translate(error) from error
         return self._writer

@@ -1,6 +1,6 @@
-"""The process that writes a SQLite file for `storage.sqlite_apart.StoreApart`.
+"""The process that writes a SQLite file for `storage.sqlite.store.StoreApart`.
 
-python -m storage.sqlite_worker ASKS APPENDS PATH BUSY_TIMEOUT_MS
+python -m storage.sqlite.writer_process ASKS APPENDS PATH BUSY_TIMEOUT_MS
 
 ASKS and APPENDS are the numbers of its ends of two sockets. It ends when their other ends are
 closed, after what is under way, and at no signal but SIGKILL: the process that started it decides.
@@ -19,10 +19,10 @@ from pathlib import Path
 
 import msgspec
 
-from storage.channel import Channel, receive, send
 from storage.errors import StorageError
-from storage.sqlite import SqliteStore
-from storage.sqlite_process import Answered, Asked
+from storage.sqlite.framing import Channel, receive, send
+from storage.sqlite.writer import SqliteStore
+from storage.sqlite.writer_client import Answered, Asked
 
 _new_event_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
 with suppress(ImportError):  # not made for this platform

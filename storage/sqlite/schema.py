@@ -4,15 +4,15 @@ import sqlite3
 import time
 from pathlib import Path
 
-from storage import sqlite_writer
 from storage.errors import StorageMisconfigured
 from storage.migrations import pending
-from storage.sqlite_files import OpenedFiles, WatchedConnection
+from storage.sqlite import transaction as sqlite_transaction
+from storage.sqlite.file_guard import OpenedFiles, WatchedConnection
 
 APPLICATION_ID = 0x45564C47
 """Marks a file as this program's ("EVLG"), so that no other program's is ever written to."""
 
-# The automatic checkpoint is for when `storage.sqlite_checkpoints` does not keep up.
+# The automatic checkpoint is for when `storage.sqlite.checkpointer` does not keep up.
 # What a large batch needs beside the database stays in memory: for a temporary file there may
 # be no place, and no descriptor.
 _SETTINGS = """
@@ -59,7 +59,7 @@ def open_writer(path: Path, files: OpenedFiles, busy_timeout_s: float) -> Watche
             timeout=busy_timeout_s,
             isolation_level=None,
             check_same_thread=False,
-            cached_statements=sqlite_writer.PREPARED_STATEMENTS,
+            cached_statements=sqlite_transaction.PREPARED_STATEMENTS,
             files=files,
         )
     except sqlite3.Error as error:
@@ -117,7 +117,7 @@ def _switch_to_wal(connection: sqlite3.Connection) -> str:
 
 def _migrate(connection: sqlite3.Connection) -> None:
     # The write lock is what keeps two aggregators that start together apart.
-    connection.execute(sqlite_writer.BEGIN)
+    connection.execute(sqlite_transaction.BEGIN)
     try:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         for step in pending("sqlite", version):
@@ -127,7 +127,7 @@ def _migrate(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute("COMMIT")
     except BaseException:
-        sqlite_writer.roll_back(connection)
+        sqlite_transaction.roll_back(connection)
         raise
 
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 import aiosqlite
 
 from storage.chunks import Row, Rows
-from storage.sqlite_files import OpenedFiles, WatchedConnection
+from storage.sqlite.file_guard import OpenedFiles, WatchedConnection
 
 Result = TypeVar("Result")
 

@@ -32,8 +32,8 @@ from storage.model import (
     Usage,
     Verdict,
 )
-from storage.sqlite import SqliteStore
-from storage.sqlite_process import NOT_RUNNING, Answered, What, WritingProcess
+from storage.sqlite.writer import SqliteStore
+from storage.sqlite.writer_client import NOT_RUNNING, Answered, What, WritingProcess
 
 _MAX_CLOSING_S, _MAX_ENDING_S = 2.0, 4.0
 """What connections that read get to be closed, and the process that writes to end."""

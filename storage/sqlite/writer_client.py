@@ -24,12 +24,12 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from storage import errors
-from storage.channel import Channel
 from storage.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from storage.model import Event, Verdict
-from storage.process_output import ProcessOutput
+from storage.sqlite.framing import Channel
+from storage.sqlite.process_output import ProcessOutput
 
-WORKER = "storage.sqlite_worker"
+WORKER = "storage.sqlite.writer_process"
 NOT_RUNNING = "the process that stores is not running"
 _UNFORESEEN = "the process that stores failed in a way that nobody foresaw; the log has the details"
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from storage.errors import StorageError, StorageMisconfigured, StorageUnavailable
 from storage.migrations import pending
 from storage.snapshot import KEY, PLACE, TIME, Blocks, Extent, LogDamaged, Row
-from storage.sqlite_opening import APPLICATION_ID
+from storage.sqlite.schema import APPLICATION_ID
 
 _BUSY_TIMEOUT_S = 10.0
 _MOST_MESSAGES = 100
