@@ -32,7 +32,7 @@ from benchmarks.databases import MakeDatabase, postgres_databases, postgres_serv
 from publisher.ids import NumberedIds, TimeNodeIds, uuid7
 from storage.interface import EventStore
 from storage.model import Event
-from storage.postgres import PostgresStore
+from storage.postgres.store import PostgresStore
 from storage.sqlite.writer import SqliteStore
 
 BATCH = 2_000

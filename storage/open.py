@@ -23,7 +23,7 @@ def postgres_store(
     dsn: str, *, readers: int, command_timeout_ms: int, schema: str | None = None
 ) -> EventStore:
     """A store, not opened yet, in a schema of the Postgres database at `dsn`."""
-    from storage.postgres import PostgresStore
+    from storage.postgres.store import PostgresStore
 
     return PostgresStore(
         dsn, readers=readers, command_timeout_s=command_timeout_ms / 1000, schema=schema
@@ -39,6 +39,6 @@ def sqlite_snapshot(path: Path) -> LogSnapshot:
 
 def postgres_snapshot(dsn: str, *, schema: str | None = None) -> LogSnapshot:
     """A snapshot, not opened yet, of the log in a schema of the Postgres database at `dsn`."""
-    from storage.postgres_snapshot import PostgresSnapshot
+    from storage.postgres.snapshot import PostgresSnapshot
 
     return PostgresSnapshot(dsn, schema=schema)

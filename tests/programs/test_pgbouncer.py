@@ -28,10 +28,10 @@ from support.pgbouncer import PgBouncer, pgbouncer
 from support.processes import Aggregator
 from support.verifying import ORDERS, SHIPMENTS, SOUND, fill, verified
 
-from storage import postgres
 from storage.errors import StorageMisconfigured, StorageUnavailable
-from storage.postgres import PostgresStore
-from storage.postgres_errors import SHARED, SessionShared
+from storage.postgres import store as postgres_store
+from storage.postgres.errors import SHARED, SessionShared
+from storage.postgres.store import PostgresStore
 
 Run = Callable[..., Aggregator]
 
@@ -189,7 +189,7 @@ async def test_what_the_start_did_not_notice_is_noticed_before_anything_is_store
         dsn, stop = pooler.dsn_for("postgres", name), asyncio.Event()
         stranger = asyncio.create_task(busy(dsn, stop))
         store = PostgresStore(dsn)
-        monkeypatch.setattr(postgres, "check_apart", lucky)
+        monkeypatch.setattr(postgres_store, "check_apart", lucky)
         for _ in range(200):
             try:
                 await store.open()

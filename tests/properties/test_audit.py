@@ -8,7 +8,7 @@ from support.strategies import pools
 from support.verifying import execute, fill, verified
 
 from storage.model import Event
-from storage.postgres_snapshot import PostgresSnapshot
+from storage.postgres.snapshot import PostgresSnapshot
 from storage.sqlite.snapshot import SqliteSnapshot
 
 Batches = list[list[Event]]

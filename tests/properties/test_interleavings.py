@@ -12,10 +12,10 @@ from support.interleaving import Interleaving, State
 from support.observer import Observer
 from support.reference import Reference
 
-from storage import postgres_ahead
 from storage.errors import StorageError
 from storage.interface import EventStore
 from storage.model import Event
+from storage.postgres import optimistic_append as postgres_optimistic_append
 
 _STORES = 3
 
@@ -110,7 +110,7 @@ async def _open(database: Database, stack: AsyncExitStack, ahead: bool) -> Rig:
 def test_any_interleaving_of_statements_equals_the_batches_one_after_the_other(
     database: Database, ahead: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_ahead, "PAUSE", 0)
+    monkeypatch.setattr(postgres_optimistic_append, "PAUSE", 0)
     stack = AsyncExitStack()
     with asyncio.Runner() as runner:
         rig = runner.run(_open(database, stack, ahead))

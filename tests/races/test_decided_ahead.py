@@ -9,8 +9,8 @@ from support.interleaving import Interleaving, Outcome, State
 from support.scene import Scene, told
 from support.unprotected import ArrivalOrder
 
-from storage import postgres_ahead
 from storage.errors import BatchRefused, OutcomeUnknown, StorageUnavailable
+from storage.postgres import optimistic_append as postgres_optimistic_append
 
 # SQLite's writer has the whole file to itself.
 pytestmark = pytest.mark.parametrize("backend", ["postgres"])
@@ -171,7 +171,7 @@ async def test_topics_are_locked_in_sorted_order_whoever_comes_first(scene: Scen
 
 async def test_locked_in_arrival_order_they_end_in_a_deadlock(scene: Scene) -> None:
     await lock_as_named(scene.observer)
-    scene.patch.setattr(postgres_ahead, "Ledger", ArrivalOrder)
+    scene.patch.setattr(postgres_optimistic_append, "Ledger", ArrivalOrder)
     outcomes = await opposite_orders(scene)
     (victim,) = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
     assert isinstance(victim, StorageUnavailable)

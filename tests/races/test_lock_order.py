@@ -6,8 +6,8 @@ from support.interleaving import Outcome, State
 from support.scene import Scene, told
 from support.unprotected import ArrivalOrder
 
-from storage import postgres_writer
 from storage.errors import StorageUnavailable
+from storage.postgres import locked_append as postgres_locked_append
 
 # SQLite has a single lock.
 pytestmark = pytest.mark.parametrize("backend", ["postgres"])
@@ -45,7 +45,7 @@ async def test_batches_that_lock_in_sorted_order_both_go_through(scene: Scene) -
 
 
 async def test_batches_that_lock_in_arrival_order_end_in_a_deadlock(scene: Scene) -> None:
-    scene.patch.setattr(postgres_writer, "Ledger", ArrivalOrder)
+    scene.patch.setattr(postgres_locked_append, "Ledger", ArrivalOrder)
     (a,), (b,) = await two_batches_name_the_same_topics_in_opposite_order(scene)
     victim, survivor = (a, b) if isinstance(a, Exception) else (b, a)
     assert isinstance(victim, StorageUnavailable)

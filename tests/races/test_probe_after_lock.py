@@ -13,8 +13,8 @@ from support.observer import Observer
 from support.scene import Scene, told
 from support.unprotected import probe_before_lock
 
-from storage import postgres_writer
 from storage.errors import BatchRefused
+from storage.postgres import locked_append as postgres_locked_append
 
 
 async def b_waits_while_a_stores_the_same_key(scene: Scene) -> list[Outcome]:
@@ -63,8 +63,10 @@ async def drop_unique_key(
     if database.backend == "postgres":
         await observer.fetch("ALTER TABLE events DROP CONSTRAINT events_topic_event_id_key")
         clause = "ON CONFLICT (topic, event_id) DO NOTHING"
-        assert clause in postgres_writer.STORE
-        patch.setattr(postgres_writer, "STORE", postgres_writer.STORE.replace(clause, ""))
+        assert clause in postgres_locked_append.STORE
+        patch.setattr(
+            postgres_locked_append, "STORE", postgres_locked_append.STORE.replace(clause, "")
+        )
         return
     unique = "UNIQUE (topic, event_id)"
     connection: sqlite3.Connection = observer.connection

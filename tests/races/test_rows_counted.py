@@ -12,10 +12,10 @@ import pytest
 from support.events import event
 from support.scene import Scene, told
 
-from storage import postgres_writer
 from storage.errors import BatchRefused
 from storage.ledger import Decision, Head
 from storage.model import Event, StoredEvent
+from storage.postgres import locked_append as postgres_locked_append
 from storage.sqlite import transaction as sqlite_transaction
 
 _SKIP = """
@@ -55,12 +55,12 @@ def take_the_check_away(scene: Scene) -> None:
     async def postgres_store(
         connection: Any, decision: Decision, heads: dict[str, Head], append: str
     ) -> None:
-        counts = postgres_writer._count_columns(decision.counts, heads, append)
-        events = postgres_writer._event_columns(decision.rows)
-        await connection.execute(postgres_writer.STORE, *counts, *events)
+        counts = postgres_locked_append._count_columns(decision.counts, heads, append)
+        events = postgres_locked_append._event_columns(decision.rows)
+        await connection.execute(postgres_locked_append.STORE, *counts, *events)
 
     scene.patch.setattr(sqlite_transaction, "_insert", sqlite_insert)
-    scene.patch.setattr(postgres_writer, "_store", postgres_store)
+    scene.patch.setattr(postgres_locked_append, "_store", postgres_store)
 
 
 def batch() -> list[Event]:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import asyncpg
 
 from storage.interface import EventStore
-from storage.postgres import PostgresStore
+from storage.postgres.store import PostgresStore
 from storage.sqlite.writer import SqliteStore
 
 BACKENDS = ["sqlite", "postgres"]

@@ -5,11 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from storage import postgres_writer
+from storage.postgres import locked_append as postgres_locked_append
 from storage.sqlite import transaction as sqlite_transaction
 from support.unprotected import lock_first
 
-_LOCK_TOPICS = postgres_writer.LOCK_TOPICS
+_LOCK_TOPICS = postgres_locked_append.LOCK_TOPICS
 _POSTGRES_CLOCK = "clock_timestamp()"
 
 
@@ -35,7 +35,7 @@ def shift_clock(patch: pytest.MonkeyPatch, seconds: int) -> None:
     lock_first(patch)
     assert _POSTGRES_CLOCK in _LOCK_TOPICS
     patch.setattr(
-        postgres_writer,
+        postgres_locked_append,
         "LOCK_TOPICS",
         _LOCK_TOPICS.replace(
             _POSTGRES_CLOCK, f"({_POSTGRES_CLOCK} + interval '{seconds} seconds')"

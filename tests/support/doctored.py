@@ -14,9 +14,9 @@ import pytest
 
 from aggregator import app
 from aggregator.__main__ import main
-from storage import postgres_writer
 from storage.model import Event, Verdict
-from storage.postgres import PostgresStore
+from storage.postgres import locked_append as postgres_locked_append
+from storage.postgres.store import PostgresStore
 from storage.sqlite import transaction as sqlite_transaction
 from storage.sqlite.writer import SqliteStore
 from support import unprotected
@@ -54,8 +54,8 @@ async def _postgres_append(self: Any, batch: Sequence[Event]) -> list[Verdict]:
 
     async def transaction() -> None:
         async with self._acquire(self._writers) as connection:
-            await connection.execute(postgres_writer.BEGIN)
-            decision = await postgres_writer._write(connection, batch)
+            await connection.execute(postgres_locked_append.BEGIN)
+            decision = await postgres_locked_append._write(connection, batch)
             told.set_result(decision.verdicts)
             await asyncio.sleep(_A_WHILE_S)
             await connection.execute("COMMIT")
@@ -68,13 +68,13 @@ async def _postgres_append(self: Any, batch: Sequence[Event]) -> list[Verdict]:
 
 def count_afterwards(backend: str, patch: pytest.MonkeyPatch) -> None:
     """The counts are written in a transaction of their own, on Postgres a while later."""
-    commit = postgres_writer._commit
+    commit = postgres_locked_append._commit
 
     async def commit_and_wait(connection: Any) -> None:
         await commit(connection)
         await asyncio.sleep(_A_WHILE_S)
 
-    patch.setattr(postgres_writer, "_commit", commit_and_wait)
+    patch.setattr(postgres_locked_append, "_commit", commit_and_wait)
     unprotected.count_afterwards(backend, patch)
 
 

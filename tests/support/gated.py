@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from storage import postgres_ahead, postgres_writer
+from storage.postgres import locked_append as postgres_locked_append
+from storage.postgres import optimistic_append as postgres_optimistic_append
 from storage.sqlite import transaction as sqlite_transaction
 
 if TYPE_CHECKING:
@@ -27,9 +28,9 @@ def _name(module: ModuleType, sql: str) -> str:
 
 def _postgres_name(sql: str) -> str:
     for name in _NAMES_AHEAD:
-        if sql == getattr(postgres_ahead, name):
+        if sql == getattr(postgres_optimistic_append, name):
             return name
-    return _name(postgres_writer, sql)
+    return _name(postgres_locked_append, sql)
 
 
 class GatedPostgres:

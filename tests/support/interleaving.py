@@ -17,11 +17,11 @@ from typing import Any, Self
 import asyncpg
 import pytest
 
-from storage import postgres_writer
 from storage.errors import StorageError
 from storage.interface import EventStore
 from storage.model import Event, Verdict
-from storage.postgres_ahead import Ahead
+from storage.postgres import locked_append as postgres_locked_append
+from storage.postgres.optimistic_append import Ahead
 from storage.sqlite import transaction as sqlite_transaction
 from support.backends import Database
 from support.gated import GatedPostgres, GatedSqlite
@@ -97,7 +97,7 @@ class Interleaving:
                 self._gate_ahead()
             else:
                 lock_first(self._patch)
-                self._gate(postgres_writer, self._postgres_append)
+                self._gate(postgres_locked_append, self._postgres_append)
         return self
 
     def _gate(self, module: ModuleType, append: Callable[..., Any]) -> None:

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple, Self
 
 import pytest
 
-from storage import postgres_writer
 from storage.errors import StorageUnavailable
 from storage.model import Event, Verdict
-from storage.postgres_ahead import STORE_IF_AS_KNOWN, Ahead
+from storage.postgres import locked_append as postgres_locked_append
+from storage.postgres.optimistic_append import STORE_IF_AS_KNOWN, Ahead
 from storage.sqlite import transaction as sqlite_transaction
 from support.reference import Reference, Told
 
@@ -203,7 +203,7 @@ class _FailingPostgres(_Failing):
 
     async def execute(self, sql: str, *arguments: Any) -> Any:
         due = await self._before(sql)
-        if sql == postgres_writer.STORE:
+        if sql == postgres_locked_append.STORE:
             topics, _, added, *_ = arguments
             self._added = dict(zip(topics, added, strict=True))
         answer = self._connection.execute(sql, *arguments)
@@ -212,7 +212,7 @@ class _FailingPostgres(_Failing):
     async def fetch(self, sql: str, *arguments: object) -> Any:
         await self._before(sql)
         rows = await self._connection.fetch(sql, *arguments)
-        if sql == postgres_writer.LOCK_TOPICS:
+        if sql == postgres_locked_append.LOCK_TOPICS:
             self._heads = {topic: head for topic, head, *_ in rows}
         return rows
 

@@ -7,10 +7,10 @@ from uuid import uuid4
 
 import pytest
 
-from storage import postgres_writer
 from storage.ledger import Decision, Head, Ledger
 from storage.model import Event, Verdict
-from storage.postgres_ahead import Ahead
+from storage.postgres import locked_append as postgres_locked_append
+from storage.postgres.optimistic_append import Ahead
 from storage.sqlite import transaction as sqlite_transaction
 
 _COUNT_ARGUMENTS = 7
@@ -26,7 +26,7 @@ FROM topics WHERE topic = ANY($1)"""
 """Like LOCK_TOPICS, but a topic that is there is not locked."""
 
 LOCK_AND_PROBE = f"""
-WITH locked (topic, head, ts_ingest, last_append) AS ({postgres_writer.LOCK_TOPICS}),
+WITH locked (topic, head, ts_ingest, last_append) AS ({postgres_locked_append.LOCK_TOPICS}),
 found AS (
     SELECT e.* FROM unnest($2::text[], $3::text[]) AS k (topic, event_id)
     JOIN events AS e ON e.topic = k.topic AND e.event_id = k.event_id)
@@ -46,7 +46,7 @@ def no_topic_lock(backend: str, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(sqlite_transaction, "BEGIN", "BEGIN")
     else:
         lock_first(patch)
-        patch.setattr(postgres_writer, "LOCK_TOPICS", LOOK_UP_OR_MAKE_TOPICS)
+        patch.setattr(postgres_locked_append, "LOCK_TOPICS", LOOK_UP_OR_MAKE_TOPICS)
 
 
 def probe_before_lock(backend: str, patch: pytest.MonkeyPatch) -> None:
@@ -55,7 +55,7 @@ def probe_before_lock(backend: str, patch: pytest.MonkeyPatch) -> None:
         _sqlite_probe_before_lock(patch)
     else:
         lock_first(patch)
-        patch.setattr(postgres_writer, "_write", _lock_and_probe)
+        patch.setattr(postgres_locked_append, "_write", _lock_and_probe)
 
 
 async def _lock_and_probe(connection: Any, batch: Sequence[Event], *_: object) -> Decision:
@@ -69,7 +69,7 @@ async def _lock_and_probe(connection: Any, batch: Sequence[Event], *_: object) -
         if event_id is not None:
             ledger.found((topic, event_id), offset, source, payload)
     decision = ledger.settle(heads)
-    await postgres_writer._store(connection, decision, heads, str(uuid4()))
+    await postgres_locked_append._store(connection, decision, heads, str(uuid4()))
     return decision
 
 
@@ -127,7 +127,11 @@ def count_afterwards(backend: str, patch: pytest.MonkeyPatch) -> None:
         )
     else:
         lock_first(patch)
-        patch.setattr(postgres_writer, "append", _postgres_count_afterwards(postgres_writer.append))
+        patch.setattr(
+            postgres_locked_append,
+            "append",
+            _postgres_count_afterwards(postgres_locked_append.append),
+        )
 
 
 class _CountsLater:
@@ -144,9 +148,9 @@ class _CountsLater:
         if sql == sqlite_transaction.COUNT:
             self.kept = arguments
             return None
-        if sql == postgres_writer.STORE:
+        if sql == postgres_locked_append.STORE:
             self.kept = arguments[:_COUNT_ARGUMENTS]
-            count = postgres_writer.COUNT
+            count = postgres_locked_append.COUNT
             sql = sql.replace(count, f"{count} AND false")
         return self._connection.execute(sql, *arguments)
 
@@ -168,7 +172,7 @@ def _postgres_count_afterwards(append: Any) -> Any:
     async def changed(connection: Any, batch: Sequence[Event], **options: Any) -> Any:
         later = _CountsLater(connection)
         verdicts = await append(later, batch, **options)
-        await connection.execute(postgres_writer.COUNT, *later.kept)
+        await connection.execute(postgres_locked_append.COUNT, *later.kept)
         return verdicts
 
     return changed

@@ -12,7 +12,7 @@ from support.events import event
 
 from aggregator.settings import Settings
 from storage.interface import EventStore
-from storage.postgres import PostgresStore
+from storage.postgres.store import PostgresStore
 from storage.sqlite.writer import SqliteStore
 
 TEXT = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()

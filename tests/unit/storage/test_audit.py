@@ -18,7 +18,7 @@ from support.verifying import (
 )
 
 from storage import audit
-from storage.postgres_snapshot import PostgresSnapshot
+from storage.postgres.snapshot import PostgresSnapshot
 from storage.sqlite.snapshot import SqliteSnapshot
 
 NO_CHECKS = {

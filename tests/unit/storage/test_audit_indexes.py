@@ -19,7 +19,7 @@ from support.verifying import (
     verified,
 )
 
-from storage.postgres_snapshot import PostgresSnapshot
+from storage.postgres.snapshot import PostgresSnapshot
 from storage.sqlite.snapshot import SqliteSnapshot
 
 KEYS_DIFFER = "the index (topic, event_id) does not hold what the table holds"

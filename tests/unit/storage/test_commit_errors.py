@@ -6,10 +6,10 @@ import asyncpg
 import pytest
 from support.events import event
 
-from storage import postgres_writer
 from storage.errors import OutcomeUnknown
-from storage.postgres_ahead import _NOTHING, _Batch
-from storage.postgres_errors import may_be_committed
+from storage.postgres import locked_append as postgres_locked_append
+from storage.postgres.errors import may_be_committed
+from storage.postgres.optimistic_append import _NOTHING, _Batch
 
 
 def error(kind: type[asyncpg.PostgresError], severity: str | None) -> asyncpg.PostgresError:
@@ -65,7 +65,7 @@ class Failing:
 
 
 async def commit_in_a_transaction(connection: Any) -> None:
-    await postgres_writer._commit(connection)
+    await postgres_locked_append._commit(connection)
 
 
 async def store_ahead_of_the_lock(connection: Any) -> None:

@@ -74,7 +74,7 @@ import asyncio, sys
 from pathlib import Path
 from storage.errors import StorageUnavailable
 from storage.model import Event
-from storage.postgres import PostgresStore
+from storage.postgres.store import PostgresStore
 from storage.sqlite.writer import SqliteStore
 
 async def main(backend, where, name):

@@ -12,12 +12,13 @@ from support.events import event
 from support.observer import Observer
 from support.scene import told
 
-from storage import postgres_ahead, postgres_writer
 from storage.errors import BatchRefused, OutcomeUnknown
 from storage.migrations import migrations
 from storage.model import Event
-from storage.postgres import PostgresStore
-from storage.postgres_ahead import LONGEST_PAUSE, PAUSE, Ahead
+from storage.postgres import locked_append as postgres_locked_append
+from storage.postgres import optimistic_append as postgres_optimistic_append
+from storage.postgres.optimistic_append import LONGEST_PAUSE, PAUSE, Ahead
+from storage.postgres.store import PostgresStore
 
 SEED = [event("t", "seed")]
 _LIMIT_S = 30.0
@@ -31,7 +32,7 @@ def backend() -> str:
 def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Which way batches go from now on: "ahead", "locked", or both for one that was in vain."""
     seen: list[str] = []
-    ahead, locked = postgres_ahead._Batch.append, postgres_writer.append
+    ahead, locked = postgres_optimistic_append._Batch.append, postgres_locked_append.append
 
     async def through_ahead(self: Any, *arguments: Any) -> Any:
         seen.append("ahead")
@@ -41,8 +42,8 @@ def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen.append("locked")
         return await locked(*arguments, **options)
 
-    monkeypatch.setattr(postgres_ahead._Batch, "append", through_ahead)
-    monkeypatch.setattr(postgres_writer, "append", through_locked)
+    monkeypatch.setattr(postgres_optimistic_append._Batch, "append", through_ahead)
+    monkeypatch.setattr(postgres_locked_append, "append", through_locked)
     return seen
 
 
@@ -88,7 +89,7 @@ async def test_after_one_in_vain_the_next_batches_are_not_decided_ahead(
 ) -> None:
     """And twice as many when it happens again, until one is stored as it was decided."""
     await store.append(SEED)
-    look = postgres_ahead._Batch._look
+    look = postgres_optimistic_append._Batch._look
     other = PostgresStore(database.dsn)
     await other.open()
     # The other store shares the class: it must not be overtaken as well.
@@ -103,7 +104,7 @@ async def test_after_one_in_vain_the_next_batches_are_not_decided_ahead(
         """How many batches go the locked way before the next one that is decided ahead."""
         with monkeypatch.context() as patched:
             if in_vain:
-                patched.setattr(postgres_ahead._Batch, "_look", overtaken)
+                patched.setattr(postgres_optimistic_append._Batch, "_look", overtaken)
             seen = ways(patched)
             while "ahead" not in seen:
                 await store.append(SEED)

@@ -13,7 +13,7 @@ from support.http import MakeClient
 
 from storage.errors import StorageUnavailable
 from storage.model import Query
-from storage.postgres import PostgresStore
+from storage.postgres.store import PostgresStore
 
 _LIMIT = 3
 

@@ -13,7 +13,6 @@ from support.observer import Observer
 from support.scene import told
 from support.unprotected import lock_first
 
-from storage import postgres_errors, postgres_writer
 from storage.errors import (
     BatchRefused,
     OutcomeUnknown,
@@ -23,7 +22,9 @@ from storage.errors import (
 )
 from storage.interface import EventStore
 from storage.model import Event
-from storage.postgres import PostgresStore
+from storage.postgres import errors as postgres_errors
+from storage.postgres import locked_append as postgres_locked_append
+from storage.postgres.store import PostgresStore
 
 BATCH = ["x", "y"]
 
@@ -101,7 +102,7 @@ async def test_a_connection_lost_at_commit_leaves_the_outcome_open(
 async def test_a_commit_that_was_done_but_not_answered_is_found_by_the_retry(
     store: EventStore, observer: Observer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commit = postgres_writer._commit
+    commit = postgres_locked_append._commit
 
     class Cut:
         """Commits, and loses the answer."""
@@ -120,7 +121,7 @@ async def test_a_commit_that_was_done_but_not_answered_is_found_by_the_retry(
     async def cut(connection: asyncpg.Connection) -> None:
         await commit(Cut(connection))  # type: ignore[arg-type]
 
-    monkeypatch.setattr(postgres_writer, "_commit", cut)
+    monkeypatch.setattr(postgres_locked_append, "_commit", cut)
     with pytest.raises(OutcomeUnknown):
         await store.append(batch())
     monkeypatch.undo()
@@ -214,7 +215,7 @@ async def test_a_commit_that_postgres_turns_into_a_rollback_is_no_success() -> N
             return "ROLLBACK"
 
     with pytest.raises(StorageUnavailable, match="ROLLBACK"):
-        await postgres_writer._commit(Aborted())  # type: ignore[arg-type]
+        await postgres_locked_append._commit(Aborted())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

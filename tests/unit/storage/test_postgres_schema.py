@@ -14,7 +14,7 @@ from support.verifying import ORDERS, SHIPMENTS, SOUND, Verified, fill, verified
 
 from storage.errors import StorageError, StorageMisconfigured
 from storage.open import postgres_snapshot
-from storage.postgres import PostgresStore
+from storage.postgres.store import PostgresStore
 
 ODD = 'Log "of" \\ \'24, naïve'
 

@@ -11,7 +11,6 @@ from support.events import event
 from support.observer import Observer
 from support.unprotected import lock_first
 
-from storage import postgres_errors, postgres_writer
 from storage.errors import (
     BatchRefused,
     OutcomeUnknown,
@@ -19,7 +18,9 @@ from storage.errors import (
     StorageMisconfigured,
     StorageUnavailable,
 )
-from storage.postgres import PostgresStore
+from storage.postgres import errors as postgres_errors
+from storage.postgres import locked_append as postgres_locked_append
+from storage.postgres.store import PostgresStore
 
 BATCH = [event("t", name) for name in "abc"]
 
@@ -136,28 +137,28 @@ async def test_without_a_confirmed_rollback_the_connection_is_closed(
 ) -> None:
     connection = Scripted(BEGIN=asyncpg.UniqueViolationError("twice"), ROLLBACK=answer)
     with pytest.raises(expected):
-        await postgres_writer.append(connection, BATCH)  # type: ignore[arg-type]
+        await postgres_locked_append.append(connection, BATCH)  # type: ignore[arg-type]
     assert connection.terminated == terminated
 
 
 async def test_a_commit_without_an_answer_leaves_the_outcome_open() -> None:
     connection = Scripted(COMMIT=TimeoutError())
     with pytest.raises(OutcomeUnknown) as caught:
-        await postgres_writer._commit(connection)  # type: ignore[arg-type]
+        await postgres_locked_append._commit(connection)  # type: ignore[arg-type]
     assert str(caught.value) == "Postgres: COMMIT was not answered: no answer in time"
     assert connection.terminated
 
 
 async def test_a_commit_that_gave_up_its_standby_leaves_the_outcome_open() -> None:
     with pytest.raises(OutcomeUnknown) as caught:
-        await postgres_writer._commit(Scripted(notice("SyncRepWaitForLSN")))  # type: ignore[arg-type]
+        await postgres_locked_append._commit(Scripted(notice("SyncRepWaitForLSN")))  # type: ignore[arg-type]
     assert str(caught.value) == (
         "Postgres: a standby may not have what was committed: the wait was canceled"
     )
 
 
 async def test_any_other_notice_says_nothing_about_a_commit() -> None:
-    await postgres_writer._commit(Scripted(notice("DoCheckpoint")))  # type: ignore[arg-type]
+    await postgres_locked_append._commit(Scripted(notice("DoCheckpoint")))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

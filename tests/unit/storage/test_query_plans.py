@@ -9,9 +9,11 @@ from support.backends import Database
 from support.events import event
 from support.observer import Observer
 
-from storage import chunks, postgres_ahead, postgres_writer, reading
+from storage import chunks, reading
 from storage.interface import EventStore
-from storage.postgres import PostgresStore
+from storage.postgres import locked_append as postgres_locked_append
+from storage.postgres import optimistic_append as postgres_optimistic_append
+from storage.postgres.store import PostgresStore
 from storage.reading import LogReader
 from storage.sqlite import transaction as sqlite_transaction
 
@@ -81,7 +83,8 @@ async def fill_topics(observer: Observer) -> None:
 @pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
 @pytest.mark.parametrize("filled", [None, fill, fill_topics])
 @pytest.mark.parametrize(
-    ("probe", "topics_of"), [(postgres_writer.PROBE, ""), (postgres_ahead.PEEK, ", '{t}'")]
+    ("probe", "topics_of"),
+    [(postgres_locked_append.PROBE, ""), (postgres_optimistic_append.PEEK, ", '{t}'")],
 )
 async def test_the_postgres_probe_looks_each_key_up_in_the_unique_index(
     session: Observer,

@@ -8,11 +8,12 @@ from support.observer import Observer
 from support.scene import told
 from support.unprotected import lock_first
 
-from storage import postgres_sessions, postgres_writer
 from storage.errors import StorageMisconfigured, StorageUnavailable
-from storage.postgres import PostgresStore
-from storage.postgres_errors import SHARED, SessionShared, translated
-from storage.postgres_sessions import look_for_client, session_settings
+from storage.postgres import locked_append as postgres_locked_append
+from storage.postgres import session as postgres_session
+from storage.postgres.errors import SHARED, SessionShared, translated
+from storage.postgres.session import look_for_client, session_settings
+from storage.postgres.store import PostgresStore
 
 
 @pytest.fixture
@@ -103,13 +104,13 @@ async def test_a_setting_that_does_not_hold_is_refused_by_its_name(
 ) -> None:
     """As where what stands between drops it."""
     await alter(database, f"{name} = '{default}'")
-    whole = postgres_sessions.setting
+    whole = postgres_session.setting
 
     def without_it(settings: dict[str, str], schema: str | None) -> str:
         left = {each: value for each, value in settings.items() if each != name}
         return whole(left, schema).replace("SET statement_timeout = 0;", "")
 
-    monkeypatch.setattr(postgres_sessions, "setting", without_it)
+    monkeypatch.setattr(postgres_session, "setting", without_it)
     with pytest.raises(StorageMisconfigured) as caught:
         await PostgresStore(database.dsn).open()
     assert str(caught.value).startswith(f"Postgres: {name} is {default!r} in a session that set it")
@@ -174,13 +175,13 @@ async def test_a_transaction_is_read_committed_whatever_the_default(
     async with Observer.on(database) as observer:
         assert await observer.fetch("SHOW transaction_isolation") == [(default,)]
     seen = []
-    write = postgres_writer._write
+    write = postgres_locked_append._write
 
     async def looking(connection: object, *arguments: object) -> object:
         seen.append(await connection.fetchval("SHOW transaction_isolation"))  # type: ignore[attr-defined]
         return await write(connection, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(postgres_writer, "_write", looking)
+    monkeypatch.setattr(postgres_locked_append, "_write", looking)
     store = PostgresStore(database.dsn)
     await store.open()
     await store.append([event("t", "x")])

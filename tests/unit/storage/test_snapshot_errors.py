@@ -15,7 +15,7 @@ from support.verifying import ORDERS, execute, fill
 from storage.errors import StorageError, StorageMisconfigured, StorageUnavailable
 from storage.migrations import migrations
 from storage.open import postgres_snapshot, sqlite_snapshot
-from storage.postgres_snapshot import PostgresSnapshot, _translate
+from storage.postgres.snapshot import PostgresSnapshot, _translate
 from storage.snapshot import LogDamaged, LogSnapshot
 from storage.sqlite.snapshot import SqliteSnapshot
 

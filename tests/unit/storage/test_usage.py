@@ -13,7 +13,7 @@ from storage.errors import BatchRefused, StorageUnavailable
 from storage.interface import EventStore
 from storage.model import Event
 from storage.open import sqlite_store
-from storage.postgres import PostgresStore
+from storage.postgres.store import PostgresStore
 from storage.sqlite.writer import SqliteStore
 
 

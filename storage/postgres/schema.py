@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from storage.errors import StorageMisconfigured, StorageUnavailable
 from storage.migrations import pending
-from storage.postgres_errors import terminate
-from storage.postgres_sessions import AnyConnection, begin
+from storage.postgres.errors import terminate
+from storage.postgres.session import AnyConnection, begin
 
 _MIGRATION_LOCK = 0x45564C47
 

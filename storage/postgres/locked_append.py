@@ -18,8 +18,8 @@ from asyncpg.pool import PoolConnectionProxy
 from storage.errors import BatchRefused, OutcomeUnknown, StorageUnavailable
 from storage.ledger import Decision, Head, Key, Ledger, Underway
 from storage.model import Counts, Event, StoredEvent, Verdict
-from storage.postgres_errors import CUT_OFF, may_be_committed, reason, terminate, words
-from storage.postgres_sessions import begin
+from storage.postgres.errors import CUT_OFF, may_be_committed, reason, terminate, words
+from storage.postgres.session import begin
 
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
 

@@ -19,7 +19,7 @@ import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
 from storage.errors import StorageMisconfigured
-from storage.postgres_errors import SessionShared, terminate
+from storage.postgres.errors import SessionShared, terminate
 
 # Everything here is found by an index and read in its order. A planner whose statistics are
 # those of an empty table must not scan, sort or hash what has grown to millions of rows since.

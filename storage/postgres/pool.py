@@ -9,7 +9,7 @@ import asyncio
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from storage.postgres_errors import CUT_OFF
+from storage.postgres.errors import CUT_OFF
 
 _PAUSE_S = 1.0
 _PAUSE_FACTOR = 10.0

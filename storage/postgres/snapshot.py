@@ -17,9 +17,9 @@ import asyncpg
 
 from storage.errors import StorageMisconfigured, StorageUnavailable
 from storage.migrations import pending
-from storage.postgres_errors import CUT_OFF, UNUSABLE, translated, unusable
-from storage.postgres_schema import find_logs, log_of
-from storage.postgres_sessions import exact_times, setting
+from storage.postgres.errors import CUT_OFF, UNUSABLE, translated, unusable
+from storage.postgres.schema import find_logs, log_of
+from storage.postgres.session import exact_times, setting
 from storage.snapshot import KEY, PLACE, TIME, Blocks, Extent, LogDamaged, Row
 
 T = TypeVar("T")

@@ -1,9 +1,9 @@
 """The Postgres store: for several aggregators on one database, and for production.
 
 Two connections write, so that a batch can be decided while the one before it is stored (see
-`storage.postgres_ahead` and `storage.postgres_writer`). A few others read, each page from one
-snapshot. A lost connection is replaced at the next call. One of each kind will do, where the server
-gives no more.
+`storage.postgres.optimistic_append` and `storage.postgres.locked_append`). A few others read, each
+page from one snapshot. A lost connection is replaced at the next call. One of each kind will do,
+where the server gives no more.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from storage import reading
 from storage.chunks import PayloadSql, Row, Rows
 from storage.errors import BatchRefused, StorageMisconfigured, StorageUnavailable
 from storage.model import Event, Pool, Usage, Verdict
-from storage.postgres_ahead import Ahead
-from storage.postgres_errors import UNUSABLE, SessionShared, terminate, translated, unusable
-from storage.postgres_pool import Lender
-from storage.postgres_schema import first_schema, prepare
-from storage.postgres_sessions import (
+from storage.postgres.errors import UNUSABLE, SessionShared, terminate, translated, unusable
+from storage.postgres.optimistic_append import Ahead
+from storage.postgres.pool import Lender
+from storage.postgres.schema import first_schema, prepare
+from storage.postgres.session import (
     Session,
     begin,
     check_apart,

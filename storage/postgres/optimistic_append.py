@@ -5,8 +5,9 @@ everybody who wants the same topics. So a batch is decided first, on what it tak
 what a look into the database showed, and what the batch before, if it is still under way, will
 leave behind. Then a single statement locks the topics, stores and commits if they are as they
 were taken to be, and changes nothing if they are not: then the batch goes the way of
-`storage.postgres_writer`, which locks first. (Optimistic concurrency control: Kung and Robinson,
-"On optimistic methods for concurrency control", 1981; what is validated is a topic's version.)
+`storage.postgres.locked_append`, which locks first. (Optimistic concurrency control: Kung and
+Robinson, "On optimistic methods for concurrency control", 1981; what is validated is a topic's
+version.)
 
 Why that is exact: the row of a topic names the append that wrote it last. Say the look saw the
 topic T as the append L left it. If the row, once locked, still names L, then nothing was stored
@@ -22,13 +23,13 @@ from typing import NamedTuple
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from storage import postgres_writer
 from storage.errors import OutcomeUnknown
 from storage.ledger import Decision, Head, Ledger, Underway
 from storage.model import Event, Verdict
-from storage.postgres_errors import SessionShared, may_be_committed, words
-from storage.postgres_sessions import MARKER, own
-from storage.postgres_writer import PROBE, commits, joined
+from storage.postgres import locked_append as postgres_locked_append
+from storage.postgres.errors import SessionShared, may_be_committed, words
+from storage.postgres.locked_append import PROBE, commits, joined
+from storage.postgres.session import MARKER, own
 
 _NOT_OWN_SESSION = -1
 """What is answered in place of the seconds, which are not below 0."""
@@ -109,7 +110,7 @@ class Ahead:
                     self._next_pause = min(2 * self._pause, LONGEST_PAUSE)
             # While none is decided ahead, the next one need not know what this one leaves.
             on_locked = on_decided if self._pause else _ignore
-            return await postgres_writer.append(
+            return await postgres_locked_append.append(
                 connection, batch, on_locked=on_locked, on_decided=decided, on_commit=on_commit
             )
         finally:
@@ -140,14 +141,14 @@ class _Batch:
     ) -> list[Verdict] | None:
         """The verdicts, once it is stored; None if it is not, for it was decided on what isn't so.
 
-        Raises what `postgres_writer.append` raises.
+        Raises what `postgres_locked_append.append` raises.
         """
         known = await self._look()
         if known is None:
             return None
         # The time is given to the rows where they are stored.
         heads = {topic: Head(each.head, 0) for topic, each in known.items()}
-        decision = await postgres_writer.settle(self._ledger, heads)
+        decision = await postgres_locked_append.settle(self._ledger, heads)
         before = {topic: each.append for topic, each in known.items()}
         underway = Underway.of(decision, heads, before)
         arguments = _arguments(decision, known, underway.append)
@@ -158,9 +159,9 @@ class _Batch:
     async def _look(self) -> dict[str, _Known] | None:
         """Tell the ledger what is stored, or will be; None if too little is known of a topic."""
         ledger, before = self._ledger, self._before
-        arguments = postgres_writer.probe_arguments(ledger)
+        arguments = postgres_locked_append.probe_arguments(ledger)
         seen = await self._connection.fetch(PEEK, *arguments, joined(ledger.topics))
-        await postgres_writer.find(
+        await postgres_locked_append.find(
             self._connection, ledger, [row for row in seen if row[_EVENT_ID] is not None]
         )
         rows = {topic: _Known(append, head) for topic, event_id, head, append, _ in seen
@@ -177,7 +178,7 @@ class _Batch:
         added = {(row.topic, row.event_id): row for row in before.rows if row.topic in awaited}
         for key in added.keys() & ledger.keys:
             row = added[key]
-            await postgres_writer.note(ledger, key, row.offset, row.source, row.payload)
+            await postgres_locked_append.note(ledger, key, row.offset, row.source, row.payload)
         return known
 
     async def _store(

@@ -1,0 +1,1 @@
+"""The Postgres backend: sessions, appends, reads and its schema."""
