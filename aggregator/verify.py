@@ -13,9 +13,9 @@ from aggregator import output
 from aggregator.settings import VerifySettings
 from aggregator.verify_rules import row_rule_broken
 from aggregator.verify_table import Table, counted
-from storage.audit import Audit
+from storage.audit.recount import Audit
+from storage.audit.snapshot import LogDamaged, LogSnapshot
 from storage.open import postgres_snapshot, sqlite_snapshot
-from storage.snapshot import LogDamaged, LogSnapshot
 
 AGREES, DIFFERS = 0, 1
 

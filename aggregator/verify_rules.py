@@ -11,8 +11,8 @@ from aggregator.wire.events import (
     topic_rule_broken,
 )
 from aggregator.wire.masking import Masked, may_have_lone_surrogate
+from storage.audit.snapshot import Row
 from storage.model import MAX_TIME_US, MIN_TIME_US
-from storage.snapshot import Row
 
 _TOO_DEEP = f"must not nest deeper than {MAX_NESTING} levels"
 

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from storage.audit import TopicFound
+from storage.audit.recount import TopicFound
+from storage.audit.snapshot import Extent
 from storage.model import Counts
-from storage.snapshot import Extent
 
 _TOTAL = "total"
 _WIDEST_TOPIC = 60

@@ -15,12 +15,12 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import asyncpg
 
+from storage.audit.snapshot import KEY, PLACE, TIME, Blocks, Extent, LogDamaged, Row
 from storage.errors import StorageMisconfigured, StorageUnavailable
 from storage.migrations import pending
 from storage.postgres.errors import CUT_OFF, UNUSABLE, translated, unusable
 from storage.postgres.schema import find_logs, log_of
 from storage.postgres.session import exact_times, setting
-from storage.snapshot import KEY, PLACE, TIME, Blocks, Extent, LogDamaged, Row
 
 T = TypeVar("T")
 

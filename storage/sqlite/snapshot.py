@@ -18,9 +18,9 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import NamedTuple
 
+from storage.audit.snapshot import KEY, PLACE, TIME, Blocks, Extent, LogDamaged, Row
 from storage.errors import StorageError, StorageMisconfigured, StorageUnavailable
 from storage.migrations import pending
-from storage.snapshot import KEY, PLACE, TIME, Blocks, Extent, LogDamaged, Row
 from storage.sqlite.schema import APPLICATION_ID
 
 _BUSY_TIMEOUT_S = 10.0

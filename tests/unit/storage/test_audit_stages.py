@@ -1,14 +1,14 @@
-"""An audit of any snapshot: what it tells on the way, and what it calls a stream out of order."""
+"""An recount of any snapshot: what it tells on the way, and what it calls a stream out of order."""
 
 from collections.abc import Iterator, Mapping
 from itertools import product
 
 import pytest
 
-from storage import audit
-from storage.audit import Audit
-from storage.audit_streams import Stream
-from storage.snapshot import Blocks, Extent, LogDamaged, Row
+from storage.audit import recount
+from storage.audit.recount import Audit
+from storage.audit.snapshot import Blocks, Extent, LogDamaged, Row
+from storage.audit.streams import Stream
 
 
 class Lists:
@@ -84,7 +84,7 @@ def test_each_stage_tells_what_it_reads_and_how_much() -> None:
 
 
 def test_reading_many_values_is_told_of_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit, "_ROWS_A_REPORT", 2)
+    monkeypatch.setattr(recount, "_ROWS_A_REPORT", 2)
     _, told = audited(Lists())
     assert [each for each in told if each[0] == "values"] == [("values", 2), ("values", 1)]
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.audit_streams import Stream, Sum
-from storage.snapshot import LogDamaged, Row
+from storage.audit.snapshot import LogDamaged, Row
+from storage.audit.streams import Stream, Sum
 
 
 def sum_of(*parts: Sequence[str]) -> Sum:

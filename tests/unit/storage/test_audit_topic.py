@@ -2,8 +2,8 @@
 
 import pytest
 
-from storage.audit_streams import Sum
-from storage.audit_topic import MOST_DIFFERENCES, Differences, Topic, shown
+from storage.audit.streams import Sum
+from storage.audit.topic import MOST_DIFFERENCES, Differences, Topic, shown
 
 
 def test_all_differences_are_counted_and_the_first_ones_kept() -> None:

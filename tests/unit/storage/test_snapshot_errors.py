@@ -12,11 +12,11 @@ from support.backends import Database
 from support.events import event
 from support.verifying import ORDERS, execute, fill
 
+from storage.audit.snapshot import LogDamaged, LogSnapshot
 from storage.errors import StorageError, StorageMisconfigured, StorageUnavailable
 from storage.migrations import migrations
 from storage.open import postgres_snapshot, sqlite_snapshot
 from storage.postgres.snapshot import PostgresSnapshot, _translate
-from storage.snapshot import LogDamaged, LogSnapshot
 from storage.sqlite.snapshot import SqliteSnapshot
 
 MAY_NOT = (

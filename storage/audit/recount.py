@@ -3,7 +3,7 @@
 Every row is read once to see whether the aggregator could have written it. Then the table,
 its indexes and the counts are read side by side, topic by topic, so that nothing has to be
 kept but where each of them is. An index is compared with the table by number and sum; see
-`storage.audit_streams`. A key that is doubled in the table but hidden by its index shows as
+`storage.audit.streams`. A key that is doubled in the table but hidden by its index shows as
 a row that the index lacks: an index in which neighbours always differ can't hold both.
 """
 
@@ -12,10 +12,10 @@ from functools import partial
 from itertools import chain
 from typing import NamedTuple
 
-from storage.audit_streams import Stream, Sum, columns
-from storage.audit_topic import Differences, Topic, index_name, shown
+from storage.audit.snapshot import KEY, PLACE, TIME, LogDamaged, LogSnapshot, Row
+from storage.audit.streams import Stream, Sum, columns
+from storage.audit.topic import Differences, Topic, index_name, shown
 from storage.model import Counts
-from storage.snapshot import KEY, PLACE, TIME, LogDamaged, LogSnapshot, Row
 
 RowRule = Callable[[Row], str | None]
 """What is wrong with a row as `LogSnapshot.rows` gives it, or None."""

@@ -6,7 +6,7 @@ from itertools import pairwise
 from operator import itemgetter, le
 from typing import Any
 
-from storage.snapshot import Blocks, LogDamaged, Row
+from storage.audit.snapshot import Blocks, LogDamaged, Row
 
 
 @dataclass(slots=True)

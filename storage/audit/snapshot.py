@@ -2,7 +2,7 @@
 
 A snapshot never writes and never waits for a writer. Its rows come in blocks, so that
 memory does not grow with the log, and each of its orders comes from one place alone: from
-the table or from one index. What the two say is compared by `storage.audit`.
+the table or from one index. What the two say is compared by `storage.audit.recount`.
 """
 
 from collections.abc import Iterator, Sequence

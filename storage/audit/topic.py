@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from operator import eq, le
 
-from storage.audit_streams import Sum, columns
+from storage.audit.snapshot import KEY, PLACE, Row
+from storage.audit.streams import Sum, columns
 from storage.model import Counts
-from storage.snapshot import KEY, PLACE, Row
 
 MOST_DIFFERENCES = 100
 

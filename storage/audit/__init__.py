@@ -1,0 +1,1 @@
+"""The audit: recounts a database from its rows."""
