@@ -25,10 +25,10 @@ from aggregator.wire.events import name_rule_broken, topic_rule_broken
 from aggregator.wire.publish import Batch
 from aggregator.wire.query import parse_query
 from aggregator.wire.stats_query import next_topics, parse_stats_query
-from storage.chunks import event_memory_bytes, page_memory_bytes
 from storage.errors import PayloadOverLimit, StorageError
 from storage.interface import EventStore
 from storage.model import LogEvent, Page
+from storage.reading.chunks import event_memory_bytes, page_memory_bytes
 
 _LARGE_BODY_BYTES = 64 * 1024
 """Bodies above this are parsed off the event loop."""

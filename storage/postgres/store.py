@@ -14,8 +14,6 @@ from typing import cast
 
 import asyncpg
 
-from storage import reading
-from storage.chunks import PayloadSql, Row, Rows
 from storage.errors import BatchRefused, StorageMisconfigured, StorageUnavailable
 from storage.model import Event, Pool, Usage, Verdict
 from storage.postgres.errors import UNUSABLE, SessionShared, terminate, translated, unusable
@@ -29,6 +27,8 @@ from storage.postgres.session import (
     session_settings,
     start_session,
 )
+from storage.reading import log_reader
+from storage.reading.chunks import PayloadSql, Row, Rows
 
 _WRITERS = 2
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -37,7 +37,7 @@ _UNLIMITED_QUERIES = sys.maxsize
 _NEEDS_TWO = "an aggregator needs two connections at the least, one that writes and one that reads"
 
 
-class PostgresStore(reading.LogReader):
+class PostgresStore(log_reader.LogReader):
     """An `EventStore` in a Postgres database.
 
     Args:

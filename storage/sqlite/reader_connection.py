@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import aiosqlite
 
-from storage.chunks import Row, Rows
+from storage.reading.chunks import Row, Rows
 from storage.sqlite.file_guard import OpenedFiles, WatchedConnection
 
 Result = TypeVar("Result")

@@ -21,10 +21,10 @@ from typing import TypeVar
 
 import aiosqlite
 
-from storage import reading
-from storage.chunks import PayloadSql, Rows
 from storage.errors import OutcomeUnknown, StorageMisconfigured, StorageUnavailable
 from storage.model import Event, Pool, Usage, Verdict
+from storage.reading import log_reader
+from storage.reading.chunks import PayloadSql, Rows
 from storage.sqlite import transaction as sqlite_transaction
 from storage.sqlite.checkpointer import CHECKPOINT, Checkpoints
 from storage.sqlite.file_guard import OpenedFiles, WatchedConnection
@@ -37,7 +37,7 @@ _NOT_OPEN = "the SQLite store is not open"
 Result = TypeVar("Result")
 
 
-class SqliteStore(reading.LogReader):
+class SqliteStore(log_reader.LogReader):
     """An `EventStore` in one SQLite file.
 
     Args:

@@ -9,8 +9,8 @@ from support.http import Client
 from support.talking import expect_problem, next_link, publish, read_all, read_pages
 from yarl import URL
 
-import storage.chunks
-import storage.reading
+import storage.reading.chunks
+import storage.reading.log_reader
 
 READS: list[dict[str, object]] = [
     {},

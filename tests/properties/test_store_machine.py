@@ -22,9 +22,9 @@ from support.observer import Observer, Snapshot, StoredRow
 from support.reference import Reference
 from support.strategies import EVENT_IDS, SOURCES, TOPICS, Pool, pools
 
-from storage import chunks, reading
 from storage.interface import EventStore
 from storage.model import Event, LogEvent, Query
+from storage.reading import chunks, log_reader
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class StoreMachine(RuleBasedStateMachine):
     )
     def begin_empty(self, pool: Pool, scan_rows: int, page_bytes: int) -> None:
         self.pool = pool
-        self.patch.setattr(reading, "SCAN_ROWS", scan_rows)
+        self.patch.setattr(log_reader, "SCAN_ROWS", scan_rows)
         self.patch.setattr(chunks, "PAGE_BYTES", page_bytes)
         self.run(self._open_another())
         self.observer = self.run(self.stack.enter_async_context(Observer.on(self.database)))

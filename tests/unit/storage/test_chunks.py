@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from support.backends import Database
 from support.events import event
 
-from storage import chunks
 from storage.errors import PayloadOverLimit
 from storage.model import LogEvent, Query
-from storage.reading import LogReader
+from storage.reading import chunks
+from storage.reading.log_reader import LogReader
 
 _SIZES = [2, 2, 2, 300, 2, 40, 40, 1200, 1200, 1200, 5, 9, 2, 3000, 2, 2, 70]
 _LARGEST = max(_SIZES)

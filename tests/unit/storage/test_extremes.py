@@ -11,11 +11,11 @@ from support.interleaving import Interleaving
 from support.scene import told
 from support.strategies import EVENT_IDS
 
-from storage import chunks, reading
-from storage.chunks import Rows, Span
 from storage.errors import StorageUnavailable
 from storage.interface import EventStore
 from storage.model import MAX_TIME_US, MIN_TIME_US, Event, LogEvent, Query
+from storage.reading import chunks, log_reader
+from storage.reading.chunks import Rows, Span
 
 _MANY = 3_000
 _LIMIT_S = 20
@@ -114,7 +114,7 @@ async def test_closing_waits_for_the_reads_under_way(
         begun.put_nowait(None)
         return await fill(rows, span, query)
 
-    monkeypatch.setattr(reading, "fill", noted)
+    monkeypatch.setattr(log_reader, "fill", noted)
     query = Query(topic="t", limit=_MANY)
     under_way = [asyncio.create_task(store.read(query)) for _ in range(2)]
     for _ in under_way:

@@ -10,9 +10,9 @@ from support.clocks import shift_clock
 from support.events import event
 from support.observer import Observer, StoredRow
 
-from storage import chunks, reading
 from storage.interface import EventStore
 from storage.model import Page, Position, Query
+from storage.reading import chunks, log_reader
 
 LIMIT = 4
 SCAN_ROWS = 3
@@ -59,7 +59,7 @@ def log(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
     with asyncio.Runner() as runner:
         store = database.store(readers=1)
         rows = runner.run(fill(database, store))
-        monkeypatch.setattr(reading, "SCAN_ROWS", SCAN_ROWS)
+        monkeypatch.setattr(log_reader, "SCAN_ROWS", SCAN_ROWS)
         yield Log(store, rows, runner)
         runner.run(store.aclose())
 

@@ -9,12 +9,12 @@ from support.backends import Database
 from support.events import event
 from support.observer import Observer
 
-from storage import chunks, reading
 from storage.interface import EventStore
 from storage.postgres import locked_append as postgres_locked_append
 from storage.postgres import optimistic_append as postgres_optimistic_append
 from storage.postgres.store import PostgresStore
-from storage.reading import LogReader
+from storage.reading import chunks, log_reader
+from storage.reading.log_reader import LogReader
 from storage.sqlite import transaction as sqlite_transaction
 
 _ROWS = 20_000
@@ -133,22 +133,22 @@ async def test_the_probe_finds_the_stored_keys_among_many(
 
 
 READS: dict[str, tuple[str, list[Any]]] = {
-    "get": (reading.GET, ["t", "e-5", 4096]),
-    "span": (reading.SPAN.replace("{source}", ""), ["t", 19_000, 19_100, 101, 4096]),
+    "get": (log_reader.GET, ["t", "e-5", 4096]),
+    "span": (log_reader.SPAN.replace("{source}", ""), ["t", 19_000, 19_100, 101, 4096]),
     "filtered span": (
-        reading.SPAN.replace("{source}", "AND source = $6"),
+        log_reader.SPAN.replace("{source}", "AND source = $6"),
         ["t", 1, 10_000, 101, 4096, "rare"],
     ),
     "across": (
-        reading.ACROSS.replace("{source}", ""),
+        log_reader.ACROSS.replace("{source}", ""),
         [10**6, "", 0, 10**10, "", 0, 101, 4096],
     ),
     "filtered across": (
-        reading.ACROSS.replace("{source}", "AND source = $9"),
+        log_reader.ACROSS.replace("{source}", "AND source = $9"),
         [10**6, "", 0, 10**10, "", 0, 101, 4096, "rare"],
     ),
-    "scan end": (reading.SCAN_END, [10**6, "", 0, 10**10, "", 0, 9_999]),
-    "bisect": (reading.BISECT, ["t", 10**9, _ROWS]),
+    "scan end": (log_reader.SCAN_END, [10**6, "", 0, 10**10, "", 0, 9_999]),
+    "bisect": (log_reader.BISECT, ["t", 10**9, _ROWS]),
     "payload": (chunks.PAYLOAD, ["t", 5, 4096]),
 }
 MOST = {"get": "$3", "payload": "$3", "across": "$8", "filtered across": "$8"}
@@ -189,7 +189,7 @@ async def test_stats_reads_topics_in_the_order_of_their_index(
     batch = [event(f"t-{number}", "a") for number in range(2000)]
     await store.append(batch)
     await session.fetch("ANALYZE")
-    sql = reading.STATS.format(listed=which)
+    sql = log_reader.STATS.format(listed=which)
     if isinstance(session, PostgresObserver):
         nodes = await postgres_plan(session, sql, "t-5", 1001)
         found = {node["Node Type"] for node in nodes}

@@ -13,10 +13,10 @@ from support.clocks import shift_clock
 from support.events import event
 from support.observer import Observer, StoredRow
 
-from storage import chunks, reading
 from storage.errors import StorageError
 from storage.interface import EventStore
 from storage.model import LogEvent, Query
+from storage.reading import chunks, log_reader
 
 _TOPICS = ["a", "b", "C"]
 _SOURCES = ["common", "rare", "never"]
@@ -113,7 +113,7 @@ def test_following_the_pages_gives_what_was_asked_for_once_and_in_order(log: Log
     @given(queries, st.integers(1, 12), st.sampled_from([1, 20, 10**6]))
     def holds(query: Query, scan_rows: int, page_bytes: int) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(reading, "SCAN_ROWS", scan_rows)
+            patch.setattr(log_reader, "SCAN_ROWS", scan_rows)
             patch.setattr(chunks, "PAGE_BYTES", page_bytes)
             got = log.runner.run(_all(log.store, query))
         assert got == [(r.topic, r.offset, r.ts_ingest_us) for r in _expected(log.rows, query)]
@@ -144,7 +144,7 @@ def test_a_page_ends_behind_the_event_that_takes_it_past_its_bytes(
 def test_a_filter_that_finds_nothing_looks_at_a_bounded_number_of_rows_a_page(
     log: Log, monkeypatch: pytest.MonkeyPatch, topic: str | None, newest_first: bool
 ) -> None:
-    monkeypatch.setattr(reading, "SCAN_ROWS", 7)
+    monkeypatch.setattr(log_reader, "SCAN_ROWS", 7)
     query = Query(topic=topic, source="never", newest_first=newest_first)
     rows = len(_expected(log.rows, Query(topic=topic)))
 

@@ -13,9 +13,9 @@ from support.events import event
 from support.processes import suspend
 from support.stores import until
 
-from storage import reading
 from storage.errors import OutcomeUnknown, StorageUnavailable
 from storage.model import Status
+from storage.reading import log_reader
 from storage.sqlite import schema as sqlite_schema
 from storage.sqlite import writer as sqlite_writer
 from storage.sqlite import writer_client as sqlite_writer_client
@@ -162,7 +162,7 @@ async def test_reads_that_take_too_long_are_given_up_and_let_go_of_their_connect
     store: StoreApart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(reading, "STATS", ENDLESS)
+        patch.setattr(log_reader, "STATS", ENDLESS)
         # One more than there are connections.
         outcomes = await asyncio.gather(*(store.stats() for _ in range(3)), return_exceptions=True)
     assert {type(each) for each in outcomes} == {StorageUnavailable}

@@ -5,7 +5,7 @@ and so is the stretch of rows that a filter may look at. `ts_ingest` never decre
 topic, so a time is found by bisection of the offsets, without an index. And nothing is ever
 changed, so pages need no common snapshot to fit together.
 
-What a read holds in memory is bounded in bytes, however large payloads are: see `storage.chunks`.
+What a read holds in memory is bounded in bytes, however large payloads are: see `storage.reading.chunks`.
 
 The SQL is what SQLite and Postgres have in common, with `$1` placeholders; how a payload is
 fetched each of them says for itself.
@@ -15,7 +15,6 @@ from abc import ABC, abstractmethod
 from contextlib import AbstractAsyncContextManager
 from typing import ClassVar
 
-from storage.chunks import Behind, PayloadSql, Rows, Span, fill, first, single, whole
 from storage.errors import StorageError
 from storage.model import (
     LARGEST_PAYLOAD_BYTES,
@@ -29,6 +28,7 @@ from storage.model import (
     Query,
     Stats,
 )
+from storage.reading.chunks import Behind, PayloadSql, Rows, Span, fill, first, single, whole
 
 SCAN_ROWS = 10_000
 """How many rows a page looks at for a filter that no index serves."""
