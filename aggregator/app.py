@@ -26,9 +26,9 @@ from aggregator.settings import Settings
 from aggregator.sparing import Sparing
 from aggregator.watch import StoreWatch
 from aggregator.wire.events import Limits
+from storage.backends import postgres_store, sqlite_store
 from storage.errors import OutcomeUnknown, StorageError, StorageUnavailable
-from storage.interface import EventStore
-from storage.open import postgres_store, sqlite_store
+from storage.protocols import EventStore
 
 DRAIN: web.AppKey[Callable[[], Awaitable[None]]] = web.AppKey("drain")
 """Ends the taking of events and stores what waits. Cleaning up does it too; done before, with

@@ -26,8 +26,8 @@ from aggregator.wire.publish import Batch
 from aggregator.wire.query import parse_query
 from aggregator.wire.stats_query import next_topics, parse_stats_query
 from storage.errors import PayloadOverLimit, StorageError
-from storage.interface import EventStore
 from storage.model import LogEvent, Page
+from storage.protocols import EventStore
 from storage.reading.chunks import event_memory_bytes, page_memory_bytes
 
 _LARGE_BODY_BYTES = 64 * 1024

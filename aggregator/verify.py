@@ -15,7 +15,7 @@ from aggregator.verify_rules import row_rule_broken
 from aggregator.verify_table import Table, counted
 from storage.audit.recount import Audit
 from storage.audit.snapshot import LogDamaged, LogSnapshot
-from storage.open import postgres_snapshot, sqlite_snapshot
+from storage.backends import postgres_snapshot, sqlite_snapshot
 
 AGREES, DIFFERS = 0, 1
 

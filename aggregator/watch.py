@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from storage.errors import StorageError, StorageUnavailable
-from storage.interface import EventStore
+from storage.protocols import EventStore
 
 _FIRST_WAIT_S = 0.1
 _LONGEST_WAIT_S = 5.0

@@ -30,9 +30,9 @@ import asyncpg
 
 from benchmarks.databases import MakeDatabase, postgres_databases, postgres_server, sqlite_file
 from publisher.ids import NumberedIds, TimeNodeIds, uuid7
-from storage.interface import EventStore
 from storage.model import Event
 from storage.postgres.store import PostgresStore
+from storage.protocols import EventStore
 from storage.sqlite.writer import SqliteStore
 
 BATCH = 2_000

@@ -18,7 +18,7 @@ from support.served import Served
 
 from aggregator.app import create_app
 from aggregator.settings import Settings
-from storage.interface import EventStore
+from storage.protocols import EventStore
 
 # Time on a shared machine says nothing about a property, hence no deadline anywhere.
 _SLOW_IS_FINE = [HealthCheck.too_slow, HealthCheck.data_too_large]

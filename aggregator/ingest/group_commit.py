@@ -21,8 +21,8 @@ import msgspec
 from aggregator.ingest.spans import FlushSpan, TraceFlush, TransactionSpan
 from aggregator.observers import notify
 from storage.errors import BatchRefused, OutcomeUnknown, StorageError
-from storage.interface import EventStore
 from storage.model import Event, Verdict
+from storage.protocols import EventStore
 
 
 class ShuttingDown(Exception):

@@ -18,8 +18,8 @@ from aggregator.metrics.requests import RequestCounts
 from aggregator.metrics.state import log_families
 from aggregator.observers import notify
 from storage.errors import StorageError
-from storage.interface import EventStore
 from storage.model import Stats, Usage
+from storage.protocols import EventStore
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 """The text format, which every scraper reads."""

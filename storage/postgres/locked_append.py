@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from storage.deduplication import Decision, Head, Key, Ledger, Underway
 from storage.errors import BatchRefused, OutcomeUnknown, StorageUnavailable
-from storage.ledger import Decision, Head, Key, Ledger, Underway
 from storage.model import Counts, Event, StoredEvent, Verdict
 from storage.postgres.errors import CUT_OFF, may_be_committed, reason, terminate, words
 from storage.postgres.session import begin

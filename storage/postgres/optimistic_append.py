@@ -23,8 +23,8 @@ from typing import NamedTuple
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from storage.deduplication import Decision, Head, Ledger, Underway
 from storage.errors import OutcomeUnknown
-from storage.ledger import Decision, Head, Ledger, Underway
 from storage.model import Event, Verdict
 from storage.postgres import locked_append as postgres_locked_append
 from storage.postgres.errors import SessionShared, may_be_committed, words

@@ -17,8 +17,8 @@ from typing import TypeVar
 
 import msgspec
 
+from storage.deduplication import Decision, Head, Key, Ledger
 from storage.errors import BatchRefused, OutcomeUnknown, StorageError, StorageUnavailable
-from storage.ledger import Decision, Head, Key, Ledger
 from storage.model import Event, StoredEvent, Verdict
 
 BEGIN = "BEGIN IMMEDIATE"

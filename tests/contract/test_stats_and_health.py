@@ -8,7 +8,7 @@ from support.talking import expect_problem, get_json, publish
 from support.tasks import StartSoon
 
 from storage.errors import StorageUnavailable
-from storage.interface import EventStore
+from storage.protocols import EventStore
 
 COUNTS = {"received", "unique_processed", "duplicate_dropped", "conflicts"}
 

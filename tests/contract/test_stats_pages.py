@@ -10,8 +10,8 @@ from support.stores import ControlledStore
 from support.talking import expect_problem, get_json, next_link, publish
 from support.tasks import StartSoon
 
-from storage.interface import EventStore
 from storage.model import Stats
+from storage.protocols import EventStore
 
 COUNTS = ("received", "unique_processed", "duplicate_dropped", "conflicts")
 TOPICS = 2_500

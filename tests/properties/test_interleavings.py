@@ -13,9 +13,9 @@ from support.observer import Observer
 from support.reference import Reference
 
 from storage.errors import StorageError
-from storage.interface import EventStore
 from storage.model import Event
 from storage.postgres import optimistic_append as postgres_optimistic_append
+from storage.protocols import EventStore
 
 _STORES = 3
 

@@ -20,8 +20,8 @@ from support.scheduled import Fault, Kind, ScheduledFaults
 from aggregator.ingest.group_commit import GroupCommit, ShuttingDown
 from aggregator.ingest.spans import FlushSpan
 from storage.errors import OutcomeUnknown, StorageError
-from storage.interface import EventStore
 from storage.model import Event, Status, Verdict
+from storage.protocols import EventStore
 
 _LIMIT_S = 60.0
 

@@ -22,8 +22,8 @@ from support.observer import Observer, Snapshot, StoredRow
 from support.reference import Reference
 from support.strategies import EVENT_IDS, SOURCES, TOPICS, Pool, pools
 
-from storage.interface import EventStore
 from storage.model import Event, LogEvent, Query
+from storage.protocols import EventStore
 from storage.reading import chunks, log_reader
 
 T = TypeVar("T")

@@ -12,8 +12,8 @@ import pytest
 from support.events import event
 from support.scene import Scene, told
 
+from storage.deduplication import Decision, Head
 from storage.errors import BatchRefused
-from storage.ledger import Decision, Head
 from storage.model import Event, StoredEvent
 from storage.postgres import locked_append as postgres_locked_append
 from storage.sqlite import transaction as sqlite_transaction

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import asyncpg
 
-from storage.interface import EventStore
 from storage.postgres.store import PostgresStore
+from storage.protocols import EventStore
 from storage.sqlite.writer import SqliteStore
 
 BACKENDS = ["sqlite", "postgres"]

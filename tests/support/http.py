@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 from aiohttp.test_utils import TestClient
 
-from storage.interface import EventStore
+from storage.protocols import EventStore
 
 Client = TestClient[Any, Any]
 

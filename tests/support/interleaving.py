@@ -18,10 +18,10 @@ import asyncpg
 import pytest
 
 from storage.errors import StorageError
-from storage.interface import EventStore
 from storage.model import Event, Verdict
 from storage.postgres import locked_append as postgres_locked_append
 from storage.postgres.optimistic_append import Ahead
+from storage.protocols import EventStore
 from storage.sqlite import transaction as sqlite_transaction
 from support.backends import Database
 from support.gated import GatedPostgres, GatedSqlite

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from storage.interface import EventStore
+from storage.protocols import EventStore
 from support.backends import Database
 from support.interleaving import Interleaving, Outcome
 from support.observer import Observer

@@ -18,7 +18,7 @@ from aggregator.app import ANSWERS, DRAIN, EXPRESS, create_app
 from aggregator.connection import Connection
 from aggregator.connections import Connections
 from aggregator.settings import Settings
-from storage.interface import EventStore
+from storage.protocols import EventStore
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
 

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from storage.errors import BatchRefused, StorageError
-from storage.interface import EventStore
 from storage.model import (
     LARGEST_PAYLOAD_BYTES,
     TOPICS_PER_PAGE,
@@ -16,6 +15,7 @@ from storage.model import (
     Usage,
     Verdict,
 )
+from storage.protocols import EventStore
 
 _LIMIT_S = 30.0
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from storage.ledger import Decision, Head, Ledger
+from storage.deduplication import Decision, Head, Ledger
 from storage.model import Event, Verdict
 from storage.postgres import locked_append as postgres_locked_append
 from storage.postgres.optimistic_append import Ahead

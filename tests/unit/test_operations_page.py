@@ -11,8 +11,8 @@ from support.backends import PostgresServer, new_database
 from support.events import event
 
 from aggregator.settings import Settings
-from storage.interface import EventStore
 from storage.postgres.store import PostgresStore
+from storage.protocols import EventStore
 from storage.sqlite.writer import SqliteStore
 
 TEXT = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()

@@ -5,8 +5,8 @@ from support.backends import Database
 from support.events import event
 from support.observer import Observer
 
-from storage.interface import EventStore
 from storage.model import Query, Status
+from storage.protocols import EventStore
 
 
 @pytest.mark.parametrize("table", ["events", "topics"])

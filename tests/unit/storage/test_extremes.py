@@ -12,8 +12,8 @@ from support.scene import told
 from support.strategies import EVENT_IDS
 
 from storage.errors import StorageUnavailable
-from storage.interface import EventStore
 from storage.model import MAX_TIME_US, MIN_TIME_US, Event, LogEvent, Query
+from storage.protocols import EventStore
 from storage.reading import chunks, log_reader
 from storage.reading.chunks import Rows, Span
 

@@ -6,7 +6,7 @@ from support.events import event
 from support.reference import Reference
 from support.strategies import pools
 
-from storage.ledger import Head, Ledger
+from storage.deduplication import Head, Ledger
 from storage.model import Counts, Event, Status
 
 _TIME_US = 7

@@ -13,8 +13,8 @@ from support.events import event
 from support.observer import Observer
 
 from storage.errors import StorageMisconfigured, StorageUnavailable
-from storage.interface import EventStore
 from storage.migrations import migrations, pending
+from storage.protocols import EventStore
 
 _STORES = 8
 

@@ -10,8 +10,8 @@ from support.clocks import shift_clock
 from support.events import event
 from support.observer import Observer, StoredRow
 
-from storage.interface import EventStore
 from storage.model import Page, Position, Query
+from storage.protocols import EventStore
 from storage.reading import chunks, log_reader
 
 LIMIT = 4

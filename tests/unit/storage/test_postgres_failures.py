@@ -20,11 +20,11 @@ from storage.errors import (
     StorageMisconfigured,
     StorageUnavailable,
 )
-from storage.interface import EventStore
 from storage.model import Event
 from storage.postgres import errors as postgres_errors
 from storage.postgres import locked_append as postgres_locked_append
 from storage.postgres.store import PostgresStore
+from storage.protocols import EventStore
 
 BATCH = ["x", "y"]
 

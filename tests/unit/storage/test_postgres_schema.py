@@ -12,8 +12,8 @@ from support.events import event
 from support.scene import told
 from support.verifying import ORDERS, SHIPMENTS, SOUND, Verified, fill, verified
 
+from storage.backends import postgres_snapshot
 from storage.errors import StorageError, StorageMisconfigured
-from storage.open import postgres_snapshot
 from storage.postgres.store import PostgresStore
 
 ODD = 'Log "of" \\ \'24, naïve'

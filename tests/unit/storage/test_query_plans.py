@@ -9,10 +9,10 @@ from support.backends import Database
 from support.events import event
 from support.observer import Observer
 
-from storage.interface import EventStore
 from storage.postgres import locked_append as postgres_locked_append
 from storage.postgres import optimistic_append as postgres_optimistic_append
 from storage.postgres.store import PostgresStore
+from storage.protocols import EventStore
 from storage.reading import chunks, log_reader
 from storage.reading.log_reader import LogReader
 from storage.sqlite import transaction as sqlite_transaction

@@ -14,8 +14,8 @@ from support.events import event
 from support.observer import Observer, StoredRow
 
 from storage.errors import StorageError
-from storage.interface import EventStore
 from storage.model import LogEvent, Query
+from storage.protocols import EventStore
 from storage.reading import chunks, log_reader
 
 _TOPICS = ["a", "b", "C"]

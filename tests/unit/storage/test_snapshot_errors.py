@@ -13,9 +13,9 @@ from support.events import event
 from support.verifying import ORDERS, execute, fill
 
 from storage.audit.snapshot import LogDamaged, LogSnapshot
+from storage.backends import postgres_snapshot, sqlite_snapshot
 from storage.errors import StorageError, StorageMisconfigured, StorageUnavailable
 from storage.migrations import migrations
-from storage.open import postgres_snapshot, sqlite_snapshot
 from storage.postgres.snapshot import PostgresSnapshot, _translate
 from storage.sqlite.snapshot import SqliteSnapshot
 

@@ -9,7 +9,7 @@ from support.events import event
 from support.verifying import INDEXES, copy_of_a, execute, fill, forget_index
 
 from storage.audit.snapshot import LogDamaged
-from storage.open import postgres_snapshot, sqlite_snapshot
+from storage.backends import postgres_snapshot, sqlite_snapshot
 from storage.postgres.snapshot import PostgresSnapshot
 from storage.sqlite.snapshot import SqliteSnapshot
 

@@ -15,9 +15,9 @@ from support.verifying import ORDERS, SHIPMENTS, SOUND, execute, fill, verified
 from aggregator.verify_rules import row_rule_broken
 from storage.audit.recount import Audit
 from storage.audit.snapshot import LogSnapshot
+from storage.backends import postgres_snapshot as on_postgres
+from storage.backends import sqlite_snapshot as on_sqlite
 from storage.errors import StorageMisconfigured
-from storage.open import postgres_snapshot as on_postgres
-from storage.open import sqlite_snapshot as on_sqlite
 from storage.postgres import snapshot as postgres_snapshot
 from storage.postgres.snapshot import INDEX_ALONE, TABLE_ALONE, PostgresSnapshot
 from storage.sqlite import snapshot as sqlite_snapshot

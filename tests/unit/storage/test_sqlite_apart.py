@@ -17,9 +17,9 @@ from support.processes import suspend
 from support.sqlite_process import size
 from support.stores import until
 
+from storage.backends import sqlite_store
 from storage.errors import OutcomeUnknown, StorageMisconfigured, StorageUnavailable
 from storage.model import Query, Status
-from storage.open import sqlite_store
 from storage.sqlite import writer_client as sqlite_writer_client
 from storage.sqlite.store import StoreApart
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from support.backends import PostgresServer, new_database
 
-from storage.open import postgres_store, sqlite_store
+from storage.backends import postgres_store, sqlite_store
 from storage.postgres.store import PostgresStore
 from storage.sqlite.store import StoreApart
 from storage.sqlite.writer import SqliteStore

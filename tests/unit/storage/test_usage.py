@@ -9,11 +9,11 @@ import pytest
 from support.backends import Database
 from support.events import event
 
+from storage.backends import sqlite_store
 from storage.errors import BatchRefused, StorageUnavailable
-from storage.interface import EventStore
 from storage.model import Event
-from storage.open import sqlite_store
 from storage.postgres.store import PostgresStore
+from storage.protocols import EventStore
 from storage.sqlite.writer import SqliteStore
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from storage.audit.snapshot import LogSnapshot
-from storage.interface import EventStore
+from storage.protocols import EventStore
 
 
 def sqlite_store(path: Path, *, busy_timeout_ms: int, **options: Any) -> EventStore:
