@@ -25,7 +25,7 @@ from aggregator.sending import Answers
 from aggregator.settings import Settings
 from aggregator.sparing import Sparing
 from aggregator.watch import StoreWatch
-from aggregator.wire.events import Limits
+from aggregator.wire.event_rules import Limits
 from storage.backends import postgres_store, sqlite_store
 from storage.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from storage.protocols import EventStore

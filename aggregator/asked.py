@@ -11,7 +11,7 @@ import msgspec
 from multidict import CIMultiDictProxy, istr
 
 from aggregator.ingest.spans import FlushSpan
-from aggregator.wire.answers import PublishSummary
+from aggregator.wire.responses import PublishSummary
 from aggregator.wire.traceparent import Traceparent, parse_traceparent
 
 _TRACEPARENT = istr("traceparent")

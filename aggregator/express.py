@@ -26,8 +26,8 @@ from aggregator.ingest.admission import Ticket
 from aggregator.problems import CONTENT_TYPE, foreseen_problem, unforeseen
 from aggregator.publishing import Form, Publishing, form_of
 from aggregator.request_log import RequestLog
-from aggregator.wire.answers import PublishSummary
-from aggregator.wire.publish import Batch
+from aggregator.wire.publish_body import Batch
+from aggregator.wire.responses import PublishSummary
 from storage.model import Verdict
 
 _MAX_BODY_BYTES = 64 * 1024

@@ -20,10 +20,10 @@ from aggregator.problems import NoSuchEvent, unavailable
 from aggregator.publishing import Form, Publishing, form_of
 from aggregator.requests import ASKED, SUMMARY, send_continue
 from aggregator.watch import StoreWatch
-from aggregator.wire.answers import event_answer, events_answer, stats_answer
-from aggregator.wire.events import name_rule_broken, topic_rule_broken
-from aggregator.wire.publish import Batch
-from aggregator.wire.query import parse_query
+from aggregator.wire.event_query import parse_query
+from aggregator.wire.event_rules import name_rule_broken, topic_rule_broken
+from aggregator.wire.publish_body import Batch
+from aggregator.wire.responses import event_answer, events_answer, stats_answer
 from aggregator.wire.stats_query import next_topics, parse_stats_query
 from storage.errors import PayloadOverLimit, StorageError
 from storage.model import LogEvent, Page

@@ -12,15 +12,15 @@ from aggregator.conflicts import ConflictLog
 from aggregator.ingest.admission import Admission, Ticket
 from aggregator.ingest.group_commit import GroupCommit, ShuttingDown
 from aggregator.watch import StoreWatch
-from aggregator.wire.answers import PublishSummary, publish_answer, summarize
-from aggregator.wire.events import Limits
-from aggregator.wire.preferences import (
+from aggregator.wire.event_rules import Limits
+from aggregator.wire.headers import (
     Preferences,
     parse_content_encoding,
     parse_content_type,
     parse_prefer,
 )
-from aggregator.wire.publish import Batch, parse_publish
+from aggregator.wire.publish_body import Batch, parse_publish
+from aggregator.wire.responses import PublishSummary, publish_answer, summarize
 from storage.model import Event, Verdict
 
 _KEPT_FORMS = 1000

@@ -15,7 +15,7 @@ from aggregator.asked import Asked, Trace, sent_trace
 from aggregator.logs import timestamp
 from aggregator.observers import log_failure, notify
 from aggregator.sparing import Sparing
-from aggregator.wire.answers import PublishSummary
+from aggregator.wire.responses import PublishSummary
 
 _USABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _REFUSED = int(HTTPStatus.SERVICE_UNAVAILABLE)

@@ -11,7 +11,7 @@ from aggregator.asked import Asked
 from aggregator.problems import problem, unforeseen
 from aggregator.request_log import RequestLog
 from aggregator.sending import Answers
-from aggregator.wire.answers import PublishSummary
+from aggregator.wire.responses import PublishSummary
 
 ASKED = web.RequestKey("asked", Asked)
 SUMMARY = web.RequestKey("summary", PublishSummary)

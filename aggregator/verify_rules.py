@@ -3,14 +3,14 @@
 import msgspec
 
 from aggregator.wire.errors import MalformedBody
-from aggregator.wire.events import (
+from aggregator.wire.event_rules import (
     MAX_NESTING,
     kind_of,
     name_rule_broken,
     nests_too_deep,
     topic_rule_broken,
 )
-from aggregator.wire.masking import Masked, may_have_lone_surrogate
+from aggregator.wire.json_masking import Masked, may_have_lone_surrogate
 from storage.audit.snapshot import Row
 from storage.model import MAX_TIME_US, MIN_TIME_US
 

@@ -4,7 +4,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from aggregator.wire.parameters import ParameterCheck, read_parameters
+from aggregator.wire.query_parameters import ParameterCheck, read_parameters
 from storage.model import Stats
 
 _PARAMETERS = ("topic", "topics_after")

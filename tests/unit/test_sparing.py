@@ -10,7 +10,7 @@ from aggregator import request_log, sparing
 from aggregator.asked import Asked
 from aggregator.request_log import RequestLog
 from aggregator.sparing import Sparing, write_counts
-from aggregator.wire.answers import PublishSummary
+from aggregator.wire.responses import PublishSummary
 
 
 @pytest.fixture

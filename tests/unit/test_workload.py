@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.wire.events import Limits
-from aggregator.wire.publish import parse_publish
+from aggregator.wire.event_rules import Limits
+from aggregator.wire.publish_body import parse_publish
 
 sys.path.append(str(Path(__file__).parents[2]))
 from benchmarks.matrix import ROWS

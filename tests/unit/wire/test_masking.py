@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from support.json_texts import damaged, depth_of, is_json, values, wrapped
 
 from aggregator.wire.errors import MalformedBody
-from aggregator.wire.events import MAX_NESTING, nests_too_deep
-from aggregator.wire.masking import Masked
+from aggregator.wire.event_rules import MAX_NESTING, nests_too_deep
+from aggregator.wire.json_masking import Masked
 
 KEPT = 149
 """The levels below which nothing is masked for its depth."""
@@ -111,7 +111,7 @@ def lone_halves(pieces: list[tuple[str, str]]) -> list[bool]:
 @example([("other", "\\\\"), ("high", "\\ud800"), ("low", "\\udc00")])
 def test_just_the_lone_surrogates_are_marked(pieces: list[tuple[str, str]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("aggregator.wire.masking.secrets.token_hex", lambda _: "0mark0")
+        patch.setattr("aggregator.wire.json_masking.secrets.token_hex", lambda _: "0mark0")
         masked = Masked(f'"{"".join(text for _, text in pieces)}"'.encode(), flatten=False)
     marked = [
         text.replace("\\u", "0mark0s") if lone else text
@@ -128,7 +128,7 @@ def test_half_an_escape_is_not_made_readable(cut: str) -> None:
 
 def test_a_mark_occurs_nowhere_in_what_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     marks = iter(["aaaa", "bbbb", "cccc"])
-    monkeypatch.setattr("aggregator.wire.masking.secrets.token_hex", lambda _: next(marks))
+    monkeypatch.setattr("aggregator.wire.json_masking.secrets.token_hex", lambda _: next(marks))
     masked = Masked(b'["aaaas", "bbbbd", "\\ud800"]', flatten=True)
     assert masked.body == b'["aaaas", "bbbbd", "ccccsd800"]'
     assert masked.restore(masked.body) == b'["aaaas", "bbbbd", "\\ud800"]'

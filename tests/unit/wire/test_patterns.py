@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aggregator.wire import masking, sizes
-from aggregator.wire.preferences import Preferences, parse_prefer
+from aggregator.wire import json_array_length, json_masking
+from aggregator.wire.headers import Preferences, parse_prefer
 
 JSON_LIKE = st.text('"\\[]{},ué', max_size=20) | st.text('"\\u[', max_size=40)
 PREFER_LIKE = st.lists(
@@ -39,7 +39,8 @@ def strings_and(marks: str, text: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "marks"), [(masking._STRING_OR_BRACKET, "[]{}"), (sizes._TOKEN, "[]{},")]
+    ("pattern", "marks"),
+    [(json_masking._STRING_OR_BRACKET, "[]{}"), (json_array_length._TOKEN, "[]{},")],
 )
 @given(text=JSON_LIKE)
 @example(text='"\\')

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregator.wire.errors import UnsupportedMediaType
-from aggregator.wire.preferences import (
+from aggregator.wire.headers import (
     Preferences,
     parse_content_encoding,
     parse_content_type,

@@ -8,15 +8,15 @@ from support.json_texts import damaged, objects, strings, values, wrapped
 from support.publish_model import FIELDS, Outcome, outcome_of
 
 from aggregator.wire.errors import InvalidRequest, MalformedBody, TooLarge
-from aggregator.wire.events import (
+from aggregator.wire.event_rules import (
     Limits,
     NotPlainlyValid,
     Published,
     check_event,
     valid_event,
 )
-from aggregator.wire.masking import Masked
-from aggregator.wire.publish import parse_publish
+from aggregator.wire.json_masking import Masked
+from aggregator.wire.publish_body import parse_publish
 from storage.model import Event
 
 EVENT = (

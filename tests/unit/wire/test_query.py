@@ -7,9 +7,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aggregator.wire import query as wire_query
+from aggregator.wire import event_query as wire_query
 from aggregator.wire.errors import InvalidRequest
-from aggregator.wire.query import ReadRequest
+from aggregator.wire.event_query import ReadRequest
 from storage.model import INT64_MAX, MAX_TIME_US, MIN_TIME_US, Position, Query
 
 TOPICS = st.text("abzAZ019._-", min_size=1, max_size=20)

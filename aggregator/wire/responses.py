@@ -6,7 +6,7 @@ from operator import attrgetter
 import msgspec
 from msgspec import Raw
 
-from aggregator.wire.publish import Batch
+from aggregator.wire.publish_body import Batch
 from aggregator.wire.timestamps import render_timestamp
 from storage.model import LogEvent, Stats, Status, Verdict
 

@@ -7,8 +7,8 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from aggregator.wire.events import topic_rule_broken
-from aggregator.wire.parameters import ParameterCheck, is_duration, read_parameters
+from aggregator.wire.event_rules import topic_rule_broken
+from aggregator.wire.query_parameters import ParameterCheck, is_duration, read_parameters
 from aggregator.wire.timestamps import render_timestamp
 from storage.model import INT64_MAX, MAX_TIME_US, MIN_TIME_US, Position, Query
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import parse_qsl
 
 from aggregator.wire.errors import FieldError, InvalidRequest
-from aggregator.wire.events import name_rule_broken, topic_rule_broken
+from aggregator.wire.event_rules import name_rule_broken, topic_rule_broken
 from aggregator.wire.timestamps import parse_instant
 from storage.model import MIN_TIME_US
 

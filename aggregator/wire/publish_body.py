@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Raw
 
 from aggregator.wire.errors import FieldError, InvalidRequest, MalformedBody, TooLarge
-from aggregator.wire.events import (
+from aggregator.wire.event_rules import (
     Limits,
     NotPlainlyValid,
     Published,
@@ -18,8 +18,8 @@ from aggregator.wire.events import (
     kind_of,
     valid_event,
 )
-from aggregator.wire.masking import Masked, may_have_lone_surrogate
-from aggregator.wire.sizes import has_far_more_members
+from aggregator.wire.json_array_length import has_far_more_members
+from aggregator.wire.json_masking import Masked, may_have_lone_surrogate
 from storage.model import Event
 
 MAX_ERRORS_TOLD = 100

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from aggregator.wire.errors import FieldError, TooLarge
-from aggregator.wire.masking import Masked
+from aggregator.wire.json_masking import Masked
 from aggregator.wire.timestamps import parse_timestamp
 from storage.model import Event
 
