@@ -10,7 +10,7 @@ from typing import Protocol
 import msgspec
 from multidict import CIMultiDictProxy, istr
 
-from aggregator.ingest.spans import FlushSpan
+from aggregator.ingest.telemetry import FlushSpan
 from aggregator.wire.responses import PublishSummary
 from aggregator.wire.traceparent import Traceparent, parse_traceparent
 
@@ -48,7 +48,7 @@ class Tracing(Protocol):
         ...
 
     def flush(self, events: int, origins: Sequence[object]) -> FlushSpan | None:
-        """See `aggregator.ingest.spans.TraceFlush`; an origin is a `Traced` or None."""
+        """See `aggregator.ingest.telemetry.TraceFlush`; an origin is a `Traced` or None."""
         ...
 
     async def aclose(self) -> None:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from aggregator.ingest.spans import FlushSpan, TraceFlush, TransactionSpan
+from aggregator.ingest.telemetry import FlushSpan, TraceFlush, TransactionSpan
 from aggregator.observers import notify
 from storage.errors import BatchRefused, OutcomeUnknown, StorageError
 from storage.model import Event, Verdict

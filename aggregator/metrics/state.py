@@ -10,7 +10,7 @@ from prometheus_client.metrics_core import Metric
 
 from aggregator.ingest.admission import Admission, Reads
 from aggregator.ingest.read_memory import ReadMemory
-from aggregator.watch import StoreWatch
+from aggregator.ingest.store_monitor import StoreWatch
 from storage.model import Stats, Usage
 
 _OF_THE_LOG = {

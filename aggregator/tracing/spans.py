@@ -26,7 +26,7 @@ from opentelemetry.trace import (
 )
 
 from aggregator.asked import Traced, sent_trace, sent_traceparent
-from aggregator.ingest.spans import FlushSpan
+from aggregator.ingest.telemetry import FlushSpan
 from aggregator.metrics.flushes import failure_reason
 from aggregator.wire.responses import PublishSummary
 from storage.errors import StorageError

@@ -18,7 +18,7 @@ from support.observer import Observer
 from support.scheduled import Fault, Kind, ScheduledFaults
 
 from aggregator.ingest.group_commit import GroupCommit, ShuttingDown
-from aggregator.ingest.spans import FlushSpan
+from aggregator.ingest.telemetry import FlushSpan
 from storage.errors import OutcomeUnknown, StorageError
 from storage.model import Event, Status, Verdict
 from storage.protocols import EventStore

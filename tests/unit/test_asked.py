@@ -13,7 +13,7 @@ from support.sockets import post
 from support.stores import ControlledStore
 
 from aggregator import express, requests
-from aggregator.publishing import Publishing
+from aggregator.ingest.publish_service import Publishing
 from storage.model import Stats, Verdict
 from storage.sqlite.writer import SqliteStore
 

@@ -163,7 +163,7 @@ async def test_a_defect_is_a_500_and_nothing_of_it_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with serving(tmp_path) as served, talking(served) as talk:
-        monkeypatch.setattr("aggregator.publishing.summarize", lambda _: 1 / 0)
+        monkeypatch.setattr("aggregator.ingest.publish_service.summarize", lambda _: 1 / 0)
         status, _, body = await talk.answer(post(ONE))
         assert (status, served.requests) == (500, 0)
         assert "division" not in body.decode()

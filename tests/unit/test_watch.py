@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from aggregator import watch
-from aggregator.watch import StoreWatch
+from aggregator.ingest import store_monitor
+from aggregator.ingest.store_monitor import StoreWatch
 from storage.errors import (
     BatchRefused,
     StorageError,
@@ -61,7 +61,7 @@ class Reasons(list[str | None]):
 
 @pytest.fixture
 async def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[FailingStore]:
-    monkeypatch.setattr(watch, "_FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(store_monitor, "_FIRST_WAIT_S", 0.001)
     store = FailingStore(tmp_path / "events.db")
     yield store
     await store.aclose()
@@ -74,13 +74,13 @@ def reasons() -> Reasons:
 
 @pytest.fixture
 async def watched(store: FailingStore, reasons: Reasons) -> AsyncIterator[StoreWatch]:
-    """A watch that runs on a store that could be opened."""
+    """A store_monitor that runs on a store that could be opened."""
     watched = StoreWatch(store, reasons.note)
     task = asyncio.create_task(watched.run())
     await reasons.back()
     reasons.clear()
     yield watched
-    assert not task.done(), "the watch ended"
+    assert not task.done(), "the store_monitor ended"
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 

@@ -9,7 +9,7 @@ from support.stores import ControlledStore
 
 from aggregator import observers
 from aggregator.ingest.group_commit import Flush, GroupCommit
-from aggregator.ingest.spans import FlushSpan
+from aggregator.ingest.telemetry import FlushSpan
 from aggregator.sparing import Sparing
 from storage.errors import BatchRefused, OutcomeUnknown
 from storage.model import Event, Status, Verdict

@@ -11,7 +11,7 @@ from aggregator.asked import Asked
 from aggregator.conflicts import ConflictLog
 from aggregator.ingest.admission import Admission, Ticket
 from aggregator.ingest.group_commit import GroupCommit, ShuttingDown
-from aggregator.watch import StoreWatch
+from aggregator.ingest.store_monitor import StoreWatch
 from aggregator.wire.event_rules import Limits
 from aggregator.wire.headers import (
     Preferences,
