@@ -15,11 +15,11 @@ from aggregator.handlers import Handlers
 from aggregator.ingest.admission import Admission, Reads
 from aggregator.ingest.group_commit import Flush, GroupCommit
 from aggregator.ingest.publish_service import Publishing
-from aggregator.ingest.read_memory import ReadMemory
 from aggregator.ingest.store_monitor import StoreWatch
 from aggregator.metrics.page import MetricsPage
 from aggregator.metrics.state import disk_families, queue_families, watch_families
 from aggregator.observers import notify
+from aggregator.reading.read_memory import ReadMemory
 from aggregator.request_log import RequestLog
 from aggregator.requests import around_requests
 from aggregator.sending import Answers

@@ -15,10 +15,10 @@ from aggregator.body import read_body
 from aggregator.ingest.admission import QueueFull, Reads
 from aggregator.ingest.group_commit import ShuttingDown
 from aggregator.ingest.publish_service import Form, Publishing, form_of
-from aggregator.ingest.read_memory import ReadMemory
 from aggregator.ingest.store_monitor import StoreWatch
 from aggregator.metrics.page import CONTENT_TYPE, MetricsPage
 from aggregator.problems import NoSuchEvent, unavailable
+from aggregator.reading.read_memory import ReadMemory
 from aggregator.requests import ASKED, SUMMARY, send_continue
 from aggregator.wire.event_query import parse_query
 from aggregator.wire.event_rules import name_rule_broken, topic_rule_broken

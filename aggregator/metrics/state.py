@@ -9,8 +9,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from aggregator.ingest.admission import Admission, Reads
-from aggregator.ingest.read_memory import ReadMemory
 from aggregator.ingest.store_monitor import StoreWatch
+from aggregator.reading.read_memory import ReadMemory
 from storage.model import Stats, Usage
 
 _OF_THE_LOG = {

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from aggregator.ingest.admission import QueueFull
-from aggregator.ingest.read_memory import ReadMemory
+from aggregator.reading.read_memory import ReadMemory
 
 
 class Reader:

@@ -1,0 +1,1 @@
+"""Limits on reads: how many at once, and how much memory they hold."""
