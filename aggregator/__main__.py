@@ -1,14 +1,14 @@
-"""The command line: `python -m aggregator`, and its `verify` and `logs report`."""
+"""The command line: `python -m aggregator`, and its `verify` and `setup report`."""
 
 # What a command needs is imported where it begins: half of a start is imports, and `verify` and
-# `logs report` do without a server.
+# `setup report` do without a server.
 
 import signal
 import sys
 from io import FileIO
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
-from aggregator import output
+from aggregator.log import standard_streams
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -38,7 +38,7 @@ Ctrl-C drains and stops.
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the aggregator, `verify` or `logs report`; returns the exit status, 0 if all went well.
+    """Run the aggregator, `verify` or `setup report`; returns the exit status, 0 if all went well.
 
     Args:
         arguments: the command line without the program's name; the process's if None.
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _run(sys.argv[1:] if arguments is None else arguments)
     finally:
-        if (failure := output.finish()) is not None:
+        if (failure := standard_streams.finish()) is not None:
             _refuse(failure)
 
 
@@ -71,7 +71,7 @@ def _serve(arguments: list[str]) -> int:
 def _serve_until_the_end(arguments: list[str]) -> int:
     import structlog
 
-    from aggregator import logs
+    from aggregator.log import setup
     from aggregator.serve import CannotServe, run
     from aggregator.settings import Settings, injected_variables
 
@@ -82,7 +82,7 @@ def _serve_until_the_end(arguments: list[str]) -> int:
     )
     # Past Python's own buffer: see LineWriter.
     stream = FileIO(sys.stdout.fileno(), "wb", closefd=False)
-    writer = logs.configure(stream, as_json=as_json, level=settings.log_level)
+    writer = setup.configure(stream, as_json=as_json, level=settings.log_level)
 
     for name, value in injected_variables().items():
         structlog.get_logger().warning("variable_ignored", name=name, value=value, reason=_INJECTED)
@@ -118,7 +118,7 @@ def _verify(arguments: list[str]) -> int:
 
 def _report(arguments: list[str]) -> int:
     if arguments[:1] != ["report"]:
-        _refuse("logs has one command: python -m aggregator logs report [FILE ...] [--html FILE]")
+        _refuse("logs has one command: python -m aggregator setup report [FILE ...] [--html FILE]")
     from aggregator.report.command import report
     from aggregator.report.log_lines import CannotReport
 
@@ -145,7 +145,7 @@ def _settings(kind: type[AnySettings], arguments: list[str]) -> AnySettings:
 def _need_standard_output() -> None:
     if sys.stdout is None:
         # Its number would be that of the next file opened, and what is printed written there.
-        _refuse("standard output is closed; send it somewhere, to /dev/null for example")
+        _refuse("standard standard_streams is closed; send it somewhere, to /dev/null for example")
 
 
 def _sentence(error: "ValidationError") -> str:
@@ -160,7 +160,7 @@ def _sentence(error: "ValidationError") -> str:
 
 
 def _refuse(sentence: str) -> NoReturn:
-    output.tell(sentence)
+    standard_streams.tell(sentence)
     raise SystemExit(2)
 
 

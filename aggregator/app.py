@@ -16,15 +16,15 @@ from aggregator.ingest.admission import Admission, Reads
 from aggregator.ingest.group_commit import Flush, GroupCommit
 from aggregator.ingest.publish_service import Publishing
 from aggregator.ingest.store_monitor import StoreWatch
+from aggregator.log.observers import notify
+from aggregator.log.rate_limit import Sparing
 from aggregator.metrics.page import MetricsPage
 from aggregator.metrics.state import disk_families, queue_families, watch_families
-from aggregator.observers import notify
 from aggregator.reading.read_memory import ReadMemory
 from aggregator.request_log import RequestLog
 from aggregator.requests import around_requests
 from aggregator.sending import Answers
 from aggregator.settings import Settings
-from aggregator.sparing import Sparing
 from aggregator.wire.event_rules import Limits
 from storage.backends import postgres_store, sqlite_store
 from storage.errors import OutcomeUnknown, StorageError, StorageUnavailable

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import structlog
 
 from aggregator.asked import Asked
-from aggregator.sparing import Sparing
+from aggregator.log.rate_limit import Sparing
 from storage.model import Status, Verdict
 
 _log = structlog.get_logger()

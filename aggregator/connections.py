@@ -9,8 +9,8 @@ from aiohttp import web
 from aggregator.connection import Connection
 from aggregator.express import Express
 from aggregator.fast_connection import FastConnection
+from aggregator.log.rate_limit import Sparing
 from aggregator.sending import Answers
-from aggregator.sparing import Sparing
 
 _LOOKED_AT = 64
 """So many are looked at for one that is idle; those in use are then looked at last."""

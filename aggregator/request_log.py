@@ -12,9 +12,9 @@ import structlog
 from multidict import CIMultiDictProxy, istr
 
 from aggregator.asked import Asked, Trace, sent_trace
-from aggregator.logs import timestamp
-from aggregator.observers import log_failure, notify
-from aggregator.sparing import Sparing
+from aggregator.log.observers import log_failure, notify
+from aggregator.log.rate_limit import Sparing
+from aggregator.log.setup import timestamp
 from aggregator.wire.responses import PublishSummary
 
 _USABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")

@@ -17,8 +17,8 @@ from aggregator.descriptors import make_room
 from aggregator.ending import ORDERLY, Ending
 from aggregator.express import Express
 from aggregator.fast_connection import obstacle
+from aggregator.log.rate_limit import write_counts
 from aggregator.settings import Settings
-from aggregator.sparing import write_counts
 from storage.errors import StorageError
 
 _new_event_loop: Callable[[], asyncio.AbstractEventLoop] | None

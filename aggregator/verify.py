@@ -9,7 +9,7 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
-from aggregator import output
+from aggregator.log import standard_streams
 from aggregator.settings import VerifySettings
 from aggregator.verify_rules import row_rule_broken
 from aggregator.verify_table import Table, counted
@@ -35,7 +35,7 @@ def verify(settings: VerifySettings) -> int:
 
     Raises:
         StorageError: the database can't be read, or was lost meanwhile.
-        CannotVerify: standard output fails, or Ctrl-C.
+        CannotVerify: standard standard_streams fails, or Ctrl-C.
     """
     snapshot = configured_snapshot(settings)
     if isinstance(sys.stdout, TextIOWrapper):
@@ -51,7 +51,7 @@ def verify(settings: VerifySettings) -> int:
         return DIFFERS
     except OSError as error:
         # What Python still holds for it must not fail once more at the end.
-        output.drop(sys.stdout)
+        standard_streams.drop(sys.stdout)
         raise CannotVerify(f"can't write to standard output: {error.strerror}") from None
     except KeyboardInterrupt:
         raise CannotVerify("interrupted before the end; nothing is known") from None
@@ -100,7 +100,7 @@ def _closing(audit: Audit, table: Table) -> Iterator[str]:
 
 
 class _Progress:
-    """A bar on standard error, if that is a terminal, and lines on standard output beside it."""
+    """A bar on standard error, if that is a terminal, and lines on standard standard_streams beside it."""
 
     def __init__(self, bar: "tqdm[NoReturn]") -> None:
         self._bar = bar

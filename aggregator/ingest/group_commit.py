@@ -19,7 +19,7 @@ from typing import NamedTuple
 import msgspec
 
 from aggregator.ingest.telemetry import FlushSpan, TraceFlush, TransactionSpan
-from aggregator.observers import notify
+from aggregator.log.observers import notify
 from storage.errors import BatchRefused, OutcomeUnknown, StorageError
 from storage.model import Event, Verdict
 from storage.protocols import EventStore

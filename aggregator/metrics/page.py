@@ -13,10 +13,10 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from aggregator import __version__
+from aggregator.log.observers import notify
 from aggregator.metrics.flushes import FlushCounts
 from aggregator.metrics.requests import RequestCounts
 from aggregator.metrics.state import log_families
-from aggregator.observers import notify
 from storage.errors import StorageError
 from storage.model import Stats, Usage
 from storage.protocols import EventStore

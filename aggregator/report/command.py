@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
 
-from aggregator import output
+from aggregator.log import standard_streams
 from aggregator.report import page, tables
 from aggregator.report.log_lines import CannotReport, loaded
 from aggregator.report.questions import sections, summary
@@ -48,10 +48,10 @@ def _report(options: argparse.Namespace) -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read has seen enough. What Python still holds for it must not fail at the end.
-        output.drop(sys.stdout)
+        standard_streams.drop(sys.stdout)
     except OSError as error:
         if error.filename is None:
-            output.drop(sys.stdout)
+            standard_streams.drop(sys.stdout)
         raise CannotReport(f"can't write the report: {error}") from error
 
 

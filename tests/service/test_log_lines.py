@@ -160,8 +160,8 @@ async def test_no_payload_gets_into_the_log(run_aggregator: Run, tmp_path: Path)
 
 FAILING = """
 import sys, structlog
-from aggregator import logs
-writer = logs.configure(sys.stdout.buffer, as_json=sys.argv[1] == "json", level="info")
+from aggregator.log import setup
+writer = setup.configure(sys.stdout.buffer, as_json=sys.argv[1] == "json", level="info")
 def store(payload):
     raise RuntimeError("unforeseen")
 try:

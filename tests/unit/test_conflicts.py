@@ -4,16 +4,17 @@ import pytest
 import structlog.testing
 from support.clocks import StandingClock
 
-from aggregator import conflicts, sparing
+from aggregator import conflicts
 from aggregator.asked import Asked
 from aggregator.conflicts import ConflictLog
+from aggregator.log import rate_limit
 from storage.model import Status, Verdict
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> StandingClock:
     clock = StandingClock()
-    monkeypatch.setattr(sparing, "time", clock)
+    monkeypatch.setattr(rate_limit, "time", clock)
     monkeypatch.setattr(conflicts, "_log", structlog.get_logger())
     return clock
 

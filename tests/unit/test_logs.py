@@ -13,10 +13,11 @@ from aiohttp.test_utils import TestClient, TestServer
 from support.backends import Database
 from support.events import published
 
-from aggregator import app, conflicts, flush_log, logs, request_log, requests
+from aggregator import app, conflicts, flush_log, request_log, requests
+from aggregator.log import setup
 from aggregator.settings import Settings
 
-Configure = Callable[..., logs.LineWriter]
+Configure = Callable[..., setup.LineWriter]
 SECRET = "hush-4711"
 
 
@@ -43,15 +44,15 @@ class BrokenStream(io.BytesIO):
 
 @pytest.fixture
 def configure() -> Iterator[Configure]:
-    """`logs.configure`; what it changed of the process is put back at the end."""
+    """`setup.configure`; what it changed of the process is put back at the end."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     root.handlers.clear()
     config = structlog.get_config()
-    writers: list[logs.LineWriter] = []
+    writers: list[setup.LineWriter] = []
 
-    def run(stream: BinaryIO, *, as_json: bool = True, level: str = "info") -> logs.LineWriter:
-        writers.append(logs.configure(stream, as_json=as_json, level=level))
+    def run(stream: BinaryIO, *, as_json: bool = True, level: str = "info") -> setup.LineWriter:
+        writers.append(setup.configure(stream, as_json=as_json, level=level))
         return writers[-1]
 
     yield run
@@ -191,9 +192,9 @@ async def test_no_payload_is_ever_logged(
 
 
 def test_lines_that_a_stuck_stream_costs_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logs, "MAX_WAITING_LINES", 10)
+    monkeypatch.setattr(setup, "MAX_WAITING_LINES", 10)
     stream = StuckStream()
-    writer = logs.LineWriter(stream)
+    writer = setup.LineWriter(stream)
     writer.write('"first"')
     assert stream.entered.wait(30)
     for number in range(17):
@@ -207,7 +208,7 @@ def test_lines_that_a_stuck_stream_costs_are_counted(monkeypatch: pytest.MonkeyP
 
 def test_closing_writes_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = StuckStream()
-    writer = logs.LineWriter(stream)
+    writer = setup.LineWriter(stream)
     for number in range(2_000):
         writer.write(b"%d" % number)
     stream.go_on.set()
@@ -217,7 +218,7 @@ def test_closing_writes_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_closing_gives_up_on_a_stuck_stream() -> None:
     stream = StuckStream()
-    writer = logs.LineWriter(stream)
+    writer = setup.LineWriter(stream)
     writer.write("first")
     assert stream.entered.wait(30)
     writer.close(timeout_s=0.01)
@@ -228,7 +229,7 @@ def test_closing_gives_up_on_a_stuck_stream() -> None:
 
 
 def test_a_log_that_nobody_reads_any_more_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
-    writer = logs.LineWriter(BrokenStream())
+    writer = setup.LineWriter(BrokenStream())
     writer.write("first")
     writer.close()
     writer.write("second")

@@ -8,10 +8,11 @@ import structlog.testing
 from multidict import CIMultiDict, CIMultiDictProxy
 from support.clocks import StandingClock
 
-from aggregator import observers, request_log, sparing
+from aggregator import request_log
 from aggregator.asked import Asked, Trace
+from aggregator.log import observers, rate_limit
+from aggregator.log.rate_limit import Sparing
 from aggregator.request_log import RequestLog
-from aggregator.sparing import Sparing
 
 
 @pytest.fixture(autouse=True)
@@ -19,7 +20,7 @@ def fresh_log(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (observers, request_log):
         monkeypatch.setattr(module, "_log", structlog.get_logger())
     monkeypatch.setattr(observers, "_failures", Sparing("observer_failed", 1000, level="error"))
-    monkeypatch.setattr(sparing, "time", StandingClock())
+    monkeypatch.setattr(rate_limit, "time", StandingClock())
 
 
 class FailingTraced:

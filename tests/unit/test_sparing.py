@@ -6,17 +6,18 @@ import pytest
 import structlog.testing
 from support.clocks import StandingClock
 
-from aggregator import request_log, sparing
+from aggregator import request_log
 from aggregator.asked import Asked
+from aggregator.log import rate_limit
+from aggregator.log.rate_limit import Sparing, write_counts
 from aggregator.request_log import RequestLog
-from aggregator.sparing import Sparing, write_counts
 from aggregator.wire.responses import PublishSummary
 
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> StandingClock:
     clock = StandingClock()
-    monkeypatch.setattr(sparing, "time", clock)
+    monkeypatch.setattr(rate_limit, "time", clock)
     return clock
 
 
@@ -38,7 +39,7 @@ def test_a_second_in_which_nothing_was_left_out_says_nothing_of_it(clock: Standi
 
 @pytest.fixture
 def seconds(clock: StandingClock, monkeypatch: pytest.MonkeyPatch) -> "Seconds":
-    monkeypatch.setattr(sparing, "_log", structlog.get_logger())
+    monkeypatch.setattr(rate_limit, "_log", structlog.get_logger())
     return Seconds(clock)
 
 
@@ -94,7 +95,7 @@ async def test_while_a_burst_goes_on_its_own_lines_count(seconds: Seconds) -> No
 
 
 async def test_the_timer_is_the_event_loop_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sparing, "_log", structlog.get_logger())
+    monkeypatch.setattr(rate_limit, "_log", structlog.get_logger())
     lines = Sparing("kind", 1, every_s=0.01)
     with structlog.testing.capture_logs() as logged:
         while lines.fields() is not None:

@@ -7,10 +7,10 @@ import structlog.testing
 from support.events import event
 from support.stores import ControlledStore
 
-from aggregator import observers
 from aggregator.ingest.group_commit import Flush, GroupCommit
 from aggregator.ingest.telemetry import FlushSpan
-from aggregator.sparing import Sparing
+from aggregator.log import observers
+from aggregator.log.rate_limit import Sparing
 from storage.errors import BatchRefused, OutcomeUnknown
 from storage.model import Event, Status, Verdict
 from storage.sqlite.writer import SqliteStore

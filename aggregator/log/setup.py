@@ -1,7 +1,7 @@
 """Structured logs: JSON lines (or readable text) on a stream, without holding up the event loop.
 
 A line is rendered where it is logged and written by a thread, so that a slow reader of
-standard output costs lines, never answers; what it cost is said in a line of its own.
+standard standard_streams costs lines, never answers; what it cost is said in a line of its own.
 """
 
 import json
@@ -20,8 +20,8 @@ from aiohttp import http_exceptions as http
 from aiohttp.web import RequestPayloadError
 from structlog.typing import EventDict, Processor
 
-from aggregator import output
-from aggregator.sparing import Sparing
+from aggregator.log import standard_streams
+from aggregator.log.rate_limit import Sparing
 
 MAX_WAITING_LINES = 10_000
 MALFORMED_PER_SECOND = 10
@@ -103,7 +103,7 @@ class LineWriter:
                     return
         except (OSError, ValueError) as error:
             # Nobody reads the log any more. The aggregator's work goes on without it.
-            output.tell(f"the log can't be written any more: {error}")
+            standard_streams.tell(f"the log can't be written any more: {error}")
 
     def _put(self, data: bytes) -> None:
         rest = memoryview(data)

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import structlog
 
-from aggregator.sparing import Sparing
+from aggregator.log.rate_limit import Sparing
 
 Returned = TypeVar("Returned")
 
