@@ -10,7 +10,6 @@ from aiohttp import web
 
 from aggregator.asked import CannotTrace, Tracing, sent_trace
 from aggregator.express import Express
-from aggregator.flush_log import log_flush
 from aggregator.handlers import Handlers
 from aggregator.ingest.admission import Admission, Reads
 from aggregator.ingest.group_commit import Flush, GroupCommit
@@ -18,10 +17,11 @@ from aggregator.ingest.publish_service import Publishing
 from aggregator.ingest.store_monitor import StoreWatch
 from aggregator.log.observers import notify
 from aggregator.log.rate_limit import Sparing
-from aggregator.metrics.page import MetricsPage
-from aggregator.metrics.state import disk_families, queue_families, watch_families
+from aggregator.observability.access_log import RequestLog
+from aggregator.observability.flush_log import log_flush
+from aggregator.observability.metrics.exposition import MetricsPage
+from aggregator.observability.metrics.gauges import disk_families, queue_families, watch_families
 from aggregator.reading.read_memory import ReadMemory
-from aggregator.request_log import RequestLog
 from aggregator.requests import around_requests
 from aggregator.sending import Answers
 from aggregator.settings import Settings
@@ -78,7 +78,7 @@ def configured_tracing(settings: Settings) -> Tracing | None:
         return None
     try:
         # Only who turns it on has what it needs, and pays for importing it.
-        from aggregator.tracing.exporting import ExportedSpans  # noqa: PLC0415
+        from aggregator.observability.tracing.otlp_exporter import ExportedSpans  # noqa: PLC0415
     except ImportError as error:
         raise CannotTrace(
             "--tracing otlp needs OpenTelemetry, the extra `tracing`: pip install "

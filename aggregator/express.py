@@ -24,8 +24,8 @@ from multidict import istr
 from aggregator.asked import Asked
 from aggregator.ingest.admission import Ticket
 from aggregator.ingest.publish_service import Form, Publishing, form_of
+from aggregator.observability.access_log import RequestLog
 from aggregator.problems import CONTENT_TYPE, foreseen_problem, unforeseen
-from aggregator.request_log import RequestLog
 from aggregator.wire.publish_body import Batch
 from aggregator.wire.responses import PublishSummary
 from storage.model import Verdict

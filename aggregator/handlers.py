@@ -16,7 +16,7 @@ from aggregator.ingest.admission import QueueFull, Reads
 from aggregator.ingest.group_commit import ShuttingDown
 from aggregator.ingest.publish_service import Form, Publishing, form_of
 from aggregator.ingest.store_monitor import StoreWatch
-from aggregator.metrics.page import CONTENT_TYPE, MetricsPage
+from aggregator.observability.metrics.exposition import CONTENT_TYPE, MetricsPage
 from aggregator.problems import NoSuchEvent, unavailable
 from aggregator.reading.read_memory import ReadMemory
 from aggregator.requests import ASKED, SUMMARY, send_continue

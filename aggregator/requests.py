@@ -8,8 +8,8 @@ from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from aggregator.asked import Asked
+from aggregator.observability.access_log import RequestLog
 from aggregator.problems import problem, unforeseen
-from aggregator.request_log import RequestLog
 from aggregator.sending import Answers
 from aggregator.wire.responses import PublishSummary
 

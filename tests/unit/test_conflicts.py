@@ -4,10 +4,10 @@ import pytest
 import structlog.testing
 from support.clocks import StandingClock
 
-from aggregator import conflicts
 from aggregator.asked import Asked
-from aggregator.conflicts import ConflictLog
 from aggregator.log import rate_limit
+from aggregator.observability import conflict_log
+from aggregator.observability.conflict_log import ConflictLog
 from storage.model import Status, Verdict
 
 
@@ -15,7 +15,7 @@ from storage.model import Status, Verdict
 def clock(monkeypatch: pytest.MonkeyPatch) -> StandingClock:
     clock = StandingClock()
     monkeypatch.setattr(rate_limit, "time", clock)
-    monkeypatch.setattr(conflicts, "_log", structlog.get_logger())
+    monkeypatch.setattr(conflict_log, "_log", structlog.get_logger())
     return clock
 
 

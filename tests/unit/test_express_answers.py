@@ -13,7 +13,7 @@ from support.served import HEALTH, Served, Talk, serving, talking
 from support.sockets import post
 
 from aggregator.fast_connection import FastConnection
-from aggregator.request_log import RequestLog
+from aggregator.observability.access_log import RequestLog
 from storage.errors import StorageUnavailable
 from storage.model import Event, Verdict
 from storage.sqlite.writer import SqliteStore

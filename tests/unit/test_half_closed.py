@@ -18,7 +18,8 @@ from support.served import HEALTH, serving, serving_in_a_thread, talking
 from support.sockets import post
 from support.stores import ControlledStore, until
 
-from aggregator import request_log, requests
+from aggregator import requests
+from aggregator.observability import access_log
 from storage.sqlite.writer import SqliteStore
 
 LIMIT_S = 30.0
@@ -138,7 +139,7 @@ def test_a_connection_that_waits_for_a_request_is_ended_at_once(port: int) -> No
 async def test_a_client_that_is_gone_is_noticed_and_not_said_to_be_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fast_path: str
 ) -> None:
-    monkeypatch.setattr(request_log, "_log", structlog.get_logger())
+    monkeypatch.setattr(access_log, "_log", structlog.get_logger())
     store = ControlledStore(SqliteStore(tmp_path / "log.db"))
     async with serving(tmp_path, store, fast_path=fast_path) as served, talking(served) as other:
         await other.answer(HEALTH)

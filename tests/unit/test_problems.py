@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 import pytest
 
-from aggregator.metrics.flushes import failure_reason
+from aggregator.observability.metrics.flushes import failure_reason
 from aggregator.problems import foreseen_problem
 from aggregator.wire.errors import (
     InvalidRequest,

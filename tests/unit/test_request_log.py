@@ -8,16 +8,16 @@ import structlog.testing
 from multidict import CIMultiDict, CIMultiDictProxy
 from support.clocks import StandingClock
 
-from aggregator import request_log
 from aggregator.asked import Asked, Trace
 from aggregator.log import observers, rate_limit
 from aggregator.log.rate_limit import Sparing
-from aggregator.request_log import RequestLog
+from aggregator.observability import access_log
+from aggregator.observability.access_log import RequestLog
 
 
 @pytest.fixture(autouse=True)
 def fresh_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (observers, request_log):
+    for module in (observers, access_log):
         monkeypatch.setattr(module, "_log", structlog.get_logger())
     monkeypatch.setattr(observers, "_failures", Sparing("observer_failed", 1000, level="error"))
     monkeypatch.setattr(rate_limit, "time", StandingClock())

@@ -6,11 +6,11 @@ import pytest
 import structlog.testing
 from support.clocks import StandingClock
 
-from aggregator import request_log
 from aggregator.asked import Asked
 from aggregator.log import rate_limit
 from aggregator.log.rate_limit import Sparing, write_counts
-from aggregator.request_log import RequestLog
+from aggregator.observability import access_log
+from aggregator.observability.access_log import RequestLog
 from aggregator.wire.responses import PublishSummary
 
 
@@ -120,8 +120,8 @@ def test_at_the_end_of_the_process_what_is_left_is_counted(seconds: Seconds) -> 
 async def test_refused_requests_are_bounded_and_all_others_are_logged(
     clock: StandingClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(request_log, "_log", structlog.get_logger())
-    monkeypatch.setattr(request_log, "time", clock)
+    monkeypatch.setattr(access_log, "_log", structlog.get_logger())
+    monkeypatch.setattr(access_log, "time", clock)
     counted: list[tuple[str, int, float]] = []
     log = RequestLog(lambda *request: counted.append(request), refused_per_second=2)
 

@@ -20,8 +20,8 @@ from support.stores import ControlledStore, until
 
 from aggregator.app import create_app
 from aggregator.asked import CannotTrace
+from aggregator.observability.tracing import otlp_exporter
 from aggregator.settings import Settings
-from aggregator.tracing import exporting
 from storage.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from storage.sqlite.writer import SqliteStore
 
@@ -190,7 +190,7 @@ async def test_a_flush_is_linked_with_as_many_as_a_span_may_be(
 async def test_a_flush_has_128_links_unless_it_is_said_otherwise(
     collector: Collector, tmp_path: Path
 ) -> None:
-    spans = exporting.ExportedSpans("sqlite")
+    spans = otlp_exporter.ExportedSpans("sqlite")
     try:
         assert spans._most_links == 128
     finally:
@@ -199,7 +199,7 @@ async def test_a_flush_has_128_links_unless_it_is_said_otherwise(
 
 @pytest.mark.parametrize("path", ["/\udcff\udcfe", "/%ff", "/\ud800", "/" + "x" * 7000])
 async def test_a_hostile_path_costs_no_other_span(collector: Collector, path: str) -> None:
-    spans = exporting.ExportedSpans("sqlite")
+    spans = otlp_exporter.ExportedSpans("sqlite")
     for each in (path, "/events"):
         traced = spans.request(CIMultiDictProxy(CIMultiDict()), "r-1", "GET", each, "")
         assert traced is not None
@@ -259,15 +259,15 @@ async def test_what_the_sdk_logs_is_a_line_a_minute_that_counts_the_others(
     collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = StandingClock()
-    monkeypatch.setattr(exporting, "_log", structlog.get_logger())
-    spans = exporting.ExportedSpans("sqlite")
+    monkeypatch.setattr(otlp_exporter, "_log", structlog.get_logger())
+    spans = otlp_exporter.ExportedSpans("sqlite")
     logger = logging.getLogger("opentelemetry.anything")
-    monkeypatch.setattr(exporting, "time", clock)
+    monkeypatch.setattr(otlp_exporter, "time", clock)
     with structlog.testing.capture_logs() as logged:
         logger.info("chatter")
         for number in range(1000):
             logger.error("failed, the %dth time", number, exc_info=RuntimeError("why"))
-        clock.now_s += exporting.LOG_EVERY_S
+        clock.now_s += otlp_exporter.LOG_EVERY_S
         logger.warning("again")
     assert logged == [
         {

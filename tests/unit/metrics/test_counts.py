@@ -8,8 +8,8 @@ import pytest
 from prometheus_client.metrics_core import Metric
 
 from aggregator.ingest.group_commit import Flush
-from aggregator.metrics.flushes import FlushCounts
-from aggregator.metrics.requests import RequestCounts
+from aggregator.observability.metrics.flushes import FlushCounts
+from aggregator.observability.metrics.http import RequestCounts
 from storage.errors import BatchRefused, OutcomeUnknown, StorageUnavailable
 from storage.model import Status
 

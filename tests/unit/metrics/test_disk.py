@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.metrics.state import disk_families
+from aggregator.observability.metrics.gauges import disk_families
 
 
 def free(database: Path | None) -> list[float]:

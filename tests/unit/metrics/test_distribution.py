@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.metrics.distribution import EVENTS, SECONDS, Distribution, merged
+from aggregator.observability.metrics.histogram import EVENTS, SECONDS, Distribution, merged
 
 
 @pytest.mark.parametrize("bounds", [SECONDS, EVENTS, (1.0,)])

@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from aggregator.ingest.group_commit import Flush
-from aggregator.metrics.distribution import EVENTS, SECONDS, Distribution
+from aggregator.observability.metrics.histogram import EVENTS, SECONDS, Distribution
 from storage.errors import BatchRefused, OutcomeUnknown, StorageUnavailable
 from storage.model import Status
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import structlog
 
 from aggregator.ingest.group_commit import Flush
-from aggregator.metrics.flushes import OTHER_TOPICS
+from aggregator.observability.metrics.flushes import OTHER_TOPICS
 from storage.errors import StorageError
 from storage.model import Status
 

@@ -27,7 +27,7 @@ from opentelemetry.trace import (
 
 from aggregator.asked import Traced, sent_trace, sent_traceparent
 from aggregator.ingest.telemetry import FlushSpan
-from aggregator.metrics.flushes import failure_reason
+from aggregator.observability.metrics.flushes import failure_reason
 from aggregator.wire.responses import PublishSummary
 from storage.errors import StorageError
 
@@ -134,7 +134,7 @@ class _Request:
                     "messaging.batch.message_count": summary.received,
                     "aggregator.unique_processed": summary.unique_processed,
                     "aggregator.duplicate_dropped": summary.duplicate_dropped,
-                    "aggregator.conflicts": summary.conflicts,
+                    "aggregator.observability.conflict_log": summary.conflicts,
                 }
             )
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:

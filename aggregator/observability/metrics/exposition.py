@@ -14,9 +14,9 @@ from prometheus_client.registry import Collector
 
 from aggregator import __version__
 from aggregator.log.observers import notify
-from aggregator.metrics.flushes import FlushCounts
-from aggregator.metrics.requests import RequestCounts
-from aggregator.metrics.state import log_families
+from aggregator.observability.metrics.flushes import FlushCounts
+from aggregator.observability.metrics.gauges import log_families
+from aggregator.observability.metrics.http import RequestCounts
 from storage.errors import StorageError
 from storage.model import Stats, Usage
 from storage.protocols import EventStore

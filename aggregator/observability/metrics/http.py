@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from aggregator.metrics.distribution import SECONDS, Distribution, merged
+from aggregator.observability.metrics.histogram import SECONDS, Distribution, merged
 
 OTHER_PATHS = "other"
 """The label of every path that leads nowhere; no route is called so."""

@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from aggregator import __version__
 from aggregator.asked import CannotTrace
-from aggregator.tracing.spans import Spans
+from aggregator.observability.tracing.spans import Spans
 
 SERVICE_NAME = "pubsub-log-aggregator"
 LAST_SPANS_S = 3.0

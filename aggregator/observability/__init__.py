@@ -1,0 +1,1 @@
+"""Log lines, metrics and spans about requests, flushes and conflicts."""
