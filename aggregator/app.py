@@ -9,8 +9,10 @@ import structlog
 from aiohttp import web
 
 from aggregator.asked import CannotTrace, Tracing, sent_trace
-from aggregator.express import Express
-from aggregator.handlers import Handlers
+from aggregator.http.fast_path import Express
+from aggregator.http.middleware import around_requests
+from aggregator.http.response_sender import Answers
+from aggregator.http.routes import Handlers
 from aggregator.ingest.admission import Admission, Reads
 from aggregator.ingest.group_commit import Flush, GroupCommit
 from aggregator.ingest.publish_service import Publishing
@@ -22,8 +24,6 @@ from aggregator.observability.flush_log import log_flush
 from aggregator.observability.metrics.exposition import MetricsPage
 from aggregator.observability.metrics.gauges import disk_families, queue_families, watch_families
 from aggregator.reading.read_memory import ReadMemory
-from aggregator.requests import around_requests
-from aggregator.sending import Answers
 from aggregator.settings import Settings
 from aggregator.wire.event_rules import Limits
 from storage.backends import postgres_store, sqlite_store

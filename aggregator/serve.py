@@ -12,11 +12,11 @@ from aiohttp import web
 
 from aggregator.app import ABANDON, ANSWERS, DRAIN, EXPRESS, FIRST_TRY, create_app
 from aggregator.asked import CannotTrace
-from aggregator.connections import Connections
-from aggregator.descriptors import make_room
 from aggregator.ending import ORDERLY, Ending
-from aggregator.express import Express
-from aggregator.fast_connection import obstacle
+from aggregator.http.connection_limit import Connections
+from aggregator.http.fast_connection import obstacle
+from aggregator.http.fast_path import Express
+from aggregator.http.fd_limit import make_room
 from aggregator.log.rate_limit import write_counts
 from aggregator.settings import Settings
 from storage.errors import StorageError

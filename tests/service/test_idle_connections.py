@@ -124,7 +124,7 @@ def room_under(soft: int, hard: int) -> tuple[int, int, int]:
     program = f"""
 import resource
 resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
-from aggregator.descriptors import make_room
+from aggregator.http.fd_limit import make_room
 room = make_room(12_000)
 print(*room, resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 """

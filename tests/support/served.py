@@ -15,8 +15,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from aggregator.app import ANSWERS, DRAIN, EXPRESS, create_app
-from aggregator.connection import Connection
-from aggregator.connections import Connections
+from aggregator.http.connection import Connection
+from aggregator.http.connection_limit import Connections
 from aggregator.settings import Settings
 from storage.protocols import EventStore
 

@@ -12,7 +12,7 @@ from support.served import Served, serving, talking
 from support.sockets import post
 from support.stores import ControlledStore
 
-from aggregator import express, requests
+from aggregator.http import fast_path, middleware
 from aggregator.ingest.publish_service import Publishing
 from storage.model import Stats, Verdict
 from storage.sqlite.writer import SqliteStore
@@ -54,7 +54,7 @@ async def logged_failure(served: Served, request: bytes) -> Mapping[str, object]
 async def test_a_failure_is_in_the_trace_of_its_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_: bytes
 ) -> None:
-    for module in (express, requests):
+    for module in (fast_path, middleware):
         monkeypatch.setattr(module, "_log", structlog.get_logger())
     monkeypatch.setattr(Publishing, "parse", fail)
     async with serving(tmp_path, Defective(SqliteStore(tmp_path / "log.db"))) as served:

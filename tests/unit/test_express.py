@@ -12,7 +12,7 @@ from support.served import HEALTH, Served, refuse, serving, talking
 from support.sockets import post
 
 from aggregator.app import ANSWERS
-from aggregator.connection import MAX_HEAD_BYTES
+from aggregator.http.connection import MAX_HEAD_BYTES
 
 BATCH = json.dumps([published(event_id=f"e-{number}") for number in range(10)]).encode()
 PUBLISH = post(BATCH)

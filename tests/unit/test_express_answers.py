@@ -12,7 +12,7 @@ from support.events import published
 from support.served import HEALTH, Served, Talk, serving, talking
 from support.sockets import post
 
-from aggregator.fast_connection import FastConnection
+from aggregator.http.fast_connection import FastConnection
 from aggregator.observability.access_log import RequestLog
 from storage.errors import StorageUnavailable
 from storage.model import Event, Verdict

@@ -9,9 +9,10 @@ import structlog.testing
 from aiohttp import web
 from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE
 
-from aggregator import fast_connection, serve
+from aggregator import serve
 from aggregator.app import create_app
-from aggregator.fast_connection import obstacle
+from aggregator.http import fast_connection
+from aggregator.http.fast_connection import obstacle
 from aggregator.settings import Settings
 
 
@@ -81,7 +82,7 @@ async def test_another_aiohttp_is_an_obstacle(
             super().__init__(*arguments, **options)
             change(self)
 
-    monkeypatch.setattr("aggregator.fast_connection.web.RequestHandler", Other)
+    monkeypatch.setattr("aggregator.http.fast_connection.web.RequestHandler", Other)
     assert obstacle(server)
 
 

@@ -13,7 +13,8 @@ from aiohttp.test_utils import TestClient, TestServer
 from support.backends import Database
 from support.events import published
 
-from aggregator import app, requests
+from aggregator import app
+from aggregator.http import middleware
 from aggregator.log import setup
 from aggregator.observability import access_log, conflict_log, flush_log
 from aggregator.settings import Settings
@@ -164,7 +165,7 @@ async def test_no_payload_is_ever_logged(
 ) -> None:
     stream = io.BytesIO()
     writer = configure(stream, level="debug")
-    for module in (app, conflict_log, flush_log, access_log, requests):
+    for module in (app, conflict_log, flush_log, access_log, middleware):
         monkeypatch.setattr(module, "_log", structlog.get_logger())
     server = TestServer(app.create_app(Settings.model_validate(database.settings())))
     await server.start_server(auto_decompress=False)

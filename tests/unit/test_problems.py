@@ -6,8 +6,8 @@ from http import HTTPStatus
 
 import pytest
 
+from aggregator.http.problem_details import foreseen_problem
 from aggregator.observability.metrics.flushes import failure_reason
-from aggregator.problems import foreseen_problem
 from aggregator.wire.errors import (
     InvalidRequest,
     MalformedBody,

@@ -1,6 +1,6 @@
 """One connection, as aiohttp serves it, within the bounds that `Connections` sets.
 
-Nothing of aiohttp's is used here but what has a public name; see `aggregator.fast_connection`.
+Nothing of aiohttp's is used here but what has a public name; see `aggregator.http.fast_connection`.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ come, or from a head to its handler."""
 
 
 class Told(Protocol):
-    """What is told of connections; see `aggregator.connections.Connections`."""
+    """What is told of connections; see `aggregator.http.connection_limit.Connections`."""
 
     def opened(self, connection: "Connection") -> None:
         """It is made."""

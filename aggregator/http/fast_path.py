@@ -22,10 +22,10 @@ from aiohttp.streams import StreamReader
 from multidict import istr
 
 from aggregator.asked import Asked
+from aggregator.http.problem_details import CONTENT_TYPE, foreseen_problem, unforeseen
 from aggregator.ingest.admission import Ticket
 from aggregator.ingest.publish_service import Form, Publishing, form_of
 from aggregator.observability.access_log import RequestLog
-from aggregator.problems import CONTENT_TYPE, foreseen_problem, unforeseen
 from aggregator.wire.publish_body import Batch
 from aggregator.wire.responses import PublishSummary
 from storage.model import Verdict

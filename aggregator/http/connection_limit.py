@@ -6,11 +6,11 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from aggregator.connection import Connection
-from aggregator.express import Express
-from aggregator.fast_connection import FastConnection
+from aggregator.http.connection import Connection
+from aggregator.http.fast_connection import FastConnection
+from aggregator.http.fast_path import Express
+from aggregator.http.response_sender import Answers
 from aggregator.log.rate_limit import Sparing
-from aggregator.sending import Answers
 
 _LOOKED_AT = 64
 """So many are looked at for one that is idle; those in use are then looked at last."""

@@ -14,9 +14,9 @@ from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from aggregator.asked import Asked
-from aggregator.connection import MAX_HEAD_BYTES, Connection, Told
-from aggregator.express import Express
-from aggregator.sending import Answers, Unsent
+from aggregator.http.connection import MAX_HEAD_BYTES, Connection, Told
+from aggregator.http.fast_path import Express
+from aggregator.http.response_sender import Answers, Unsent
 
 _SAMPLE_BODY = b"[{}]"
 _SAMPLE = (

@@ -11,15 +11,15 @@ import msgspec
 from aiohttp import web
 from msgspec.structs import replace
 
-from aggregator.body import read_body
+from aggregator.http.middleware import ASKED, SUMMARY, send_continue
+from aggregator.http.problem_details import NoSuchEvent, unavailable
+from aggregator.http.request_body import read_body
 from aggregator.ingest.admission import QueueFull, Reads
 from aggregator.ingest.group_commit import ShuttingDown
 from aggregator.ingest.publish_service import Form, Publishing, form_of
 from aggregator.ingest.store_monitor import StoreWatch
 from aggregator.observability.metrics.exposition import CONTENT_TYPE, MetricsPage
-from aggregator.problems import NoSuchEvent, unavailable
 from aggregator.reading.read_memory import ReadMemory
-from aggregator.requests import ASKED, SUMMARY, send_continue
 from aggregator.wire.event_query import parse_query
 from aggregator.wire.event_rules import name_rule_broken, topic_rule_broken
 from aggregator.wire.publish_body import Batch

@@ -8,9 +8,9 @@ from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from aggregator.asked import Asked
+from aggregator.http.problem_details import problem, unforeseen
+from aggregator.http.response_sender import Answers
 from aggregator.observability.access_log import RequestLog
-from aggregator.problems import problem, unforeseen
-from aggregator.sending import Answers
 from aggregator.wire.responses import PublishSummary
 
 ASKED = web.RequestKey("asked", Asked)
