@@ -1,7 +1,7 @@
-"""The command line: `python -m aggregator`, and its `verify` and `setup report`."""
+"""The command line: `python -m aggregator`, and its `verify` and `logs report`."""
 
 # What a command needs is imported where it begins: half of a start is imports, and `verify` and
-# `setup report` do without a server.
+# `logs report` do without a server.
 
 import signal
 import sys
@@ -38,7 +38,7 @@ Ctrl-C drains and stops.
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the aggregator, `verify` or `setup report`; returns the exit status, 0 if all went well.
+    """Run the aggregator, `verify` or `logs report`; returns the exit status, 0 if all went well.
 
     Args:
         arguments: the command line without the program's name; the process's if None.
@@ -118,7 +118,7 @@ def _verify(arguments: list[str]) -> int:
 
 def _report(arguments: list[str]) -> int:
     if arguments[:1] != ["report"]:
-        _refuse("logs has one command: python -m aggregator setup report [FILE ...] [--html FILE]")
+        _refuse("logs has one command: python -m aggregator logs report [FILE ...] [--html FILE]")
     from aggregator.report.command import report
     from aggregator.report.log_lines import CannotReport
 
@@ -145,7 +145,7 @@ def _settings(kind: type[AnySettings], arguments: list[str]) -> AnySettings:
 def _need_standard_output() -> None:
     if sys.stdout is None:
         # Its number would be that of the next file opened, and what is printed written there.
-        _refuse("standard standard_streams is closed; send it somewhere, to /dev/null for example")
+        _refuse("standard output is closed; send it somewhere, to /dev/null for example")
 
 
 def _sentence(error: "ValidationError") -> str:

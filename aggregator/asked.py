@@ -1,7 +1,8 @@
 """One request, as the log and whoever traces know it: its id, its trace, when it came.
 
 With tracing off, the trace of a request is the one that its sender names in `traceparent`, if it
-names one. What traces requests itself is `aggregator.observability.tracing`, behind the interfaces here.
+names one. What traces requests itself is `aggregator.observability.tracing`, behind
+the interfaces here.
 """
 
 from collections.abc import Callable, Mapping, Sequence

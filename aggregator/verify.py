@@ -35,7 +35,7 @@ def verify(settings: VerifySettings) -> int:
 
     Raises:
         StorageError: the database can't be read, or was lost meanwhile.
-        CannotVerify: standard standard_streams fails, or Ctrl-C.
+        CannotVerify: standard output fails, or Ctrl-C.
     """
     snapshot = configured_snapshot(settings)
     if isinstance(sys.stdout, TextIOWrapper):
@@ -100,7 +100,7 @@ def _closing(audit: Audit, table: Table) -> Iterator[str]:
 
 
 class _Progress:
-    """A bar on standard error, if that is a terminal, and lines on standard standard_streams beside it."""
+    """A bar on standard error, if that is a terminal, and lines on standard output beside it."""
 
     def __init__(self, bar: "tqdm[NoReturn]") -> None:
         self._bar = bar

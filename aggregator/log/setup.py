@@ -1,7 +1,7 @@
 """Structured logs: JSON lines (or readable text) on a stream, without holding up the event loop.
 
 A line is rendered where it is logged and written by a thread, so that a slow reader of
-standard standard_streams costs lines, never answers; what it cost is said in a line of its own.
+standard output costs lines, never answers; what it cost is said in a line of its own.
 """
 
 import json

@@ -5,7 +5,8 @@ and so is the stretch of rows that a filter may look at. `ts_ingest` never decre
 topic, so a time is found by bisection of the offsets, without an index. And nothing is ever
 changed, so pages need no common snapshot to fit together.
 
-What a read holds in memory is bounded in bytes, however large payloads are: see `storage.reading.chunks`.
+What a read holds in memory is bounded in bytes, however large payloads are: see
+`storage.reading.chunks`.
 
 The SQL is what SQLite and Postgres have in common, with `$1` placeholders; how a payload is
 fetched each of them says for itself.

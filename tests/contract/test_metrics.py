@@ -45,7 +45,7 @@ async def scrape(client: Client) -> Scraped:
 
 
 async def scraped_once(client: Client, condition: Callable[[Scraped], object]) -> Scraped:
-    """The first exposition for which a condition holds."""
+    """The first page for which a condition holds."""
     async with asyncio.timeout(30):
         while not condition(scraped := await scrape(client)):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
@@ -174,7 +174,7 @@ async def test_refused_reads_are_counted(
     await until(lambda: store.asked == 1, "the first read")
     assert (await client.get("/events")).status == 503
     asked = start_soon(scrape(client))
-    await until(lambda: store.asked == 2, "the exposition is no read that may be refused")
+    await until(lambda: store.asked == 2, "the page is no read that may be refused")
     store.going_on.set()
     assert (await asked).by("aggregator_refusals_total", "of") == {("reads",): 1}
     await waiting
@@ -194,9 +194,9 @@ async def test_while_the_store_is_out_of_reach_the_rest_is_told(
     assert "aggregator_log_received" in lost.names()
     assert lost.by("aggregator_flush_failures_total", "reason") == {("unavailable",): 1}
     assert sum(lost.by("aggregator_events_total", "topic").values()) == 1
-    await scraped_once(client, lambda page: exposition.value("aggregator_store_retries_total"))
+    await scraped_once(client, lambda page: page.value("aggregator_store_retries_total"))
     store.broken = None
-    back = await scraped_once(client, lambda page: exposition.value("aggregator_store_available"))
+    back = await scraped_once(client, lambda page: page.value("aggregator_store_available"))
     assert back.value("aggregator_log_received") == 1
 
 
@@ -213,7 +213,7 @@ async def test_a_batch_tried_again_request_by_request_counts_each_event_once(
     store.refused = {bad["event_id"]}
     refused = start_soon(client.post("/publish", json=bad))
     stored = start_soon(publish(client, [good, good]))
-    await scraped_once(client, lambda page: exposition.value("aggregator_queue_events") == 8)
+    await scraped_once(client, lambda page: page.value("aggregator_queue_events") == 8)
     store.release()
     assert (await refused).status == 503
     await asyncio.gather(first, stored)

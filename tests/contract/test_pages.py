@@ -69,7 +69,7 @@ async def test_a_filter_that_no_index_serves_goes_on_through_link(
 ) -> None:
     await fill(client)
     whole = await expected_of(client, read)
-    monkeypatch.setattr(storage.reading, "SCAN_ROWS", 2)
+    monkeypatch.setattr(storage.reading.log_reader, "SCAN_ROWS", 2)
     pages = await read_pages(client, **read)
     assert [event for page in pages for event in page] == whole
     assert max(map(len, pages)) <= 2
@@ -77,7 +77,7 @@ async def test_a_filter_that_no_index_serves_goes_on_through_link(
     assert len(pages) >= looked_at // 2
     if read["source"] == "rare":
         assert [] in pages
-    monkeypatch.setattr(storage.reading, "SCAN_ROWS", 1)
+    monkeypatch.setattr(storage.reading.log_reader, "SCAN_ROWS", 1)
     assert await read_all(client, limit=1, **read) == whole
 
 
@@ -87,7 +87,7 @@ async def test_a_page_ends_behind_the_event_that_fills_it(
 ) -> None:
     await fill(client)
     whole = await expected_of(client, read)
-    monkeypatch.setattr(storage.chunks, "PAGE_BYTES", 2 * len('{"total": 42}') - 1)
+    monkeypatch.setattr(storage.reading.chunks, "PAGE_BYTES", 2 * len('{"total": 42}') - 1)
     pages = await read_pages(client, **read)
     assert [event for page in pages for event in page] == whole
     assert max(map(len, pages)) == min(2, len(whole))
@@ -96,7 +96,7 @@ async def test_a_page_ends_behind_the_event_that_fills_it(
 async def test_an_event_larger_than_a_page_is_still_given(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage.chunks, "PAGE_BYTES", 10)
+    monkeypatch.setattr(storage.reading.chunks, "PAGE_BYTES", 10)
     events = [published(payload={"text": "x" * 1000}) for _ in range(3)]
     await publish(client, events)
     pages = await read_pages(client, topic="orders", after=0)

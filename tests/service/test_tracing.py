@@ -77,7 +77,7 @@ async def test_a_publish_its_flush_and_its_transaction(
         "aggregator.request_id": "r-1",
         "aggregator.unique_processed": 2,
         "aggregator.duplicate_dropped": 1,
-        "aggregator.observability.conflict_log": 0,
+        "aggregator.conflicts": 0,
     }
     assert flush.trace_id != TRACE
     assert (flush.parent_id, flush.kind) == ("", "INTERNAL")

@@ -74,13 +74,13 @@ def reasons() -> Reasons:
 
 @pytest.fixture
 async def watched(store: FailingStore, reasons: Reasons) -> AsyncIterator[StoreWatch]:
-    """A store_monitor that runs on a store that could be opened."""
+    """A watch that runs on a store that could be opened."""
     watched = StoreWatch(store, reasons.note)
     task = asyncio.create_task(watched.run())
     await reasons.back()
     reasons.clear()
     yield watched
-    assert not task.done(), "the store_monitor ended"
+    assert not task.done(), "the watch ended"
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
 

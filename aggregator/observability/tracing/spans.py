@@ -134,7 +134,7 @@ class _Request:
                     "messaging.batch.message_count": summary.received,
                     "aggregator.unique_processed": summary.unique_processed,
                     "aggregator.duplicate_dropped": summary.duplicate_dropped,
-                    "aggregator.observability.conflict_log": summary.conflicts,
+                    "aggregator.conflicts": summary.conflicts,
                 }
             )
         if status >= HTTPStatus.INTERNAL_SERVER_ERROR:

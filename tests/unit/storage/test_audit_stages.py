@@ -1,4 +1,4 @@
-"""An recount of any snapshot: what it tells on the way, and what it calls a stream out of order."""
+"""An audit of any snapshot: what it tells on the way, and what it calls a stream out of order."""
 
 from collections.abc import Iterator, Mapping
 from itertools import product
