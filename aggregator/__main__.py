@@ -102,8 +102,8 @@ def _serve_until_the_end(arguments: list[str]) -> int:
 
 
 def _verify(arguments: list[str]) -> int:
+    from aggregator.commands.verify.command import CannotVerify, verify
     from aggregator.settings import VerifySettings
-    from aggregator.verify import CannotVerify, verify
     from storage.errors import StorageError
 
     settings = _settings(VerifySettings, arguments)
@@ -119,8 +119,8 @@ def _verify(arguments: list[str]) -> int:
 def _report(arguments: list[str]) -> int:
     if arguments[:1] != ["report"]:
         _refuse("logs has one command: python -m aggregator logs report [FILE ...] [--html FILE]")
-    from aggregator.report.command import report
-    from aggregator.report.log_lines import CannotReport
+    from aggregator.commands.log_report.command import report
+    from aggregator.commands.log_report.duckdb_lines import CannotReport
 
     _need_standard_output()
     try:

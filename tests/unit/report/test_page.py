@@ -1,4 +1,4 @@
-"""The page needs no other file, and shows what logs hold without running it."""
+"""The html needs no other file, and shows what logs hold without running it."""
 
 import re
 import sys
@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from support.log_lines import flush, request, warning
 
-from aggregator.report import page
-from aggregator.report.log_lines import CannotReport, loaded
-from aggregator.report.questions import sections, summary
+from aggregator.commands.log_report import html
+from aggregator.commands.log_report.duckdb_lines import CannotReport, loaded
+from aggregator.commands.log_report.queries import sections, summary
 
 HOSTILE = "/<script>alert(1)</script>&$x$\u202e"
 
@@ -25,7 +25,7 @@ def written(tmp_path: Path) -> str:
     ]
     log.write_text("\n".join(lines))
     with loaded([log]) as read:
-        return page.page(summary(read), list(sections(read)))
+        return html.page(summary(read), list(sections(read)))
 
 
 def test_it_names_no_other_file(written: str) -> None:
@@ -55,7 +55,7 @@ def test_lines_that_hold_no_numbers_do_no_harm(tmp_path: Path) -> None:
     days = [flush(at_s, a={"stored": 1}) for at_s in (0, 86_400 * 2)]
     log.write_text("\n".join([*odd, *days, request(1, 3.0)]))
     with loaded([log]) as read:
-        text = page.page(summary(read), list(sections(read)))
+        text = html.page(summary(read), list(sections(read)))
     assert "<!-- 01-31 12:00 -->" in text, "days are told apart"
     assert "<td>/publish</td><td class=number>1</td>" in text
     assert "<td>/a</td>" not in text
@@ -64,4 +64,4 @@ def test_lines_that_hold_no_numbers_do_no_harm(tmp_path: Path) -> None:
 def test_without_matplotlib_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(CannotReport, match="pip install matplotlib"):
-        page.check_possible()
+        html.check_possible()

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from support.log_lines import flush, request, suppressed, warning
 
-from aggregator.report.log_lines import CannotReport, loaded
-from aggregator.report.questions import Section, sections, summary
+from aggregator.commands.log_report.duckdb_lines import CannotReport, loaded
+from aggregator.commands.log_report.queries import Section, sections, summary
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from support.backends import Database
 from support.events import event
 from support.verifying import ORDERS, SHIPMENTS, SOUND, execute, fill, verified
 
-from aggregator.verify_rules import row_rule_broken
+from aggregator.commands.verify.row_rules import row_rule_broken
 from storage.audit.recount import Audit
 from storage.audit.snapshot import LogSnapshot
 from storage.backends import postgres_snapshot as on_postgres

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 
-from aggregator.report.questions import Section, Summary
+from aggregator.commands.log_report.queries import Section, Summary
 
 _WIDEST = 60
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from io import TextIOWrapper
 from pathlib import Path
 
+from aggregator.commands.log_report import html, text
+from aggregator.commands.log_report.duckdb_lines import CannotReport, loaded
+from aggregator.commands.log_report.queries import sections, summary
 from aggregator.log import standard_streams
-from aggregator.report import page, tables
-from aggregator.report.log_lines import CannotReport, loaded
-from aggregator.report.questions import sections, summary
 
 
 def report(arguments: Sequence[str]) -> None:
@@ -34,17 +34,17 @@ def report(arguments: Sequence[str]) -> None:
 
 def _report(options: argparse.Namespace) -> None:
     if options.html is not None:
-        page.check_possible()
+        html.check_possible()
     with loaded(options.file) as log:
         read = summary(log)
         answered = list(sections(log))
     try:
         if options.html is not None:
-            options.html.write_text(page.page(read, answered), encoding="utf-8")
+            options.html.write_text(html.page(read, answered), encoding="utf-8")
         if isinstance(sys.stdout, TextIOWrapper):
             # A path may be more than the terminal's encoding can say.
             sys.stdout.reconfigure(errors="backslashreplace")
-        sys.stdout.writelines(f"{line}\n" for line in tables.lines(read, answered))
+        sys.stdout.writelines(f"{line}\n" for line in text.lines(read, answered))
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read has seen enough. What Python still holds for it must not fail at the end.
@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         "--html",
         type=Path,
         metavar="FILE",
-        help="write a page with charts as well, which needs no other file",
+        help="write a html with charts as well, which needs no other file",
     )
     return parser
 

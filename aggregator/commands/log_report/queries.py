@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from aggregator.report.log_lines import Answer, CannotReport, LogLines
+from aggregator.commands.log_report.duckdb_lines import Answer, CannotReport, LogLines
 
 MOST_ROWS = 20
 _MOST_STEPS = 60

@@ -9,10 +9,10 @@ from typing import NoReturn
 
 from tqdm import tqdm
 
+from aggregator.commands.verify.row_rules import row_rule_broken
+from aggregator.commands.verify.table import Table, counted
 from aggregator.log import standard_streams
 from aggregator.settings import VerifySettings
-from aggregator.verify_rules import row_rule_broken
-from aggregator.verify_table import Table, counted
 from storage.audit.recount import Audit
 from storage.audit.snapshot import LogDamaged, LogSnapshot
 from storage.backends import postgres_snapshot, sqlite_snapshot

@@ -5,9 +5,9 @@ import io
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from aggregator.report.log_lines import CannotReport
-from aggregator.report.questions import Section, Summary
-from aggregator.report.tables import cell, heading
+from aggregator.commands.log_report.duckdb_lines import CannotReport
+from aggregator.commands.log_report.queries import Section, Summary
+from aggregator.commands.log_report.text import cell, heading
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

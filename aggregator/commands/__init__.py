@@ -1,0 +1,1 @@
+"""Commands beside the server: `verify` and `logs report`."""

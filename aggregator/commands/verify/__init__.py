@@ -1,0 +1,1 @@
+"""The command `verify`: recounts a database and prints a table."""
