@@ -72,7 +72,7 @@ def _serve_until_the_end(arguments: list[str]) -> int:
     import structlog
 
     from aggregator.log import setup
-    from aggregator.serve import CannotServe, run
+    from aggregator.server.run import CannotServe, run
     from aggregator.settings import Settings, injected_variables
 
     settings = _settings(Settings, arguments)

@@ -8,7 +8,6 @@ from functools import partial
 import structlog
 from aiohttp import web
 
-from aggregator.asked import CannotTrace, Tracing, sent_trace
 from aggregator.http.fast_path import Express
 from aggregator.http.middleware import around_requests
 from aggregator.http.response_sender import Answers
@@ -24,6 +23,7 @@ from aggregator.observability.flush_log import log_flush
 from aggregator.observability.metrics.exposition import MetricsPage
 from aggregator.observability.metrics.gauges import disk_families, queue_families, watch_families
 from aggregator.reading.read_memory import ReadMemory
+from aggregator.request_context import CannotTrace, Tracing, sent_trace
 from aggregator.settings import Settings
 from aggregator.wire.event_rules import Limits
 from storage.backends import postgres_store, sqlite_store
@@ -95,7 +95,7 @@ def create_app(
     """The aggregator as an aiohttp application.
 
     It serves from the start: while the store can't be reached, publishes are answered 503.
-    Run it with `auto_decompress=False` (see `aggregator.serve`): aiohttp's own decompression
+    Run it with `auto_decompress=False` (see `aggregator.server.run`): aiohttp's own decompression
     takes a gzip body that was cut short for complete.
 
     Args:

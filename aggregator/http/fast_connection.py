@@ -13,10 +13,10 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import StreamReader
 
-from aggregator.asked import Asked
 from aggregator.http.connection import MAX_HEAD_BYTES, Connection, Told
 from aggregator.http.fast_path import Express
 from aggregator.http.response_sender import Answers, Unsent
+from aggregator.request_context import Asked
 
 _SAMPLE_BODY = b"[{}]"
 _SAMPLE = (

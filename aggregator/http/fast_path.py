@@ -21,11 +21,11 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 from multidict import istr
 
-from aggregator.asked import Asked
 from aggregator.http.problem_details import CONTENT_TYPE, foreseen_problem, unforeseen
 from aggregator.ingest.admission import Ticket
 from aggregator.ingest.publish_service import Form, Publishing, form_of
 from aggregator.observability.access_log import RequestLog
+from aggregator.request_context import Asked
 from aggregator.wire.publish_body import Batch
 from aggregator.wire.responses import PublishSummary
 from storage.model import Verdict

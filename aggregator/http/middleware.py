@@ -7,10 +7,10 @@ import structlog
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from aggregator.asked import Asked
 from aggregator.http.problem_details import problem, unforeseen
 from aggregator.http.response_sender import Answers
 from aggregator.observability.access_log import RequestLog
+from aggregator.request_context import Asked
 from aggregator.wire.responses import PublishSummary
 
 ASKED = web.RequestKey("asked", Asked)

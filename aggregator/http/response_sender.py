@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import structlog
 from aiohttp import web
 
-from aggregator.asked import Asked
+from aggregator.request_context import Asked
 
 _PIECE_BYTES = 64 * 1024
 """What the transport gets at a time; it may copy what it is given."""

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from multidict import CIMultiDictProxy
 
-from aggregator.asked import Asked
 from aggregator.ingest.admission import Admission, Ticket
 from aggregator.ingest.group_commit import GroupCommit, ShuttingDown
 from aggregator.ingest.store_monitor import StoreWatch
 from aggregator.observability.conflict_log import ConflictLog
+from aggregator.request_context import Asked
 from aggregator.wire.event_rules import Limits
 from aggregator.wire.headers import (
     Preferences,

@@ -11,10 +11,10 @@ import msgspec
 import structlog
 from multidict import CIMultiDictProxy, istr
 
-from aggregator.asked import Asked, Trace, sent_trace
 from aggregator.log.observers import log_failure, notify
 from aggregator.log.rate_limit import Sparing
 from aggregator.log.setup import timestamp
+from aggregator.request_context import Asked, Trace, sent_trace
 from aggregator.wire.responses import PublishSummary
 
 _USABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")

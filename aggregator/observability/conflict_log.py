@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import structlog
 
-from aggregator.asked import Asked
 from aggregator.log.rate_limit import Sparing
+from aggregator.request_context import Asked
 from storage.model import Status, Verdict
 
 _log = structlog.get_logger()

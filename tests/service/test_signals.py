@@ -193,10 +193,10 @@ async def test_told_to_end_while_it_waits_for_its_store_it_never_begins(tmp_path
 
 _NEVER_CLOSED = """
 import asyncio, sys
-from aggregator import serve
+from aggregator.server import run
 from aggregator.__main__ import main
 from storage.sqlite.store import StoreApart
-serve.BEYOND_DRAIN_S = 0.2
+run.BEYOND_DRAIN_S = 0.2
 async def never(store):
     while True:
         try:
@@ -272,7 +272,7 @@ def test_a_signal_that_comes_while_it_is_still_importing_ends_it_in_order(
 def test_a_signal_behind_the_end_changes_nothing() -> None:
     script = """
 import os, signal
-from aggregator.ending import ORDERLY, Ending
+from aggregator.server.shutdown import ORDERLY, Ending
 
 ending = Ending(9.0, lambda _seconds: None)
 ending.watch()

@@ -103,7 +103,7 @@ async def test_an_answer_that_is_cut_off_is_in_its_trace(run_aggregator: Run) ->
 IMPORTED = """
 import sys
 from aggregator.app import create_app
-from aggregator.serve import serve
+from aggregator.server.run import serve
 from aggregator.settings import Settings
 create_app(Settings(tracing="off"))
 print([name for name in sys.modules if name.startswith("opentelemetry")])

@@ -1,4 +1,4 @@
-"""The application behind connections of its own, as `aggregator.serve` has it."""
+"""The application behind connections of its own, as `aggregator.server.run` has it."""
 
 import asyncio
 import threading
@@ -126,7 +126,7 @@ async def serving(
     keepalive_timeout: float = 75.0,
     **changes: Any,
 ) -> AsyncIterator[Served]:
-    """The application on SQLite, as `aggregator.serve` has it behind a socket."""
+    """The application on SQLite, as `aggregator.server.run` has it behind a socket."""
     settings = Settings.model_validate({"database": tmp_path / "log.db"} | changes)
     served = Served(create_app(settings, store), fast_path=settings.fast_path == "auto")
     await served.start_server(auto_decompress=False, keepalive_timeout=keepalive_timeout)

@@ -4,10 +4,10 @@ import pytest
 import structlog.testing
 from support.clocks import StandingClock
 
-from aggregator.asked import Asked
 from aggregator.log import rate_limit
 from aggregator.observability import conflict_log
 from aggregator.observability.conflict_log import ConflictLog
+from aggregator.request_context import Asked
 from storage.model import Status, Verdict
 
 

@@ -9,10 +9,10 @@ import structlog.testing
 from aiohttp import web
 from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE
 
-from aggregator import serve
 from aggregator.app import create_app
 from aggregator.http import fast_connection
 from aggregator.http.fast_connection import obstacle
+from aggregator.server import run
 from aggregator.settings import Settings
 
 
@@ -106,10 +106,10 @@ async def test_the_short_way_is_taken_where_it_can_be_and_may_be(
     taken: bool,
     logged_lines: int,
 ) -> None:
-    monkeypatch.setattr(serve, "_log", structlog.get_logger())
-    monkeypatch.setattr(serve, "obstacle", lambda _server: obstacles)
+    monkeypatch.setattr(run, "_log", structlog.get_logger())
+    monkeypatch.setattr(run, "obstacle", lambda _server: obstacles)
     settings = Settings.model_validate({"database": tmp_path / "log.db", "fast_path": setting})
     with structlog.testing.capture_logs() as logged:
-        assert (serve._express(settings, server, create_app(settings)) is not None) == taken
+        assert (run._express(settings, server, create_app(settings)) is not None) == taken
     assert len(logged) == logged_lines
     assert all(line["reason"] == "it changed" and line["aiohttp"] for line in logged)

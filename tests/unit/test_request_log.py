@@ -8,11 +8,11 @@ import structlog.testing
 from multidict import CIMultiDict, CIMultiDictProxy
 from support.clocks import StandingClock
 
-from aggregator.asked import Asked, Trace
 from aggregator.log import observers, rate_limit
 from aggregator.log.rate_limit import Sparing
 from aggregator.observability import access_log
 from aggregator.observability.access_log import RequestLog
+from aggregator.request_context import Asked, Trace
 
 
 @pytest.fixture(autouse=True)

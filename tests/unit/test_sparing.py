@@ -6,11 +6,11 @@ import pytest
 import structlog.testing
 from support.clocks import StandingClock
 
-from aggregator.asked import Asked
 from aggregator.log import rate_limit
 from aggregator.log.rate_limit import Sparing, write_counts
 from aggregator.observability import access_log
 from aggregator.observability.access_log import RequestLog
+from aggregator.request_context import Asked
 from aggregator.wire.responses import PublishSummary
 
 

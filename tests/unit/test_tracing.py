@@ -19,8 +19,8 @@ from support.sockets import post
 from support.stores import ControlledStore, until
 
 from aggregator.app import create_app
-from aggregator.asked import CannotTrace
 from aggregator.observability.tracing import otlp_exporter
+from aggregator.request_context import CannotTrace
 from aggregator.settings import Settings
 from storage.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from storage.sqlite.writer import SqliteStore

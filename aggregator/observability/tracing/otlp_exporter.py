@@ -20,8 +20,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from aggregator import __version__
-from aggregator.asked import CannotTrace
 from aggregator.observability.tracing.spans import Spans
+from aggregator.request_context import CannotTrace
 
 SERVICE_NAME = "pubsub-log-aggregator"
 LAST_SPANS_S = 3.0

@@ -25,9 +25,9 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from aggregator.asked import Traced, sent_trace, sent_traceparent
 from aggregator.ingest.telemetry import FlushSpan
 from aggregator.observability.metrics.flushes import failure_reason
+from aggregator.request_context import Traced, sent_trace, sent_traceparent
 from aggregator.wire.responses import PublishSummary
 from storage.errors import StorageError
 

@@ -11,13 +11,13 @@ import structlog
 from aiohttp import web
 
 from aggregator.app import ABANDON, ANSWERS, DRAIN, EXPRESS, FIRST_TRY, create_app
-from aggregator.asked import CannotTrace
-from aggregator.ending import ORDERLY, Ending
 from aggregator.http.connection_limit import Connections
 from aggregator.http.fast_connection import obstacle
 from aggregator.http.fast_path import Express
 from aggregator.http.fd_limit import make_room
 from aggregator.log.rate_limit import write_counts
+from aggregator.request_context import CannotTrace
+from aggregator.server.shutdown import ORDERLY, Ending
 from aggregator.settings import Settings
 from storage.errors import StorageError
 
