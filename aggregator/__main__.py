@@ -13,7 +13,7 @@ from aggregator.log import standard_streams
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-    from aggregator.settings import StorageSettings
+    from aggregator.settings.model import StorageSettings
 
 _INJECTED = (
     "Kubernetes, or a link of Docker, sets it to the address of a service called aggregator; "
@@ -73,7 +73,7 @@ def _serve_until_the_end(arguments: list[str]) -> int:
 
     from aggregator.log import setup
     from aggregator.server.run import CannotServe, run
-    from aggregator.settings import Settings, injected_variables
+    from aggregator.settings.model import Settings, injected_variables
 
     settings = _settings(Settings, arguments)
     _need_standard_output()
@@ -103,7 +103,7 @@ def _serve_until_the_end(arguments: list[str]) -> int:
 
 def _verify(arguments: list[str]) -> int:
     from aggregator.commands.verify.command import CannotVerify, verify
-    from aggregator.settings import VerifySettings
+    from aggregator.settings.model import VerifySettings
     from storage.errors import StorageError
 
     settings = _settings(VerifySettings, arguments)

@@ -24,7 +24,7 @@ from aggregator.observability.metrics.exposition import MetricsPage
 from aggregator.observability.metrics.gauges import disk_families, queue_families, watch_families
 from aggregator.reading.read_memory import ReadMemory
 from aggregator.request_context import CannotTrace, Tracing, sent_trace
-from aggregator.settings import Settings
+from aggregator.settings.model import Settings
 from aggregator.wire.event_rules import Limits
 from storage.backends import postgres_store, sqlite_store
 from storage.errors import OutcomeUnknown, StorageError, StorageUnavailable

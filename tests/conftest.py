@@ -17,7 +17,7 @@ from support.processes import Aggregator
 from support.served import Served
 
 from aggregator.app import create_app
-from aggregator.settings import Settings
+from aggregator.settings.model import Settings
 from storage.protocols import EventStore
 
 # Time on a shared machine says nothing about a property, hence no deadline anywhere.

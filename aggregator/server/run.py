@@ -18,7 +18,7 @@ from aggregator.http.fd_limit import make_room
 from aggregator.log.rate_limit import write_counts
 from aggregator.request_context import CannotTrace
 from aggregator.server.shutdown import ORDERLY, Ending
-from aggregator.settings import Settings
+from aggregator.settings.model import Settings
 from storage.errors import StorageError
 
 _new_event_loop: Callable[[], asyncio.AbstractEventLoop] | None

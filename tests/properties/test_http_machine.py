@@ -25,7 +25,7 @@ from support.reference import Reference
 from support.strategies import Pool, pools
 
 from aggregator.app import create_app
-from aggregator.settings import Settings
+from aggregator.settings.model import Settings
 from storage.model import Event
 
 _NOON_US = 1_769_860_800_000_000

@@ -12,7 +12,7 @@ from service.conftest import OwnDatabase
 from support.backends import PostgresServer
 from support.command import environment, run_to_end
 
-from aggregator.settings import Settings
+from aggregator.settings.model import Settings
 
 _UNITS = {"bytes": "bytes", "events": "events", "ms": "milliseconds"}
 

@@ -104,7 +104,7 @@ IMPORTED = """
 import sys
 from aggregator.app import create_app
 from aggregator.server.run import serve
-from aggregator.settings import Settings
+from aggregator.settings.model import Settings
 create_app(Settings(tracing="off"))
 print([name for name in sys.modules if name.startswith("opentelemetry")])
 """

@@ -14,7 +14,7 @@ from support.load import Told, batch_of, publish, session
 from support.processes import Aggregator
 from support.verifying import ORDERS, SHIPMENTS, SOUND, execute, fill
 
-from aggregator.settings import Settings, VerifySettings
+from aggregator.settings.model import Settings, VerifySettings
 
 BUFFERED = environment({"PYTHONUNBUFFERED": ""})
 """What is printed waits until the end, as it does for most people."""

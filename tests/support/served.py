@@ -17,7 +17,7 @@ from aiohttp.test_utils import TestServer
 from aggregator.app import ANSWERS, DRAIN, EXPRESS, create_app
 from aggregator.http.connection import Connection
 from aggregator.http.connection_limit import Connections
-from aggregator.settings import Settings
+from aggregator.settings.model import Settings
 from storage.protocols import EventStore
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"

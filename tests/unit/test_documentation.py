@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aggregator.settings import Settings
+from aggregator.settings.model import Settings
 
 ROOT = Path(__file__).parents[2]
 PAGES = [

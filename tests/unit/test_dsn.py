@@ -7,7 +7,7 @@ import pytest
 from support.command import environment
 
 from aggregator.__main__ import main
-from aggregator.dsn import fault_of
+from aggregator.settings.dsn import fault_of
 
 SECRET = "hush4711"
 ENCODE = "%40 %3A %2F %3F %23 %5B %5D %25"

@@ -13,7 +13,7 @@ from aggregator.app import create_app
 from aggregator.http import fast_connection
 from aggregator.http.fast_connection import obstacle
 from aggregator.server import run
-from aggregator.settings import Settings
+from aggregator.settings.model import Settings
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import TypeVar
 import pytest
 from pydantic_settings import CliApp
 
-from aggregator.settings import Settings, StorageSettings, VerifySettings, injected_variables
+from aggregator.settings.model import Settings, StorageSettings, VerifySettings, injected_variables
 
 AnySettings = TypeVar("AnySettings", bound=StorageSettings)
 

@@ -17,7 +17,7 @@ from aggregator import app
 from aggregator.http import middleware
 from aggregator.log import setup
 from aggregator.observability import access_log, conflict_log, flush_log
-from aggregator.settings import Settings
+from aggregator.settings.model import Settings
 
 Configure = Callable[..., setup.LineWriter]
 SECRET = "hush-4711"

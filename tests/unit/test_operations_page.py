@@ -10,7 +10,7 @@ from pathlib import Path
 from support.backends import PostgresServer, new_database
 from support.events import event
 
-from aggregator.settings import Settings
+from aggregator.settings.model import Settings
 from storage.postgres.store import PostgresStore
 from storage.protocols import EventStore
 from storage.sqlite.writer import SqliteStore

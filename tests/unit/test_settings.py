@@ -6,7 +6,7 @@ import pytest
 from pydantic_settings import CliApp
 
 from aggregator.__main__ import main
-from aggregator.settings import Settings
+from aggregator.settings.model import Settings
 
 SECRET = "hush4711"
 DSN = f"postgresql://user:{SECRET}@db/events"

@@ -3,7 +3,7 @@
 import structlog
 
 from aggregator.app import configured_store
-from aggregator.settings import Settings
+from aggregator.settings.model import Settings
 from storage.sqlite.store import StoreApart
 
 

@@ -21,7 +21,7 @@ from support.stores import ControlledStore, until
 from aggregator.app import create_app
 from aggregator.observability.tracing import otlp_exporter
 from aggregator.request_context import CannotTrace
-from aggregator.settings import Settings
+from aggregator.settings.model import Settings
 from storage.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from storage.sqlite.writer import SqliteStore
 

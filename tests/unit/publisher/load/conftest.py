@@ -12,7 +12,7 @@ from unit.publisher.load.model import MakeScene, Scene
 from unit.publisher.load.sending import Serve, nothing
 
 from aggregator.app import create_app
-from aggregator.settings import Settings
+from aggregator.settings.model import Settings
 from publisher.load.plan import Shape
 
 

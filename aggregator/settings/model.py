@@ -14,7 +14,7 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from aggregator.dsn import fault_of
+from aggregator.settings.dsn import fault_of
 
 Positive = Annotated[int, Field(ge=1)]
 

@@ -1,0 +1,1 @@
+"""Settings: command line and environment, checked before anything starts."""
