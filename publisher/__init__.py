@@ -4,11 +4,9 @@ async with Publisher("http://127.0.0.1:8080") as publisher:
     verdict = await publisher.publish(Event("orders", {"total": 42}, source="shop"))
 """
 
-from publisher.answers import Verdict
+from publisher.batching import Limits
 from publisher.blocking import publish
-from publisher.buffer import Limits
 from publisher.client import Publisher
-from publisher.delivery import Retry, RetryPolicy
 from publisher.errors import (
     EventInvalid,
     EventRejected,
@@ -20,6 +18,8 @@ from publisher.errors import (
     TlsError,
 )
 from publisher.events import Event
+from publisher.response import Verdict
+from publisher.retry import Retry, RetryPolicy
 
 __all__ = [
     "Event",

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from publisher import arguments
+from publisher import cli
 from publisher.load import command as load
 from publisher.output import CannotPrint, tell
 from publisher.ship import command as ship
@@ -18,8 +18,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     or a file makes impossible, 130 when interrupted. That a reader of what is printed has gone away
     changes nothing of it.
     """
-    parser = arguments.Parser(
-        prog=arguments.PROG, description="Publish to an aggregator over HTTP.", allow_abbrev=False
+    parser = cli.Parser(
+        prog=cli.PROG, description="Publish to an aggregator over HTTP.", allow_abbrev=False
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     ship.add_to(commands)
@@ -28,8 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parsed = parser.parse_args(argv)
         status: int = parsed.run(parsed)
     except CannotPrint as error:
-        tell(f"{arguments.PROG}: {error}\n")
-        return arguments.FAILED
+        tell(f"{cli.PROG}: {error}\n")
+        return cli.FAILED
     return status
 
 

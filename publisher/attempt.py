@@ -9,10 +9,10 @@ from http import HTTPStatus
 
 import aiohttp
 
-from publisher.answers import AnswerCutShort, Outcome, read_outcomes
 from publisher.errors import PublishRefused, TlsError
 from publisher.events import EncodedEvent
 from publisher.refusals import one_line, reason_of, retry_after_s
+from publisher.response import AnswerCutShort, Outcome, read_outcomes
 from publisher.tls import lasting_tls_fault
 from publisher.user_agent import USER_AGENT
 

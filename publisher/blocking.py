@@ -6,12 +6,12 @@ from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
 
-from publisher.answers import Verdict
-from publisher.buffer import Limits
+from publisher.batching import Limits
 from publisher.client import Publisher
-from publisher.delivery import RetryPolicy
 from publisher.errors import EventInvalid, NotSent, PublishError
 from publisher.events import Event
+from publisher.response import Verdict
+from publisher.retry import RetryPolicy
 
 _EVENTS_AHEAD = 1000
 

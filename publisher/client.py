@@ -13,11 +13,11 @@ from typing import Self
 import aiohttp
 from yarl import URL
 
-from publisher.answers import Verdict
-from publisher.buffer import Buffer, Limits, Pending
-from publisher.delivery import OnRetry, Retry, RetryPolicy, deliver
+from publisher.batching import Buffer, Limits, Pending
 from publisher.errors import EventRejected, NotSent, PublishAbandoned, PublishError
 from publisher.events import EncodedEvent, Event, encode_event
+from publisher.response import Verdict
+from publisher.retry import OnRetry, Retry, RetryPolicy, deliver
 
 _log = logging.getLogger("publisher")
 

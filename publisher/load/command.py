@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from publisher import arguments
+from publisher import cli
 from publisher.load import chart
 from publisher.load.content import LEAST_PAYLOAD_BYTES, MOST_PAYLOAD_BYTES
 from publisher.load.key_ids import ID_KINDS, new_run
@@ -22,7 +22,7 @@ from publisher.load.report import Report, Settings, as_json, as_text
 from publisher.load.run import CannotStart, run_load
 from publisher.output import put, tell
 
-_PROG = f"{arguments.PROG} load"
+_PROG = f"{cli.PROG} load"
 _MOST_EVENTS = 100_000_000
 _MOST_TOPICS = 1000
 _RUN_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
@@ -34,7 +34,7 @@ except ImportError:  # not made for this platform
     _new_event_loop = None
 
 
-def add_to(commands: arguments.Commands) -> None:
+def add_to(commands: cli.Commands) -> None:
     """Add the command `load`."""
     parser = commands.add_parser(
         "load",
@@ -43,11 +43,11 @@ def add_to(commands: arguments.Commands) -> None:
         "verdict, every count and the log read back against what must be so.",
         allow_abbrev=False,
     )
-    arguments.add_url(parser)
-    arguments.add_deadline(parser)
+    cli.add_url(parser)
+    cli.add_deadline(parser)
     add = parser.add_argument
     add(
-        "--events", metavar="N", default=20_000, type=arguments.whole_number(1, _MOST_EVENTS),
+        "--events", metavar="N", default=20_000, type=cli.whole_number(1, _MOST_EVENTS),
         help="send so many in all, repeats included (default: 20,000 events)",
     )  # fmt: skip
     add(
@@ -59,11 +59,11 @@ def add_to(commands: arguments.Commands) -> None:
         help="and so many say something else under an id that is taken (default: 0)",
     )  # fmt: skip
     add(
-        "--batch", metavar="N", default=100, type=arguments.whole_number(1, 10_000),
+        "--batch", metavar="N", default=100, type=cli.whole_number(1, 10_000),
         help="events of a request (default: 100 events)",
     )  # fmt: skip
     add(
-        "--concurrency", metavar="N", default=50, type=arguments.whole_number(1, 10_000),
+        "--concurrency", metavar="N", default=50, type=cli.whole_number(1, 10_000),
         help="requests under way at once, each on a connection of its own (default: 50)",
     )  # fmt: skip
     add(
@@ -71,18 +71,18 @@ def add_to(commands: arguments.Commands) -> None:
         help="separated by commas (default: auth,orders,payment)",
     )  # fmt: skip
     add(
-        "--rate", metavar="EVENTS_PER_SECOND", type=arguments.above_zero("events a second"),
+        "--rate", metavar="EVENTS_PER_SECOND", type=cli.above_zero("events a second"),
         help="open loop: requests are due at this rate, whenever those before them are answered "
         "(without it closed loop: each connection sends when its last answer is there)",
     )  # fmt: skip
     add(
         "--payload-bytes", metavar="N", default=150,
-        type=arguments.whole_number(LEAST_PAYLOAD_BYTES, MOST_PAYLOAD_BYTES),
+        type=cli.whole_number(LEAST_PAYLOAD_BYTES, MOST_PAYLOAD_BYTES),
         help="size of each payload (default: 150 bytes)",
     )  # fmt: skip
     add("--ids", default="uuid7", choices=ID_KINDS, help="kind of the ids (default: %(default)s)")
     add(
-        "--seed", metavar="N", default=1, type=arguments.whole_number(0, 10**18 - 1),
+        "--seed", metavar="N", default=1, type=cli.whole_number(0, 10**18 - 1),
         help="the same seed, run and shape make the same events (default: %(default)s)",
     )  # fmt: skip
     add(
@@ -108,11 +108,11 @@ def run(parsed: argparse.Namespace) -> int:
     try:
         return _run(parsed)
     except CannotStart as error:
-        return _say(str(error), arguments.USAGE)
+        return _say(str(error), cli.USAGE)
     except KeyboardInterrupt:
         return _say(
             "interrupted: what was sent so far is not checked, and stays in the log",
-            arguments.INTERRUPTED,
+            cli.INTERRUPTED,
         )
 
 
@@ -151,13 +151,13 @@ def _tell(report: Report, json_file: Path | None, chart_file: Path | None) -> in
     not_written = _write(report, json_file, chart_file)
     put(as_text(report, *_marks()) + "\n")
     if not_written:
-        return _say(not_written, arguments.FAILED)
+        return _say(not_written, cli.FAILED)
     if report.ended:
-        return _say(f"the run ended early: {report.ended}", arguments.FAILED)
+        return _say(f"the run ended early: {report.ended}", cli.FAILED)
     if total := report.findings.total:
         found = "1 difference was" if total == 1 else f"{total:,} differences were"
-        return _say(f"{found} found", arguments.FAILED)
-    return arguments.DONE
+        return _say(f"{found} found", cli.FAILED)
+    return cli.DONE
 
 
 def _write(report: Report, json_file: Path | None, chart_file: Path | None) -> str | None:
@@ -230,7 +230,7 @@ def _share(text: str) -> float:
 
 
 def _topics(text: str) -> tuple[str, ...]:
-    names = tuple(arguments.topic(name) for name in text.split(","))
+    names = tuple(cli.topic(name) for name in text.split(","))
     if len(set(names)) < len(names):
         raise argparse.ArgumentTypeError(f"{text!r} names a topic twice")
     if len(names) > _MOST_TOPICS:

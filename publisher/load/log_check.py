@@ -6,7 +6,7 @@ from collections.abc import Callable
 from publisher.load.content import Content
 from publisher.load.findings import LOG, Findings
 from publisher.load.read_back import Reader, StoredEvent
-from publisher.load.told import Told
+from publisher.load.verdict_check import Told
 
 _QUOTED_CHARACTERS = 200
 

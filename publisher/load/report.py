@@ -4,9 +4,9 @@ from dataclasses import asdict, dataclass
 
 from publisher.load.findings import CHECKS, Findings
 from publisher.load.measurements import Measurements, quantiles
-from publisher.load.oracle import Rise, StatsSeen
 from publisher.load.plan import Shape
-from publisher.load.told import Told
+from publisher.load.stats_check import Rise, StatsSeen
+from publisher.load.verdict_check import Told
 
 _MOST_REASONS = 10
 _LABEL_CHARACTERS = 13

@@ -8,19 +8,19 @@ from typing import NamedTuple
 import aiohttp
 from yarl import URL
 
-from publisher.delivery import RetryPolicy
 from publisher.load.content import Content
-from publisher.load.drive import Drive, RunEnded
 from publisher.load.findings import Findings
 from publisher.load.key_ids import ids_for
 from publisher.load.log_check import TopicCheck, check_topic
 from publisher.load.measurements import Measurements
-from publisher.load.oracle import StatsSeen, check_rise
 from publisher.load.plan import Plan
 from publisher.load.read_back import Reader, ReadFailed, Stats
 from publisher.load.report import Report, Settings
+from publisher.load.sender import Drive, RunEnded
+from publisher.load.stats_check import StatsSeen, check_rise
 from publisher.load.stats_watch import watching
-from publisher.load.told import Told
+from publisher.load.verdict_check import Told
+from publisher.retry import RetryPolicy
 from publisher.user_agent import USER_AGENT
 
 START_PATIENCE_S = 3.0

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from publisher.load.oracle import StatsSeen
 from publisher.load.read_back import Reader, ReadFailed
-from publisher.load.told import Told
+from publisher.load.stats_check import StatsSeen
+from publisher.load.verdict_check import Told
 
 _EVERY_S = 1.0
 

@@ -13,10 +13,10 @@ from typing import NoReturn
 from tqdm import tqdm
 from yarl import URL
 
-from publisher import arguments
-from publisher.buffer import Limits
-from publisher.delivery import Retry, RetryPolicy
+from publisher import cli
+from publisher.batching import Limits
 from publisher.output import put, tell
+from publisher.retry import Retry, RetryPolicy
 from publisher.ship.checkpoint import Checkpoint, CheckpointRefused
 from publisher.ship.formats import Format, NdjsonFormat, TextFormat
 from publisher.ship.log_events import MAX_SOURCE_CHARACTERS, is_source
@@ -31,7 +31,7 @@ _SAFE = "running the same command again is safe: what is stored already is not s
 _NEW_STREAM = "what was stored stays, and would be stored once more if it was sent again"
 
 
-def add_to(commands: arguments.Commands) -> None:
+def add_to(commands: cli.Commands) -> None:
     """Add the command to the command line."""
     parser = commands.add_parser(
         "ship",
@@ -50,11 +50,11 @@ def add_to(commands: arguments.Commands) -> None:
         type=Path,
         help="a log file of any bytes, a pattern such as '/var/log/*.log', or - for standard input",
     )
-    arguments.add_url(parser)
+    cli.add_url(parser)
     parser.add_argument(
         "--topic",
         metavar="NAME",
-        type=arguments.topic,
+        type=cli.topic,
         help="1 to 249 characters of A-Z a-z 0-9 . _ - (no default; needed unless --topic-field)",
     )
     parser.add_argument(
@@ -97,16 +97,16 @@ def add_to(commands: arguments.Commands) -> None:
         "--batch-events",
         metavar="N",
         default=Limits().max_batch_events,
-        type=arguments.whole_number(1, _MAX_BATCH_EVENTS),
+        type=cli.whole_number(1, _MAX_BATCH_EVENTS),
         help=f"at most this many events in a request, 1 to {_MAX_BATCH_EVENTS:,} "
         "(default: %(default)s events)",
     )
     parser.add_argument(
         "--deadline",
         metavar="SECONDS",
-        type=arguments.above_zero("seconds"),
+        type=cli.above_zero("seconds"),
         help="give a request up after this many seconds of trying again (default: "
-        f"{arguments.DEFAULT_DEADLINE_S:g} seconds; with --follow, never)",
+        f"{cli.DEFAULT_DEADLINE_S:g} seconds; with --follow, never)",
     )
 
 
@@ -115,27 +115,27 @@ def run(parsed: argparse.Namespace) -> int:
     totals = Totals()
     narrator = _Narrator(totals)
     failure = ""
-    status = arguments.DONE
+    status = cli.DONE
     try:
         target = _target(parsed)
         asyncio.run(_ship(parsed, target, narrator))
     except (_Usage, FileRefused, CheckpointRefused) as error:
-        status, failure = arguments.USAGE, str(error)
+        status, failure = cli.USAGE, str(error)
     except ShipStopped as error:
-        status, failure = arguments.FAILED, f"{error}; {_if_run_again(parsed)}"
+        status, failure = cli.FAILED, f"{error}; {_if_run_again(parsed)}"
     except KeyboardInterrupt:
-        status, failure = arguments.INTERRUPTED, f"interrupted; {_if_run_again(parsed)}"
+        status, failure = cli.INTERRUPTED, f"interrupted; {_if_run_again(parsed)}"
     narrator.close()
-    if status == arguments.DONE and (totals.conflicts or totals.rejected):
-        status = arguments.FAILED
+    if status == cli.DONE and (totals.conflicts or totals.rejected):
+        status = cli.FAILED
         failure = (
             f"{totals.conflicts:,} lines in conflict and {totals.rejected:,} rejected were not "
             "stored, all others were"
         )
-    if status == arguments.DONE or totals.events:
+    if status == cli.DONE or totals.events:
         put(f"{totals}\n")
     if failure:
-        tell(f"{arguments.PROG} ship: {failure}\n")
+        tell(f"{cli.PROG} ship: {failure}\n")
     return status
 
 
@@ -167,7 +167,7 @@ class _Narrator:
         )
 
     def tell(self, sentence: str) -> None:
-        line = f"{arguments.PROG} ship: {sentence}"
+        line = f"{cli.PROG} ship: {sentence}"
         if self._bar.disable:
             tell(f"{line}\n")
         else:
@@ -235,7 +235,7 @@ def _target(parsed: argparse.Namespace) -> Target:
             )
     deadline_s = parsed.deadline
     if deadline_s is None:
-        deadline_s = math.inf if parsed.follow else arguments.DEFAULT_DEADLINE_S
+        deadline_s = math.inf if parsed.follow else cli.DEFAULT_DEADLINE_S
     return Target(
         parsed.url, _format(parsed), parsed.batch_events, RetryPolicy(deadline_s=deadline_s)
     )

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from publisher.buffer import Limits
+from publisher.batching import Limits
 from publisher.client import Publisher
-from publisher.delivery import OnRetry, RetryPolicy
+from publisher.retry import OnRetry, RetryPolicy
 from publisher.ship.checkpoint import Checkpoint
 from publisher.ship.files import FollowedLogs, Logs
 from publisher.ship.formats import Format

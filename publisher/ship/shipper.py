@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from publisher.answers import Verdict
 from publisher.client import Publisher
 from publisher.errors import EventInvalid, EventRejected, NotSent, PublishError
+from publisher.response import Verdict
 from publisher.ship.checkpoint import Checkpoint, Known
 from publisher.ship.formats import Format, LineRefused
 from publisher.ship.lineage import Line, Progress

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from publisher.answers import Verdict
+from publisher.response import Verdict
 
 
 @dataclass(slots=True)

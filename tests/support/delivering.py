@@ -2,9 +2,9 @@
 
 import aiohttp
 
-from publisher.answers import Outcome, Verdict
-from publisher.delivery import Retry, RetryPolicy, publish_batch
 from publisher.events import EncodedEvent
+from publisher.response import Outcome, Verdict
+from publisher.retry import Retry, RetryPolicy, publish_batch
 from support.scripted import encoded
 
 BATCH = [encoded("a"), encoded("b")]

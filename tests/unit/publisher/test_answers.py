@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.scripted import counted, encoded
 
-from publisher.answers import AnswerCutShort, Verdict, read_outcomes
 from publisher.errors import (
     EventInvalid,
     EventRejected,
@@ -22,6 +21,7 @@ from publisher.errors import (
     PublishRefused,
     TlsError,
 )
+from publisher.response import AnswerCutShort, Verdict, read_outcomes
 
 BATCH = [encoded("a"), encoded("b"), encoded("c"), encoded("d")]
 RESULTS: list[dict[str, Any]] = [

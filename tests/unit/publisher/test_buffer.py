@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from publisher.buffer import Buffer, Limits, Pending
+from publisher.batching import Buffer, Limits, Pending
 from publisher.events import EncodedEvent
 
 Step = tuple[str, int]

@@ -32,8 +32,8 @@ from publisher import (
 from publisher import (
     client as client_module,
 )
-from publisher.delivery import Delivery, Retry
 from publisher.events import EncodedEvent
+from publisher.retry import Delivery, Retry
 
 QUICK = RetryPolicy(first_wait_s=0.001, max_wait_s=0.01, deadline_s=60.0)
 PATIENT_LINGER = Limits(linger_ms=3_600_000)

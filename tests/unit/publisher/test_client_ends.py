@@ -31,7 +31,7 @@ from publisher import (
     Verdict,
 )
 from publisher import client as client_module
-from publisher.delivery import Delivery, Retry
+from publisher.retry import Delivery, Retry
 
 QUICK = RetryPolicy(first_wait_s=0.001, max_wait_s=0.01, deadline_s=60.0)
 ONE_BY_ONE = Limits(max_batch_events=1, linger_ms=0)

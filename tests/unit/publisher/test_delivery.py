@@ -23,9 +23,9 @@ from support.scripted import (
     takes,
 )
 
-from publisher.answers import Outcome, Verdict
-from publisher.delivery import Retry, RetryPolicy, publish_batch
 from publisher.errors import PublishGaveUp, PublishRefused
+from publisher.response import Outcome, Verdict
+from publisher.retry import Retry, RetryPolicy, publish_batch
 
 FOUND: list[Outcome] = [
     Verdict("orders", "a", "duplicate", 1),

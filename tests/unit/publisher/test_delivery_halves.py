@@ -16,9 +16,9 @@ from support.scripted import (
     takes,
 )
 
-from publisher.answers import Verdict
-from publisher.delivery import deliver
 from publisher.errors import EventRejected, PublishError, PublishGaveUp, PublishRefused
+from publisher.response import Verdict
+from publisher.retry import deliver
 
 
 def at_most(events: int) -> Answer:

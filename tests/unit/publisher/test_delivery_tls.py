@@ -12,8 +12,8 @@ from support.streams import listening
 from support.tls import Authority, refusing_handshakes, serving_tls
 
 from publisher import Event, Publisher, PublishGaveUp, RetryPolicy, TlsError, publish
-from publisher.delivery import Retry, publish_batch
 from publisher.load.read_back import Reader, ReadFailed
+from publisher.retry import Retry, publish_batch
 
 ONE = Event("orders", {"total": 1}, source="shop", event_id="a")
 

@@ -16,8 +16,8 @@ from support.scripted import (
     serving,
 )
 
-from publisher.delivery import Retry, RetryPolicy, publish_batch
 from publisher.errors import PublishGaveUp
+from publisher.retry import Retry, RetryPolicy, publish_batch
 
 
 @pytest.mark.parametrize(

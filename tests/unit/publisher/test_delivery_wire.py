@@ -17,8 +17,8 @@ from support.scripted import (
 )
 from support.streams import listening
 
-from publisher.delivery import Retry, RetryPolicy, publish_batch
 from publisher.errors import PublishRefused
+from publisher.retry import Retry, RetryPolicy, publish_batch
 
 
 @asynccontextmanager

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from support.http import Client
 from support.talking import read_all
 
-from publisher.answers import Verdict
 from publisher.client import Publisher
 from publisher.errors import EventInvalid, EventRejected
 from publisher.events import EncodedEvent, Event, encode_event, parse_record
+from publisher.response import Verdict
 
 NOON = datetime(2026, 1, 31, 12, 0, 0, 5, tzinfo=UTC)
 

@@ -4,15 +4,15 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from publisher.answers import Outcome, Verdict
 from publisher.load.content import Content
 from publisher.load.findings import Findings
 from publisher.load.key_ids import ids_for
 from publisher.load.log_check import TopicCheck
-from publisher.load.oracle import StatsSeen, check_rise
 from publisher.load.plan import Plan, Shape
 from publisher.load.read_back import Counts, Stats, StoredEvent
-from publisher.load.told import Told, Unanswered
+from publisher.load.stats_check import StatsSeen, check_rise
+from publisher.load.verdict_check import Told, Unanswered
+from publisher.response import Outcome, Verdict
 
 TOPICS = ("auth", "orders", "payment")
 MEANWHILE = "2026-02-01T00:00:00.000000Z"

@@ -7,16 +7,16 @@ import aiohttp
 from aiohttp import web
 from support.proxy import Forward
 
-from publisher.delivery import RetryPolicy
 from publisher.load.content import Content
-from publisher.load.drive import Drive
 from publisher.load.findings import Findings
 from publisher.load.key_ids import ids_for
 from publisher.load.measurements import Measurements
-from publisher.load.oracle import check_rise
 from publisher.load.plan import Plan, Shape
 from publisher.load.read_back import Reader, Stats
-from publisher.load.told import Told
+from publisher.load.sender import Drive
+from publisher.load.stats_check import check_rise
+from publisher.load.verdict_check import Told
+from publisher.retry import RetryPolicy
 
 Serve = Callable[..., Awaitable[str]]
 """`await serve(in_the_way, **settings)`."""

@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from publisher.load.admissible import Admissible, LostTries
+from publisher.load.possible_counts import Admissible, LostTries
 
 LOST = st.lists(
     st.builds(

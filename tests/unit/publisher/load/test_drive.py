@@ -8,10 +8,10 @@ from aiohttp import web
 from support.proxy import Forward, hang_up
 from unit.publisher.load.sending import LIMIT_S, TOPICS, Sending, Serve
 
-from publisher.delivery import Retry, RetryPolicy
-from publisher.load import drive
-from publisher.load.drive import RunEnded
+from publisher.load import sender
 from publisher.load.plan import OTHER_PAYLOAD
+from publisher.load.sender import RunEnded
+from publisher.retry import Retry, RetryPolicy
 
 
 async def test_everything_is_sent_once_and_each_answer_is_measured(serve: Serve) -> None:
@@ -175,9 +175,9 @@ def test_only_a_try_that_took_all_its_time_may_be_stored_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     at_s = 100.0
-    monkeypatch.setattr(drive, "_clock", lambda: at_s)
+    monkeypatch.setattr(sender, "_clock", lambda: at_s)
     sending = Sending("http://nowhere", policy=RetryPolicy(attempt_timeout_s=60.0))
-    tries = drive._Tries(begun_at=100.0)
+    tries = sender._Tries(begun_at=100.0)
     on_retry = sending.drive._noting(tries, 20)
     lost, refused = (Retry(1, 20, "lost", stored, 30.0, "r") for stored in (True, False))
     at_s = 159.9

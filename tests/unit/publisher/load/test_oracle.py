@@ -4,8 +4,8 @@ import msgspec
 import pytest
 from unit.publisher.load.model import MakeScene, Scene
 
-from publisher.load.oracle import check_rise
 from publisher.load.plan import OTHER_PAYLOAD
+from publisher.load.stats_check import check_rise
 
 
 def falsified(scene: Scene, topic: str, **changes: int) -> None:

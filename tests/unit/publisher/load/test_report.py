@@ -15,8 +15,8 @@ from unit.publisher.load.model import MakeScene, Scene
 from publisher.load import chart
 from publisher.load.findings import CHECKS, VERDICTS
 from publisher.load.measurements import Measurements
-from publisher.load.oracle import Rise
 from publisher.load.report import Report, Settings, as_json, as_text
+from publisher.load.stats_check import Rise
 
 SETTINGS = Settings(
     url="http://127.0.0.1:8080", run="<run>", events=400, duplicates=0.3, conflicts=0.1, batch=20,

@@ -6,11 +6,11 @@ import msgspec
 import pytest
 from unit.publisher.load.model import MakeScene, Scene
 
-from publisher.answers import Outcome, Verdict
 from publisher.errors import EventRejected
-from publisher.load.admissible import LostTries
 from publisher.load.plan import DUPLICATE, NEW, NO_MARKER, OTHER_PAYLOAD, Plan
-from publisher.load.told import KeyWasThere
+from publisher.load.possible_counts import LostTries
+from publisher.load.verdict_check import KeyWasThere
+from publisher.response import Outcome, Verdict
 
 
 def changed(verdicts: Sequence[Verdict], place: int, **changes: object) -> list[Verdict]:

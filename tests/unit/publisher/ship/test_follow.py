@@ -11,7 +11,7 @@ import pytest
 from support.load import until
 from support.scripted import Gate, Scripted, serving
 
-from publisher.delivery import RetryPolicy
+from publisher.retry import RetryPolicy
 from publisher.ship import ship as module
 from publisher.ship.checkpoint import Checkpoint
 from publisher.ship.formats import TextFormat

@@ -12,7 +12,7 @@ from support.load import until
 from support.scripted import Gate, Scripted, busy, stores_and_cuts, takes
 from support.talking import read_all
 
-from publisher.delivery import RetryPolicy
+from publisher.retry import RetryPolicy
 from publisher.ship.checkpoint import Checkpoint
 from publisher.ship.formats import Format, NdjsonFormat, TextFormat
 from publisher.ship.log_events import line_bytes

@@ -4,7 +4,7 @@ from typing import Literal
 
 import pytest
 
-from publisher.answers import Verdict
+from publisher.response import Verdict
 from publisher.ship.totals import Totals
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 from urllib.parse import urlsplit
 
-from publisher.delivery import RetryPolicy
 from publisher.output import put, tell
+from publisher.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite

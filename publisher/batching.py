@@ -5,8 +5,8 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
-from publisher.answers import Verdict
 from publisher.events import EncodedEvent
+from publisher.response import Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,11 +17,11 @@ import aiohttp
 from tenacity import AsyncRetrying, RetryCallState, RetryError, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
-from publisher.answers import Outcome, Verdict
 from publisher.attempt import NoAnswer, TryAgain, attempt_once
 from publisher.errors import EventRejected, PublishGaveUp, PublishRefused
 from publisher.events import EncodedEvent
 from publisher.ids import uuid7
+from publisher.response import Outcome, Verdict
 
 _log = logging.getLogger("publisher")
 

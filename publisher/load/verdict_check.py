@@ -4,11 +4,11 @@ from array import array
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from publisher.answers import Outcome, Status, Verdict
-from publisher.load.admissible import LostTries
 from publisher.load.content import Content
 from publisher.load.findings import DENSE, KNOWN_OFFSETS, OFFSETS_TOLD, VERDICTS, Findings
 from publisher.load.plan import NO_MARKER, OTHER_PAYLOAD, STAMPS, Plan
+from publisher.load.possible_counts import LostTries
+from publisher.response import Outcome, Status, Verdict
 
 _NOT_TOLD = 0
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from publisher.load.admissible import Admissible
 from publisher.load.findings import COUNTS, STATS_SEEN, Findings, shown
 from publisher.load.plan import Plan
+from publisher.load.possible_counts import Admissible
 from publisher.load.read_back import Counts, Stats
-from publisher.load.told import Told
+from publisher.load.verdict_check import Told
 
 _COUNTED = ("received", "unique_processed", "duplicate_dropped", "conflicts")
 

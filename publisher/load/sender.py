@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from publisher.delivery import Retry, RetryPolicy, publish_batch
 from publisher.errors import PublishError
 from publisher.load.content import Content
 from publisher.load.measurements import Measurements
 from publisher.load.plan import Plan
-from publisher.load.told import KeyWasThere, Told, Unanswered
+from publisher.load.verdict_check import KeyWasThere, Told, Unanswered
+from publisher.retry import Retry, RetryPolicy, publish_batch
 
 # The event loop's own clock may stand still for a whole round of it, and count milliseconds.
 _clock = time.perf_counter
