@@ -90,7 +90,7 @@ def test_every_error_has_its_row() -> None:
 
 def test_every_row_of_the_retries_names_a_test_that_exists() -> None:
     table = PAGE[PAGE.index("| what happens |") : PAGE.index("A retry is no error")]
-    files = (ROOT / "tests/unit/publisher").glob("test_delivery*.py")
+    files = (ROOT / "tests/unit/publisher").glob("test_retry*.py")
     tests = "".join(file.read_text() for file in files)
     rows = table.strip().splitlines()[2:]
     assert len(rows) > 10

@@ -9,7 +9,7 @@ import pytest
 from aggregator.wire.event_rules import Limits
 from aggregator.wire.publish_body import parse_publish
 
-sys.path.append(str(Path(__file__).parents[2]))
+sys.path.append(str(Path(__file__).parents[3]))
 from benchmarks.matrix import ROWS
 from benchmarks.workload import Workload, batches
 

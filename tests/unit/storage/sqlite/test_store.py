@@ -242,7 +242,7 @@ async def test_it_ends_when_the_process_that_uses_it_is_killed(tmp_path: Path) -
     user = await asyncio.create_subprocess_exec(
         *[sys.executable, "-c", script, str(tmp_path / "log.db")],
         stdout=asyncio.subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[4])},
     )
     assert user.stdout is not None
     process = psutil.Process(int(await user.stdout.readline()))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[2]))
+sys.path.append(str(Path(__file__).parents[3]))
 from benchmarks import growth, latency, peers, processor, standard
 from benchmarks.measuring import Measured
 from benchmarks.rounds import Part

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 BASE = "docker-compose.yml"
 ALONE = (BASE, "docker-compose.override.yml")
 SCALED = (BASE, "docker-compose.scale.yml")

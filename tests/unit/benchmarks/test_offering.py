@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[2]))
+sys.path.append(str(Path(__file__).parents[3]))
 from benchmarks.driving import get
 from benchmarks.open_loop import Stalled, arrivals, offer
 
