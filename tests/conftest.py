@@ -94,7 +94,7 @@ async def make_client(database: Database, fast_path: str) -> AsyncIterator[MakeC
         )
         server = Served(create_app(configured, store), fast_path=configured.fast_path == "auto")
         client: Client = TestClient(server)
-        # As aggregator.serve runs it.
+        # As aggregator.server runs it.
         await server.start_server(auto_decompress=False)
         await client.start_server()
         clients.append(client)

@@ -1,6 +1,6 @@
 """Runs mutmut with one Postgres for all mutants, and tells the score of each file.
 
-`tox -e mutants` runs every mutant that has no result yet, `tox -e mutants -- 'storage.ledger*'`
+`tox -e mutants` runs every mutant that has no result yet, `tox -e mutants -- 'storage.deduplication*'`
 those of that name, anew. Results stay in `mutants/`.
 """
 
@@ -40,7 +40,7 @@ def scored(lines: Iterable[str]) -> dict[str, tuple[int, int]]:
     """By module, how many mutants were run and how many were noticed.
 
     Args:
-        lines: what `mutmut results` prints, "    storage.ledger.x_settle__mutmut_1: killed".
+        lines: what `mutmut results` prints, "    storage.deduplication.x_settle__mutmut_1: killed".
     """
     mutants: Counter[str] = Counter()
     noticed: Counter[str] = Counter()

@@ -231,7 +231,7 @@ async def test_it_ends_when_the_process_that_uses_it_is_killed(tmp_path: Path) -
     script = (
         "import asyncio, sys\n"
         "from pathlib import Path\n"
-        "from storage.open import sqlite_store\n"
+        "from storage.backends import sqlite_store\n"
         "async def main():\n"
         "    store = sqlite_store(Path(sys.argv[1]), busy_timeout_ms=100)\n"
         "    await store.open()\n"
