@@ -59,7 +59,7 @@ def _run(given: list[str]) -> int:
 
 
 def _serve(arguments: list[str]) -> int:
-    # They wait until `Ending` deals with them. To import all of it takes half a second, and the
+    # They wait until `Shutdown` deals with them. To import all of it takes half a second, and the
     # first process of a container would not even be told of a signal that it does not handle.
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
     try:

@@ -8,19 +8,19 @@ from functools import partial
 import structlog
 from aiohttp import web
 
-from aggregator.http.fast_path import Express
+from aggregator.http.fast_path import FastPath
 from aggregator.http.middleware import around_requests
-from aggregator.http.response_sender import Answers
-from aggregator.http.routes import Handlers
-from aggregator.ingest.admission import Admission, Reads
+from aggregator.http.response_sender import ResponseSender
+from aggregator.http.routes import Routes
+from aggregator.ingest.admission import Admission, ReadLimit
 from aggregator.ingest.group_commit import Flush, GroupCommit
-from aggregator.ingest.publish_service import Publishing
-from aggregator.ingest.store_monitor import StoreWatch
+from aggregator.ingest.publish_service import PublishService
+from aggregator.ingest.store_monitor import StoreMonitor
 from aggregator.log.observers import notify
-from aggregator.log.rate_limit import Sparing
-from aggregator.observability.access_log import RequestLog
+from aggregator.log.rate_limit import LogRateLimit
+from aggregator.observability.access_log import AccessLog
 from aggregator.observability.flush_log import log_flush
-from aggregator.observability.metrics.exposition import MetricsPage
+from aggregator.observability.metrics.exposition import MetricsExposition
 from aggregator.observability.metrics.gauges import disk_families, queue_families, watch_families
 from aggregator.reading.read_memory import ReadMemory
 from aggregator.request_context import CannotTrace, Tracing, sent_trace
@@ -41,9 +41,9 @@ FIRST_TRY: web.AppKey[asyncio.Event] = web.AppKey("first_try", asyncio.Event)
 """Set once the store was tried for the first time, which is what starting up waits for. Who sets
 it before has it wait no longer."""
 
-EXPRESS: web.AppKey[Express] = web.AppKey("express")
-ANSWERS: web.AppKey[Answers] = web.AppKey("answers")
-"""For a server that deals with publishes before they become requests; see `Connections`."""
+EXPRESS: web.AppKey[FastPath] = web.AppKey("express")
+ANSWERS: web.AppKey[ResponseSender] = web.AppKey("answers")
+"""For a server that deals with publishes before they become requests; see `LimitedConnections`."""
 
 _MOST_TEXTS_A_SECOND = 10
 """Of what the process that writes SQLite has to say; a failure may come with every batch."""
@@ -109,7 +109,7 @@ def create_app(
     tracing = configured_tracing(settings)
     store = store or configured_store(settings)
     store.on_warning = lambda sentence: _log.warning("storage_warning", reason=sentence)
-    watch = StoreWatch(store, partial(notify, _log_availability))
+    watch = StoreMonitor(store, partial(notify, _log_availability))
 
     def on_flush(flush: Flush) -> None:
         counts = Counter([(verdict.topic, verdict.status) for verdict in flush.verdicts])
@@ -130,9 +130,9 @@ def create_app(
         max_bytes=settings.queue_max_bytes,
         max_batch_events=settings.max_batch_events,
     )
-    reads = Reads(settings.max_reads)
+    reads = ReadLimit(settings.max_reads)
     read_memory = ReadMemory(settings.reads_max_bytes)
-    metrics = MetricsPage(
+    metrics = MetricsExposition(
         store,
         most_topics=settings.metrics_max_topics,
         state=[
@@ -142,7 +142,7 @@ def create_app(
         ],
         in_reach=lambda: watch.reason is None,
     )
-    publishing = Publishing(
+    publishing = PublishService(
         watch=watch,
         admission=admission,
         group_commit=group_commit,
@@ -150,7 +150,7 @@ def create_app(
             settings.max_body_bytes, settings.max_batch_events, settings.max_payload_bytes
         ),
     )
-    handlers = Handlers(
+    handlers = Routes(
         store=store,
         watch=watch,
         publishing=publishing,
@@ -179,23 +179,23 @@ def create_app(
         publishing.stop_taking()
         await group_commit.drain(settings.drain_timeout_ms / 1000)
 
-    answers = Answers(
+    answers = ResponseSender(
         max_bytes=settings.answers_max_bytes, timeout_s=settings.send_timeout_ms / 1000
     )
-    log = RequestLog(metrics.requests.note, tracing.request if tracing is not None else sent_trace)
+    log = AccessLog(metrics.requests.note, tracing.request if tracing is not None else sent_trace)
     app = web.Application(middlewares=[around_requests(answers, log)])
     app.add_routes(handlers.routes())
     app.cleanup_ctx.append(life)
     app[DRAIN] = drain
     app[ABANDON] = store.abandon
     app[FIRST_TRY] = watch.tried
-    app[EXPRESS] = Express(publishing, log)
+    app[EXPRESS] = FastPath(publishing, log)
     app[ANSWERS] = answers
     app.on_shutdown.append(lambda _app: drain())
     return app
 
 
-async def _watch(watch: StoreWatch, on_fatal: Callable[[StorageError], None] | None) -> None:
+async def _watch(watch: StoreMonitor, on_fatal: Callable[[StorageError], None] | None) -> None:
     try:
         await watch.run()
     except StorageError as error:
@@ -218,7 +218,7 @@ def _log_availability(reason: str | None) -> None:
 
 
 def _log_text() -> Callable[[str], None]:
-    sparing = Sparing("storage_process_error", _MOST_TEXTS_A_SECOND, level="error")
+    sparing = LogRateLimit("storage_process_error", _MOST_TEXTS_A_SECOND, level="error")
 
     def log_text(text: str) -> None:
         fields = sparing.fields()

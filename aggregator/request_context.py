@@ -18,7 +18,7 @@ from aggregator.wire.traceparent import Traceparent, parse_traceparent
 _TRACEPARENT = istr("traceparent")
 
 
-class Traced(Protocol):
+class RequestTrace(Protocol):
     """A request that is part of a trace."""
 
     @property
@@ -27,10 +27,10 @@ class Traced(Protocol):
         ...
 
     def end(self, status: int, duration_ms: float, summary: PublishSummary | None) -> None:
-        """It is over; see `RequestLog.note`."""
+        """It is over; see `AccessLog.note`."""
 
 
-Trace = Callable[[CIMultiDictProxy[str], str, str, str, str], Traced | None]
+Trace = Callable[[CIMultiDictProxy[str], str, str, str, str], RequestTrace | None]
 """Told of a request that begins: its headers, id, method, path as sent, and route (empty if the
 path leads nowhere). None: it is part of no trace."""
 
@@ -44,19 +44,19 @@ class Tracing(Protocol):
 
     def request(
         self, headers: CIMultiDictProxy[str], request_id: str, method: str, path: str, route: str
-    ) -> Traced | None:
+    ) -> RequestTrace | None:
         """See `Trace`."""
         ...
 
     def flush(self, events: int, origins: Sequence[object]) -> FlushSpan | None:
-        """See `aggregator.ingest.telemetry.TraceFlush`; an origin is a `Traced` or None."""
+        """See `aggregator.ingest.telemetry.TraceFlush`; an origin is a `RequestTrace` or None."""
         ...
 
     async def aclose(self) -> None:
         """Hand over the last spans, in bounded time."""
 
 
-class Asked(msgspec.Struct, frozen=True, gc=False):
+class RequestContext(msgspec.Struct, frozen=True, gc=False):
     """One request."""
 
     id: str
@@ -71,7 +71,7 @@ class Asked(msgspec.Struct, frozen=True, gc=False):
     """As its sender says, cut to a bounded length."""
     started: float
     """As `time.perf_counter` has it."""
-    traced: Traced | None
+    traced: RequestTrace | None
 
     @property
     def names(self) -> dict[str, str]:
@@ -100,7 +100,7 @@ def sent_traceparent(headers: CIMultiDictProxy[str]) -> Traceparent | None:
     return parse_traceparent(headers.getall(_TRACEPARENT))
 
 
-def sent_trace(headers: CIMultiDictProxy[str], *_about: str) -> Traced | None:
+def sent_trace(headers: CIMultiDictProxy[str], *_about: str) -> RequestTrace | None:
     """The trace of the span that the sender names, if it names one; a `Trace`."""
     sent = sent_traceparent(headers)
     return None if sent is None else _Sent(sent.trace_id, sent.span_id)

@@ -41,7 +41,7 @@ class Decision(msgspec.Struct, frozen=True):
     counts: dict[str, Counts]
 
 
-class Underway(NamedTuple):
+class PendingAppend(NamedTuple):
     """What an append that was decided leaves behind, once it is committed."""
 
     append: str
@@ -56,7 +56,7 @@ class Underway(NamedTuple):
     @classmethod
     def of(
         cls, decision: Decision, heads: Mapping[str, Head], before: Mapping[str, str | None]
-    ) -> "Underway":
+    ) -> "PendingAppend":
         """What is left behind by a decision that was made on these heads."""
         return cls(
             str(uuid4()),
@@ -69,7 +69,7 @@ class Underway(NamedTuple):
         )
 
 
-class Ledger:
+class BatchDeduplicator:
     """Collects what is known of a batch, then settles it.
 
     Args:

@@ -1,4 +1,4 @@
-"""One connection, as aiohttp serves it, within the bounds that `Connections` sets.
+"""One connection, as aiohttp serves it, within the bounds that `LimitedConnections` sets.
 
 Nothing of aiohttp's is used here but what has a public name; see `aggregator.http.fast_connection`.
 """
@@ -19,8 +19,8 @@ _TURNS = 50
 come, or from a head to its handler."""
 
 
-class Told(Protocol):
-    """What is told of connections; see `aggregator.http.connection_limit.Connections`."""
+class ConnectionObserver(Protocol):
+    """What is told of connections; see `aggregator.http.connection_limit.LimitedConnections`."""
 
     def opened(self, connection: "Connection") -> None:
         """It is made."""
@@ -33,7 +33,7 @@ class Told(Protocol):
 
 
 class Connection(web.RequestHandler):
-    """One connection, as aiohttp serves it, that tells `Connections` what becomes of it.
+    """One connection, as aiohttp serves it, that tells `LimitedConnections` what becomes of it.
 
     A client may end its side behind its last request: what was whole by then is answered, and
     then the connection is ended.
@@ -51,7 +51,7 @@ class Connection(web.RequestHandler):
         "client",
     )
 
-    def __init__(self, connections: Told, server: web.Server, **options: Any) -> None:
+    def __init__(self, connections: ConnectionObserver, server: web.Server, **options: Any) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), **options)
         self._connections = connections
         self._head_bytes = 0

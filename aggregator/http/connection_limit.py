@@ -8,9 +8,9 @@ from aiohttp import web
 
 from aggregator.http.connection import Connection
 from aggregator.http.fast_connection import FastConnection
-from aggregator.http.fast_path import Express
-from aggregator.http.response_sender import Answers
-from aggregator.log.rate_limit import Sparing
+from aggregator.http.fast_path import FastPath
+from aggregator.http.response_sender import ResponseSender
+from aggregator.log.rate_limit import LogRateLimit
 
 _LOOKED_AT = 64
 """So many are looked at for one that is idle; those in use are then looked at last."""
@@ -22,7 +22,7 @@ _log = structlog.get_logger()
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
-class Connections:
+class LimitedConnections:
     """The open connections of a server, and what makes them: a protocol factory.
 
     When there are as many as there may be, the one that has been idle for longest makes room
@@ -42,8 +42,8 @@ class Connections:
         server: web.Server,
         *,
         most: int,
-        answers: Answers,
-        express: Express | None,
+        answers: ResponseSender,
+        express: FastPath | None,
         **options: Any,
     ) -> None:
         server.request_handler = _tracked(server.request_handler)
@@ -54,7 +54,7 @@ class Connections:
         self._options = options
         # Least recently used first.
         self._open: dict[Connection, None] = {}
-        self._lines = Sparing("too_many_connections", 1, every_s=_LOG_EVERY_S, level="warning")
+        self._lines = LogRateLimit("too_many_connections", 1, every_s=_LOG_EVERY_S, level="warning")
 
     def __call__(self) -> Connection:
         """A protocol for a new connection."""

@@ -13,10 +13,10 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import HttpRequestParser, RawRequestMessage
 from aiohttp.streams import StreamReader
 
-from aggregator.http.connection import MAX_HEAD_BYTES, Connection, Told
-from aggregator.http.fast_path import Express
-from aggregator.http.response_sender import Answers, Unsent
-from aggregator.request_context import Asked
+from aggregator.http.connection import MAX_HEAD_BYTES, Connection, ConnectionObserver
+from aggregator.http.fast_path import FastPath
+from aggregator.http.response_sender import PendingResponse, ResponseSender
+from aggregator.request_context import RequestContext
 
 _SAMPLE_BODY = b"[{}]"
 _SAMPLE = (
@@ -53,10 +53,10 @@ class FastConnection(Connection):
 
     def __init__(
         self,
-        connections: Told,
+        connections: ConnectionObserver,
         server: web.Server,
-        express: Express,
-        answers: Answers,
+        express: FastPath,
+        answers: ResponseSender,
         **options: Any,
     ) -> None:
         super().__init__(connections, server, **options)
@@ -69,7 +69,7 @@ class FastConnection(Connection):
         self._under_way = False
         self._held = b""
         self._closing = False
-        self._unsent: Unsent | None = None
+        self._unsent: PendingResponse | None = None
         self._parser = cast("HttpRequestParser", _Parser(self._parser, self))
 
     @property
@@ -134,7 +134,7 @@ class FastConnection(Connection):
         self._next_keepalive_close_time = self._loop.time() + self.keepalive_timeout
 
     def take(self, messages: Sequence[Message], *, upgraded: bool) -> bool:
-        """See `Taker`."""
+        """See `FastRequestHandler`."""
         # In its turn only, and not before the answer before it was taken.
         if (
             len(messages) == 1
@@ -151,13 +151,13 @@ class FastConnection(Connection):
         return False
 
     def unparsable(self) -> None:
-        """See `Taker`."""
+        """See `FastRequestHandler`."""
         self._parsed += 1
         if self._body is not None and not self._body.is_eof():
             # It is the body that is broken, and its reader would wait for the rest.
             self._body.set_exception(web.RequestPayloadError("the body is no HTTP"))
 
-    def _reply(self, asked: Asked, answer: bytes) -> bool:
+    def _reply(self, asked: RequestContext, answer: bytes) -> bool:
         self._under_way = False
         transport = self.transport
         if transport is None or transport.is_closing():
@@ -183,7 +183,7 @@ class FastConnection(Connection):
             self._unsent = None
 
 
-class Taker(Protocol):
+class FastRequestHandler(Protocol):
     """What is told of requests as soon as they are parsed."""
 
     def take(self, messages: Sequence[Message], *, upgraded: bool) -> bool:
@@ -197,7 +197,7 @@ class Taker(Protocol):
 class _Parser:
     """aiohttp's parser, without the requests that are dealt with as soon as they are read."""
 
-    def __init__(self, parser: Any, taker: Taker) -> None:
+    def __init__(self, parser: Any, taker: FastRequestHandler) -> None:
         self._parser = parser
         self._taker = taker
 

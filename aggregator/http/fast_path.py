@@ -22,10 +22,10 @@ from aiohttp.streams import StreamReader
 from multidict import istr
 
 from aggregator.http.problem_details import CONTENT_TYPE, foreseen_problem, unforeseen
-from aggregator.ingest.admission import Ticket
-from aggregator.ingest.publish_service import Form, Publishing, form_of
-from aggregator.observability.access_log import RequestLog
-from aggregator.request_context import Asked
+from aggregator.ingest.admission import Reservation
+from aggregator.ingest.publish_service import Form, PublishService, form_of
+from aggregator.observability.access_log import AccessLog
+from aggregator.request_context import RequestContext
 from aggregator.wire.publish_body import Batch
 from aggregator.wire.responses import PublishSummary
 from storage.model import Verdict
@@ -35,13 +35,13 @@ _MAX_BODY_BYTES = 64 * 1024
 
 _EXPECT = istr("Expect")
 
-Reply = Callable[[Asked, bytes], bool]
+Reply = Callable[[RequestContext, bytes], bool]
 """Told a request and the bytes of its answer, once; False if nobody is there to be answered."""
 
 _log = structlog.get_logger()
 
 
-class Express:
+class FastPath:
     """The short way of a publish.
 
     Args:
@@ -49,7 +49,7 @@ class Express:
         log: where they are noted.
     """
 
-    def __init__(self, publishing: Publishing, log: RequestLog) -> None:
+    def __init__(self, publishing: PublishService, log: AccessLog) -> None:
         self._publishing = publishing
         self._log = log
 
@@ -98,7 +98,9 @@ class Express:
 class _Publish:
     """One of them. It is answered once, whatever is raised: what sends is in no `try`."""
 
-    def __init__(self, publishing: Publishing, log: RequestLog, asked: Asked, reply: Reply) -> None:
+    def __init__(
+        self, publishing: PublishService, log: AccessLog, asked: RequestContext, reply: Reply
+    ) -> None:
         self._publishing = publishing
         self._log = log
         self._asked = asked
@@ -124,7 +126,7 @@ class _Publish:
         self._send(problem.status, CONTENT_TYPE, problem.headers, problem.content)
 
     def _settle(
-        self, done: asyncio.Future[list[Verdict]], ticket: Ticket, form: Form, batch: Batch
+        self, done: asyncio.Future[list[Verdict]], ticket: Reservation, form: Form, batch: Batch
     ) -> None:
         ticket.give_back()
         try:

@@ -8,22 +8,22 @@ from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
 from aggregator.http.problem_details import problem, unforeseen
-from aggregator.http.response_sender import Answers
-from aggregator.observability.access_log import RequestLog
-from aggregator.request_context import Asked
+from aggregator.http.response_sender import ResponseSender
+from aggregator.observability.access_log import AccessLog
+from aggregator.request_context import RequestContext
 from aggregator.wire.responses import PublishSummary
 
-ASKED = web.RequestKey("asked", Asked)
+REQUEST_CONTEXT = web.RequestKey("asked", RequestContext)
 SUMMARY = web.RequestKey("summary", PublishSummary)
 
 _log = structlog.get_logger()
 
 
-Answering = Callable[[web.Request], Awaitable[web.Response]]
+Respond = Callable[[web.Request], Awaitable[web.Response]]
 """A handler that does no more than answer: how the answer is sent is decided here."""
 
 
-def around_requests(answers: Answers, log: RequestLog) -> Middleware:
+def around_requests(answers: ResponseSender, log: AccessLog) -> Middleware:
     """What answers every request, whatever is raised, and logs one line about it.
 
     The id goes back in `X-Request-ID`. The duration that is logged ends when the kernel has all
@@ -32,7 +32,7 @@ def around_requests(answers: Answers, log: RequestLog) -> Middleware:
 
     @web.middleware
     async def around_request(request: web.Request, handler: Handler) -> web.StreamResponse:
-        asked = request[ASKED] = log.begin(
+        asked = request[REQUEST_CONTEXT] = log.begin(
             request.headers,
             request.method,
             request.rel_url.raw_path,
@@ -42,7 +42,7 @@ def around_requests(answers: Answers, log: RequestLog) -> Middleware:
         status = 0
         try:
             # Every handler here is one of these.
-            response = await _answered(request, cast("Answering", handler))
+            response = await _answered(request, cast("Respond", handler))
             response.headers["X-Request-ID"] = asked.id
             sent, complete = await answers.send(request, asked, response)
             if complete:
@@ -69,7 +69,7 @@ def _expects_continue(request: web.Request) -> bool:
     return request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
 
 
-async def _answered(request: web.Request, handler: Answering) -> web.Response:
+async def _answered(request: web.Request, handler: Respond) -> web.Response:
     try:
         if hdrs.EXPECT in request.headers and request.version == HttpVersion11:
             _check_expectation(request)
@@ -77,7 +77,7 @@ async def _answered(request: web.Request, handler: Answering) -> web.Response:
     except Exception as error:  # noqa: BLE001 - no input may end without an answer
         response = problem(error, request)
         if response is None:
-            _log.exception("request_failed", **request[ASKED].names)
+            _log.exception("request_failed", **request[REQUEST_CONTEXT].names)
             response = unforeseen().response()
         return response
 

@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from aggregator.ingest.admission import Ticket
+from aggregator.ingest.admission import Reservation
 from aggregator.wire.errors import BodyTooSlow, MalformedBody, TooLarge
 from aggregator.wire.gunzip import Gunzip
 
 
 async def read_body(
     request: web.BaseRequest,
-    ticket: Ticket,
+    ticket: Reservation,
     *,
     gzip: bool,
     max_body_bytes: int,

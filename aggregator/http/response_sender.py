@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import structlog
 from aiohttp import web
 
-from aggregator.request_context import Asked
+from aggregator.request_context import RequestContext
 
 _PIECE_BYTES = 64 * 1024
 """What the transport gets at a time; it may copy what it is given."""
@@ -21,10 +21,10 @@ _log = structlog.get_logger()
 
 
 @dataclass(eq=False, slots=True)
-class Unsent:
+class PendingResponse:
     """An answer that its reader has not taken yet."""
 
-    asked: Asked
+    asked: RequestContext
     transport: asyncio.Transport
     size: int
     written: Callable[[], int]
@@ -35,7 +35,7 @@ class Unsent:
         return max(self.written() - self.transport.get_write_buffer_size(), 0)
 
 
-class Answers:
+class ResponseSender:
     """The answers on their way to their readers.
 
     Args:
@@ -47,12 +47,12 @@ class Answers:
         self._max_bytes = max_bytes
         self._timeout_s = timeout_s
         # In the order in which they began.
-        self._unsent: dict[Unsent, None] = {}
+        self._unsent: dict[PendingResponse, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self.bytes = 0
 
     async def send(
-        self, request: web.Request, asked: Asked, answer: web.Response
+        self, request: web.Request, asked: RequestContext, answer: web.Response
     ) -> tuple[web.StreamResponse, bool]:
         """Send an answer; returns when the kernel has all of it, or the connection is gone.
 
@@ -82,7 +82,9 @@ class Answers:
             self.sent(unsent)
         return answer, True
 
-    def hold(self, transport: asyncio.Transport, asked: Asked, size: int) -> Unsent:
+    def hold(
+        self, transport: asyncio.Transport, asked: RequestContext, size: int
+    ) -> PendingResponse:
         """Count an answer that a transport was given, and of which it still holds a part.
 
         What comes back is to be given to `sent` when the transport holds nothing again, or the
@@ -93,7 +95,7 @@ class Answers:
         """
         return self._begin(transport, asked, size, lambda: size)
 
-    def sent(self, unsent: Unsent) -> None:
+    def sent(self, unsent: PendingResponse) -> None:
         """Its reader has taken it, or never will."""
         if unsent in self._unsent:
             del self._unsent[unsent]
@@ -102,14 +104,14 @@ class Answers:
     def _begin(
         self,
         transport: asyncio.Transport,
-        asked: Asked,
+        asked: RequestContext,
         size: int,
         written: Callable[[], int],
-    ) -> Unsent:
+    ) -> PendingResponse:
         if self._unsent and self.bytes + size > self._max_bytes:
             self._make_room(size)
         loop = asyncio.get_running_loop()
-        unsent = Unsent(asked, transport, size, written, loop.time())
+        unsent = PendingResponse(asked, transport, size, written, loop.time())
         self._unsent[unsent] = None
         self.bytes += size
         if self._timer is None:
@@ -137,7 +139,7 @@ class Answers:
                 return
             self._cut_off(unsent, f"not taken within {self._timeout_s:g} seconds")
 
-    def _cut_off(self, unsent: Unsent, reason: str) -> None:
+    def _cut_off(self, unsent: PendingResponse, reason: str) -> None:
         _log.warning(
             "answer_cut_off",
             reason=reason,

@@ -11,14 +11,14 @@ import msgspec
 from aiohttp import web
 from msgspec.structs import replace
 
-from aggregator.http.middleware import ASKED, SUMMARY, send_continue
+from aggregator.http.middleware import REQUEST_CONTEXT, SUMMARY, send_continue
 from aggregator.http.problem_details import NoSuchEvent, unavailable
 from aggregator.http.request_body import read_body
-from aggregator.ingest.admission import QueueFull, Reads
+from aggregator.ingest.admission import QueueFull, ReadLimit
 from aggregator.ingest.group_commit import ShuttingDown
-from aggregator.ingest.publish_service import Form, Publishing, form_of
-from aggregator.ingest.store_monitor import StoreWatch
-from aggregator.observability.metrics.exposition import CONTENT_TYPE, MetricsPage
+from aggregator.ingest.publish_service import Form, PublishService, form_of
+from aggregator.ingest.store_monitor import StoreMonitor
+from aggregator.observability.metrics.exposition import CONTENT_TYPE, MetricsExposition
 from aggregator.reading.read_memory import ReadMemory
 from aggregator.wire.event_query import parse_query
 from aggregator.wire.event_rules import name_rule_broken, topic_rule_broken
@@ -42,18 +42,18 @@ _EXPECTED_PAYLOAD_BYTES = 2**20
 _Result = TypeVar("_Result")
 
 
-class Handlers:
+class Routes:
     """What answers the contract's paths, over the parts it is given."""
 
     def __init__(
         self,
         *,
         store: EventStore,
-        watch: StoreWatch,
-        publishing: Publishing,
-        reads: Reads,
+        watch: StoreMonitor,
+        publishing: PublishService,
+        reads: ReadLimit,
         read_memory: ReadMemory,
-        metrics: MetricsPage,
+        metrics: MetricsExposition,
         body_timeout_s: float,
     ) -> None:
         self._store = store
@@ -101,8 +101,10 @@ class Handlers:
             del body
             ticket.take(events=len(batch.events))
             # A caller that is cancelled gives up its future alone: the batch goes on.
-            verdicts = await publishing.store(batch.events, size, request[ASKED])
-        summary, answer, headers = publishing.answer(form, batch, verdicts, request[ASKED])
+            verdicts = await publishing.store(batch.events, size, request[REQUEST_CONTEXT])
+        summary, answer, headers = publishing.answer(
+            form, batch, verdicts, request[REQUEST_CONTEXT]
+        )
         request[SUMMARY] = summary
         return _json(answer, headers)
 

@@ -34,9 +34,9 @@ class Admission:
         self.refused = {"events": 0, "bytes": 0}
         """How often there was no room, by what was full."""
 
-    def ticket(self) -> "Ticket":
+    def ticket(self) -> "Reservation":
         """A request's claim, empty at first; a context manager that gives it back."""
-        return Ticket(self)
+        return Reservation(self)
 
     def check(self) -> None:
         """Raise `QueueFull` if no request is to be read now."""
@@ -72,7 +72,7 @@ class Admission:
         self.bytes -= size
 
 
-class Reads:
+class ReadLimit:
     """The reads that may wait for the store or be under way at once.
 
     What a read needs is bounded, but who asks and hangs up leaves it behind, and could go on.
@@ -94,7 +94,7 @@ class Reads:
         self.under_way -= 1
 
 
-class Ticket:
+class Reservation:
     """What one request has claimed of an `Admission`."""
 
     def __init__(self, admission: Admission) -> None:

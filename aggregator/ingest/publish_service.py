@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from multidict import CIMultiDictProxy
 
-from aggregator.ingest.admission import Admission, Ticket
+from aggregator.ingest.admission import Admission, Reservation
 from aggregator.ingest.group_commit import GroupCommit, ShuttingDown
-from aggregator.ingest.store_monitor import StoreWatch
+from aggregator.ingest.store_monitor import StoreMonitor
 from aggregator.observability.conflict_log import ConflictLog
-from aggregator.request_context import Asked
+from aggregator.request_context import RequestContext
 from aggregator.wire.event_rules import Limits
 from aggregator.wire.headers import (
     Preferences,
@@ -45,7 +45,7 @@ class Answer(NamedTuple):
     headers: Mapping[str, str]
 
 
-class Publishing:
+class PublishService:
     """Publishes, from their bytes to their answers.
 
     Args:
@@ -56,7 +56,12 @@ class Publishing:
     """
 
     def __init__(
-        self, *, watch: StoreWatch, admission: Admission, group_commit: GroupCommit, limits: Limits
+        self,
+        *,
+        watch: StoreMonitor,
+        admission: Admission,
+        group_commit: GroupCommit,
+        limits: Limits,
     ) -> None:
         self.limits = limits
         self._watch = watch
@@ -76,7 +81,7 @@ class Publishing:
         self._watch.check()
         self._admission.check()
 
-    def ticket(self) -> Ticket:
+    def ticket(self) -> Reservation:
         """What one request will claim of the room; see `Admission.ticket`."""
         return self._admission.ticket()
 
@@ -87,7 +92,7 @@ class Publishing:
         )
 
     def store(
-        self, events: Sequence[Event], size: int, asked: Asked
+        self, events: Sequence[Event], size: int, asked: RequestContext
     ) -> asyncio.Future[list[Verdict]]:
         """The verdicts, once they are durable; see `GroupCommit.submit`. No events have none."""
         if events:
@@ -96,7 +101,9 @@ class Publishing:
         nothing.set_result([])
         return nothing
 
-    def answer(self, form: Form, batch: Batch, verdicts: Sequence[Verdict], asked: Asked) -> Answer:
+    def answer(
+        self, form: Form, batch: Batch, verdicts: Sequence[Verdict], asked: RequestContext
+    ) -> Answer:
         """What is told of it; warns of conflicts."""
         summary = summarize(verdicts)
         if summary.conflicts:

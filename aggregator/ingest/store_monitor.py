@@ -12,7 +12,7 @@ _FIRST_WAIT_S = 0.1
 _LONGEST_WAIT_S = 5.0
 
 
-class StoreWatch:
+class StoreMonitor:
     """Whether the store can take events now, and since when not.
 
     Args:

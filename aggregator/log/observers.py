@@ -6,11 +6,11 @@ from typing import TypeVar
 
 import structlog
 
-from aggregator.log.rate_limit import Sparing
+from aggregator.log.rate_limit import LogRateLimit
 
 Returned = TypeVar("Returned")
 
-_failures = Sparing("observer_failed", 1, level="error")
+_failures = LogRateLimit("observer_failed", 1, level="error")
 _log = structlog.get_logger()
 
 

@@ -7,11 +7,11 @@ from weakref import WeakSet
 
 import structlog
 
-_limited: WeakSet["Sparing"] = WeakSet()
+_limited: WeakSet["LogRateLimit"] = WeakSet()
 _log = structlog.get_logger()
 
 
-class Sparing:
+class LogRateLimit:
     """A limit on the rate of one kind of log line.
 
     The next line that is written says how many were left out before it. Where none follows in the

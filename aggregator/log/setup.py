@@ -21,7 +21,7 @@ from aiohttp.web import RequestPayloadError
 from structlog.typing import EventDict, Processor
 
 from aggregator.log import standard_streams
-from aggregator.log.rate_limit import Sparing
+from aggregator.log.rate_limit import LogRateLimit
 
 MAX_WAITING_LINES = 10_000
 MALFORMED_PER_SECOND = 10
@@ -185,7 +185,7 @@ class _ToStructlog(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__()
-        self._malformed = Sparing("malformed_request", MALFORMED_PER_SECOND)
+        self._malformed = LogRateLimit("malformed_request", MALFORMED_PER_SECOND)
 
     def emit(self, record: logging.LogRecord) -> None:
         """See `logging.Handler`."""

@@ -12,9 +12,9 @@ import structlog
 from multidict import CIMultiDictProxy, istr
 
 from aggregator.log.observers import log_failure, notify
-from aggregator.log.rate_limit import Sparing
+from aggregator.log.rate_limit import LogRateLimit
 from aggregator.log.setup import timestamp
-from aggregator.request_context import Asked, Trace, sent_trace
+from aggregator.request_context import RequestContext, Trace, sent_trace
 from aggregator.wire.responses import PublishSummary
 
 _USABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -35,7 +35,7 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-class RequestLog:
+class AccessLog:
     """Logs requests, one line each.
 
     Of those refused with a 503 at most `refused_per_second` a second, and the next line counts
@@ -56,12 +56,12 @@ class RequestLog:
     ) -> None:
         self._on_request = on_request
         self._trace = trace
-        self._refused = Sparing("request", refused_per_second)
+        self._refused = LogRateLimit("request", refused_per_second)
         self._noted: list[_Noted] = []
 
     def begin(
         self, headers: CIMultiDictProxy[str], method: str, path: str, route: str, client: str
-    ) -> Asked:
+    ) -> RequestContext:
         """A request whose head has come, to be given to `note` when it is over.
 
         Args:
@@ -73,9 +73,11 @@ class RequestLog:
         id_ = request_id(headers)
         traced = notify(self._trace, headers, id_, method, path, route)
         user_agent = headers.get(_USER_AGENT, "")[:_MAX_USER_AGENT_CHARACTERS]
-        return Asked(id_, method, path, route, client, user_agent, started, traced)
+        return RequestContext(id_, method, path, route, client, user_agent, started, traced)
 
-    def note(self, asked: Asked, status: int, summary: PublishSummary | None = None) -> None:
+    def note(
+        self, asked: RequestContext, status: int, summary: PublishSummary | None = None
+    ) -> None:
         """Log one request that is over, as soon as the event loop has done what it is at.
 
         The answers of a batch leave together then: lines between them would keep each reader
@@ -142,7 +144,7 @@ class RequestLog:
 
 
 class _Noted(msgspec.Struct, frozen=True, gc=False):
-    asked: Asked
+    asked: RequestContext
     status: int
     duration_ms: float
     summary: PublishSummary | None

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import structlog
 
-from aggregator.log.rate_limit import Sparing
-from aggregator.request_context import Asked
+from aggregator.log.rate_limit import LogRateLimit
+from aggregator.request_context import RequestContext
 from storage.model import Status, Verdict
 
 _log = structlog.get_logger()
@@ -15,9 +15,9 @@ class ConflictLog:
     """Warns of conflicts, at most `per_second` a second; the next warning counts the others."""
 
     def __init__(self, per_second: int = 10) -> None:
-        self._sparing = Sparing("conflict", per_second, level="warning")
+        self._sparing = LogRateLimit("conflict", per_second, level="warning")
 
-    def note(self, verdicts: Iterable[Verdict], asked: Asked) -> None:
+    def note(self, verdicts: Iterable[Verdict], asked: RequestContext) -> None:
         """Warn of every verdict on a publish that is a conflict."""
         for verdict in verdicts:
             if verdict.status is not Status.CONFLICT:

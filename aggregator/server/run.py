@@ -11,13 +11,13 @@ import structlog
 from aiohttp import web
 
 from aggregator.app import ABANDON, ANSWERS, DRAIN, EXPRESS, FIRST_TRY, create_app
-from aggregator.http.connection_limit import Connections
+from aggregator.http.connection_limit import LimitedConnections
 from aggregator.http.fast_connection import obstacle
-from aggregator.http.fast_path import Express
+from aggregator.http.fast_path import FastPath
 from aggregator.http.fd_limit import make_room
 from aggregator.log.rate_limit import write_counts
 from aggregator.request_context import CannotTrace
-from aggregator.server.shutdown import ORDERLY, Ending
+from aggregator.server.shutdown import ORDERLY, Shutdown
 from aggregator.settings.model import Settings
 from storage.errors import StorageError
 
@@ -46,7 +46,7 @@ class CannotServe(Exception):
     """The aggregator can't start, or go on; the message is one sentence for its operator."""
 
 
-async def serve(settings: Settings, on_listening: Callable[[str], None], ending: Ending) -> None:
+async def serve(settings: Settings, on_listening: Callable[[str], None], ending: Shutdown) -> None:
     """Serve until SIGTERM or SIGINT, then drain and return.
 
     Args:
@@ -110,7 +110,7 @@ def run(
     # The collector looks for cycles each time so many more objects are there than before. With
     # Python's own figure and thousands of requests under way it took a fifth of the time.
     gc.set_threshold(_COLLECT_EVERY, 10, 10)
-    ending = Ending(settings.drain_timeout_ms / 1000 + BEYOND_DRAIN_S, close_log)
+    ending = Shutdown(settings.drain_timeout_ms / 1000 + BEYOND_DRAIN_S, close_log)
     ending.watch()
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:
         try:
@@ -131,7 +131,7 @@ async def _listen(settings: Settings, runner: web.AppRunner) -> asyncio.Server:
             connections=room.connections,
             reason="the limit on open files is too low for max_connections; see ulimit -n",
         )
-    connections = Connections(
+    connections = LimitedConnections(
         runner.server,
         most=room.connections,
         answers=runner.app[ANSWERS],
@@ -150,7 +150,7 @@ async def _listen(settings: Settings, runner: web.AppRunner) -> asyncio.Server:
         ) from error
 
 
-def _express(settings: Settings, server: web.Server, app: web.Application) -> Express | None:
+def _express(settings: Settings, server: web.Server, app: web.Application) -> FastPath | None:
     """The short way of publishes; None if they all go the usual way."""
     if settings.fast_path == "off":
         return None

@@ -40,7 +40,7 @@ class _Order(NamedTuple):
     then: Callable[[], None]
 
 
-class Ending:
+class Shutdown:
     """Sees to it that the process ends, in a thread of its own.
 
     Args:

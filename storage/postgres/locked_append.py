@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from storage.deduplication import Decision, Head, Key, Ledger, Underway
+from storage.deduplication import BatchDeduplicator, Decision, Head, Key, PendingAppend
 from storage.errors import BatchRefused, OutcomeUnknown, StorageUnavailable
 from storage.model import Counts, Event, StoredEvent, Verdict
 from storage.postgres.errors import CUT_OFF, may_be_committed, reason, terminate, words
@@ -87,7 +87,7 @@ async def append(
     batch: Sequence[Event],
     *,
     on_locked: Callable[[], object] = lambda: None,
-    on_decided: Callable[[Underway], object] = lambda _underway: None,
+    on_decided: Callable[[PendingAppend], object] = lambda _underway: None,
     on_commit: Callable[[float], object] = lambda _seconds: None,
 ) -> list[Verdict]:
     """Do the whole transaction of one batch; see `EventStore.append`.
@@ -119,29 +119,29 @@ async def _write(
     connection: PoolConnectionProxy,
     batch: Sequence[Event],
     on_locked: Callable[[], object] = lambda: None,
-    on_decided: Callable[[Underway], object] = lambda _underway: None,
+    on_decided: Callable[[PendingAppend], object] = lambda _underway: None,
 ) -> Decision:
-    ledger = Ledger(batch)
+    ledger = BatchDeduplicator(batch)
     locked = await connection.fetch(LOCK_TOPICS, ledger.topics)
     on_locked()
     heads = {topic: Head(offset, ts_ingest_us) for topic, offset, ts_ingest_us, _ in locked}
     arguments = probe_arguments(ledger)
     await find(connection, ledger, await connection.fetch(PROBE, *arguments))
     decision = await settle(ledger, heads)
-    underway = Underway.of(decision, heads, {topic: before for topic, _, _, before in locked})
+    underway = PendingAppend.of(decision, heads, {topic: before for topic, _, _, before in locked})
     on_decided(underway)
     await _store(connection, decision, heads, underway.append)
     return decision
 
 
-def probe_arguments(ledger: Ledger) -> tuple[str, str, int]:
+def probe_arguments(ledger: BatchDeduplicator) -> tuple[str, str, int]:
     """What `PROBE` asks for: the keys of a batch."""
     topics, event_ids = zip(*ledger.keys, strict=True)
     return joined(topics), joined(event_ids), _INLINE_PAYLOAD_BYTES
 
 
 async def find(
-    connection: PoolConnectionProxy, ledger: Ledger, found: Iterable[asyncpg.Record]
+    connection: PoolConnectionProxy, ledger: BatchDeduplicator, found: Iterable[asyncpg.Record]
 ) -> None:
     """Tell the ledger what `PROBE` found."""
     for topic, event_id, offset, source, small_payload in found:
@@ -151,7 +151,7 @@ async def find(
         await note(ledger, (topic, event_id), offset, source, payload)
 
 
-async def note(ledger: Ledger, key: Key, offset: int, source: str, payload: str) -> None:
+async def note(ledger: BatchDeduplicator, key: Key, offset: int, source: str, payload: str) -> None:
     """Tell the ledger of one event that is stored; much JSON is compared off the event loop."""
     if ledger.characters_to_compare(key, payload) > _MUCH_JSON:
         await asyncio.to_thread(ledger.found, key, offset, source, payload)
@@ -159,7 +159,7 @@ async def note(ledger: Ledger, key: Key, offset: int, source: str, payload: str)
         ledger.found(key, offset, source, payload)
 
 
-async def settle(ledger: Ledger, heads: Mapping[str, Head]) -> Decision:
+async def settle(ledger: BatchDeduplicator, heads: Mapping[str, Head]) -> Decision:
     """The ledger's decision; much JSON is compared off the event loop."""
     if ledger.characters_to_settle() > _MUCH_JSON:
         return await asyncio.to_thread(ledger.settle, heads)

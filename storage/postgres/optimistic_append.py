@@ -23,7 +23,7 @@ from typing import NamedTuple
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from storage.deduplication import Decision, Head, Ledger, Underway
+from storage.deduplication import BatchDeduplicator, Decision, Head, PendingAppend
 from storage.errors import OutcomeUnknown
 from storage.model import Event, Verdict
 from storage.postgres import locked_append as postgres_locked_append
@@ -65,14 +65,14 @@ class _Known(NamedTuple):
     head: int
 
 
-_NOTHING = Underway("", {}, {}, ())
+_NOTHING = PendingAppend("", {}, {}, ())
 
 
-class Ahead:
+class OptimisticAppender:
     """Appends the batches of a store, each decided ahead of its lock, if it can be."""
 
     def __init__(self) -> None:
-        self._last: Underway | None = None
+        self._last: PendingAppend | None = None
         self._pause = 0
         self._next_pause = PAUSE
 
@@ -91,9 +91,9 @@ class Ahead:
             on_decided: called when the next batch may be given; until then, none may be.
             on_commit: told how long COMMIT took, in seconds.
         """
-        mine: Underway | None = None
+        mine: PendingAppend | None = None
 
-        def decided(underway: Underway) -> None:
+        def decided(underway: PendingAppend) -> None:
             nonlocal mine
             self._last = mine = underway
             on_decided()
@@ -128,15 +128,15 @@ class _Batch:
     """A batch that is decided while another one, `before`, is under way."""
 
     def __init__(
-        self, connection: PoolConnectionProxy, batch: Sequence[Event], before: Underway
+        self, connection: PoolConnectionProxy, batch: Sequence[Event], before: PendingAppend
     ) -> None:
         self._connection = connection
-        self._ledger = Ledger(batch)
+        self._ledger = BatchDeduplicator(batch)
         self._before = before
 
     async def append(
         self,
-        on_decided: Callable[[Underway], object],
+        on_decided: Callable[[PendingAppend], object],
         on_commit: Callable[[float], object],
     ) -> list[Verdict] | None:
         """The verdicts, once it is stored; None if it is not, for it was decided on what isn't so.
@@ -150,7 +150,7 @@ class _Batch:
         heads = {topic: Head(each.head, 0) for topic, each in known.items()}
         decision = await postgres_locked_append.settle(self._ledger, heads)
         before = {topic: each.append for topic, each in known.items()}
-        underway = Underway.of(decision, heads, before)
+        underway = PendingAppend.of(decision, heads, before)
         arguments = _arguments(decision, known, underway.append)
         on_decided(underway)
         stored = await self._store(arguments, on_commit)

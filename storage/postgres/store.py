@@ -17,7 +17,7 @@ import asyncpg
 from storage.errors import BatchRefused, StorageMisconfigured, StorageUnavailable
 from storage.model import Event, Pool, Usage, Verdict
 from storage.postgres.errors import UNUSABLE, SessionShared, terminate, translated, unusable
-from storage.postgres.optimistic_append import Ahead
+from storage.postgres.optimistic_append import OptimisticAppender
 from storage.postgres.pool import Lender
 from storage.postgres.schema import first_schema, prepare
 from storage.postgres.session import (
@@ -83,7 +83,7 @@ class PostgresStore(log_reader.LogReader):
         self._sessions_are_shared = False
         """Whether one was found not to be that of its connection alone, after it was checked."""
         self._turn = asyncio.Lock()
-        self._ahead = Ahead()
+        self._ahead = OptimisticAppender()
         self._at_writer = 0
         """Calls that have, or wait for, the connection that writes."""
 

@@ -25,7 +25,7 @@ _FEW_PAGES = 250
 _MOST_PASSES = 5
 
 
-class Checkpoints:
+class Checkpointer:
     """Copies while there is something to copy.
 
     Args:

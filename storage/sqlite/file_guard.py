@@ -22,7 +22,7 @@ from storage.errors import StorageMisconfigured, StorageUnavailable
 _COMPANIONS = ("-wal", "-shm")
 
 
-class OpenedFiles:
+class FileGuard:
     """The database file and its companions, -wal and -shm, as they were when opened.
 
     Args:
@@ -133,21 +133,21 @@ class OpenedFiles:
         return " and ".join(map(repr, self._companions))
 
 
-class WatchedConnection(sqlite3.Connection):
+class GuardedConnection(sqlite3.Connection):
     """A connection whose transactions begin and end only where the files are in their place.
 
     Args:
         files: the files it belongs to; the other arguments are those of `sqlite3.Connection`.
     """
 
-    def __init__(self, *arguments: Any, files: OpenedFiles, **options: Any) -> None:
+    def __init__(self, *arguments: Any, files: FileGuard, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._files = files
         self.commit_s = 0.0
         """How long the last COMMIT took, in seconds."""
 
     def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
-        """See `sqlite3.Connection.execute`; behind BEGIN and COMMIT see `OpenedFiles.check`."""
+        """See `sqlite3.Connection.execute`; behind BEGIN and COMMIT see `FileGuard.check`."""
         started = time.perf_counter()
         cursor = super().execute(sql, *arguments)
         if sql.startswith("COMMIT"):

@@ -9,13 +9,13 @@ from typing import TypeVar
 import aiosqlite
 
 from storage.reading.chunks import Row, Rows
-from storage.sqlite.file_guard import OpenedFiles, WatchedConnection
+from storage.sqlite.file_guard import FileGuard, GuardedConnection
 
 Result = TypeVar("Result")
 
 
 async def connect_reader(
-    path: Path, files: OpenedFiles, busy_timeout_s: float
+    path: Path, files: FileGuard, busy_timeout_s: float
 ) -> aiosqlite.Connection:
     """A connection to the file, with a thread of its own, that is used to read.
 
@@ -31,7 +31,7 @@ async def connect_reader(
         path,
         timeout=busy_timeout_s,
         isolation_level=None,
-        factory=partial(WatchedConnection, files=files),
+        factory=partial(GuardedConnection, files=files),
     )
     try:
         # The -wal file is opened with the first read: now, not when it may be another.

@@ -7,7 +7,7 @@ from pathlib import Path
 from storage.errors import StorageMisconfigured
 from storage.migrations import pending
 from storage.sqlite import transaction as sqlite_transaction
-from storage.sqlite.file_guard import OpenedFiles, WatchedConnection
+from storage.sqlite.file_guard import FileGuard, GuardedConnection
 
 APPLICATION_ID = 0x45564C47
 """Marks a file as this program's ("EVLG"), so that no other program's is ever written to."""
@@ -40,7 +40,7 @@ _UNUSABLE = {
 """The driver's errors that waiting will not cure, and what to do."""
 
 
-def open_writer(path: Path, files: OpenedFiles, busy_timeout_s: float) -> WatchedConnection:
+def open_writer(path: Path, files: FileGuard, busy_timeout_s: float) -> GuardedConnection:
     """The connection that writes to the file, in autocommit mode; it may change its thread.
 
     Args:
@@ -54,7 +54,7 @@ def open_writer(path: Path, files: OpenedFiles, busy_timeout_s: float) -> Watche
     """
     files.check_before_opening()
     try:
-        connection = WatchedConnection(
+        connection = GuardedConnection(
             path,
             timeout=busy_timeout_s,
             isolation_level=None,

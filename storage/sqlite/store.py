@@ -33,7 +33,7 @@ from storage.model import (
     Verdict,
 )
 from storage.sqlite.writer import SqliteStore
-from storage.sqlite.writer_client import NOT_RUNNING, Answered, What, WritingProcess
+from storage.sqlite.writer_client import NOT_RUNNING, Reply, What, WriterProcess
 
 _MAX_CLOSING_S, _MAX_ENDING_S = 2.0, 4.0
 """What connections that read get to be closed, and the process that writes to end."""
@@ -77,7 +77,7 @@ class StoreApart:
         self._ending_s = min(_MAX_ENDING_S, self._limit_s)
         self._on_text = on_text
         self._reader = SqliteStore(path, busy_timeout_s=busy_timeout_ms / 1000)
-        self._process: WritingProcess | None = None
+        self._process: WriterProcess | None = None
         self._opened = False
         self._starting: asyncio.Task[None] | None = None
         """Opens all of it, or starts the process anew; whoever needs that waits for the same."""
@@ -146,12 +146,12 @@ class StoreApart:
         if self._reader.damage is not None:
             raise StorageUnavailable(self._reader.damage)
 
-    async def _ask(self, what: What, batch: Sequence[Event] = ()) -> Answered:
+    async def _ask(self, what: What, batch: Sequence[Event] = ()) -> Reply:
         if self._process is None:
             raise StorageUnavailable(NOT_RUNNING)
         return await self._process.ask(what, batch)
 
-    def _note(self, answered: Answered) -> None:
+    def _note(self, answered: Reply) -> None:
         # Kept here, for the process that found it may be replaced.
         self._reader.damage = self._reader.damage or answered.damage
         for seconds in answered.commits:
@@ -199,7 +199,7 @@ class StoreApart:
         await self._start()
 
     async def _start(self) -> None:
-        process = self._process = WritingProcess(
+        process = self._process = WriterProcess(
             self._path,
             busy_timeout_ms=self._busy_timeout_ms,
             limit_s=self._limit_s,

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import msgspec
 
-from storage.deduplication import Decision, Head, Key, Ledger
+from storage.deduplication import BatchDeduplicator, Decision, Head, Key
 from storage.errors import BatchRefused, OutcomeUnknown, StorageError, StorageUnavailable
 from storage.model import Event, StoredEvent, Verdict
 
@@ -122,7 +122,7 @@ def _transaction(connection: sqlite3.Connection, write: Callable[[], Result]) ->
 
 
 def _write(connection: sqlite3.Connection, batch: Sequence[Event]) -> Decision:
-    ledger = Ledger(batch)
+    ledger = BatchDeduplicator(batch)
     heads = _heads(connection, ledger.topics)
     _probe(connection, ledger)
     decision = ledger.settle(heads)
@@ -146,7 +146,7 @@ def _heads(connection: sqlite3.Connection, topics: Sequence[str]) -> dict[str, H
     return heads
 
 
-def _probe(connection: sqlite3.Connection, ledger: Ledger) -> None:
+def _probe(connection: sqlite3.Connection, ledger: BatchDeduplicator) -> None:
     wanted: dict[str, list[str]] = {topic: [] for topic in ledger.topics}
     for topic, event_id in ledger.keys:
         wanted[topic].append(event_id)

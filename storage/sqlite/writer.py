@@ -26,8 +26,8 @@ from storage.model import Event, Pool, Usage, Verdict
 from storage.reading import log_reader
 from storage.reading.chunks import PayloadSql, Rows
 from storage.sqlite import transaction as sqlite_transaction
-from storage.sqlite.checkpointer import CHECKPOINT, Checkpoints
-from storage.sqlite.file_guard import OpenedFiles, WatchedConnection
+from storage.sqlite.checkpointer import CHECKPOINT, Checkpointer
+from storage.sqlite.file_guard import FileGuard, GuardedConnection
 from storage.sqlite.reader_connection import connect_reader, rows_of
 from storage.sqlite.schema import open_writer
 
@@ -60,9 +60,9 @@ class SqliteStore(log_reader.LogReader):
         self._path = path
         self._busy_timeout_s = busy_timeout_s
         self._reader_count = readers
-        self._files = OpenedFiles(path)
+        self._files = FileGuard(path)
         self._thread: ThreadPoolExecutor | None = None
-        self._writer: WatchedConnection | None = None
+        self._writer: GuardedConnection | None = None
         self._writing = threading.Lock()
         """Held by whoever uses the connection that writes, or opens or closes it."""
         self._may_write = False
@@ -76,7 +76,7 @@ class SqliteStore(log_reader.LogReader):
         self._idle: asyncio.Queue[aiosqlite.Connection] = asyncio.Queue()
         self._probe_writable: aiosqlite.Connection | None = None
         self._ping_lock = asyncio.Lock()
-        self._checkpoints: Checkpoints | None = None
+        self._checkpoints: Checkpointer | None = None
 
     async def open(self) -> None:
         """See `EventStore.open`."""
@@ -85,7 +85,7 @@ class SqliteStore(log_reader.LogReader):
             raise StorageMisconfigured(
                 f"this Python has SQLite {sqlite3.sqlite_version}; 3.38 or newer is needed"
             )
-        self._files, self._doubted, self.damage = OpenedFiles(self._path), False, None
+        self._files, self._doubted, self.damage = FileGuard(self._path), False, None
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite-writer")
         try:
             loop = asyncio.get_running_loop()
@@ -96,7 +96,7 @@ class SqliteStore(log_reader.LogReader):
                 self._idle.put_nowait(reader)
             self._probe_writable = await self._connect_reader()
             await self._probe_writable.execute("PRAGMA busy_timeout = 0")
-            self._checkpoints = Checkpoints(
+            self._checkpoints = Checkpointer(
                 await self._connect_reader(),
                 check=self._check,
                 finish=self._finish_checkpoint,
@@ -262,7 +262,7 @@ class SqliteStore(log_reader.LogReader):
         if writer is not None:
             writer.close()
 
-    def _write(self, work: Callable[[WatchedConnection], Result]) -> Result:
+    def _write(self, work: Callable[[GuardedConnection], Result]) -> Result:
         if not self._may_write:
             raise StorageUnavailable(_NOT_OPEN)
         try:
@@ -288,7 +288,7 @@ class SqliteStore(log_reader.LogReader):
             with suppress(sqlite3.Error):
                 writer.execute("PRAGMA wal_checkpoint(FULL)")
 
-    def _reopen_writer(self) -> WatchedConnection:
+    def _reopen_writer(self) -> GuardedConnection:
         try:
             self._writer = open_writer(self._path, self._files, self._busy_timeout_s)
         except StorageMisconfigured as error:

@@ -45,7 +45,7 @@ _LATE_S = 1.0
 What = Literal["open", "ping", "append"]
 
 
-class Asked(msgspec.Struct, array_like=True):
+class Command(msgspec.Struct, array_like=True):
     """What the process is to do; `number` is that of its answer."""
 
     number: int
@@ -53,7 +53,7 @@ class Asked(msgspec.Struct, array_like=True):
     batch: Sequence[Event] = ()
 
 
-class Answered(msgspec.Struct, array_like=True):
+class Reply(msgspec.Struct, array_like=True):
     """What came of it: verdicts of an append, the class and the message of an error and, if
     nobody foresaw it, its traceback; what is wrong with the database itself, and the seconds that
     each COMMIT took meanwhile."""
@@ -72,10 +72,10 @@ class _Channels(NamedTuple):
 
 
 _encode = msgspec.msgpack.encode
-_decode = msgspec.msgpack.Decoder(Answered).decode
+_decode = msgspec.msgpack.Decoder(Reply).decode
 
 
-class WritingProcess:
+class WriterProcess:
     """A process that writes a SQLite file, from its start to its end.
 
     Args:
@@ -93,7 +93,7 @@ class WritingProcess:
         *,
         busy_timeout_ms: int,
         limit_s: float,
-        on_answer: Callable[[Answered], object],
+        on_answer: Callable[[Reply], object],
         on_text: Callable[[str], object],
     ) -> None:
         self._path = path
@@ -106,7 +106,7 @@ class WritingProcess:
         self._channels: _Channels | None = None
         self._output = ProcessOutput(on_text)
         self._asked = 0
-        self._waiting: dict[int, tuple[asyncio.Future[Answered], type[StorageError]]] = {}
+        self._waiting: dict[int, tuple[asyncio.Future[Reply], type[StorageError]]] = {}
         """Who waits for which answer, oldest first, and what it means if there is none."""
         self._since = 0.0
         """When the oldest of them was the oldest, on the event loop's clock."""
@@ -164,7 +164,7 @@ class WritingProcess:
                 if number >= connected:
                     ours.close()
 
-    async def ask(self, what: What, batch: Sequence[Event] = ()) -> Answered:
+    async def ask(self, what: What, batch: Sequence[Event] = ()) -> Reply:
         """Have it do something, and return what came of it.
 
         Raises:
@@ -175,7 +175,7 @@ class WritingProcess:
             raise StorageUnavailable(self._killed or NOT_RUNNING)
         self._asked += 1
         loop = asyncio.get_running_loop()
-        answered: asyncio.Future[Answered] = loop.create_future()
+        answered: asyncio.Future[Reply] = loop.create_future()
         if not self._waiting:
             self._since = loop.time() + (_START_S if what == "open" else 0)
             # One that is set already comes in time, and mostly for nothing: see `_look`.
@@ -184,7 +184,7 @@ class WritingProcess:
         unknown = OutcomeUnknown if what == "append" else StorageUnavailable
         self._waiting[self._asked] = answered, unknown
         channel = self._channels.appends if what == "append" else self._channels.asks
-        channel.send(_encode(Asked(self._asked, what, batch)))
+        channel.send(_encode(Command(self._asked, what, batch)))
         return await answered
 
     def kill(self, reason: str) -> None:

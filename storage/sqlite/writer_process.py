@@ -22,7 +22,7 @@ import msgspec
 from storage.errors import StorageError
 from storage.sqlite.framing import Channel, receive, send
 from storage.sqlite.writer import SqliteStore
-from storage.sqlite.writer_client import Answered, Asked
+from storage.sqlite.writer_client import Command, Reply
 
 _new_event_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
 with suppress(ImportError):  # not made for this platform
@@ -31,7 +31,7 @@ with suppress(ImportError):  # not made for this platform
 _COLLECT_EVERY = 20_000
 
 _encode = msgspec.msgpack.encode
-_decode = msgspec.msgpack.Decoder(Asked).decode
+_decode = msgspec.msgpack.Decoder(Command).decode
 
 
 async def work(store: SqliteStore, asks: socket.socket, appends: socket.socket) -> None:
@@ -49,10 +49,10 @@ async def work(store: SqliteStore, asks: socket.socket, appends: socket.socket) 
         under_way.add(task)
         task.add_done_callback(under_way.discard)
 
-    async def answer(asked: Asked) -> None:
+    async def answer(asked: Command) -> None:
         try:
             await (store.open() if asked.what == "open" else store.ping())
-            answered = Answered(asked.number)
+            answered = Reply(asked.number)
         except Exception as error:  # noqa: BLE001 - the other end has to deal with it
             answered = _failed(asked.number, error)
         answered.damage = store.damage
@@ -78,19 +78,19 @@ def _append_all(store: SqliteStore, connection: socket.socket) -> None:
             send(connection, _encode(_append(store, _decode(message))))
 
 
-def _append(store: SqliteStore, asked: Asked) -> Answered:
+def _append(store: SqliteStore, asked: Command) -> Reply:
     try:
         verdicts, commit_s = store.append_here(asked.batch)
-        answered = Answered(asked.number, verdicts, commits=[commit_s])
+        answered = Reply(asked.number, verdicts, commits=[commit_s])
     except Exception as error:  # noqa: BLE001 - the other end has to deal with it
         answered = _failed(asked.number, error)
     answered.damage = store.damage
     return answered
 
 
-def _failed(number: int, error: Exception) -> Answered:
+def _failed(number: int, error: Exception) -> Reply:
     foreseen = isinstance(error, StorageError)
-    return Answered(
+    return Reply(
         number,
         error=(type(error).__name__, str(error)),
         traceback=None if foreseen else "".join(traceback.format_exception(error)),

@@ -15,7 +15,7 @@ from support.talking import get_json, publish
 from support.tasks import StartSoon
 
 from aggregator.observability.metrics import exposition
-from aggregator.observability.metrics.histogram import Distribution
+from aggregator.observability.metrics.histogram import Histogram
 from storage.errors import StorageUnavailable
 from storage.model import Stats
 
@@ -124,7 +124,7 @@ async def test_counts_that_fail_cost_no_answer(
         raise RuntimeError("no count")
 
     with monkeypatch.context() as patched:
-        patched.setattr(Distribution, "observe", fail)
+        patched.setattr(Histogram, "observe", fail)
         for status in ("stored", "duplicate"):
             answer = await publish(client, published(event_id="e-1"))
             assert [result["status"] for result in answer["results"]] == [status]

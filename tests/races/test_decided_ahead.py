@@ -171,7 +171,7 @@ async def test_topics_are_locked_in_sorted_order_whoever_comes_first(scene: Scen
 
 async def test_locked_in_arrival_order_they_end_in_a_deadlock(scene: Scene) -> None:
     await lock_as_named(scene.observer)
-    scene.patch.setattr(postgres_optimistic_append, "Ledger", ArrivalOrder)
+    scene.patch.setattr(postgres_optimistic_append, "BatchDeduplicator", ArrivalOrder)
     outcomes = await opposite_orders(scene)
     (victim,) = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
     assert isinstance(victim, StorageUnavailable)

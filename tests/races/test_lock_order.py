@@ -45,7 +45,7 @@ async def test_batches_that_lock_in_sorted_order_both_go_through(scene: Scene) -
 
 
 async def test_batches_that_lock_in_arrival_order_end_in_a_deadlock(scene: Scene) -> None:
-    scene.patch.setattr(postgres_locked_append, "Ledger", ArrivalOrder)
+    scene.patch.setattr(postgres_locked_append, "BatchDeduplicator", ArrivalOrder)
     (a,), (b,) = await two_batches_name_the_same_topics_in_opposite_order(scene)
     victim, survivor = (a, b) if isinstance(a, Exception) else (b, a)
     assert isinstance(victim, StorageUnavailable)

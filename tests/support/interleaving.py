@@ -20,7 +20,7 @@ import pytest
 from storage.errors import StorageError
 from storage.model import Event, Verdict
 from storage.postgres import locked_append as postgres_locked_append
-from storage.postgres.optimistic_append import Ahead
+from storage.postgres.optimistic_append import OptimisticAppender
 from storage.protocols import EventStore
 from storage.sqlite import transaction as sqlite_transaction
 from support.backends import Database
@@ -105,10 +105,10 @@ class Interleaving:
         self._patch.setattr(module, "append", append)
 
     def _gate_ahead(self) -> None:
-        original = Ahead.append
+        original = OptimisticAppender.append
 
         async def append(
-            ahead: Ahead,
+            ahead: OptimisticAppender,
             connection: Any,
             batch: Sequence[Event],
             *,
@@ -129,7 +129,7 @@ class Interleaving:
             finally:
                 publisher.has_its_turn = publisher.deciding = False
 
-        self._patch.setattr(Ahead, "append", append)
+        self._patch.setattr(OptimisticAppender, "append", append)
 
     async def __aexit__(
         self,

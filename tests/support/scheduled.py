@@ -19,7 +19,7 @@ import pytest
 from storage.errors import StorageUnavailable
 from storage.model import Event, Verdict
 from storage.postgres import locked_append as postgres_locked_append
-from storage.postgres.optimistic_append import STORE_IF_AS_KNOWN, Ahead
+from storage.postgres.optimistic_append import STORE_IF_AS_KNOWN, OptimisticAppender
 from storage.sqlite import transaction as sqlite_transaction
 from support.reference import Reference, Told
 
@@ -81,11 +81,11 @@ class ScheduledFaults:
 
     async def __aenter__(self) -> Self:
         self._sqlite_append = sqlite_transaction.append
-        postgres_append = Ahead.append
+        postgres_append = OptimisticAppender.append
         self._patch.setattr(sqlite_transaction, "append", self._on_sqlite)
 
         async def on_postgres(
-            ahead: Ahead, connection: Any, batch: Sequence[Event], **options: Any
+            ahead: OptimisticAppender, connection: Any, batch: Sequence[Event], **options: Any
         ) -> list[Verdict]:
             fault = next(self._faults, Fault())
             if fault.kind is Kind.OUT_OF_REACH:
@@ -93,7 +93,7 @@ class ScheduledFaults:
             failing: Any = _FailingPostgres(self, fault, connection, batch)
             return await postgres_append(ahead, failing, batch, **options)
 
-        self._patch.setattr(Ahead, "append", on_postgres)
+        self._patch.setattr(OptimisticAppender, "append", on_postgres)
         return self
 
     async def __aexit__(

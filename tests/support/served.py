@@ -16,7 +16,7 @@ from aiohttp.test_utils import TestServer
 
 from aggregator.app import ANSWERS, DRAIN, EXPRESS, create_app
 from aggregator.http.connection import Connection
-from aggregator.http.connection_limit import Connections
+from aggregator.http.connection_limit import LimitedConnections
 from aggregator.settings.model import Settings
 from storage.protocols import EventStore
 
@@ -30,7 +30,7 @@ class _Runner(web.AppRunner):
         super().__init__(app, **options)
         self._made = made
         self._fast_path = fast_path
-        self._connections: Connections | None = None
+        self._connections: LimitedConnections | None = None
         self._of_connections = {
             name: options[name] for name in ("auto_decompress", "keepalive_timeout")
             if name in options
@@ -46,7 +46,7 @@ class _Runner(web.AppRunner):
     @property
     def server(self) -> Any:
         """What makes a protocol for each connection."""
-        connections = self._connections = self._connections or Connections(
+        connections = self._connections = self._connections or LimitedConnections(
             self.usual,
             most=1000,
             answers=self.app[ANSWERS],

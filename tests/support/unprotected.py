@@ -7,10 +7,10 @@ from uuid import uuid4
 
 import pytest
 
-from storage.deduplication import Decision, Head, Ledger
+from storage.deduplication import BatchDeduplicator, Decision, Head
 from storage.model import Event, Verdict
 from storage.postgres import locked_append as postgres_locked_append
-from storage.postgres.optimistic_append import Ahead
+from storage.postgres.optimistic_append import OptimisticAppender
 from storage.sqlite import transaction as sqlite_transaction
 
 _COUNT_ARGUMENTS = 7
@@ -37,7 +37,7 @@ FROM locked AS l LEFT JOIN found AS f ON f.topic = l.topic"""
 
 def lock_first(patch: pytest.MonkeyPatch) -> None:
     """Every batch on Postgres locks its topics before it is decided."""
-    patch.setattr(Ahead, "_may_try", lambda _: False)
+    patch.setattr(OptimisticAppender, "_may_try", lambda _: False)
 
 
 def no_topic_lock(backend: str, patch: pytest.MonkeyPatch) -> None:
@@ -59,7 +59,7 @@ def probe_before_lock(backend: str, patch: pytest.MonkeyPatch) -> None:
 
 
 async def _lock_and_probe(connection: Any, batch: Sequence[Event], *_: object) -> Decision:
-    ledger = Ledger(batch)
+    ledger = BatchDeduplicator(batch)
     topics, event_ids = zip(*ledger.keys, strict=True)
     heads: dict[str, Head] = {}
     for topic, head, time_us, event_id, offset, source, payload in await connection.fetch(
@@ -73,7 +73,7 @@ async def _lock_and_probe(connection: Any, batch: Sequence[Event], *_: object) -
     return decision
 
 
-class ArrivalOrder(Ledger):
+class ArrivalOrder(BatchDeduplicator):
     """Has the topics locked in the order in which the batch names them."""
 
     def __init__(self, batch: Sequence[Event]) -> None:
@@ -92,7 +92,7 @@ class _EarlyProbe:
         return getattr(self._connection, name)
 
 
-class _Notes(Ledger):
+class _Notes(BatchDeduplicator):
     """Writes down what was found."""
 
     notes: list[tuple[Any, ...]]
@@ -111,7 +111,7 @@ def _sqlite_probe_before_lock(patch: pytest.MonkeyPatch) -> None:
         probe(connection, ledger)
         return append(early, batch)  # type: ignore[arg-type]
 
-    def replay(connection: Any, ledger: Ledger) -> None:
+    def replay(connection: Any, ledger: BatchDeduplicator) -> None:
         for arguments in connection.found:
             ledger.found(*arguments)
 

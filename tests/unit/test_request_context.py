@@ -13,7 +13,7 @@ from support.sockets import post
 from support.stores import ControlledStore
 
 from aggregator.http import fast_path, middleware
-from aggregator.ingest.publish_service import Publishing
+from aggregator.ingest.publish_service import PublishService
 from storage.model import Stats, Verdict
 from storage.sqlite.writer import SqliteStore
 
@@ -56,7 +56,7 @@ async def test_a_failure_is_in_the_trace_of_its_request(
 ) -> None:
     for module in (fast_path, middleware):
         monkeypatch.setattr(module, "_log", structlog.get_logger())
-    monkeypatch.setattr(Publishing, "parse", fail)
+    monkeypatch.setattr(PublishService, "parse", fail)
     async with serving(tmp_path, Defective(SqliteStore(tmp_path / "log.db"))) as served:
         line = await logged_failure(served, request_)
     assert line.items() >= {"request_id": "r-1", "trace_id": TRACE, "span_id": SPAN}.items()

@@ -28,7 +28,7 @@ _ASKED_FOR_S = 5.0
 """The database is asked for so long at most; a scraper gives up after ten seconds."""
 
 
-class MetricsPage:
+class MetricsExposition:
     """What was counted since the process began, and the state now.
 
     Args:

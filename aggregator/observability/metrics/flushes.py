@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
 from aggregator.ingest.group_commit import Flush
-from aggregator.observability.metrics.histogram import EVENTS, SECONDS, Distribution
+from aggregator.observability.metrics.histogram import EVENTS, SECONDS, Histogram
 from storage.errors import BatchRefused, OutcomeUnknown, StorageUnavailable
 from storage.model import Status
 
@@ -46,9 +46,9 @@ class FlushCounts:
         self._events: Counter[tuple[str, Status]] = Counter()
         self._failures: Counter[str] = Counter()
         self._retries = 0
-        self._durations = Distribution(SECONDS)
-        self._commits = Distribution(SECONDS)
-        self._sizes = Distribution(EVENTS)
+        self._durations = Histogram(SECONDS)
+        self._commits = Histogram(SECONDS)
+        self._sizes = Histogram(EVENTS)
 
     def note(self, flush: Flush, counts: Mapping[tuple[str, Status], int]) -> None:
         """Count one flush, before its verdicts are told.
@@ -116,5 +116,5 @@ class FlushCounts:
         return name
 
 
-def _histogram(name: str, documentation: str, measured: Distribution) -> Metric:
+def _histogram(name: str, documentation: str, measured: Histogram) -> Metric:
     return HistogramMetricFamily(name, documentation, measured.buckets(), measured.sum)

@@ -8,8 +8,8 @@ from pathlib import Path
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from aggregator.ingest.admission import Admission, Reads
-from aggregator.ingest.store_monitor import StoreWatch
+from aggregator.ingest.admission import Admission, ReadLimit
+from aggregator.ingest.store_monitor import StoreMonitor
 from aggregator.reading.read_memory import ReadMemory
 from storage.model import Stats, Usage
 
@@ -21,7 +21,9 @@ _OF_THE_LOG = {
 }
 
 
-def queue_families(admission: Admission, reads: Reads, read_memory: ReadMemory) -> Iterator[Metric]:
+def queue_families(
+    admission: Admission, reads: ReadLimit, read_memory: ReadMemory
+) -> Iterator[Metric]:
     """The room for publishes and reads, and what was refused for want of it."""
     yield GaugeMetricFamily(
         "aggregator_queue_events", "Events on their way through.", admission.events
@@ -36,7 +38,7 @@ def queue_families(admission: Admission, reads: Reads, read_memory: ReadMemory) 
         "aggregator_queue_bytes_limit", "Above this, publishes get 503.", admission.max_bytes
     )
     yield GaugeMetricFamily(
-        "aggregator_reads", "Reads that wait or are under way.", reads.under_way
+        "aggregator_reads", "ReadLimit that wait or are under way.", reads.under_way
     )
     yield GaugeMetricFamily("aggregator_reads_limit", "Above this, reads get 503.", reads.most)
     yield GaugeMetricFamily(
@@ -56,7 +58,7 @@ def queue_families(admission: Admission, reads: Reads, read_memory: ReadMemory) 
     yield refusals
 
 
-def watch_families(watch: StoreWatch) -> Iterator[Metric]:
+def watch_families(watch: StoreMonitor) -> Iterator[Metric]:
     """Whether the store is in reach, and the attempts to get it back."""
     yield GaugeMetricFamily(
         "aggregator_store_available", "1 if events can be stored, else 0.", watch.reason is None
@@ -100,10 +102,10 @@ def log_families(stats: Stats | None, usage: Usage | None) -> Iterator[Metric]:
         None if usage is None else usage.database_bytes,
     )
     in_use = GaugeMetricFamily(
-        "aggregator_pool_connections", "Connections to the database in use.", labels=["pool"]
+        "aggregator_pool_connections", "LimitedConnections to the database in use.", labels=["pool"]
     )
     most = GaugeMetricFamily(
-        "aggregator_pool_connections_limit", "Connections there may be.", labels=["pool"]
+        "aggregator_pool_connections_limit", "LimitedConnections there may be.", labels=["pool"]
     )
     for name, pool in (usage.pools if usage else {}).items():
         in_use.add_metric([name], pool.in_use)

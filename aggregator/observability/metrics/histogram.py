@@ -11,7 +11,7 @@ EVENTS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000)
 """Bounds for sizes of batches."""
 
 
-class Distribution:
+class Histogram:
     """How many observations there were up to each of some bounds, and their sum.
 
     Args:
@@ -38,9 +38,9 @@ class Distribution:
         return list(zip(names, accumulate(self.counts), strict=True))
 
 
-def merged(parts: Sequence[Distribution]) -> Distribution:
+def merged(parts: Sequence[Histogram]) -> Histogram:
     """One with the observations of all, at least one, which have the same bounds."""
-    whole = Distribution(parts[0].bounds)
+    whole = Histogram(parts[0].bounds)
     whole.counts = [sum(counts) for counts in zip(*(part.counts for part in parts), strict=True)]
     whole.sum = sum(part.sum for part in parts)
     return whole

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from aggregator.observability.metrics.histogram import SECONDS, Distribution, merged
+from aggregator.observability.metrics.histogram import SECONDS, Histogram, merged
 
 OTHER_PATHS = "other"
 """The label of every path that leads nowhere; no route is called so."""
@@ -15,7 +15,7 @@ class RequestCounts:
     """Counts of requests, by the patterns of the paths: whatever is asked for, they are few."""
 
     def __init__(self) -> None:
-        self._durations: dict[tuple[str, int], Distribution] = {}
+        self._durations: dict[tuple[str, int], Histogram] = {}
 
     def note(self, route: str, status: int, duration_ms: float) -> None:
         """Count one request.
@@ -27,7 +27,7 @@ class RequestCounts:
         """
         durations = self._durations.get((route, status))
         if durations is None:
-            durations = self._durations[route, status] = Distribution(SECONDS)
+            durations = self._durations[route, status] = Histogram(SECONDS)
         durations.observe(duration_ms / 1000)
 
     def families(self) -> Iterator[Metric]:
@@ -38,7 +38,7 @@ class RequestCounts:
             "was over, before the answer was sent.",
             labels=["path", "status"],
         )
-        by_path: dict[str, list[Distribution]] = {}
+        by_path: dict[str, list[Histogram]] = {}
         for (route, status), measured in self._durations.items():
             path = route or OTHER_PATHS
             requests.add_metric([path, str(status)], measured.count())

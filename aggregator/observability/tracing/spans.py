@@ -27,7 +27,7 @@ from opentelemetry.trace import (
 
 from aggregator.ingest.telemetry import FlushSpan
 from aggregator.observability.metrics.flushes import failure_reason
-from aggregator.request_context import Traced, sent_trace, sent_traceparent
+from aggregator.request_context import RequestTrace, sent_trace, sent_traceparent
 from aggregator.wire.responses import PublishSummary
 from storage.errors import StorageError
 
@@ -59,7 +59,7 @@ class Spans:
 
     def request(
         self, headers: CIMultiDictProxy[str], request_id: str, method: str, path: str, route: str
-    ) -> Traced | None:
+    ) -> RequestTrace | None:
         """A span for a request, as a child of its sender's if it names one; see `Trace`.
 
         One that is not recorded is where it is with tracing off: in the sender's span.

@@ -13,7 +13,7 @@ from support.served import HEALTH, Served, Talk, serving, talking
 from support.sockets import post
 
 from aggregator.http.fast_connection import FastConnection
-from aggregator.observability.access_log import RequestLog
+from aggregator.observability.access_log import AccessLog
 from storage.errors import StorageUnavailable
 from storage.model import Event, Verdict
 from storage.sqlite.writer import SqliteStore
@@ -175,7 +175,7 @@ async def test_a_log_that_fails_costs_no_second_answer(
     failed: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
     async with serving(tmp_path) as served, talking(served) as talk:
-        monkeypatch.setattr(RequestLog, "note", lambda *_, **__: 1 / 0)
+        monkeypatch.setattr(AccessLog, "note", lambda *_, **__: 1 / 0)
         assert (await talk.answer(post(ONE)))[0] == 200
         monkeypatch.undo()
         assert json.loads((await talk.answer(HEALTH))[2]) == {"status": "ok"}

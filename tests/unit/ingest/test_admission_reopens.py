@@ -2,7 +2,7 @@
 
 import pytest
 
-from aggregator.ingest.admission import Admission, QueueFull, Reads
+from aggregator.ingest.admission import Admission, QueueFull, ReadLimit
 
 
 def test_once_an_event_was_refused_all_are_until_a_largest_request_fits() -> None:
@@ -39,7 +39,7 @@ def test_a_refusal_for_bytes_closes_nothing() -> None:
 
 
 def test_as_many_reads_as_may_be_and_no_more() -> None:
-    reads = Reads(2)
+    reads = ReadLimit(2)
     with reads:
         with reads, pytest.raises(QueueFull, match="2 reads"):
             reads.__enter__()

@@ -10,7 +10,7 @@ from support.stores import ControlledStore
 from aggregator.ingest.group_commit import Flush, GroupCommit
 from aggregator.ingest.telemetry import FlushSpan
 from aggregator.log import observers
-from aggregator.log.rate_limit import Sparing
+from aggregator.log.rate_limit import LogRateLimit
 from storage.errors import BatchRefused, OutcomeUnknown
 from storage.model import Event, Status, Verdict
 from storage.sqlite.writer import SqliteStore
@@ -66,7 +66,9 @@ class _Transaction:
 def fresh_log(monkeypatch: pytest.MonkeyPatch) -> None:
     """No failure of another test counts against the rate of this one's."""
     monkeypatch.setattr(observers, "_log", structlog.get_logger())
-    monkeypatch.setattr(observers, "_failures", Sparing("observer_failed", 1000, level="error"))
+    monkeypatch.setattr(
+        observers, "_failures", LogRateLimit("observer_failed", 1000, level="error")
+    )
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -137,7 +139,7 @@ def test_failures_are_logged_at_a_bounded_rate(monkeypatch: pytest.MonkeyPatch) 
     def observer() -> None:
         raise RuntimeError("no metrics")
 
-    monkeypatch.setattr(observers, "_failures", Sparing("observer_failed", 2, level="error"))
+    monkeypatch.setattr(observers, "_failures", LogRateLimit("observer_failed", 2, level="error"))
     with structlog.testing.capture_logs() as logged:
         for _ in range(10):
             observers.notify(observer)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from aggregator.ingest import store_monitor
-from aggregator.ingest.store_monitor import StoreWatch
+from aggregator.ingest.store_monitor import StoreMonitor
 from storage.errors import (
     BatchRefused,
     StorageError,
@@ -73,9 +73,9 @@ def reasons() -> Reasons:
 
 
 @pytest.fixture
-async def watched(store: FailingStore, reasons: Reasons) -> AsyncIterator[StoreWatch]:
+async def watched(store: FailingStore, reasons: Reasons) -> AsyncIterator[StoreMonitor]:
     """A watch that runs on a store that could be opened."""
-    watched = StoreWatch(store, reasons.note)
+    watched = StoreMonitor(store, reasons.note)
     task = asyncio.create_task(watched.run())
     await reasons.back()
     reasons.clear()
@@ -89,7 +89,7 @@ async def test_nothing_is_taken_before_the_store_is_open(
     store: FailingStore, reasons: Reasons
 ) -> None:
     store.on_open = [StorageUnavailable("not yet"), StorageUnavailable("not yet")]
-    opening = StoreWatch(store, reasons.note)
+    opening = StoreMonitor(store, reasons.note)
     with pytest.raises(StorageUnavailable, match="being opened"):
         opening.check()
     task = asyncio.create_task(opening.run())
@@ -108,7 +108,7 @@ async def test_a_store_that_can_never_be_opened_ends_the_watch(
 ) -> None:
     store.on_open = [StorageMisconfigured("no such database")]
     with pytest.raises(StorageMisconfigured):
-        await StoreWatch(store, reasons.note).run()
+        await StoreMonitor(store, reasons.note).run()
     assert reasons == []
 
 
@@ -123,7 +123,7 @@ async def test_a_store_that_can_never_be_opened_ends_the_watch(
     ids=lambda error: type(error).__name__,
 )
 async def test_once_suspected_a_store_is_refused_until_a_ping_succeeds(
-    watched: StoreWatch, store: FailingStore, reasons: Reasons, error: StorageError
+    watched: StoreMonitor, store: FailingStore, reasons: Reasons, error: StorageError
 ) -> None:
     watched.check()
     store.on_ping = [error] * 3
@@ -137,7 +137,7 @@ async def test_once_suspected_a_store_is_refused_until_a_ping_succeeds(
 
 
 async def test_a_store_that_is_back_is_left_alone(
-    watched: StoreWatch, store: FailingStore, reasons: Reasons
+    watched: StoreMonitor, store: FailingStore, reasons: Reasons
 ) -> None:
     watched.suspect(StorageUnavailable("gone"))
     await reasons.back()

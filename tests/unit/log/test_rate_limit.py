@@ -7,10 +7,10 @@ import structlog.testing
 from support.clocks import StandingClock
 
 from aggregator.log import rate_limit
-from aggregator.log.rate_limit import Sparing, write_counts
+from aggregator.log.rate_limit import LogRateLimit, write_counts
 from aggregator.observability import access_log
-from aggregator.observability.access_log import RequestLog
-from aggregator.request_context import Asked
+from aggregator.observability.access_log import AccessLog
+from aggregator.request_context import RequestContext
 from aggregator.wire.responses import PublishSummary
 
 
@@ -22,7 +22,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> StandingClock:
 
 
 def test_so_many_a_second_and_the_next_one_counts_the_others(clock: StandingClock) -> None:
-    lines = Sparing("kind", 2)
+    lines = LogRateLimit("kind", 2)
     assert [lines.fields() for _ in range(5)] == [{}, {}, None, None, None]
     clock.now_s = 101.0
     assert [lines.fields() for _ in range(3)] == [{"left_out_before": 3}, {}, None]
@@ -31,7 +31,7 @@ def test_so_many_a_second_and_the_next_one_counts_the_others(clock: StandingCloc
 
 
 def test_a_second_in_which_nothing_was_left_out_says_nothing_of_it(clock: StandingClock) -> None:
-    lines = Sparing("kind", 2)
+    lines = LogRateLimit("kind", 2)
     lines.fields()
     clock.now_s = 101.0
     assert lines.fields() == {}
@@ -54,7 +54,7 @@ class Seconds:
         self._clock.now_s += 1
 
     @staticmethod
-    def ring(lines: Sparing) -> None:
+    def ring(lines: LogRateLimit) -> None:
         """Have its timer come now."""
         timer, lines._timer = lines._timer, None
         assert timer is not None
@@ -63,7 +63,7 @@ class Seconds:
 
 
 async def test_the_end_of_a_burst_is_counted_about_a_second_later(seconds: Seconds) -> None:
-    lines = Sparing("kind", 2, level="warning")
+    lines = LogRateLimit("kind", 2, level="warning")
     with structlog.testing.capture_logs() as logged:
         for _ in range(1000):
             lines.fields()
@@ -78,7 +78,7 @@ async def test_the_end_of_a_burst_is_counted_about_a_second_later(seconds: Secon
 
 
 async def test_while_a_burst_goes_on_its_own_lines_count(seconds: Seconds) -> None:
-    lines = Sparing("kind", 2)
+    lines = LogRateLimit("kind", 2)
     written: list[dict[str, int]] = []
     with structlog.testing.capture_logs() as logged:
         for _ in range(5):
@@ -96,7 +96,7 @@ async def test_while_a_burst_goes_on_its_own_lines_count(seconds: Seconds) -> No
 
 async def test_the_timer_is_the_event_loop_s(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limit, "_log", structlog.get_logger())
-    lines = Sparing("kind", 1, every_s=0.01)
+    lines = LogRateLimit("kind", 1, every_s=0.01)
     with structlog.testing.capture_logs() as logged:
         while lines.fields() is not None:
             pass
@@ -108,7 +108,7 @@ async def test_the_timer_is_the_event_loop_s(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_at_the_end_of_the_process_what_is_left_is_counted(seconds: Seconds) -> None:
     # Without an event loop, as in a thread: there is no timer.
-    lines = Sparing("kind", 2)
+    lines = LogRateLimit("kind", 2)
     with structlog.testing.capture_logs() as logged:
         for _ in range(7):
             lines.fields()
@@ -123,12 +123,14 @@ async def test_refused_requests_are_bounded_and_all_others_are_logged(
     monkeypatch.setattr(access_log, "_log", structlog.get_logger())
     monkeypatch.setattr(access_log, "time", clock)
     counted: list[tuple[str, int, float]] = []
-    log = RequestLog(lambda *request: counted.append(request), refused_per_second=2)
+    log = AccessLog(lambda *request: counted.append(request), refused_per_second=2)
 
     def note(id_: str, status: int, summary: PublishSummary | None = None) -> None:
         began = clock.now_s - 0.00123456
         agent = "agent/1.0"
-        asked = Asked(id_, "POST", "/publish\udc80", "/publish", "127.0.0.1", agent, began, None)
+        asked = RequestContext(
+            id_, "POST", "/publish\udc80", "/publish", "127.0.0.1", agent, began, None
+        )
         log.note(asked, status, summary)
 
     with structlog.testing.capture_logs() as logged:

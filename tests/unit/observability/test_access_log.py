@@ -9,17 +9,19 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from support.clocks import StandingClock
 
 from aggregator.log import observers, rate_limit
-from aggregator.log.rate_limit import Sparing
+from aggregator.log.rate_limit import LogRateLimit
 from aggregator.observability import access_log
-from aggregator.observability.access_log import RequestLog
-from aggregator.request_context import Asked, Trace
+from aggregator.observability.access_log import AccessLog
+from aggregator.request_context import RequestContext, Trace
 
 
 @pytest.fixture(autouse=True)
 def fresh_log(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (observers, access_log):
         monkeypatch.setattr(module, "_log", structlog.get_logger())
-    monkeypatch.setattr(observers, "_failures", Sparing("observer_failed", 1000, level="error"))
+    monkeypatch.setattr(
+        observers, "_failures", LogRateLimit("observer_failed", 1000, level="error")
+    )
     monkeypatch.setattr(rate_limit, "time", StandingClock())
 
 
@@ -63,7 +65,7 @@ def headers(**fields: str) -> CIMultiDictProxy[str]:
     return CIMultiDictProxy(CIMultiDict({k.replace("_", "-"): v for k, v in fields.items()}))
 
 
-def begin(log: RequestLog, **fields: str) -> Asked:
+def begin(log: AccessLog, **fields: str) -> RequestContext:
     return log.begin(headers(**fields), "GET", "/stats", "/stats", "192.0.2.7")
 
 
@@ -71,7 +73,7 @@ def of_trace(traced: Traced | FailingTraced) -> Trace:
     return lambda *_: traced
 
 
-async def lines_of(log: RequestLog, *asked: Asked) -> list[dict[str, object]]:
+async def lines_of(log: AccessLog, *asked: RequestContext) -> list[dict[str, object]]:
     """What is logged of requests that are over in one turn of the loop."""
     with structlog.testing.capture_logs() as logged:
         for each in asked:
@@ -100,7 +102,7 @@ async def test_an_observer_that_fails_costs_only_what_it_observes(
         counted.append(route)
         on_request(route, status, duration_ms)
 
-    log = RequestLog(count, of_trace(traced))
+    log = AccessLog(count, of_trace(traced))
     logged = await lines_of(log, *[begin(log) for _ in range(10)])
     assert [line["event"] for line in logged].count("request") == lines
     assert [line["event"] for line in logged].count("observer_failed") == 10
@@ -109,7 +111,7 @@ async def test_an_observer_that_fails_costs_only_what_it_observes(
 
 
 async def test_a_request_whose_trace_cannot_be_found_is_a_request() -> None:
-    log = RequestLog(nothing, fail)
+    log = AccessLog(nothing, fail)
     with structlog.testing.capture_logs() as logged:
         asked = begin(log, traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
     assert asked.traced is None
@@ -128,13 +130,13 @@ async def test_a_request_whose_trace_cannot_be_found_is_a_request() -> None:
 async def test_the_line_says_who_sent_it_in_bounded_length(
     sent: dict[str, str], shown: str
 ) -> None:
-    log = RequestLog(nothing)
+    log = AccessLog(nothing)
     (line,) = await lines_of(log, begin(log, **sent))
     assert (line["client"], line["user_agent"]) == ("192.0.2.7", shown)
 
 
 async def test_what_a_proxy_says_of_its_client_is_not_believed() -> None:
-    log = RequestLog(nothing)
+    log = AccessLog(nothing)
     (line,) = await lines_of(log, begin(log, X_Forwarded_For="203.0.113.9", Forwarded="for=a"))
     assert line["client"] == "192.0.2.7"
     assert "203.0.113.9" not in str(line)

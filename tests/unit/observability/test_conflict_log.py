@@ -7,7 +7,7 @@ from support.clocks import StandingClock
 from aggregator.log import rate_limit
 from aggregator.observability import conflict_log
 from aggregator.observability.conflict_log import ConflictLog
-from aggregator.request_context import Asked
+from aggregator.request_context import RequestContext
 from storage.model import Status, Verdict
 
 
@@ -19,8 +19,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> StandingClock:
     return clock
 
 
-def asked(request_id: str) -> Asked:
-    return Asked(request_id, "POST", "/publish", "/publish", "127.0.0.1", "test", 0.0, None)
+def asked(request_id: str) -> RequestContext:
+    return RequestContext(
+        request_id, "POST", "/publish", "/publish", "127.0.0.1", "test", 0.0, None
+    )
 
 
 def verdicts(status: Status, count: int) -> list[Verdict]:

@@ -6,7 +6,7 @@ from support.events import event
 from support.reference import Reference
 from support.strategies import pools
 
-from storage.deduplication import Head, Ledger
+from storage.deduplication import BatchDeduplicator, Head
 from storage.model import Counts, Event, Status
 
 _TIME_US = 7
@@ -22,7 +22,7 @@ def test_a_batch_on_top_of_any_log_is_decided_as_the_contract_says(data: st.Data
     heads = {topic: Head(before.get(topic, (0, 0))[1], _TIME_US) for topic in pool.topics}
     batch = data.draw(pool.batches())
 
-    ledger = Ledger(batch)
+    ledger = BatchDeduplicator(batch)
     for topic, event_id in ledger.keys:
         if (found := reference.find(topic, event_id)) is not None:
             offset, first = found
@@ -60,7 +60,7 @@ def test_topics_are_locked_in_byte_order_and_each_key_is_looked_for_once(
     data: st.DataObject,
 ) -> None:
     batch = data.draw(data.draw(pools()).batches())
-    ledger = Ledger(batch)
+    ledger = BatchDeduplicator(batch)
     assert ledger.topics == sorted({e.topic for e in batch}, key=str.encode)
     keys = list(ledger.keys)
     assert len(keys) == len(set(keys))
@@ -68,7 +68,7 @@ def test_topics_are_locked_in_byte_order_and_each_key_is_looked_for_once(
 
 
 def test_counts_of_a_batch_of_repeats_only() -> None:
-    ledger = Ledger([event("t", "x"), event("t", "x", '{"n":1}')])
+    ledger = BatchDeduplicator([event("t", "x"), event("t", "x", '{"n":1}')])
     ledger.found(("t", "x"), 5, "shop", "{}")
     decision = ledger.settle({"t": Head(9, _TIME_US)})
     assert [(v.status, v.offset) for v in decision.verdicts] == [
@@ -80,7 +80,7 @@ def test_counts_of_a_batch_of_repeats_only() -> None:
 
 
 def test_a_repeat_is_compared_with_the_stored_event_not_with_its_neighbour() -> None:
-    ledger = Ledger([event("t", "x", '{"n":1}'), event("t", "x", '{"n":1}')])
+    ledger = BatchDeduplicator([event("t", "x", '{"n":1}'), event("t", "x", '{"n":1}')])
     ledger.found(("t", "x"), 1, "shop", '{"n":2}')
     verdicts = ledger.settle({"t": Head(1, _TIME_US)}).verdicts
     assert [v.status for v in verdicts] == [Status.CONFLICT, Status.CONFLICT]
@@ -88,10 +88,12 @@ def test_a_repeat_is_compared_with_the_stored_event_not_with_its_neighbour() -> 
 
 def test_only_texts_that_differ_have_to_be_read_to_be_compared() -> None:
     short, long = '{"n":1}', '{"n": 10}'
-    ledger = Ledger([*(event("t", "x", text) for text in (short, long, short)), event("t", "y")])
+    ledger = BatchDeduplicator(
+        [*(event("t", "x", text) for text in (short, long, short)), event("t", "y")]
+    )
     assert ledger.characters_to_compare(("t", "x"), short) == len(long) + len(short)
     assert ledger.characters_to_compare(("t", "x"), "[]") == 2 * len(short) + len(long) + 3 * 2
     assert ledger.characters_to_compare(("t", "y"), "{}") == 0
     # The first of its kind is what the others are compared with.
     assert ledger.characters_to_settle() == len(long) + len(short)
-    assert Ledger([event("t", "x"), event("t", "x", short)]).characters_to_settle() == 9
+    assert BatchDeduplicator([event("t", "x"), event("t", "x", short)]).characters_to_settle() == 9

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.observability.metrics.histogram import EVENTS, SECONDS, Distribution, merged
+from aggregator.observability.metrics.histogram import EVENTS, SECONDS, Histogram, merged
 
 
 @pytest.mark.parametrize("bounds", [SECONDS, EVENTS, (1.0,)])
@@ -17,7 +17,7 @@ def test_each_bucket_counts_all_up_to_its_bound(
     values = data.draw(
         st.lists(st.one_of(st.sampled_from(bounds), st.floats(0, 2 * bounds[-1], allow_nan=False)))
     )
-    measured = Distribution(bounds)
+    measured = Histogram(bounds)
     for value in values:
         measured.observe(value)
     expected = [sum(value <= bound for value in values) for bound in (*bounds, math.inf)]
@@ -32,7 +32,7 @@ def test_the_bounds_ascend(bounds: tuple[float, ...]) -> None:
 
 
 def test_merged_ones_are_as_one_that_saw_everything() -> None:
-    parts, whole = [Distribution(SECONDS) for _ in range(3)], Distribution(SECONDS)
+    parts, whole = [Histogram(SECONDS) for _ in range(3)], Histogram(SECONDS)
     for number in range(30):
         parts[number % 2].observe(number / 7)
         whole.observe(number / 7)

@@ -17,7 +17,7 @@ from storage.migrations import migrations
 from storage.model import Event
 from storage.postgres import locked_append as postgres_locked_append
 from storage.postgres import optimistic_append as postgres_optimistic_append
-from storage.postgres.optimistic_append import LONGEST_PAUSE, PAUSE, Ahead
+from storage.postgres.optimistic_append import LONGEST_PAUSE, PAUSE, OptimisticAppender
 from storage.postgres.store import PostgresStore
 
 SEED = [event("t", "seed")]
@@ -272,6 +272,6 @@ async def test_a_batch_that_nothing_stopped_leaves_nothing_to_build_on(
 
 
 def test_a_pause_is_counted_in_batches() -> None:
-    ahead = Ahead()
+    ahead = OptimisticAppender()
     ahead._pause = 2
     assert [ahead._may_try() for _ in range(4)] == [False, False, True, True]

@@ -14,7 +14,7 @@ from support.stores import until
 
 from storage.errors import StorageUnavailable
 from storage.sqlite import checkpointer as sqlite_checkpointer
-from storage.sqlite.checkpointer import Checkpoints
+from storage.sqlite.checkpointer import Checkpointer
 from storage.sqlite.writer import SqliteStore
 
 
@@ -99,7 +99,7 @@ async def test_little_that_came_meanwhile_is_left_to_the_writer(path: Path) -> N
     async def finish() -> None:
         passes.append("finish")
 
-    checkpoints = Checkpoints(
+    checkpoints = Checkpointer(
         Connection(),  # type: ignore[arg-type]
         check=lambda: None,
         finish=finish,

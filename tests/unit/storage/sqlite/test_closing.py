@@ -14,7 +14,7 @@ from support.events import event
 from storage.errors import StorageUnavailable
 from storage.model import Event, Status, Verdict
 from storage.sqlite import transaction as sqlite_transaction
-from storage.sqlite.checkpointer import Checkpoints
+from storage.sqlite.checkpointer import Checkpointer
 from storage.sqlite.writer import SqliteStore
 
 _LIMIT_S = 30.0
@@ -65,11 +65,11 @@ async def test_a_batch_that_comes_to_its_turn_after_the_end_is_refused(tmp_path:
 class ClosedMeanwhile(SqliteStore):
     """Closed by another thread as soon as somebody has looked whether it copies anything."""
 
-    _kept: Checkpoints | None = None
+    _kept: Checkpointer | None = None
     looked = False
 
     @property
-    def _checkpoints(self) -> Checkpoints | None:
+    def _checkpoints(self) -> Checkpointer | None:
         kept = self._kept
         if threading.current_thread() is not threading.main_thread():
             self._kept = None
@@ -77,7 +77,7 @@ class ClosedMeanwhile(SqliteStore):
         return kept
 
     @_checkpoints.setter
-    def _checkpoints(self, checkpoints: Checkpoints | None) -> None:
+    def _checkpoints(self, checkpoints: Checkpointer | None) -> None:
         self._kept = checkpoints
 
 

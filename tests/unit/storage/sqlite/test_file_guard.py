@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from storage.errors import StorageMisconfigured, StorageUnavailable
-from storage.sqlite.file_guard import OpenedFiles
+from storage.sqlite.file_guard import FileGuard
 
 ENDS = ["", "-wal", "-shm"]
 
@@ -20,8 +20,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def files(path: Path) -> OpenedFiles:
-    files = OpenedFiles(path)
+def files(path: Path) -> FileGuard:
+    files = FileGuard(path)
     files.note()
     return files
 
@@ -43,13 +43,13 @@ def put_back(path: Path) -> None:
     path.with_suffix(".away").replace(path)
 
 
-def told(files: OpenedFiles) -> str:
+def told(files: FileGuard) -> str:
     with pytest.raises(StorageUnavailable) as caught:
         files.check()
     return str(caught.value)
 
 
-def test_files_in_their_place_are_in_order(files: OpenedFiles) -> None:
+def test_files_in_their_place_are_in_order(files: FileGuard) -> None:
     files.check()
     assert files.may_be_closed()
     assert not files.wal_is_orphaned()
@@ -57,7 +57,7 @@ def test_files_in_their_place_are_in_order(files: OpenedFiles) -> None:
 
 @pytest.mark.parametrize("harm", [move_away, replace])
 def test_a_database_that_is_gone_or_another_is_named_and_may_come_back(
-    files: OpenedFiles, path: Path, harm: Callable[[Path], None]
+    files: FileGuard, path: Path, harm: Callable[[Path], None]
 ) -> None:
     harm(path)
     assert told(files) == (
@@ -72,7 +72,7 @@ def test_a_database_that_is_gone_or_another_is_named_and_may_come_back(
 @pytest.mark.parametrize("harm", [move_away, replace])
 @pytest.mark.parametrize("end", ["-wal", "-shm"])
 def test_a_companion_that_is_gone_or_another_is_named_and_may_come_back(
-    files: OpenedFiles, path: Path, end: str, harm: Callable[[Path], None]
+    files: FileGuard, path: Path, end: str, harm: Callable[[Path], None]
 ) -> None:
     harm(beside(path, end))
     assert told(files) == (
@@ -84,7 +84,7 @@ def test_a_companion_that_is_gone_or_another_is_named_and_may_come_back(
 
 
 def test_a_database_that_was_cut_short_is_not_used_again_however_it_grows(
-    files: OpenedFiles, path: Path
+    files: FileGuard, path: Path
 ) -> None:
     path.write_text("grown, " * 10)
     files.check()
@@ -110,14 +110,14 @@ def test_a_database_that_was_cut_short_is_not_used_again_however_it_grows(
 def test_a_file_that_is_gone_already_is_not_noted(path: Path, end: str) -> None:
     beside(path, end).unlink()
     with pytest.raises(StorageUnavailable, match="deleted or replaced"):
-        OpenedFiles(path).note()
+        FileGuard(path).note()
 
 
 @pytest.mark.parametrize("left", ["missing", "empty"])
 def test_a_log_without_its_database_is_not_opened(path: Path, left: str) -> None:
     path.unlink() if left == "missing" else path.write_text("")
     with pytest.raises(StorageMisconfigured) as caught:
-        OpenedFiles(path).check_before_opening()
+        FileGuard(path).check_before_opening()
     assert str(caught.value) == (
         f"the database file '{path}' is missing or empty, but '{path}-wal' holds what was stored "
         f"in it last: put the file back, or remove '{path}-wal' to begin a new log"
@@ -128,13 +128,13 @@ def test_a_log_without_its_database_is_not_opened(path: Path, left: str) -> None
 def test_whatever_lacks_no_database_may_be_opened(path: Path, missing: list[str]) -> None:
     for end in missing:
         beside(path, end).unlink()
-    OpenedFiles(path).check_before_opening()
+    FileGuard(path).check_before_opening()
 
 
 def test_an_empty_log_without_its_database_may_be_opened(path: Path) -> None:
     path.unlink()
     beside(path, "-wal").write_text("")
-    OpenedFiles(path).check_before_opening()
+    FileGuard(path).check_before_opening()
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_an_empty_log_without_its_database_may_be_opened(path: Path) -> None:
     ],
 )
 def test_what_a_log_without_a_name_and_a_last_close_may_do(
-    files: OpenedFiles,
+    files: FileGuard,
     path: Path,
     harm: dict[str, Callable[[Path], None]],
     orphaned: bool,
@@ -165,7 +165,7 @@ def test_what_a_log_without_a_name_and_a_last_close_may_do(
 
 
 def test_files_that_were_never_noted_are_nobody_s_concern(path: Path) -> None:
-    files = OpenedFiles(path)
+    files = FileGuard(path)
     beside(path, "-wal").unlink()
     files.check()
     assert files.may_be_closed()
@@ -175,7 +175,7 @@ def test_files_that_were_never_noted_are_nobody_s_concern(path: Path) -> None:
 def test_behind_a_link_the_companions_are_those_of_the_file(path: Path, tmp_path: Path) -> None:
     link = tmp_path / "link.db"
     link.symlink_to(path)
-    files = OpenedFiles(link)
+    files = FileGuard(link)
     files.note()
     files.check()
     beside(path, "-wal").unlink()

@@ -21,7 +21,7 @@ from storage.sqlite import writer as sqlite_writer
 from storage.sqlite import writer_client as sqlite_writer_client
 from storage.sqlite.process_output import ProcessOutput
 from storage.sqlite.store import StoreApart
-from storage.sqlite.writer_client import Answered, WritingProcess
+from storage.sqlite.writer_client import Reply, WriterProcess
 
 ENDLESS = """
 WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)
@@ -87,7 +87,7 @@ async def test_beside_one_that_can_t_be_killed_no_other_is_started(
     suspend(stuck)
     with monkeypatch.context() as patch:
         # As of a process inside the kernel, of which nothing comes back.
-        patch.setattr(WritingProcess, "abandon", lambda _process: None)
+        patch.setattr(WriterProcess, "abandon", lambda _process: None)
         patch.setattr(sqlite_writer_client, "_KILLED_S", 0.05)
         with pytest.raises(OutcomeUnknown, match="gave no answer"):
             await store.append([event("t", "a")])
@@ -114,7 +114,7 @@ class _Sent:
 
 
 async def test_its_time_is_that_of_the_oldest_thing_that_it_has() -> None:
-    process = WritingProcess(
+    process = WriterProcess(
         Path("log.db"), busy_timeout_ms=0, limit_s=1000,
         on_answer=lambda _answer: None, on_text=lambda _text: None,
     )  # fmt: skip
@@ -122,11 +122,11 @@ async def test_its_time_is_that_of_the_oldest_thing_that_it_has() -> None:
     process._channels = channels
     now = asyncio.get_running_loop().time()
 
-    def ask(what: sqlite_writer_client.What) -> asyncio.Task[Answered]:
+    def ask(what: sqlite_writer_client.What) -> asyncio.Task[Reply]:
         return asyncio.create_task(process.ask(what))
 
     def answer(number: int) -> None:
-        process._answer(memoryview(msgspec.msgpack.encode(Answered(number))))
+        process._answer(memoryview(msgspec.msgpack.encode(Reply(number))))
 
     opening = ask("open")
     await asyncio.sleep(0)
