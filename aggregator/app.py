@@ -41,8 +41,8 @@ FIRST_TRY: web.AppKey[asyncio.Event] = web.AppKey("first_try", asyncio.Event)
 """Set once the store was tried for the first time, which is what starting up waits for. Who sets
 it before has it wait no longer."""
 
-EXPRESS: web.AppKey[FastPath] = web.AppKey("express")
-ANSWERS: web.AppKey[ResponseSender] = web.AppKey("answers")
+FAST_PATH: web.AppKey[FastPath] = web.AppKey("express")
+RESPONSE_SENDER: web.AppKey[ResponseSender] = web.AppKey("answers")
 """For a server that deals with publishes before they become requests; see `LimitedConnections`."""
 
 _MOST_TEXTS_A_SECOND = 10
@@ -109,14 +109,14 @@ def create_app(
     tracing = configured_tracing(settings)
     store = store or configured_store(settings)
     store.on_warning = lambda sentence: _log.warning("storage_warning", reason=sentence)
-    watch = StoreMonitor(store, partial(notify, _log_availability))
+    monitor = StoreMonitor(store, partial(notify, _log_availability))
 
     def on_flush(flush: Flush) -> None:
         counts = Counter([(verdict.topic, verdict.status) for verdict in flush.verdicts])
         notify(metrics.flushes.note, flush, counts)
         notify(log_flush, flush, counts)
         if isinstance(flush.error, (StorageUnavailable, OutcomeUnknown)):
-            watch.suspect(flush.error)
+            monitor.suspect(flush.error)
 
     group_commit = GroupCommit(
         store,
@@ -137,13 +137,13 @@ def create_app(
         most_topics=settings.metrics_max_topics,
         state=[
             lambda: queue_families(admission, reads, read_memory),
-            lambda: watch_families(watch),
+            lambda: watch_families(monitor),
             lambda: disk_families(settings.database if settings.backend == "sqlite" else None),
         ],
-        in_reach=lambda: watch.reason is None,
+        in_reach=lambda: monitor.reason is None,
     )
-    publishing = PublishService(
-        watch=watch,
+    publish_service = PublishService(
+        monitor=monitor,
         admission=admission,
         group_commit=group_commit,
         limits=Limits(
@@ -152,8 +152,8 @@ def create_app(
     )
     handlers = Routes(
         store=store,
-        watch=watch,
-        publishing=publishing,
+        monitor=monitor,
+        publish_service=publish_service,
         reads=reads,
         read_memory=read_memory,
         metrics=metrics,
@@ -161,11 +161,11 @@ def create_app(
     )
 
     async def life(_app: web.Application) -> AsyncIterator[None]:
-        watching = asyncio.create_task(_watch(watch, on_fatal), name="store-watch")
+        watching = asyncio.create_task(_monitor(monitor, on_fatal), name="store-watch")
         group_commit.start()
         # What can't work is said before the socket is there; what may still come is waited for
         # with the socket open.
-        await watch.tried.wait()
+        await monitor.tried.wait()
         yield
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
@@ -176,28 +176,28 @@ def create_app(
             await tracing.aclose()
 
     async def drain() -> None:
-        publishing.stop_taking()
+        publish_service.stop_taking()
         await group_commit.drain(settings.drain_timeout_ms / 1000)
 
-    answers = ResponseSender(
+    sender = ResponseSender(
         max_bytes=settings.answers_max_bytes, timeout_s=settings.send_timeout_ms / 1000
     )
     log = AccessLog(metrics.requests.note, tracing.request if tracing is not None else sent_trace)
-    app = web.Application(middlewares=[around_requests(answers, log)])
+    app = web.Application(middlewares=[around_requests(sender, log)])
     app.add_routes(handlers.routes())
     app.cleanup_ctx.append(life)
     app[DRAIN] = drain
     app[ABANDON] = store.abandon
-    app[FIRST_TRY] = watch.tried
-    app[EXPRESS] = FastPath(publishing, log)
-    app[ANSWERS] = answers
+    app[FIRST_TRY] = monitor.tried
+    app[FAST_PATH] = FastPath(publish_service, log)
+    app[RESPONSE_SENDER] = sender
     app.on_shutdown.append(lambda _app: drain())
     return app
 
 
-async def _watch(watch: StoreMonitor, on_fatal: Callable[[StorageError], None] | None) -> None:
+async def _monitor(monitor: StoreMonitor, on_fatal: Callable[[StorageError], None] | None) -> None:
     try:
-        await watch.run()
+        await monitor.run()
     except StorageError as error:
         _log.error("storage_unusable", reason=str(error))
         if on_fatal is not None:
@@ -207,7 +207,7 @@ async def _watch(watch: StoreMonitor, on_fatal: Callable[[StorageError], None] |
         if on_fatal is not None:
             on_fatal(StorageError(f"the storage can't be watched: {error!r}"))
     finally:
-        watch.tried.set()
+        monitor.tried.set()
 
 
 def _log_availability(reason: str | None) -> None:
@@ -218,10 +218,10 @@ def _log_availability(reason: str | None) -> None:
 
 
 def _log_text() -> Callable[[str], None]:
-    sparing = LogRateLimit("storage_process_error", _MOST_TEXTS_A_SECOND, level="error")
+    rate_limit = LogRateLimit("storage_process_error", _MOST_TEXTS_A_SECOND, level="error")
 
     def log_text(text: str) -> None:
-        fields = sparing.fields()
+        fields = rate_limit.fields()
         if fields is not None:
             _log.error("storage_process_error", text=text, **fields)
 

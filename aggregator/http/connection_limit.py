@@ -42,15 +42,15 @@ class LimitedConnections:
         server: web.Server,
         *,
         most: int,
-        answers: ResponseSender,
-        express: FastPath | None,
+        sender: ResponseSender,
+        fast_path: FastPath | None,
         **options: Any,
     ) -> None:
         server.request_handler = _tracked(server.request_handler)
         self._server = server
         self._most = most
-        self._express = express
-        self._answers = answers
+        self._fast_path = fast_path
+        self._sender = sender
         self._options = options
         # Least recently used first.
         self._open: dict[Connection, None] = {}
@@ -58,9 +58,9 @@ class LimitedConnections:
 
     def __call__(self) -> Connection:
         """A protocol for a new connection."""
-        if self._express is None:
+        if self._fast_path is None:
             return Connection(self, self._server, **self._options)
-        return FastConnection(self, self._server, self._express, self._answers, **self._options)
+        return FastConnection(self, self._server, self._fast_path, self._sender, **self._options)
 
     def __len__(self) -> int:
         return len(self._open)

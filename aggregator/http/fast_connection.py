@@ -41,11 +41,11 @@ class FastConnection(Connection):
 
     __slots__ = (
         "_answered",
-        "_answers",
         "_closing",
-        "_express",
+        "_fast_path",
         "_held",
         "_parsed",
+        "_sender",
         "_taken",
         "_under_way",
         "_unsent",
@@ -55,13 +55,13 @@ class FastConnection(Connection):
         self,
         connections: ConnectionObserver,
         server: web.Server,
-        express: FastPath,
-        answers: ResponseSender,
+        fast_path: FastPath,
+        sender: ResponseSender,
         **options: Any,
     ) -> None:
         super().__init__(connections, server, **options)
-        self._express = express
-        self._answers = answers
+        self._fast_path = fast_path
+        self._sender = sender
         # Requests that go the usual way, those that can't be parsed included.
         self._parsed = 0
         self._answered = 0
@@ -143,7 +143,7 @@ class FastConnection(Connection):
             and self._unsent is None
         ):
             self._under_way = True
-            self._taken = self._express.take(*messages[0], self._reply, self.client)
+            self._taken = self._fast_path.take(*messages[0], self._reply, self.client)
             if self._taken:
                 return True
             self._under_way = False
@@ -157,14 +157,14 @@ class FastConnection(Connection):
             # It is the body that is broken, and its reader would wait for the rest.
             self._body.set_exception(web.RequestPayloadError("the body is no HTTP"))
 
-    def _reply(self, asked: RequestContext, answer: bytes) -> bool:
+    def _reply(self, context: RequestContext, answer: bytes) -> bool:
         self._under_way = False
         transport = self.transport
         if transport is None or transport.is_closing():
             return False
         transport.write(answer)
         if transport.get_write_buffer_size():
-            self._unsent = self._answers.hold(transport, asked, len(answer))
+            self._unsent = self._sender.hold(transport, context, len(answer))
         self._be_idle_from_now()
         if self._closing:
             self.close()
@@ -179,7 +179,7 @@ class FastConnection(Connection):
 
     def _forget_unsent(self) -> None:
         if self._unsent is not None:
-            self._answers.sent(self._unsent)
+            self._sender.sent(self._unsent)
             self._unsent = None
 
 

@@ -49,8 +49,8 @@ class FastPath:
         log: where they are noted.
     """
 
-    def __init__(self, publishing: PublishService, log: AccessLog) -> None:
-        self._publishing = publishing
+    def __init__(self, publish_service: PublishService, log: AccessLog) -> None:
+        self._publish_service = publish_service
         self._log = log
 
     def take(
@@ -71,11 +71,11 @@ class FastPath:
             or message.should_close
             or _EXPECT in message.headers
             or not body.is_eof()
-            or body.total_bytes > min(_MAX_BODY_BYTES, self._publishing.limits.max_body_bytes)
+            or body.total_bytes > min(_MAX_BODY_BYTES, self._publish_service.limits.max_body_bytes)
         ):
             return False
         try:
-            self._publishing.check_taking()
+            self._publish_service.check_taking()
             form = form_of(message.headers)
         except Exception as error:  # noqa: BLE001 - no input may end without an answer
             self._publish(message, reply, client).fail(error)
@@ -91,46 +91,50 @@ class FastPath:
         return True
 
     def _publish(self, message: RawRequestMessage, reply: Reply, client: str) -> "_Publish":
-        asked = self._log.begin(message.headers, "POST", "/publish", "/publish", client)
-        return _Publish(self._publishing, self._log, asked, reply)
+        context = self._log.begin(message.headers, "POST", "/publish", "/publish", client)
+        return _Publish(self._publish_service, self._log, context, reply)
 
 
 class _Publish:
     """One of them. It is answered once, whatever is raised: what sends is in no `try`."""
 
     def __init__(
-        self, publishing: PublishService, log: AccessLog, asked: RequestContext, reply: Reply
+        self, publish_service: PublishService, log: AccessLog, context: RequestContext, reply: Reply
     ) -> None:
-        self._publishing = publishing
+        self._publish_service = publish_service
         self._log = log
-        self._asked = asked
+        self._context = context
         self._reply = reply
 
     def begin(self, body: bytes, form: Form) -> None:
-        ticket = self._publishing.ticket()
+        reservation = self._publish_service.reservation()
         try:
-            ticket.take(size=len(body))
-            batch = self._publishing.parse(body, form)
-            ticket.take(events=len(batch.events))
-            stored = self._publishing.store(batch.events, len(body), self._asked)
+            reservation.take(size=len(body))
+            batch = self._publish_service.parse(body, form)
+            reservation.take(events=len(batch.events))
+            stored = self._publish_service.store(batch.events, len(body), self._context)
         except BaseException:
-            ticket.give_back()
+            reservation.give_back()
             raise
-        stored.add_done_callback(lambda done: self._settle(done, ticket, form, batch))
+        stored.add_done_callback(lambda done: self._settle(done, reservation, form, batch))
 
     def fail(self, error: Exception) -> None:
         problem = foreseen_problem(error)
         if problem is None:
-            _log.error("request_failed", exc_info=error, **self._asked.names)
+            _log.error("request_failed", exc_info=error, **self._context.names)
             problem = unforeseen()
         self._send(problem.status, CONTENT_TYPE, problem.headers, problem.content)
 
     def _settle(
-        self, done: asyncio.Future[list[Verdict]], ticket: Reservation, form: Form, batch: Batch
+        self,
+        done: asyncio.Future[list[Verdict]],
+        reservation: Reservation,
+        form: Form,
+        batch: Batch,
     ) -> None:
-        ticket.give_back()
+        reservation.give_back()
         try:
-            told = self._publishing.answer(form, batch, done.result(), self._asked)
+            told = self._publish_service.answer(form, batch, done.result(), self._context)
         except Exception as error:  # noqa: BLE001 - no input may end without an answer
             self.fail(error)
         else:
@@ -147,11 +151,11 @@ class _Publish:
         more = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
         head = (
             f"{_status_line(status)}{more}Content-Type: {content_type}\r\n"
-            f"X-Request-ID: {self._asked.id}\r\nContent-Length: {len(content)}\r\n"
+            f"X-Request-ID: {self._context.id}\r\nContent-Length: {len(content)}\r\n"
             f"{_same_for_all(int(time.time()))}\r\n"
         )
-        answered = self._reply(self._asked, head.encode() + content)
-        self._log.note(self._asked, int(status) if answered else 0, summary)
+        answered = self._reply(self._context, head.encode() + content)
+        self._log.note(self._context, int(status) if answered else 0, summary)
 
 
 @cache

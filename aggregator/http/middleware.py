@@ -23,7 +23,7 @@ Respond = Callable[[web.Request], Awaitable[web.Response]]
 """A handler that does no more than answer: how the answer is sent is decided here."""
 
 
-def around_requests(answers: ResponseSender, log: AccessLog) -> Middleware:
+def around_requests(sender: ResponseSender, log: AccessLog) -> Middleware:
     """What answers every request, whatever is raised, and logs one line about it.
 
     The id goes back in `X-Request-ID`. The duration that is logged ends when the kernel has all
@@ -32,7 +32,7 @@ def around_requests(answers: ResponseSender, log: AccessLog) -> Middleware:
 
     @web.middleware
     async def around_request(request: web.Request, handler: Handler) -> web.StreamResponse:
-        asked = request[REQUEST_CONTEXT] = log.begin(
+        context = request[REQUEST_CONTEXT] = log.begin(
             request.headers,
             request.method,
             request.rel_url.raw_path,
@@ -43,13 +43,13 @@ def around_requests(answers: ResponseSender, log: AccessLog) -> Middleware:
         try:
             # Every handler here is one of these.
             response = await _answered(request, cast("Respond", handler))
-            response.headers["X-Request-ID"] = asked.id
-            sent, complete = await answers.send(request, asked, response)
+            response.headers["X-Request-ID"] = context.id
+            sent, complete = await sender.send(request, context, response)
             if complete:
                 status = response.status
             return sent
         finally:
-            log.note(asked, status, request.get(SUMMARY))
+            log.note(context, status, request.get(SUMMARY))
 
     return around_request
 

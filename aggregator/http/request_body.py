@@ -13,7 +13,7 @@ from aggregator.wire.gunzip import Gunzip
 
 async def read_body(
     request: web.BaseRequest,
-    ticket: Reservation,
+    reservation: Reservation,
     *,
     gzip: bool,
     max_body_bytes: int,
@@ -21,7 +21,7 @@ async def read_body(
 ) -> bytes:
     """The body, decompressed.
 
-    Room is claimed from `ticket` for every piece before it is kept, and the limit holds
+    Room is claimed from `reservation` for every piece before it is kept, and the limit holds
     after decompression, while streaming: a few compressed kilobytes can't become gigabytes.
 
     Raises:
@@ -42,7 +42,7 @@ async def read_body(
                 for piece in gunzip.feed(data) if gunzip else (data,):
                     if len(body) + len(piece) > max_body_bytes:
                         raise _too_large(max_body_bytes)
-                    ticket.take(size=len(piece))
+                    reservation.take(size=len(piece))
                     body += piece
     except TimeoutError as error:
         raise BodyTooSlow(

@@ -24,7 +24,7 @@ _log = structlog.get_logger()
 class PendingResponse:
     """An answer that its reader has not taken yet."""
 
-    asked: RequestContext
+    context: RequestContext
     transport: asyncio.Transport
     size: int
     written: Callable[[], int]
@@ -52,7 +52,7 @@ class ResponseSender:
         self.bytes = 0
 
     async def send(
-        self, request: web.Request, asked: RequestContext, answer: web.Response
+        self, request: web.Request, context: RequestContext, answer: web.Response
     ) -> tuple[web.StreamResponse, bool]:
         """Send an answer; returns when the kernel has all of it, or the connection is gone.
 
@@ -69,7 +69,7 @@ class ResponseSender:
         transport.set_write_buffer_limits(high=0)
         body = answer.body
         size = len(body) if isinstance(body, bytes) else 0
-        unsent = self._begin(transport, asked, size, lambda: request.writer.output_size)
+        unsent = self._begin(transport, context, size, lambda: request.writer.output_size)
         try:
             if isinstance(body, bytes) and size > _PIECE_BYTES and request.method != "HEAD":
                 return await _send_in_pieces(request, answer, body), True
@@ -83,7 +83,7 @@ class ResponseSender:
         return answer, True
 
     def hold(
-        self, transport: asyncio.Transport, asked: RequestContext, size: int
+        self, transport: asyncio.Transport, context: RequestContext, size: int
     ) -> PendingResponse:
         """Count an answer that a transport was given, and of which it still holds a part.
 
@@ -93,7 +93,7 @@ class ResponseSender:
         Args:
             size: bytes of the whole answer.
         """
-        return self._begin(transport, asked, size, lambda: size)
+        return self._begin(transport, context, size, lambda: size)
 
     def sent(self, unsent: PendingResponse) -> None:
         """Its reader has taken it, or never will."""
@@ -104,14 +104,14 @@ class ResponseSender:
     def _begin(
         self,
         transport: asyncio.Transport,
-        asked: RequestContext,
+        context: RequestContext,
         size: int,
         written: Callable[[], int],
     ) -> PendingResponse:
         if self._unsent and self.bytes + size > self._max_bytes:
             self._make_room(size)
         loop = asyncio.get_running_loop()
-        unsent = PendingResponse(asked, transport, size, written, loop.time())
+        unsent = PendingResponse(context, transport, size, written, loop.time())
         self._unsent[unsent] = None
         self.bytes += size
         if self._timer is None:
@@ -145,7 +145,7 @@ class ResponseSender:
             reason=reason,
             bytes=unsent.size,
             sent=unsent.sent(),
-            **unsent.asked.names,
+            **unsent.context.names,
         )
         self.sent(unsent)
         unsent.transport.abort()

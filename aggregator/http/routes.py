@@ -49,16 +49,16 @@ class Routes:
         self,
         *,
         store: EventStore,
-        watch: StoreMonitor,
-        publishing: PublishService,
+        monitor: StoreMonitor,
+        publish_service: PublishService,
         reads: ReadLimit,
         read_memory: ReadMemory,
         metrics: MetricsExposition,
         body_timeout_s: float,
     ) -> None:
         self._store = store
-        self._watch = watch
-        self._publishing = publishing
+        self._monitor = monitor
+        self._publish_service = publish_service
         self._reads = reads
         self._read_memory = read_memory
         self._metrics = metrics
@@ -85,24 +85,24 @@ class Routes:
 
     async def publish(self, request: web.Request) -> web.Response:
         """POST /publish: answered only after the commit is durable."""
-        publishing = self._publishing
-        publishing.check_taking()
+        publish_service = self._publish_service
+        publish_service.check_taking()
         form = form_of(request.headers)
-        with publishing.ticket() as ticket:
+        with publish_service.reservation() as reservation:
             body = await read_body(
                 request,
-                ticket,
+                reservation,
                 gzip=form.gzip,
-                max_body_bytes=publishing.limits.max_body_bytes,
+                max_body_bytes=publish_service.limits.max_body_bytes,
                 timeout_s=self._body_timeout_s,
             )
             size = len(body)
             batch = await self._parse(body, form)
             del body
-            ticket.take(events=len(batch.events))
+            reservation.take(events=len(batch.events))
             # A caller that is cancelled gives up its future alone: the batch goes on.
-            verdicts = await publishing.store(batch.events, size, request[REQUEST_CONTEXT])
-        summary, answer, headers = publishing.answer(
+            verdicts = await publish_service.store(batch.events, size, request[REQUEST_CONTEXT])
+        summary, answer, headers = publish_service.answer(
             form, batch, verdicts, request[REQUEST_CONTEXT]
         )
         request[SUMMARY] = summary
@@ -110,9 +110,9 @@ class Routes:
 
     async def _parse(self, body: bytes, form: Form) -> Batch:
         if len(body) <= _LARGE_BODY_BYTES:
-            return self._publishing.parse(body, form)
+            return self._publish_service.parse(body, form)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._parsers, self._publishing.parse, body, form)
+        return await loop.run_in_executor(self._parsers, self._publish_service.parse, body, form)
 
     async def events(self, request: web.Request) -> web.Response:
         """GET /events: a page of the log, and a Link to the next; or the one event asked for."""
@@ -196,12 +196,12 @@ class Routes:
     async def ready(self, _request: web.Request) -> web.Response:
         """GET /ready: whether a publish would be accepted now, or why not."""
         try:
-            self._publishing.check_taking()
+            self._publish_service.check_taking()
             await self._store.ping()
         except (ShuttingDown, QueueFull) as error:
             return unavailable(str(error)).response()
         except StorageError as error:
-            self._watch.suspect(error)
+            self._monitor.suspect(error)
             return unavailable(str(error)).response()
         return _json(msgspec.json.encode({"status": "ready"}))
 

@@ -34,7 +34,7 @@ class Admission:
         self.refused = {"events": 0, "bytes": 0}
         """How often there was no room, by what was full."""
 
-    def ticket(self) -> "Reservation":
+    def reservation(self) -> "Reservation":
         """A request's claim, empty at first; a context manager that gives it back."""
         return Reservation(self)
 

@@ -58,13 +58,13 @@ class PublishService:
     def __init__(
         self,
         *,
-        watch: StoreMonitor,
+        monitor: StoreMonitor,
         admission: Admission,
         group_commit: GroupCommit,
         limits: Limits,
     ) -> None:
         self.limits = limits
-        self._watch = watch
+        self._monitor = monitor
         self._admission = admission
         self._group_commit = group_commit
         self._conflicts = ConflictLog()
@@ -78,12 +78,12 @@ class PublishService:
         """Raise `ShuttingDown`, a `StorageError` or `QueueFull` if no publish is taken now."""
         if self._draining:
             raise ShuttingDown("the aggregator is shutting down")
-        self._watch.check()
+        self._monitor.check()
         self._admission.check()
 
-    def ticket(self) -> Reservation:
-        """What one request will claim of the room; see `Admission.ticket`."""
-        return self._admission.ticket()
+    def reservation(self) -> Reservation:
+        """What one request will claim of the room; see `Admission.reservation`."""
+        return self._admission.reservation()
 
     def parse(self, body: bytes, form: Form) -> Batch:
         """The events of a body, decompressed; see `parse_publish`."""
@@ -92,22 +92,22 @@ class PublishService:
         )
 
     def store(
-        self, events: Sequence[Event], size: int, asked: RequestContext
+        self, events: Sequence[Event], size: int, context: RequestContext
     ) -> asyncio.Future[list[Verdict]]:
         """The verdicts, once they are durable; see `GroupCommit.submit`. No events have none."""
         if events:
-            return self._group_commit.submit(events, size, asked.traced)
+            return self._group_commit.submit(events, size, context.traced)
         nothing: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
         nothing.set_result([])
         return nothing
 
     def answer(
-        self, form: Form, batch: Batch, verdicts: Sequence[Verdict], asked: RequestContext
+        self, form: Form, batch: Batch, verdicts: Sequence[Verdict], context: RequestContext
     ) -> Answer:
         """What is told of it; warns of conflicts."""
         summary = summarize(verdicts)
         if summary.conflicts:
-            self._conflicts.note(verdicts, asked)
+            self._conflicts.note(verdicts, context)
         preferences = form.preferences
         body = publish_answer(
             summary, batch, verdicts, minimal=preferences.minimal, lenient=preferences.lenient

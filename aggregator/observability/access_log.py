@@ -76,7 +76,7 @@ class AccessLog:
         return RequestContext(id_, method, path, route, client, user_agent, started, traced)
 
     def note(
-        self, asked: RequestContext, status: int, summary: PublishSummary | None = None
+        self, context: RequestContext, status: int, summary: PublishSummary | None = None
     ) -> None:
         """Log one request that is over, as soon as the event loop has done what it is at.
 
@@ -88,8 +88,8 @@ class AccessLog:
                 draining was over.
             summary: what became of a publish.
         """
-        duration_ms = (time.perf_counter() - asked.started) * 1000
-        self._noted.append(_Noted(asked, status, duration_ms, summary))
+        duration_ms = (time.perf_counter() - context.started) * 1000
+        self._noted.append(_Noted(context, status, duration_ms, summary))
         if len(self._noted) == 1:
             asyncio.get_running_loop().call_soon(self._write)
 
@@ -101,22 +101,22 @@ class AccessLog:
         for each in noted:
             # One of these that fails must cost neither the others nor the requests behind it.
             try:
-                self._on_request(each.asked.route, each.status, each.duration_ms)
+                self._on_request(each.context.route, each.status, each.duration_ms)
             except Exception as error:  # noqa: BLE001
                 log_failure(self._on_request, error)
             try:
                 self._line(each, at, info)
             except Exception as error:  # noqa: BLE001
                 log_failure(self._line, error)
-            if (traced := each.asked.traced) is not None:
+            if (traced := each.context.traced) is not None:
                 try:
                     traced.end(each.status, each.duration_ms, each.summary)
                 except Exception as error:  # noqa: BLE001
                     log_failure(traced.end, error)
 
     def _line(self, noted: "_Noted", at: str, info: Callable[..., object]) -> None:
-        asked, summary = noted.asked, noted.summary
-        agent = asked.user_agent
+        context, summary = noted.context, noted.summary
+        agent = context.user_agent
         counts: dict[str, int] | None = {}
         if noted.status == _REFUSED:
             counts = self._refused.fields()
@@ -131,12 +131,12 @@ class AccessLog:
             return
         info(
             "request",
-            **asked.names,
-            method=asked.method,
-            path=asked.path if asked.path.isascii() else _printable(asked.path),
+            **context.names,
+            method=context.method,
+            path=context.path if context.path.isascii() else _printable(context.path),
             status=noted.status,
             duration_ms=round(noted.duration_ms, 3),
-            client=asked.client,
+            client=context.client,
             user_agent=agent if agent.isascii() else _printable(agent),
             timestamp=at,
             **counts,
@@ -144,7 +144,7 @@ class AccessLog:
 
 
 class _Noted(msgspec.Struct, frozen=True, gc=False):
-    asked: RequestContext
+    context: RequestContext
     status: int
     duration_ms: float
     summary: PublishSummary | None

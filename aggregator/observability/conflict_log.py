@@ -17,7 +17,7 @@ class ConflictLog:
     def __init__(self, per_second: int = 10) -> None:
         self._sparing = LogRateLimit("conflict", per_second, level="warning")
 
-    def note(self, verdicts: Iterable[Verdict], asked: RequestContext) -> None:
+    def note(self, verdicts: Iterable[Verdict], context: RequestContext) -> None:
         """Warn of every verdict on a publish that is a conflict."""
         for verdict in verdicts:
             if verdict.status is not Status.CONFLICT:
@@ -29,6 +29,6 @@ class ConflictLog:
                     topic=verdict.topic,
                     event_id=verdict.event_id,
                     offset=verdict.offset,
-                    **asked.names,
+                    **context.names,
                     **more,
                 )

@@ -10,7 +10,7 @@ import aiohttp
 import structlog
 from aiohttp import web
 
-from aggregator.app import ABANDON, ANSWERS, DRAIN, EXPRESS, FIRST_TRY, create_app
+from aggregator.app import ABANDON, DRAIN, FAST_PATH, FIRST_TRY, RESPONSE_SENDER, create_app
 from aggregator.http.connection_limit import LimitedConnections
 from aggregator.http.fast_connection import obstacle
 from aggregator.http.fast_path import FastPath
@@ -134,8 +134,8 @@ async def _listen(settings: Settings, runner: web.AppRunner) -> asyncio.Server:
     connections = LimitedConnections(
         runner.server,
         most=room.connections,
-        answers=runner.app[ANSWERS],
-        express=_express(settings, runner.server, runner.app),
+        sender=runner.app[RESPONSE_SENDER],
+        fast_path=_fast_path(settings, runner.server, runner.app),
         access_log=None,
         auto_decompress=False,
         keepalive_timeout=settings.idle_timeout_ms / 1000,
@@ -150,13 +150,13 @@ async def _listen(settings: Settings, runner: web.AppRunner) -> asyncio.Server:
         ) from error
 
 
-def _express(settings: Settings, server: web.Server, app: web.Application) -> FastPath | None:
+def _fast_path(settings: Settings, server: web.Server, app: web.Application) -> FastPath | None:
     """The short way of publishes; None if they all go the usual way."""
     if settings.fast_path == "off":
         return None
     reason = obstacle(server)
     if reason is None:
-        return app[EXPRESS]
+        return app[FAST_PATH]
     _log.warning("fast_path_off", aiohttp=aiohttp.__version__, reason=reason)
     return None
 

@@ -121,49 +121,53 @@ async def _write(
     on_locked: Callable[[], object] = lambda: None,
     on_decided: Callable[[PendingAppend], object] = lambda _underway: None,
 ) -> Decision:
-    ledger = BatchDeduplicator(batch)
-    locked = await connection.fetch(LOCK_TOPICS, ledger.topics)
+    deduplicator = BatchDeduplicator(batch)
+    locked = await connection.fetch(LOCK_TOPICS, deduplicator.topics)
     on_locked()
     heads = {topic: Head(offset, ts_ingest_us) for topic, offset, ts_ingest_us, _ in locked}
-    arguments = probe_arguments(ledger)
-    await find(connection, ledger, await connection.fetch(PROBE, *arguments))
-    decision = await settle(ledger, heads)
-    underway = PendingAppend.of(decision, heads, {topic: before for topic, _, _, before in locked})
-    on_decided(underway)
-    await _store(connection, decision, heads, underway.append)
+    arguments = probe_arguments(deduplicator)
+    await find(connection, deduplicator, await connection.fetch(PROBE, *arguments))
+    decision = await settle(deduplicator, heads)
+    pending = PendingAppend.of(decision, heads, {topic: before for topic, _, _, before in locked})
+    on_decided(pending)
+    await _store(connection, decision, heads, pending.append)
     return decision
 
 
-def probe_arguments(ledger: BatchDeduplicator) -> tuple[str, str, int]:
+def probe_arguments(deduplicator: BatchDeduplicator) -> tuple[str, str, int]:
     """What `PROBE` asks for: the keys of a batch."""
-    topics, event_ids = zip(*ledger.keys, strict=True)
+    topics, event_ids = zip(*deduplicator.keys, strict=True)
     return joined(topics), joined(event_ids), _INLINE_PAYLOAD_BYTES
 
 
 async def find(
-    connection: PoolConnectionProxy, ledger: BatchDeduplicator, found: Iterable[asyncpg.Record]
+    connection: PoolConnectionProxy,
+    deduplicator: BatchDeduplicator,
+    found: Iterable[asyncpg.Record],
 ) -> None:
     """Tell the ledger what `PROBE` found."""
     for topic, event_id, offset, source, small_payload in found:
         payload: str = small_payload
         if small_payload is None:
             payload = await connection.fetchval(_PAYLOAD, topic, offset)
-        await note(ledger, (topic, event_id), offset, source, payload)
+        await note(deduplicator, (topic, event_id), offset, source, payload)
 
 
-async def note(ledger: BatchDeduplicator, key: Key, offset: int, source: str, payload: str) -> None:
+async def note(
+    deduplicator: BatchDeduplicator, key: Key, offset: int, source: str, payload: str
+) -> None:
     """Tell the ledger of one event that is stored; much JSON is compared off the event loop."""
-    if ledger.characters_to_compare(key, payload) > _MUCH_JSON:
-        await asyncio.to_thread(ledger.found, key, offset, source, payload)
+    if deduplicator.characters_to_compare(key, payload) > _MUCH_JSON:
+        await asyncio.to_thread(deduplicator.found, key, offset, source, payload)
     else:
-        ledger.found(key, offset, source, payload)
+        deduplicator.found(key, offset, source, payload)
 
 
-async def settle(ledger: BatchDeduplicator, heads: Mapping[str, Head]) -> Decision:
+async def settle(deduplicator: BatchDeduplicator, heads: Mapping[str, Head]) -> Decision:
     """The ledger's decision; much JSON is compared off the event loop."""
-    if ledger.characters_to_settle() > _MUCH_JSON:
-        return await asyncio.to_thread(ledger.settle, heads)
-    return ledger.settle(heads)
+    if deduplicator.characters_to_settle() > _MUCH_JSON:
+        return await asyncio.to_thread(deduplicator.settle, heads)
+    return deduplicator.settle(heads)
 
 
 async def _store(

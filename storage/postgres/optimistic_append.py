@@ -93,9 +93,9 @@ class OptimisticAppender:
         """
         mine: PendingAppend | None = None
 
-        def decided(underway: PendingAppend) -> None:
+        def decided(pending: PendingAppend) -> None:
             nonlocal mine
-            self._last = mine = underway
+            self._last = mine = pending
             on_decided()
 
         try:
@@ -150,35 +150,37 @@ class _Batch:
         heads = {topic: Head(each.head, 0) for topic, each in known.items()}
         decision = await postgres_locked_append.settle(self._ledger, heads)
         before = {topic: each.append for topic, each in known.items()}
-        underway = PendingAppend.of(decision, heads, before)
-        arguments = _arguments(decision, known, underway.append)
-        on_decided(underway)
+        pending = PendingAppend.of(decision, heads, before)
+        arguments = _arguments(decision, known, pending.append)
+        on_decided(pending)
         stored = await self._store(arguments, on_commit)
         return decision.verdicts if stored else None
 
     async def _look(self) -> dict[str, _Known] | None:
         """Tell the ledger what is stored, or will be; None if too little is known of a topic."""
-        ledger, before = self._ledger, self._before
-        arguments = postgres_locked_append.probe_arguments(ledger)
-        seen = await self._connection.fetch(PEEK, *arguments, joined(ledger.topics))
+        deduplicator, before = self._ledger, self._before
+        arguments = postgres_locked_append.probe_arguments(deduplicator)
+        seen = await self._connection.fetch(PEEK, *arguments, joined(deduplicator.topics))
         await postgres_locked_append.find(
-            self._connection, ledger, [row for row in seen if row[_EVENT_ID] is not None]
+            self._connection, deduplicator, [row for row in seen if row[_EVENT_ID] is not None]
         )
         rows = {topic: _Known(append, head) for topic, event_id, head, append, _ in seen
                 if event_id is None and append is not None}  # fmt: skip
-        if len(rows) < len(ledger.topics):
+        if len(rows) < len(deduplicator.topics):
             # A topic that is new, or was last written by a version that did not name its appends.
             return None
-        known = {topic: rows[topic] for topic in ledger.topics}
+        known = {topic: rows[topic] for topic in deduplicator.topics}
         awaited = {
             topic for topic, each in known.items() if before.before.get(topic) == each.append
         }
         for topic in awaited:
             known[topic] = _Known(before.append, before.heads[topic])
         added = {(row.topic, row.event_id): row for row in before.rows if row.topic in awaited}
-        for key in added.keys() & ledger.keys:
+        for key in added.keys() & deduplicator.keys:
             row = added[key]
-            await postgres_locked_append.note(ledger, key, row.offset, row.source, row.payload)
+            await postgres_locked_append.note(
+                deduplicator, key, row.offset, row.source, row.payload
+            )
         return known
 
     async def _store(

@@ -83,7 +83,7 @@ class PostgresStore(log_reader.LogReader):
         self._sessions_are_shared = False
         """Whether one was found not to be that of its connection alone, after it was checked."""
         self._turn = asyncio.Lock()
-        self._ahead = OptimisticAppender()
+        self._optimistic = OptimisticAppender()
         self._at_writer = 0
         """Calls that have, or wait for, the connection that writes."""
 
@@ -132,7 +132,7 @@ class PostgresStore(log_reader.LogReader):
             turn.callback(self._turn.release)
             async with self._writer() as connection:
                 # The next one may begin once it is known what this one leaves behind.
-                return await self._ahead.append(
+                return await self._optimistic.append(
                     connection, batch, on_decided=turn.close, on_commit=self.on_commit
                 )
 

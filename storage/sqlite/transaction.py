@@ -122,10 +122,10 @@ def _transaction(connection: sqlite3.Connection, write: Callable[[], Result]) ->
 
 
 def _write(connection: sqlite3.Connection, batch: Sequence[Event]) -> Decision:
-    ledger = BatchDeduplicator(batch)
-    heads = _heads(connection, ledger.topics)
-    _probe(connection, ledger)
-    decision = ledger.settle(heads)
+    deduplicator = BatchDeduplicator(batch)
+    heads = _heads(connection, deduplicator.topics)
+    _probe(connection, deduplicator)
+    decision = deduplicator.settle(heads)
     _insert(connection, decision.rows)
     counts = [
         (topic, c.received, c.unique_processed, c.duplicate_dropped, c.conflicts,
@@ -146,9 +146,9 @@ def _heads(connection: sqlite3.Connection, topics: Sequence[str]) -> dict[str, H
     return heads
 
 
-def _probe(connection: sqlite3.Connection, ledger: BatchDeduplicator) -> None:
-    wanted: dict[str, list[str]] = {topic: [] for topic in ledger.topics}
-    for topic, event_id in ledger.keys:
+def _probe(connection: sqlite3.Connection, deduplicator: BatchDeduplicator) -> None:
+    wanted: dict[str, list[str]] = {topic: [] for topic in deduplicator.topics}
+    for topic, event_id in deduplicator.keys:
         wanted[topic].append(event_id)
     arguments = (_encode(wanted).decode(), _INLINE_PAYLOAD_BYTES)
     (found,) = connection.execute(PROBE, arguments).fetchone()
@@ -156,7 +156,7 @@ def _probe(connection: sqlite3.Connection, ledger: BatchDeduplicator) -> None:
         key: Key = (topic, event_id)
         if payload is None:
             (payload,) = connection.execute(_PAYLOAD, (topic, offset)).fetchone()  # noqa: PLW2901
-        ledger.found(key, offset, source, payload)
+        deduplicator.found(key, offset, source, payload)
 
 
 def _insert(connection: sqlite3.Connection, rows: Sequence[StoredEvent]) -> None:

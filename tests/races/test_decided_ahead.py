@@ -252,7 +252,7 @@ async def test_while_none_is_decided_ahead_the_next_batch_waits_for_the_lock_in_
 ) -> None:
     store: Any = scene.a
     await store.append([event("t", "seed")])
-    store._ahead._pause = 2
+    store._optimistic._pause = 2
     async with scene.interleaving(ahead=True) as run:
         await run.start("first", store, [event("t", "x")])
         await run.until("first", "PROBE")

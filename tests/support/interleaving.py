@@ -81,7 +81,7 @@ class Interleaving:
 
     def __init__(self, database: Database, *, ahead: bool = False) -> None:
         self._database = database
-        self._ahead = ahead
+        self._optimistic = ahead
         self._patch = pytest.MonkeyPatch()
         self._publishers: dict[str, Publisher] = {}
         self.loop = asyncio.get_running_loop()
@@ -93,7 +93,7 @@ class Interleaving:
             self._gate(sqlite_transaction, self._sqlite_append)
         else:
             self._observer = await asyncpg.connect(self._database.dsn)
-            if self._ahead:
+            if self._optimistic:
                 self._gate_ahead()
             else:
                 lock_first(self._patch)

@@ -1,7 +1,7 @@
 """Runs mutmut with one Postgres for all mutants, and tells the score of each file.
 
-`tox -e mutants` runs every mutant that has no result yet, `tox -e mutants -- 'storage.deduplication*'`
-those of that name, anew. Results stay in `mutants/`.
+`tox -e mutants` runs every mutant that has no result yet,
+`tox -e mutants -- 'storage.deduplication*'` those of that name, anew. Results stay in `mutants/`.
 """
 
 import os

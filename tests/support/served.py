@@ -14,7 +14,7 @@ from typing import Any, cast
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from aggregator.app import ANSWERS, DRAIN, EXPRESS, create_app
+from aggregator.app import DRAIN, FAST_PATH, RESPONSE_SENDER, create_app
 from aggregator.http.connection import Connection
 from aggregator.http.connection_limit import LimitedConnections
 from aggregator.settings.model import Settings
@@ -49,8 +49,8 @@ class _Runner(web.AppRunner):
         connections = self._connections = self._connections or LimitedConnections(
             self.usual,
             most=1000,
-            answers=self.app[ANSWERS],
-            express=self.app[EXPRESS] if self._fast_path else None,
+            sender=self.app[RESPONSE_SENDER],
+            fast_path=self.app[FAST_PATH] if self._fast_path else None,
             **self._of_connections,
         )
 

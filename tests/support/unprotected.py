@@ -59,16 +59,16 @@ def probe_before_lock(backend: str, patch: pytest.MonkeyPatch) -> None:
 
 
 async def _lock_and_probe(connection: Any, batch: Sequence[Event], *_: object) -> Decision:
-    ledger = BatchDeduplicator(batch)
-    topics, event_ids = zip(*ledger.keys, strict=True)
+    deduplicator = BatchDeduplicator(batch)
+    topics, event_ids = zip(*deduplicator.keys, strict=True)
     heads: dict[str, Head] = {}
     for topic, head, time_us, event_id, offset, source, payload in await connection.fetch(
-        LOCK_AND_PROBE, ledger.topics, topics, event_ids
+        LOCK_AND_PROBE, deduplicator.topics, topics, event_ids
     ):
         heads[topic] = Head(head, time_us)
         if event_id is not None:
-            ledger.found((topic, event_id), offset, source, payload)
-    decision = ledger.settle(heads)
+            deduplicator.found((topic, event_id), offset, source, payload)
+    decision = deduplicator.settle(heads)
     await postgres_locked_append._store(connection, decision, heads, str(uuid4()))
     return decision
 
@@ -106,14 +106,14 @@ def _sqlite_probe_before_lock(patch: pytest.MonkeyPatch) -> None:
 
     def append_with_early_probe(connection: Any, batch: Sequence[Event]) -> list[Verdict]:
         early = _EarlyProbe(connection)
-        ledger = _Notes(batch)
-        ledger.notes = early.found
-        probe(connection, ledger)
+        deduplicator = _Notes(batch)
+        deduplicator.notes = early.found
+        probe(connection, deduplicator)
         return append(early, batch)  # type: ignore[arg-type]
 
-    def replay(connection: Any, ledger: BatchDeduplicator) -> None:
+    def replay(connection: Any, deduplicator: BatchDeduplicator) -> None:
         for arguments in connection.found:
-            ledger.found(*arguments)
+            deduplicator.found(*arguments)
 
     patch.setattr(sqlite_transaction, "append", append_with_early_probe)
     patch.setattr(sqlite_transaction, "_probe", replay)

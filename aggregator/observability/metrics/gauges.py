@@ -58,15 +58,15 @@ def queue_families(
     yield refusals
 
 
-def watch_families(watch: StoreMonitor) -> Iterator[Metric]:
+def watch_families(monitor: StoreMonitor) -> Iterator[Metric]:
     """Whether the store is in reach, and the attempts to get it back."""
     yield GaugeMetricFamily(
-        "aggregator_store_available", "1 if events can be stored, else 0.", watch.reason is None
+        "aggregator_store_available", "1 if events can be stored, else 0.", monitor.reason is None
     )
     yield CounterMetricFamily(
         "aggregator_store_retries",
         "Attempts to reach the store that failed and are made again.",
-        watch.failed_attempts,
+        monitor.failed_attempts,
     )
 
 

@@ -11,7 +11,7 @@ from support.events import published
 from support.served import HEALTH, Served, refuse, serving, talking
 from support.sockets import post
 
-from aggregator.app import ANSWERS
+from aggregator.app import RESPONSE_SENDER
 from aggregator.http.connection import MAX_HEAD_BYTES
 
 BATCH = json.dumps([published(event_id=f"e-{number}") for number in range(10)]).encode()
@@ -193,7 +193,7 @@ async def test_answers_that_nobody_takes_are_counted_and_not_heaped_up(
         for _ in range(50_000):
             connection.data_received(post())
         assert connection.transport.get_write_buffer_size() < 1000
-        answers = served.app[ANSWERS]
+        answers = served.app[RESPONSE_SENDER]
         assert answers.bytes > 0
         if end == "cut off":
             connection.cut_off()

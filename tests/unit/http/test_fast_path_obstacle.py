@@ -110,6 +110,6 @@ async def test_the_short_way_is_taken_where_it_can_be_and_may_be(
     monkeypatch.setattr(run, "obstacle", lambda _server: obstacles)
     settings = Settings.model_validate({"database": tmp_path / "log.db", "fast_path": setting})
     with structlog.testing.capture_logs() as logged:
-        assert (run._express(settings, server, create_app(settings)) is not None) == taken
+        assert (run._fast_path(settings, server, create_app(settings)) is not None) == taken
     assert len(logged) == logged_lines
     assert all(line["reason"] == "it changed" and line["aiohttp"] for line in logged)

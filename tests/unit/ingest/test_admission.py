@@ -14,9 +14,9 @@ CLAIMS = st.lists(
 
 def test_exactly_the_bound_is_admitted_and_one_more_is_not() -> None:
     admission = Admission(max_events=MAX_EVENTS, max_bytes=MAX_BYTES)
-    with admission.ticket() as ticket:
-        ticket.take(events=MAX_EVENTS, size=MAX_BYTES)
-        other = admission.ticket()
+    with admission.reservation() as reservation:
+        reservation.take(events=MAX_EVENTS, size=MAX_BYTES)
+        other = admission.reservation()
         with pytest.raises(QueueFull, match="10 events"):
             other.take(events=1)
         with pytest.raises(QueueFull, match="100 bytes"):
@@ -27,10 +27,10 @@ def test_exactly_the_bound_is_admitted_and_one_more_is_not() -> None:
 
 
 def overreach(admission: Admission) -> None:
-    with admission.ticket() as ticket:
-        ticket.take(size=60)
-        ticket.take(events=3, size=40)
-        ticket.take(events=8)
+    with admission.reservation() as reservation:
+        reservation.take(size=60)
+        reservation.take(events=3, size=40)
+        reservation.take(events=8)
 
 
 def test_a_ticket_gives_back_what_it_took_when_its_request_fails() -> None:
@@ -52,18 +52,18 @@ def test_room_is_what_the_open_tickets_hold_and_never_more_than_there_is(
     claims: list[tuple[int, int, int]],
 ) -> None:
     admission = Admission(max_events=MAX_EVENTS, max_bytes=MAX_BYTES)
-    tickets = [admission.ticket() for _ in range(4)]
-    held = [[0, 0] for _ in tickets]
+    reservations = [admission.reservation() for _ in range(4)]
+    held = [[0, 0] for _ in reservations]
     for who, events, size in claims:
-        if who == len(tickets):
-            for ticket, claim in zip(tickets[:2], held[:2], strict=True):
-                ticket.__exit__()
+        if who == len(reservations):
+            for reservation, claim in zip(reservations[:2], held[:2], strict=True):
+                reservation.__exit__()
                 claim[:] = [0, 0]
             continue
         total = [sum(claim[i] for claim in held) for i in range(2)]
         fits = total[0] + events <= MAX_EVENTS and total[1] + size <= MAX_BYTES
         try:
-            tickets[who].take(events=events, size=size)
+            reservations[who].take(events=events, size=size)
         except QueueFull:
             assert not fits
         else:
@@ -71,8 +71,8 @@ def test_room_is_what_the_open_tickets_hold_and_never_more_than_there_is(
             held[who] = [held[who][0] + events, held[who][1] + size]
         assert admission.events == sum(claim[0] for claim in held)
         assert admission.bytes == sum(claim[1] for claim in held)
-    for ticket in tickets:
-        ticket.__exit__()
+    for reservation in reservations:
+        reservation.__exit__()
     assert (admission.events, admission.bytes) == (0, 0)
 
 
@@ -82,10 +82,10 @@ def test_a_claim_of_events_is_none_of_bytes_and_the_other_way_round() -> None:
     assert (admission.events, admission.bytes) == (2, 0)
     admission.take(size=3)
     assert (admission.events, admission.bytes) == (2, 3)
-    with admission.ticket() as ticket:
+    with admission.reservation() as reservation:
         for _ in range(2):
-            ticket.take(events=1)
-            ticket.take(size=5)
+            reservation.take(events=1)
+            reservation.take(size=5)
         assert (admission.events, admission.bytes) == (4, 13)
     assert (admission.events, admission.bytes) == (2, 3)
 

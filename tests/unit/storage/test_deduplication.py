@@ -22,12 +22,12 @@ def test_a_batch_on_top_of_any_log_is_decided_as_the_contract_says(data: st.Data
     heads = {topic: Head(before.get(topic, (0, 0))[1], _TIME_US) for topic in pool.topics}
     batch = data.draw(pool.batches())
 
-    ledger = BatchDeduplicator(batch)
-    for topic, event_id in ledger.keys:
+    deduplicator = BatchDeduplicator(batch)
+    for topic, event_id in deduplicator.keys:
         if (found := reference.find(topic, event_id)) is not None:
             offset, first = found
-            ledger.found((topic, event_id), offset, first.source, first.payload)
-    decision = ledger.settle(heads)
+            deduplicator.found((topic, event_id), offset, first.source, first.payload)
+    decision = deduplicator.settle(heads)
 
     told = [(v.topic, v.event_id, v.status.value, v.offset) for v in decision.verdicts]
     assert told == reference.publish(batch)
@@ -60,17 +60,17 @@ def test_topics_are_locked_in_byte_order_and_each_key_is_looked_for_once(
     data: st.DataObject,
 ) -> None:
     batch = data.draw(data.draw(pools()).batches())
-    ledger = BatchDeduplicator(batch)
-    assert ledger.topics == sorted({e.topic for e in batch}, key=str.encode)
-    keys = list(ledger.keys)
+    deduplicator = BatchDeduplicator(batch)
+    assert deduplicator.topics == sorted({e.topic for e in batch}, key=str.encode)
+    keys = list(deduplicator.keys)
     assert len(keys) == len(set(keys))
     assert set(keys) == {(e.topic, e.event_id) for e in batch}
 
 
 def test_counts_of_a_batch_of_repeats_only() -> None:
-    ledger = BatchDeduplicator([event("t", "x"), event("t", "x", '{"n":1}')])
-    ledger.found(("t", "x"), 5, "shop", "{}")
-    decision = ledger.settle({"t": Head(9, _TIME_US)})
+    deduplicator = BatchDeduplicator([event("t", "x"), event("t", "x", '{"n":1}')])
+    deduplicator.found(("t", "x"), 5, "shop", "{}")
+    decision = deduplicator.settle({"t": Head(9, _TIME_US)})
     assert [(v.status, v.offset) for v in decision.verdicts] == [
         (Status.DUPLICATE, 5),
         (Status.CONFLICT, 5),
@@ -80,20 +80,22 @@ def test_counts_of_a_batch_of_repeats_only() -> None:
 
 
 def test_a_repeat_is_compared_with_the_stored_event_not_with_its_neighbour() -> None:
-    ledger = BatchDeduplicator([event("t", "x", '{"n":1}'), event("t", "x", '{"n":1}')])
-    ledger.found(("t", "x"), 1, "shop", '{"n":2}')
-    verdicts = ledger.settle({"t": Head(1, _TIME_US)}).verdicts
+    deduplicator = BatchDeduplicator([event("t", "x", '{"n":1}'), event("t", "x", '{"n":1}')])
+    deduplicator.found(("t", "x"), 1, "shop", '{"n":2}')
+    verdicts = deduplicator.settle({"t": Head(1, _TIME_US)}).verdicts
     assert [v.status for v in verdicts] == [Status.CONFLICT, Status.CONFLICT]
 
 
 def test_only_texts_that_differ_have_to_be_read_to_be_compared() -> None:
     short, long = '{"n":1}', '{"n": 10}'
-    ledger = BatchDeduplicator(
+    deduplicator = BatchDeduplicator(
         [*(event("t", "x", text) for text in (short, long, short)), event("t", "y")]
     )
-    assert ledger.characters_to_compare(("t", "x"), short) == len(long) + len(short)
-    assert ledger.characters_to_compare(("t", "x"), "[]") == 2 * len(short) + len(long) + 3 * 2
-    assert ledger.characters_to_compare(("t", "y"), "{}") == 0
+    assert deduplicator.characters_to_compare(("t", "x"), short) == len(long) + len(short)
+    assert (
+        deduplicator.characters_to_compare(("t", "x"), "[]") == 2 * len(short) + len(long) + 3 * 2
+    )
+    assert deduplicator.characters_to_compare(("t", "y"), "{}") == 0
     # The first of its kind is what the others are compared with.
-    assert ledger.characters_to_settle() == len(long) + len(short)
+    assert deduplicator.characters_to_settle() == len(long) + len(short)
     assert BatchDeduplicator([event("t", "x"), event("t", "x", short)]).characters_to_settle() == 9

@@ -93,7 +93,7 @@ async def test_after_one_in_vain_the_next_batches_are_not_decided_ahead(
     other = PostgresStore(database.dsn)
     await other.open()
     # The other store shares the class: it must not be overtaken as well.
-    monkeypatch.setattr(other._ahead, "_may_try", lambda: False)
+    monkeypatch.setattr(other._optimistic, "_may_try", lambda: False)
 
     async def overtaken(self: Any) -> Any:
         known = await look(self)
@@ -118,9 +118,9 @@ async def test_after_one_in_vain_the_next_batches_are_not_decided_ahead(
     assert await next_ways(in_vain=False) == 4 * PAUSE
     assert await next_ways(in_vain=True) == 0
     assert await next_ways(in_vain=True) == PAUSE
-    store._ahead._pause, store._ahead._next_pause = 0, LONGEST_PAUSE
+    store._optimistic._pause, store._optimistic._next_pause = 0, LONGEST_PAUSE
     assert await next_ways(in_vain=True) == 0
-    assert store._ahead._next_pause == LONGEST_PAUSE
+    assert store._optimistic._next_pause == LONGEST_PAUSE
     (counts,) = (await store.stats()).topics.values()
     assert counts.unique_processed == 1
     await other.aclose()
@@ -265,10 +265,10 @@ async def test_a_batch_that_nothing_stopped_leaves_nothing_to_build_on(
     """What it stored would be kept in memory for as long as no other batch comes."""
     for _ in range(2):
         await store.append(SEED)
-        assert store._ahead._last is None
+        assert store._optimistic._last is None
     with pytest.raises(BatchRefused):
         await store.append([event("t", "a\x1fb")])
-    assert store._ahead._last is None
+    assert store._optimistic._last is None
 
 
 def test_a_pause_is_counted_in_batches() -> None:
