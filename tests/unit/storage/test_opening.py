@@ -128,12 +128,12 @@ async def test_processes_that_open_a_new_database_at_once_all_come_to_use_it(
 _OPENS_AS_TOLD = """
 import sys
 from pathlib import Path
-from storage.sqlite.file_guard import OpenedFiles
+from storage.sqlite.file_guard import FileGuard
 from storage.sqlite.schema import open_writer
 for line in sys.stdin:
     path = Path(line.strip())
     try:
-        open_writer(path, OpenedFiles(path), 10.0)
+        open_writer(path, FileGuard(path), 10.0)
     except Exception as error:
         print(repr(error), flush=True)
     else:
