@@ -50,12 +50,12 @@ import sys, threading
 from storage.sqlite import writer as sqlite_writer
 from storage.sqlite import file_guard as sqlite_file_guard
 from aggregator.__main__ import main
-execute = sqlite_file_guard.WatchedConnection.execute
+execute = sqlite_file_guard.GuardedConnection.execute
 def hang(connection, sql, *arguments):
     if {statement!r} in sql:
         threading.Event().wait()
     return execute(connection, sql, *arguments)
-sqlite_file_guard.WatchedConnection.execute = hang
+sqlite_file_guard.GuardedConnection.execute = hang
 raise SystemExit(main(sys.argv[1:]))
 """
 
