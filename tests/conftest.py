@@ -4,7 +4,7 @@ import contextlib
 import os
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from support.backends import BACKENDS, Database, PostgresServer, new_database
 from support.http import Client, MakeClient
 from support.processes import Aggregator
 from support.served import Served
+from support.stages import PERMISSION, STAGES, is_quick, nothing_is_started, select
 
 from aggregator.app import create_app
 from aggregator.settings.model import Settings
@@ -46,8 +47,44 @@ def pytest_report_header() -> str:
     return f"with: {', '.join(versions)}"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add `--stage`; without it every test runs."""
+    parser.addoption(
+        "--stage",
+        choices=STAGES,
+        help="quick: the unit tests that start no process and no database server; rest: the others",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what belongs to the other stage."""
+    if stage := config.getoption("stage"):
+        items[:], others = select(stage, items)
+        config.hook.pytest_deselected(items=others)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """Hold a test of the first stage to starting nothing."""
+    with nothing_is_started() if is_quick(item) else contextlib.nullcontext():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """The same."""
+    with nothing_is_started() if is_quick(item) else contextlib.nullcontext():
+        return (yield)
+
+
+@pytest.fixture(scope="session", name=PERMISSION)
+def _processes() -> None:
+    """Says that a test starts processes or a database server, itself or by its fixtures."""
+
+
 @pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
+def postgres_server(processes: None) -> Iterator[PostgresServer]:
     """A Postgres server: the one that AGGREGATOR_TEST_DSN names, or one started here."""
     with PostgresServer.running(os.environ.get("AGGREGATOR_TEST_DSN")) as server:
         yield server
@@ -84,7 +121,9 @@ def fast_path() -> str:
 
 
 @pytest.fixture
-async def make_client(database: Database, fast_path: str) -> AsyncIterator[MakeClient]:
+async def make_client(
+    database: Database, fast_path: str, processes: None
+) -> AsyncIterator[MakeClient]:
     """Serves the application on the test's database: `await make_client(**settings)`."""
     clients: list[Client] = []
 
@@ -112,7 +151,7 @@ async def client(make_client: MakeClient) -> Client:
 
 
 @pytest.fixture
-def run_aggregator(tmp_path: Path) -> Iterator[Callable[..., Aggregator]]:
+def run_aggregator(tmp_path: Path, processes: None) -> Iterator[Callable[..., Aggregator]]:
     """Starts a real aggregator process: `run_aggregator("--backend", "sqlite", ...)`."""
     started: list[Aggregator] = []
 

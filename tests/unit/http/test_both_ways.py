@@ -193,7 +193,9 @@ class Answer(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Served, Served]]:
+def servers(
+    tmp_path_factory: pytest.TempPathFactory, processes: None
+) -> Iterator[tuple[Served, Served]]:
     """One with the short way, and one without."""
     with (
         serving_in_a_thread(tmp_path_factory.mktemp("short"), None) as short,

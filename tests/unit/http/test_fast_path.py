@@ -14,6 +14,8 @@ from support.sockets import post
 from aggregator.app import RESPONSE_SENDER
 from aggregator.http.connection import MAX_HEAD_BYTES
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 BATCH = json.dumps([published(event_id=f"e-{number}") for number in range(10)]).encode()
 PUBLISH = post(BATCH)
 SEVERAL_HEADS = 2 * MAX_HEAD_BYTES

@@ -18,6 +18,8 @@ from storage.errors import StorageUnavailable
 from storage.model import Event, Verdict
 from storage.sqlite.writer import SqliteStore
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 ONE = json.dumps(published()).encode()
 MANY = json.dumps([published(event_id=f"e-{n % 4}") for n in range(6)]).encode()
 LINES = b"\n".join([ONE, b"", json.dumps(published(topic="other")).encode()])

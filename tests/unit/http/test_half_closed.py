@@ -39,7 +39,9 @@ Exchange = Callable[[bytes], bytes]
         pytest.param((uvloop.new_event_loop, "off"), id="uvloop-usual"),
     ],
 )
-def port(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def port(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, processes: None
+) -> Iterator[int]:
     """A server on each event loop, with and without the short way of publishes."""
     loop_factory, fast_path = request.param
     directory = tmp_path_factory.mktemp("half-closed")

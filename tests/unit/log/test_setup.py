@@ -160,6 +160,7 @@ def test_a_traceback_shows_no_local_variable(configure: Configure, as_json: bool
     assert SECRET.encode() not in stream.getvalue()
 
 
+@pytest.mark.usefixtures("processes")
 async def test_no_payload_is_ever_logged(
     configure: Configure, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,6 +89,7 @@ def test_uuid7s_ascend_in_the_order_they_were_made_across_threads() -> None:
     assert len(milliseconds) < len(made), "none shared a millisecond: this tells nothing"
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_fork_makes_other_uuid7s_than_its_parent() -> None:
     forked = (
         "import os; from publisher.ids import uuid7; uuid7(); child = not os.fork()\n"
@@ -242,6 +243,7 @@ def test_a_clock_that_was_never_set_is_refused_until_it_is() -> None:
     assert [decoded(new_id()) for _ in range(2)] == [(EPOCH_MS, 1, 0), (EPOCH_MS, 1, 1)]
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_fork_of_a_generator_makes_no_ids() -> None:
     forked = (
         "import os; from publisher.ids import TimeNodeIds\n"

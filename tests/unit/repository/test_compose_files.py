@@ -120,6 +120,7 @@ def test_the_image_is_what_compose_runs() -> None:
     )[0].replace("'", '"')  # type: ignore[index]
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("extra", ["", "tracing"])
 def test_the_image_gets_the_dependencies_and_the_extras_that_are_named(extra: str) -> None:
     text = (ROOT / "Dockerfile").read_text()

@@ -7,6 +7,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
+import pytest
 from support.backends import PostgresServer, new_database
 from support.events import event
 
@@ -66,6 +67,7 @@ async def check_restored(store: EventStore) -> None:
         await store.aclose()
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_sqlite_file_is_copied_while_in_use_and_restored(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "events.db")
     await store.open()

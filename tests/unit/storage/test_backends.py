@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from support.backends import PostgresServer, new_database
 
 from storage.backends import postgres_store, sqlite_store
@@ -10,6 +11,7 @@ from storage.sqlite.store import StoreApart
 from storage.sqlite.writer import SqliteStore
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_sqlite_store_waits_for_a_lock_as_long_as_is_set(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     store = sqlite_store(path, busy_timeout_ms=2500, command_timeout_ms=1500)

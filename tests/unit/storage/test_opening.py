@@ -107,6 +107,7 @@ def start(database: Database, name: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.usefixtures("processes")
 async def test_processes_that_open_a_new_database_at_once_all_come_to_use_it(
     database: Database,
 ) -> None:
@@ -141,6 +142,7 @@ for line in sys.stdin:
 """
 
 
+@pytest.mark.usefixtures("processes")
 def test_processes_that_open_a_new_sqlite_file_at_once_succeed_at_the_first_try(
     tmp_path: Path,
 ) -> None:

@@ -40,6 +40,7 @@ async def test_each_commit_is_told_before_its_append_returns(
     assert len(commits) == 3, "what was rolled back is no commit"
 
 
+@pytest.mark.usefixtures("processes")
 async def test_commits_of_a_process_apart_are_told_here(tmp_path: Path) -> None:
     store = sqlite_store(tmp_path / "log.db", busy_timeout_ms=100)
     commits: list[float] = []

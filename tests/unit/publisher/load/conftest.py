@@ -36,7 +36,7 @@ def make_scene() -> MakeScene:
 
 
 @pytest.fixture
-async def serve(tmp_path: Path) -> AsyncIterator[Serve]:
+async def serve(tmp_path: Path, processes: None) -> AsyncIterator[Serve]:
     """Serves the application behind something in the way of publishes: gives its URL."""
     async with AsyncExitStack() as stack:
 

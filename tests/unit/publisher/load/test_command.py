@@ -70,6 +70,7 @@ def test_what_makes_no_sense_is_refused(
     assert_refused(status, out, err, sentence)
 
 
+@pytest.mark.usefixtures("processes")
 def test_without_an_aggregator_it_does_not_start() -> None:
     url = f"http://127.0.0.1:{unused_port()}"
     done = run("--url", url, "--deadline", "0.2")
@@ -77,6 +78,7 @@ def test_without_an_aggregator_it_does_not_start() -> None:
     assert_refused(done.returncode, done.stdout, done.stderr, sentence)
 
 
+@pytest.mark.usefixtures("processes")
 def test_without_matplotlib_a_chart_is_refused_before_the_run(tmp_path: Path) -> None:
     (tmp_path / "matplotlib.py").write_text("raise ImportError('not installed')\n")
     env = {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
@@ -85,6 +87,7 @@ def test_without_matplotlib_a_chart_is_refused_before_the_run(tmp_path: Path) ->
     assert_refused(done.returncode, done.stdout, done.stderr, sentence)
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_options_are_those_of_the_documentation() -> None:
     help_text = " ".join(run("--help").stdout.split())
     page = (ROOT / "docs" / "load.md").read_text()

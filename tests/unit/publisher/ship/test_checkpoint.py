@@ -61,6 +61,7 @@ def test_a_position_is_never_taken_back(path: Path) -> None:
         assert checkpoint.known("app") == [known(6)]
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_killed_command_leaves_what_it_saved_last(path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", KILLED, path], cwd=ROOT, stdout=subprocess.PIPE
@@ -94,6 +95,7 @@ def test_a_second_command_is_refused_in_a_sentence(path: Path, is_new: bool) -> 
         assert checkpoint.known("app") == [known(1)]
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_second_process_is_refused_until_the_first_is_killed(path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", KILLED, path], cwd=ROOT, stdout=subprocess.PIPE

@@ -183,6 +183,7 @@ async def command(*arguments: str | Path) -> asyncio.subprocess.Process:
     )
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_the_command_that_follows_with_status_0(
     server: Scripted, log: Path, number: signal.Signals
@@ -197,6 +198,7 @@ async def test_a_signal_ends_the_command_that_follows_with_status_0(
     assert out == b"sent 1 line: stored 1, duplicates 0, conflicts 0, retries 0\n"
 
 
+@pytest.mark.usefixtures("processes")
 async def test_however_many_lines_are_wrong_a_file_that_goes_is_told_of_and_no_password_is_kept(
     server: Scripted, log: Path
 ) -> None:
@@ -222,6 +224,7 @@ async def test_however_many_lines_are_wrong_a_file_that_goes_is_told_of_and_no_p
     assert b"40 more sentences of that kind were left out" in err
 
 
+@pytest.mark.usefixtures("processes")
 async def test_an_interrupt_of_what_waits_for_standard_input_ends_it_at_once(
     server: Scripted,
 ) -> None:
@@ -246,6 +249,7 @@ async def test_an_interrupt_of_what_waits_for_standard_input_ends_it_at_once(
     process.stdin.close()
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_refusal_while_standard_input_goes_on_is_one_sentence(server: Scripted) -> None:
     process = await command("-", "--url", server.url + "/nowhere")
     assert process.stdin is not None

@@ -137,6 +137,7 @@ def test_a_file_that_cannot_be_shipped(
     assert_refused(result, "cannot read '/dev/null': it is not a regular file")
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a file that fails when it is read")
 @pytest.mark.parametrize("follow", [(), ("--follow",)])
 def test_a_file_that_fails_while_it_is_read(tmp_path: Path, follow: tuple[str, ...]) -> None:
@@ -160,6 +161,7 @@ def test_a_checkpoint_that_cannot_be_used(
     assert foreign.read_bytes() == b"something else\n" * 100
 
 
+@pytest.mark.usefixtures("processes")
 def test_standard_input_that_is_closed_or_cannot_be_read(tmp_path: Path) -> None:
     script = f"exec {sys.executable} -m publisher ship - --topic logs <&-"
     closed = subprocess.run(
@@ -171,6 +173,7 @@ def test_standard_input_that_is_closed_or_cannot_be_read(tmp_path: Path) -> None
     assert_refused(result, "ship: cannot read '-': Bad file descriptor\n")
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_checkpoint_of_following_is_named_and_kept_with_the_state_of_the_user(
     log: Path, tmp_path: Path
 ) -> None:

@@ -111,6 +111,7 @@ async def test_little_that_came_meanwhile_is_left_to_the_writer(path: Path) -> N
     assert passes == ["pass", "pass", "pass", "finish", "closed"]
 
 
+@pytest.mark.usefixtures("processes")
 async def test_nothing_is_copied_over_what_another_process_wrote_in_a_wal_of_its_own(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

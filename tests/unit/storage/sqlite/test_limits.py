@@ -23,6 +23,8 @@ from storage.sqlite.process_output import ProcessOutput
 from storage.sqlite.store import StoreApart
 from storage.sqlite.writer_client import Reply, WriterProcess
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 ENDLESS = """
 WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)
 SELECT x, x, x, x, x FROM n WHERE x < 0"""

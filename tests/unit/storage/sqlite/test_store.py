@@ -23,6 +23,8 @@ from storage.model import Query, Status
 from storage.sqlite import writer_client as sqlite_writer_client
 from storage.sqlite.store import StoreApart
 
+pytestmark = pytest.mark.usefixtures("processes")
+
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[StoreApart]:

@@ -110,6 +110,7 @@ async def test_what_is_in_a_log_that_lost_its_name_is_saved(store: SqliteStore, 
     assert in_the_file_itself(path) == ["a"]
 
 
+@pytest.mark.usefixtures("processes")
 async def test_closing_leaves_a_log_that_is_another_s_alone(store: SqliteStore, path: Path) -> None:
     await store.append([event("t", "a")])
     replace_log(path)
