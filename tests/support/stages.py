@@ -40,7 +40,8 @@ def is_quick(item: pytest.Item) -> bool:
 
 def select(stage: str, items: Sequence[pytest.Item]) -> tuple[list[pytest.Item], list[pytest.Item]]:
     """The tests of a stage, and the others; each test is in one of `STAGES`."""
-    selected, others = [], []
+    selected: list[pytest.Item] = []
+    others: list[pytest.Item] = []
     for item in items:
         (selected if is_quick(item) == (stage == "quick") else others).append(item)
     return selected, others
@@ -86,18 +87,27 @@ sys.addaudithook(_guard.audit)
 
 
 @contextmanager
-def nothing_is_started() -> Iterator[None]:
-    """Fails the test if it starts a process or connects to Postgres before the context ends."""
-    _guard.refused = []
+def nothing_is_started() -> Iterator[list[str]]:
+    """Fails the test if it starts a process or connects to Postgres before the context ends.
+
+    Yields:
+        what was refused so far; the test fails at the end if there is any left.
+    """
+    before, _guard.refused = _guard.refused, []
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(asyncio, "create_subprocess_exec", _guard.create_subprocess)
             patch.setattr(asyncio, "create_subprocess_shell", _guard.create_subprocess)
-            yield
+            yield _guard.refused
         if _guard.refused:
             pytest.fail(_guard.sentence(), pytrace=False)
     finally:
-        _guard.refused = None
+        _guard.refused = before
+
+
+def refused_so_far() -> list[str] | None:
+    """What was refused in the test under way; None if it may start what it likes."""
+    return _guard.refused
 
 
 def _is_postgres(address: object) -> bool:
