@@ -1,4 +1,4 @@
-"""Which Python the environments `oldest`, `lowest` and `newest` run on: looked for, not named.
+"""Which Python the environments `oldest…`, `lowest` and `newest` run on: looked for, not named.
 
 tox loads this by itself. `-x testenv:newest.base_python=PATH` names another.
 """
@@ -59,7 +59,7 @@ def _newest() -> str:
     return str(max(_found(), key=_found().__getitem__))
 
 
-_CHOSEN = {"oldest": _oldest, "lowest": _oldest, "newest": _newest}
+_CHOSEN = {"oldest": _oldest, "oldest-latest": _oldest, "lowest": _oldest, "newest": _newest}
 
 
 @impl
