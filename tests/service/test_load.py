@@ -8,16 +8,17 @@ import re
 import signal
 import sys
 import termios
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
 from aiohttp import web
-from aiohttp.test_utils import unused_port
 from support.backends import Database
 from support.load import get_json, publish_to_topics, read_log, session
 from support.load_command import ROOT, load, started
 from support.processes import Aggregator
 from support.proxy import Forward, hang_up, proxy
+from support.sockets import port_of, reserved_port
 
 Run = Callable[..., Aggregator]
 
@@ -101,10 +102,17 @@ async def test_an_open_loop_agrees_and_tells_both_latencies(
     assert report["elapsed_s"] >= 0.495
 
 
+@pytest.fixture
+def port() -> Iterator[int]:
+    """A port that stays the test's own while its aggregator is away."""
+    with reserved_port() as reserved:
+        yield port_of(reserved)
+
+
 async def test_an_aggregator_killed_three_times_on_the_way_costs_retries_and_nothing_else(
-    database: Database, run_aggregator: Run, tmp_path: Path
+    database: Database, run_aggregator: Run, tmp_path: Path, port: int
 ) -> None:
-    arguments = [*database.arguments(), "--port", str(unused_port())]
+    arguments = [*database.arguments(), "--port", str(port)]
     aggregator = run_aggregator(*arguments)
     running = asyncio.create_task(
         load(

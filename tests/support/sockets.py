@@ -1,6 +1,9 @@
 """HTTP over a bare socket, for what no HTTP client would send."""
 
 import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from support.http import Client
@@ -14,6 +17,25 @@ class Answer(NamedTuple):
     status: int
     content_type: str
     body: bytes
+
+
+@contextmanager
+def reserved_port() -> Iterator[socket.socket]:
+    """A socket bound to a free port of 127.0.0.1: as long as nobody listens there, it refuses.
+
+    Nobody else is given the port meanwhile, for a server or for the near end of a connection. Who
+    asks for it by number, with SO_REUSEADDR, may listen on it.
+    """
+    with socket.socket() as bound:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind(("127.0.0.1", 0))
+        yield bound
+
+
+def port_of(bound: socket.socket) -> int:
+    """The port that a socket is bound to."""
+    port: int = bound.getsockname()[1]
+    return port
 
 
 async def connect(client: Client) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -7,7 +7,7 @@ from importlib.metadata import version
 import aiohttp
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer, unused_port
+from aiohttp.test_utils import TestServer
 from support.delivering import BATCH, BODY, HASTY, PATIENT, STORED, publish
 from support.scripted import (
     Answer,
@@ -22,6 +22,7 @@ from support.scripted import (
     stores_and_cuts,
     takes,
 )
+from support.sockets import port_of, reserved_port
 
 from publisher.errors import PublishGaveUp, PublishRefused
 from publisher.response import Outcome, Verdict
@@ -193,10 +194,11 @@ async def test_what_is_no_url_is_refused(url: str) -> None:
 
 
 async def test_nobody_listens() -> None:
-    port = unused_port()
     retries: list[Retry] = []
-    with pytest.raises(PublishGaveUp) as gave_up:
-        await publish(f"http://127.0.0.1:{port}", HASTY, retries)
+    with reserved_port() as reserved:
+        port = port_of(reserved)
+        with pytest.raises(PublishGaveUp) as gave_up:
+            await publish(f"http://127.0.0.1:{port}", HASTY, retries)
     expected = f"cannot connect to 127.0.0.1:{port}: Connection refused"
     assert gave_up.value.last_failure == expected
     assert not gave_up.value.may_be_stored
@@ -207,18 +209,19 @@ async def test_an_aggregator_that_comes_up_late() -> None:
     scripted = Scripted()
     app = web.Application()
     app.router.add_post("/publish", scripted.publish)
-    server = TestServer(app, port=unused_port())
     starting: list[asyncio.Task[None]] = []
+    with reserved_port() as reserved:
+        server = TestServer(app, socket_factory=lambda *_: reserved)
 
-    def start(retry: Retry) -> None:
-        if not starting:
-            starting.append(asyncio.create_task(server.start_server()))
+        def start(retry: Retry) -> None:
+            if not starting:
+                starting.append(asyncio.create_task(server.start_server()))
 
-    try:
-        async with aiohttp.ClientSession() as session:
-            url = f"http://127.0.0.1:{server.port}"
-            outcomes = await publish_batch(session, url, BATCH, policy=PATIENT, on_retry=start)
-    finally:
-        await server.close()
+        try:
+            async with aiohttp.ClientSession() as session:
+                url = f"http://127.0.0.1:{port_of(reserved)}"
+                outcomes = await publish_batch(session, url, BATCH, policy=PATIENT, on_retry=start)
+        finally:
+            await server.close()
     assert outcomes == STORED
     assert starting

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from aiohttp.test_utils import unused_port
+from support.sockets import port_of, reserved_port
 
 from publisher.__main__ import main
 
@@ -72,8 +72,9 @@ def test_what_makes_no_sense_is_refused(
 
 @pytest.mark.usefixtures("processes")
 def test_without_an_aggregator_it_does_not_start() -> None:
-    url = f"http://127.0.0.1:{unused_port()}"
-    done = run("--url", url, "--deadline", "0.2")
+    with reserved_port() as reserved:
+        url = f"http://127.0.0.1:{port_of(reserved)}"
+        done = run("--url", url, "--deadline", "0.2")
     sentence = f"cannot connect to {url}: Connection refused"
     assert_refused(done.returncode, done.stdout, done.stderr, sentence)
 

@@ -8,7 +8,8 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestServer, unused_port
+from aiohttp.test_utils import TestServer
+from support.sockets import port_of, reserved_port
 
 from publisher.load.read_back import Counts, Reader, ReadFailed
 
@@ -114,10 +115,11 @@ async def test_a_reader_without_patience_reads_once() -> None:
 
 
 async def test_an_aggregator_that_is_not_there_is_one_sentence() -> None:
-    url = f"http://somebody:secret@127.0.0.1:{unused_port()}"
-    async with aiohttp.ClientSession() as session:
-        with pytest.raises(ReadFailed) as failed:
-            await Reader(session, url, 0.2).stats()
+    with reserved_port() as reserved:
+        url = f"http://somebody:secret@127.0.0.1:{port_of(reserved)}"
+        async with aiohttp.ClientSession() as session:
+            with pytest.raises(ReadFailed) as failed:
+                await Reader(session, url, 0.2).stats()
     shown = url.replace("somebody:secret@", "")
     assert str(failed.value) == f"cannot connect to {shown}: Connection refused"
 
