@@ -21,7 +21,7 @@ import msgspec
 from aggregator.ingest.telemetry import FlushSpan, TraceFlush, TransactionSpan
 from aggregator.log.observers import notify
 from storage.errors import BatchRefused, OutcomeUnknown, StorageError
-from storage.model import Event, Verdict
+from storage.model import Appended, Event, Verdict
 from storage.protocols import EventStore
 
 
@@ -40,6 +40,8 @@ class Flush(msgspec.Struct, frozen=True):
     duration_ms: float
     error: BaseException | None
     verdicts: Sequence[Verdict] = ()
+    commit_s: float = 0.0
+    """What of it COMMIT took, in seconds."""
     names: Mapping[str, str] = {}
     """Of its span, for log lines; empty if it is not traced."""
 
@@ -51,6 +53,9 @@ _UNFORESEEN = (
     "storing failed in a way that nobody foresaw, the log has the details; "
     "the events may be stored or not"
 )
+
+
+_NOTHING = Appended([], 0.0)
 
 
 class _Request(msgspec.Struct):
@@ -234,9 +239,9 @@ class GroupCommit:
         transaction, names = _begin_transaction(span, len(events), len(requests))
         started = time.perf_counter()
         error: BaseException | None = None
-        verdicts: list[Verdict] = []
+        appended = _NOTHING
         try:
-            verdicts = await self._store.append(events)
+            appended = await self._store.append(events)
         except BaseException as raised:
             error = raised
             raise
@@ -246,10 +251,10 @@ class GroupCommit:
                 notify(transaction.end, error)
             notify(
                 self._on_flush,
-                Flush(len(events), len(requests), duration_ms, error, verdicts, names),
+                Flush(len(events), len(requests), duration_ms, error, *appended, names),
             )
         # The next batch goes first.
-        asyncio.get_running_loop().call_soon(_hand_out, requests, verdicts)
+        asyncio.get_running_loop().call_soon(_hand_out, requests, appended.verdicts)
 
     def _refuse(self, requests: Sequence[_Request] | deque[_Request], error: Exception) -> None:
         for request in requests:

@@ -56,14 +56,14 @@ class Command(msgspec.Struct, array_like=True):
 class Reply(msgspec.Struct, array_like=True):
     """What came of it: verdicts of an append, the class and the message of an error and, if
     nobody foresaw it, its traceback; what is wrong with the database itself, and the seconds that
-    each COMMIT took meanwhile."""
+    COMMIT took."""
 
     number: int
     verdicts: list[Verdict] = []
     error: tuple[str, str] | None = None
     traceback: str | None = None
     damage: str | None = None
-    commits: list[float] = []
+    commit_s: float = 0.0
 
 
 class _Channels(NamedTuple):

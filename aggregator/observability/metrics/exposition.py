@@ -4,7 +4,6 @@ import asyncio
 import platform
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from functools import partial
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import InfoMetricFamily
@@ -13,7 +12,6 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from aggregator import __version__
-from aggregator.log.observers import notify
 from aggregator.observability.metrics.flushes import FlushCounts
 from aggregator.observability.metrics.gauges import log_families
 from aggregator.observability.metrics.http import RequestCounts
@@ -52,8 +50,6 @@ class MetricsExposition:
         self._state = list(state)
         self._in_reach = in_reach
         self._asking: asyncio.Task[tuple[Stats, Usage]] | None = None
-        # Called before `append` returns: what it raised would be taken for a failure to store.
-        store.on_commit = partial(notify, self.flushes.committed)
 
     async def render(self) -> bytes:
         """The page, in the text format.

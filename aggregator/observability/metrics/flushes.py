@@ -62,13 +62,10 @@ class FlushCounts:
             self._retries += isinstance(flush.error, BatchRefused) and flush.requests > 1
             return
         self._durations.observe(flush.duration_ms / 1000)
+        self._commits.observe(flush.commit_s)
         self._sizes.observe(flush.events)
         for (topic, status), count in counts.items():
             self._events[self._name(topic), status] += count
-
-    def committed(self, seconds: float) -> None:
-        """Count one COMMIT."""
-        self._commits.observe(seconds)
 
     def families(self) -> Iterator[Metric]:
         """What was counted."""

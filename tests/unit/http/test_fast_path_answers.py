@@ -15,7 +15,7 @@ from support.sockets import post
 from aggregator.http.fast_connection import FastConnection
 from aggregator.observability.access_log import AccessLog
 from storage.errors import StorageUnavailable
-from storage.model import Event, Verdict
+from storage.model import Appended, Event
 from storage.sqlite.writer import SqliteStore
 
 ONE = json.dumps(published()).encode()
@@ -57,7 +57,7 @@ class WaitingStore(SqliteStore):
         self.let_go = asyncio.Event()
         self.error: Exception | None = None
 
-    async def append(self, batch: Sequence[Event]) -> list[Verdict]:
+    async def append(self, batch: Sequence[Event]) -> Appended:
         self.begun.set()
         await self.let_go.wait()
         if self.error is not None:

@@ -12,7 +12,7 @@ from aggregator.ingest.telemetry import FlushSpan
 from aggregator.log import observers
 from aggregator.log.rate_limit import LogRateLimit
 from storage.errors import BatchRefused, OutcomeUnknown
-from storage.model import Event, Status, Verdict
+from storage.model import Appended, Event, Status
 from storage.sqlite.writer import SqliteStore
 
 SECRET = "hush-4711"
@@ -97,7 +97,7 @@ async def test_a_failing_observer_changes_no_outcome_and_is_logged(
 async def test_a_commit_that_nobody_can_be_told_of_is_a_commit(controlled: ControlledStore) -> None:
     store = controlled
 
-    async def stored_and_failed(batch: Sequence[Event]) -> list[Verdict]:
+    async def stored_and_failed(batch: Sequence[Event]) -> Appended:
         await SqliteStore.append(store._inner, batch)  # type: ignore[arg-type]
         raise RuntimeError(SECRET)
 

@@ -58,7 +58,7 @@ async def check_restored(store: EventStore) -> None:
     try:
         counts = (await store.stats()).topics["orders"]
         assert (counts.received, counts.unique_processed) == (40, 21)
-        verdicts = await store.append([event("orders", "e-7"), event("orders", "later")])
+        verdicts = (await store.append([event("orders", "e-7"), event("orders", "later")])).verdicts
         assert [(verdict.status, verdict.offset) for verdict in verdicts] == [
             ("duplicate", 9), ("stored", 22),
         ]  # fmt: skip
