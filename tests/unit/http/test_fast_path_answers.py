@@ -175,7 +175,7 @@ async def test_a_log_that_fails_costs_no_second_answer(
     failed: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: failed.append(context))
     async with serving(tmp_path) as served, talking(served) as talk:
-        monkeypatch.setattr(AccessLog, "note", lambda *_, **__: 1 / 0)
+        monkeypatch.setattr(AccessLog, "finish", lambda *_, **__: 1 / 0)
         assert (await talk.answer(post(ONE)))[0] == 200
         monkeypatch.undo()
         assert json.loads((await talk.answer(HEALTH))[2]) == {"status": "ok"}

@@ -7,7 +7,8 @@ import structlog.testing
 from support.events import event
 from support.stores import ControlledStore
 
-from aggregator.ingest.group_commit import Flush, GroupCommit
+from aggregator.ingest.flush import Flush
+from aggregator.ingest.group_commit import GroupCommit
 from aggregator.ingest.telemetry import FlushSpan
 from aggregator.log import observers
 from aggregator.log.rate_limit import LogRateLimit
@@ -42,7 +43,7 @@ class _Flush:
         self._spans = spans
 
     @property
-    def names(self) -> dict[str, str]:
+    def log_fields(self) -> dict[str, str]:
         self._spans.fail_in("names")
         return {"span_id": "s"}
 
@@ -78,7 +79,7 @@ async def test_a_failing_observer_changes_no_outcome_and_is_logged(
     spans = FailingSpans(place)
     group_commit = GroupCommit(
         controlled, max_flush_events=1000, max_flush_bytes=10**6,
-        on_flush=spans.on_flush, trace=spans.flush,
+        on_flush=spans.on_flush, start_span=spans.flush,
     )  # fmt: skip
     group_commit.start()
     with structlog.testing.capture_logs() as logged:
