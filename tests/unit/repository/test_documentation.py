@@ -45,7 +45,7 @@ def test_the_python_in_the_readme_is_what_the_client_page_begins_with() -> None:
     # That page's code is run by the tests of the client.
     readme, page = (
         re.search(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
-        for name in ("README.md", "docs/client.md")
+        for name in ("README.md", "docs/use/client.md")
     )
     assert readme
     assert page
