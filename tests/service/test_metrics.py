@@ -17,7 +17,7 @@ from support.metrics import Scraped
 from support.processes import Aggregator
 
 ROOT = Path(__file__).parents[2]
-OPERATIONS = ROOT / "docs" / "operations"
+OPERATIONS = ROOT / "docs" / "operate"
 
 Batch = list[dict[str, Any]]
 

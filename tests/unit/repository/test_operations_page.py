@@ -1,4 +1,4 @@
-"""docs/operations.md: its settings are the settings, and its commands do what it says."""
+"""docs/operate/running.md: its settings are the settings, and its commands do what it says."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from storage.postgres.store import PostgresStore
 from storage.protocols import EventStore
 from storage.sqlite.writer import SqliteStore
 
-TEXT = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+TEXT = (Path(__file__).parents[3] / "docs" / "operate" / "running.md").read_text()
 
 
 def test_every_setting_is_listed_with_its_default() -> None:
