@@ -29,7 +29,7 @@ def test_every_link_leads_to_a_file(page: Path) -> None:
 
 
 def test_every_guarantee_names_a_test() -> None:
-    text = (ROOT / "docs" / "guarantees.md").read_text()
+    text = (ROOT / "docs" / "understand" / "guarantees.md").read_text()
     rows = [line for line in text.splitlines() if re.match(r"\| \*\*\d", line)]
     assert len(rows) == 6
     assert all("::test_" in row for row in rows)
