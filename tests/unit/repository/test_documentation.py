@@ -104,6 +104,19 @@ def test_every_guarantee_names_a_test() -> None:
     assert all("::test_" in row for row in rows)
 
 
+def test_readme_begins_with_a_title_a_sentence_and_the_two_commands() -> None:
+    title, sentence, first_block = (ROOT / "README.md").read_text().split("\n\n")[:3]
+    assert re.fullmatch(r"# .+", title)
+    assert re.fullmatch(r"[^`#]+\.", sentence)
+    install = "python3 -m venv .venv && .venv/bin/pip install --quiet"
+    assert first_block.splitlines() == [
+        "```sh",
+        f"{install} . && .venv/bin/python -m aggregator",
+        f"{install} tox && .venv/bin/tox",
+        "```",
+    ]
+
+
 def test_every_option_in_the_readme_is_a_setting() -> None:
     options = re.findall(r"-m aggregator (.*)", (ROOT / "README.md").read_text())
     for option in re.findall(r"--([a-z-]+)", " ".join(options)):
