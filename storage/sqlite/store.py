@@ -3,7 +3,7 @@
 A Python process runs one thread at a time. A writing thread beside an event loop that parses and
 answers gets its turn late, statement by statement, and each turn costs both of them; measured,
 that was most of what storing single events took. So batches go to a process that does nothing
-else, and reads stay here. See `docs/decisions/0015-sqlite-is-written-by-a-process.md`.
+else, and reads stay here. See `docs/understand/decisions/0015-sqlite-is-written-by-a-process.md`.
 
 The process ends when this one does, however it does: its end of the connection is closed then.
 If it is the first to end, or is killed for it took too long, what it was given has an unknown

@@ -6,7 +6,7 @@ writes to its standard error comes over a third.
 It is given so much time, and no more. A stalled disk or a stopped process would keep whoever
 asks waiting for good, so it is killed then: what it had has no known outcome. A killed process
 that is inside the kernel stays there until the disk answers, and keeps its locks on the file as
-long; nobody here waits for it. See `docs/decisions/0022-sqlite-has-limited-time.md`.
+long; nobody here waits for it. See `docs/understand/decisions/0022-sqlite-has-limited-time.md`.
 """
 
 import asyncio
