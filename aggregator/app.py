@@ -1,7 +1,6 @@
-"""The composition root: settings in, an aiohttp application out, with its whole life cycle."""
+"""The composition root: builds an aiohttp application, with its whole life cycle, from settings."""
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 
@@ -12,47 +11,50 @@ from aggregator.http.fast_path import FastPath
 from aggregator.http.middleware import around_requests
 from aggregator.http.response_sender import ResponseSender
 from aggregator.http.routes import Routes
-from aggregator.ingest.admission import Admission, ReadLimit
-from aggregator.ingest.group_commit import Flush, GroupCommit
+from aggregator.ingest.admission import Admission
+from aggregator.ingest.group_commit import GroupCommit
 from aggregator.ingest.publish_service import PublishService
 from aggregator.ingest.store_monitor import StoreMonitor
+from aggregator.ingest.telemetry import CannotTrace, Tracing
 from aggregator.log.observers import notify
 from aggregator.log.rate_limit import LogRateLimit
 from aggregator.observability.access_log import AccessLog
-from aggregator.observability.flush_log import log_flush
+from aggregator.observability.conflict_log import ConflictLog
+from aggregator.observability.flush_observer import FlushObserver
 from aggregator.observability.metrics.exposition import MetricsExposition
-from aggregator.observability.metrics.gauges import disk_families, queue_families, watch_families
+from aggregator.observability.metrics.gauges import disk_families, queue_families, store_families
+from aggregator.reading.read_limit import ReadLimit
 from aggregator.reading.read_memory import ReadMemory
-from aggregator.request_context import CannotTrace, Tracing, sent_trace
+from aggregator.request_context import sent_trace
 from aggregator.settings.model import Settings
 from aggregator.wire.event_rules import Limits
 from storage.backends import postgres_store, sqlite_store
-from storage.errors import OutcomeUnknown, StorageError, StorageUnavailable
+from storage.errors import StorageError
 from storage.protocols import EventStore
 
 DRAIN: web.AppKey[Callable[[], Awaitable[None]]] = web.AppKey("drain")
-"""Ends the taking of events and stores what waits. Cleaning up does it too; done before, with
-the socket closed and connections still served, whoever asks meanwhile gets a 503."""
+"""Stops accepting events and stores what waits. Cleaning up does it too; done before, with the
+socket closed and connections still served, clients meanwhile get a 503."""
 
 ABANDON: web.AppKey[Callable[[], None]] = web.AppKey("abandon")
-"""In place of cleaning up, when the process is to end at once; see `EventStore.abandon`."""
+"""Called in place of cleaning up, when the process is to end at once; see `EventStore.abandon`."""
 
 FIRST_TRY: web.AppKey[asyncio.Event] = web.AppKey("first_try", asyncio.Event)
-"""Set once the store was tried for the first time, which is what starting up waits for. Who sets
-it before has it wait no longer."""
+"""Set once the store was tried for the first time, which starting up waits for; set it before to
+end that wait."""
 
 FAST_PATH: web.AppKey[FastPath] = web.AppKey("express")
 RESPONSE_SENDER: web.AppKey[ResponseSender] = web.AppKey("answers")
-"""For a server that deals with publishes before they become requests; see `LimitedConnections`."""
+"""The parts that a server needs for the fast path; see `LimitedConnections`."""
 
-_MOST_TEXTS_A_SECOND = 10
-"""Of what the process that writes SQLite has to say; a failure may come with every batch."""
+_MAX_TEXTS_PER_SECOND = 10
+"""Log lines about what the SQLite writer process says; a failure may come with every batch."""
 
 _log = structlog.get_logger()
 
 
 def configured_store(settings: Settings) -> EventStore:
-    """The store that the settings name, not opened yet."""
+    """Return the store that the settings name, not opened yet."""
     if settings.backend == "postgres" and settings.dsn is not None:
         return postgres_store(
             settings.dsn.get_secret_value(),
@@ -69,7 +71,7 @@ def configured_store(settings: Settings) -> EventStore:
 
 
 def configured_tracing(settings: Settings) -> Tracing | None:
-    """What makes spans, if it is turned on.
+    """Return the maker of spans, if tracing is turned on.
 
     Raises:
         CannotTrace: it is, and can't be done.
@@ -92,7 +94,7 @@ def create_app(
     store: EventStore | None = None,
     on_fatal: Callable[[StorageError], None] | None = None,
 ) -> web.Application:
-    """The aggregator as an aiohttp application.
+    """Return the aggregator as an aiohttp application.
 
     It serves from the start: while the store can't be reached, publishes are answered 503.
     Run it with `auto_decompress=False` (see `aggregator.server.run`): aiohttp's own decompression
@@ -101,7 +103,7 @@ def create_app(
     Args:
         settings: checked settings.
         store: in place of the one the settings name.
-        on_fatal: told when the store can't be opened and waiting will not help.
+        on_fatal: called with the error when the store can't be opened and waiting will not help.
 
     Raises:
         CannotTrace: tracing is turned on and can't be done.
@@ -111,20 +113,6 @@ def create_app(
     store.on_warning = lambda sentence: _log.warning("storage_warning", reason=sentence)
     monitor = StoreMonitor(store, partial(notify, _log_availability))
 
-    def on_flush(flush: Flush) -> None:
-        counts = Counter([(verdict.topic, verdict.status) for verdict in flush.verdicts])
-        notify(metrics.flushes.note, flush, counts)
-        notify(log_flush, flush, counts)
-        if isinstance(flush.error, (StorageUnavailable, OutcomeUnknown)):
-            monitor.suspect(flush.error)
-
-    group_commit = GroupCommit(
-        store,
-        max_flush_events=settings.flush_max_events,
-        max_flush_bytes=settings.flush_max_bytes,
-        on_flush=on_flush,
-        trace=tracing.flush if tracing is not None else None,
-    )
     admission = Admission(
         max_events=settings.queue_max_events,
         max_bytes=settings.queue_max_bytes,
@@ -134,13 +122,20 @@ def create_app(
     read_memory = ReadMemory(settings.reads_max_bytes)
     metrics = MetricsExposition(
         store,
-        most_topics=settings.metrics_max_topics,
-        state=[
+        max_topics=settings.metrics_max_topics,
+        gauges=[
             lambda: queue_families(admission, reads, read_memory),
-            lambda: watch_families(monitor),
+            lambda: store_families(monitor),
             lambda: disk_families(settings.database if settings.backend == "sqlite" else None),
         ],
         in_reach=lambda: monitor.reason is None,
+    )
+    group_commit = GroupCommit(
+        store,
+        max_flush_events=settings.flush_max_events,
+        max_flush_bytes=settings.flush_max_bytes,
+        on_flush=FlushObserver(metrics.flushes, monitor.suspect),
+        start_span=tracing.flush if tracing is not None else None,
     )
     publish_service = PublishService(
         monitor=monitor,
@@ -149,8 +144,9 @@ def create_app(
         limits=Limits(
             settings.max_body_bytes, settings.max_batch_events, settings.max_payload_bytes
         ),
+        on_conflicts=ConflictLog().log,
     )
-    handlers = Routes(
+    routes = Routes(
         store=store,
         monitor=monitor,
         publish_service=publish_service,
@@ -161,7 +157,7 @@ def create_app(
     )
 
     async def life(_app: web.Application) -> AsyncIterator[None]:
-        watching = asyncio.create_task(_monitor(monitor, on_fatal), name="store-watch")
+        watching = asyncio.create_task(_watch_store(monitor, on_fatal), name="store-watch")
         group_commit.start()
         # What can't work is said before the socket is there; what may still come is waited for
         # with the socket open.
@@ -171,20 +167,22 @@ def create_app(
         await asyncio.gather(watching, return_exceptions=True)
         await metrics.aclose()
         await store.aclose()
-        handlers.close()
+        publish_service.close()
         if tracing is not None:
             await tracing.aclose()
 
     async def drain() -> None:
-        publish_service.stop_taking()
+        publish_service.stop_accepting()
         await group_commit.drain(settings.drain_timeout_ms / 1000)
 
     sender = ResponseSender(
         max_bytes=settings.answers_max_bytes, timeout_s=settings.send_timeout_ms / 1000
     )
-    log = AccessLog(metrics.requests.note, tracing.request if tracing is not None else sent_trace)
+    log = AccessLog(
+        metrics.requests.observe, tracing.request if tracing is not None else sent_trace
+    )
     app = web.Application(middlewares=[around_requests(sender, log)])
-    app.add_routes(handlers.routes())
+    app.add_routes(routes.routes())
     app.cleanup_ctx.append(life)
     app[DRAIN] = drain
     app[ABANDON] = store.abandon
@@ -195,7 +193,9 @@ def create_app(
     return app
 
 
-async def _monitor(monitor: StoreMonitor, on_fatal: Callable[[StorageError], None] | None) -> None:
+async def _watch_store(
+    monitor: StoreMonitor, on_fatal: Callable[[StorageError], None] | None
+) -> None:
     try:
         await monitor.run()
     except StorageError as error:
@@ -218,7 +218,7 @@ def _log_availability(reason: str | None) -> None:
 
 
 def _log_text() -> Callable[[str], None]:
-    rate_limit = LogRateLimit("storage_process_error", _MOST_TEXTS_A_SECOND, level="error")
+    rate_limit = LogRateLimit("storage_process_error", _MAX_TEXTS_PER_SECOND, level="error")
 
     def log_text(text: str) -> None:
         fields = rate_limit.fields()
