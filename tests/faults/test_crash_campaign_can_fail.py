@@ -11,6 +11,8 @@ from support.campaign_tally import Tally
 
 MOST_KILLS = 40
 
+pytestmark = pytest.mark.timeout(600)  # starts wait for each other on a busy machine
+
 
 async def test_an_aggregator_that_answers_before_the_commit_is_found_out(
     database: Database, tmp_path: Path

@@ -44,6 +44,8 @@ def check_tally(tally: Tally) -> None:
     assert tally.retried >= tally.whole + tally.absent > 0
 
 
+# Two dozen starts, which wait for each other on a busy machine.
+@pytest.mark.timeout(600)
 @WITH_ONE_AND_THREE
 async def test_what_was_acknowledged_survives_and_no_request_is_stored_in_part(
     database: Database, tmp_path: Path, new_tally: NewTally, aggregators: int

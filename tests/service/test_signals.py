@@ -272,11 +272,11 @@ def test_a_signal_that_comes_while_it_is_still_importing_ends_it_in_order(
 def test_a_signal_behind_the_end_changes_nothing() -> None:
     script = """
 import os, signal
-from aggregator.server.shutdown import ORDERLY, Ending
+from aggregator.server.shutdown import ORDERLY, Shutdown
 
-ending = Ending(9.0, lambda _seconds: None)
-ending.watch()
-ending.finish(ORDERLY)
+shutdown = Shutdown(9.0, lambda _seconds: None)
+shutdown.watch()
+shutdown.finish(ORDERLY)
 assert signal.getsignal(signal.SIGTERM) == signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 os.kill(os.getpid(), signal.SIGTERM)
 """
