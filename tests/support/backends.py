@@ -17,6 +17,25 @@ from storage.sqlite.writer import SqliteStore
 
 BACKENDS = ["sqlite", "postgres"]
 
+_END_SESSIONS = """
+SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()"""
+_EMPTY = """
+DROP SCHEMA public CASCADE;
+CREATE SCHEMA public AUTHORIZATION pg_database_owner;
+GRANT USAGE ON SCHEMA public TO PUBLIC"""
+_IS_AS_NEW = """
+SELECT datallowconn AND datconnlimit = -1
+    AND NOT EXISTS (SELECT FROM pg_db_role_setting WHERE setdatabase = pg_database.oid)
+    AND NOT EXISTS (SELECT FROM pg_namespace
+                    WHERE nspname !~ '^(pg_.*|information_schema|public)$')
+    AND NOT EXISTS (SELECT FROM pg_extension WHERE extname <> 'plpgsql')
+    AND NOT EXISTS (SELECT FROM pg_event_trigger)
+    AND NOT EXISTS (SELECT FROM pg_publication)
+    AND NOT EXISTS (SELECT FROM pg_foreign_data_wrapper)
+    AND NOT EXISTS (SELECT FROM pg_largeobject_metadata)
+FROM pg_database WHERE datname = current_database()"""
+
 
 class Database(NamedTuple):
     """An empty database and how to reach it."""
@@ -50,6 +69,8 @@ class PostgresServer:
     def __init__(self, dsn: str, data: Path | None) -> None:
         self.dsn = dsn
         self.data = data
+        self._used: list[str] = []
+        """Databases that no test uses any more, and that another one may have once emptied."""
 
     @classmethod
     @contextmanager
@@ -71,6 +92,57 @@ class PostgresServer:
             started.execute("SELECT pg_reload_conf()")
             yield started
         Path(runtime, "python_PostgresServer", ".lockfile").unlink(missing_ok=True)
+
+    @contextmanager
+    def database(self) -> Iterator[str]:
+        """The name of an empty database: one that was emptied, where there is one, or a new one.
+
+        To make a database and to drop it costs the server as much as many a test.
+        """
+        name = self._emptied() or self._new()
+        try:
+            yield name
+        finally:
+            if self.data is None:
+                self._drop(name)
+            else:
+                # Emptied when it is needed again: by then, what the test started has ended.
+                self._used.append(name)
+
+    def _emptied(self) -> str | None:
+        while self._used:
+            name = self._used.pop()
+            if self._empty(name):
+                return name
+            self._drop(name)
+        return None
+
+    def _empty(self, name: str) -> bool:
+        """Whether a database is as a new one again; a test may have changed more than tables."""
+        as_new: list[bool] = []
+
+        async def run() -> None:
+            connection = await asyncpg.connect(self.database_dsn(name))
+            try:
+                await connection.execute(_END_SESSIONS)
+                await connection.execute(_EMPTY)
+                as_new.append(await connection.fetchval(_IS_AS_NEW))
+            finally:
+                await connection.close()
+
+        try:
+            in_thread(run)
+        except asyncpg.PostgresError:
+            return False
+        return as_new == [True]
+
+    def _new(self) -> str:
+        name = f"test_{uuid.uuid4().hex}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
+        return name
+
+    def _drop(self, name: str) -> None:
+        self.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     def execute(self, statement: str) -> None:
         """Run one statement on the server's own database, from outside any event loop."""
@@ -102,13 +174,9 @@ def in_thread(main: Any) -> None:
 def new_database(
     backend: str, directory: Path, server: PostgresServer | None
 ) -> Iterator[Database]:
-    """An empty database that is dropped at the end."""
+    """An empty database of a test's own."""
     if server is None:
         yield Database(backend, directory / f"{uuid.uuid4().hex}.db", "")
         return
-    name = f"test_{uuid.uuid4().hex}"
-    server.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
-    try:
+    with server.database() as name:
         yield Database(backend, directory, server.database_dsn(name))
-    finally:
-        server.execute(f"DROP DATABASE {name} WITH (FORCE)")
