@@ -26,7 +26,6 @@ from aggregator.reading.read_memory import ReadMemory
 from aggregator.request_context import CannotTrace, Tracing, sent_trace
 from aggregator.settings.model import Settings
 from aggregator.wire.event_rules import Limits
-from storage.backends import postgres_store, sqlite_store
 from storage.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from storage.protocols import EventStore
 
@@ -53,19 +52,7 @@ _log = structlog.get_logger()
 
 def configured_store(settings: Settings) -> EventStore:
     """The store that the settings name, not opened yet."""
-    if settings.backend == "postgres" and settings.dsn is not None:
-        return postgres_store(
-            settings.dsn.get_secret_value(),
-            readers=settings.postgres_readers,
-            command_timeout_ms=settings.postgres_command_timeout_ms,
-            schema=settings.schema,
-        )
-    return sqlite_store(
-        settings.database,
-        busy_timeout_ms=settings.sqlite_busy_timeout_ms,
-        command_timeout_ms=settings.sqlite_command_timeout_ms,
-        on_text=_log_text(),
-    )
+    return settings.table_entry.store(settings, _log_text())
 
 
 def configured_tracing(settings: Settings) -> Tracing | None:
@@ -84,7 +71,7 @@ def configured_tracing(settings: Settings) -> Tracing | None:
             "--tracing otlp needs OpenTelemetry, the extra `tracing`: pip install "
             f"opentelemetry-sdk opentelemetry-exporter-otlp-proto-http ({error})"
         ) from error
-    return ExportedSpans(settings.backend)
+    return ExportedSpans(settings.table_entry.otel_name)
 
 
 def create_app(
@@ -138,7 +125,7 @@ def create_app(
         state=[
             lambda: queue_families(admission, reads, read_memory),
             lambda: watch_families(monitor),
-            lambda: disk_families(settings.database if settings.backend == "sqlite" else None),
+            lambda: disk_families(settings.database if settings.table_entry.is_file else None),
         ],
         in_reach=lambda: monitor.reason is None,
     )

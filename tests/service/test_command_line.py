@@ -37,14 +37,16 @@ def test_help_names_every_setting_with_its_default_and_unit(tmp_path: Path) -> N
     text = " ".join(ended.out.partition("options:")[2].split())
     sections = re.split(r" (?=--[a-z-]+ )", text)
     told = {section.split()[0]: section for section in sections if section.startswith("--")}
-    for name, field in Settings.model_fields.items():
+    for name, field in Settings.options().items():
         option = "--" + name.replace("_", "-")
-        assert f"(default: {field.default})" in told[option], option
+        # Where there is no value, "None" is said in words.
+        default = field.default_text if field.default is None else field.default
+        assert f"(default: {default})" in told[option], option
         unit = _UNITS.get(name.rsplit("_", 1)[-1])
         if unit:
             assert unit in told[option], option
-    options = {"--" + name.replace("_", "-") for name in Settings.model_fields}
-    assert set(told) == options | {"--help"}
+    options = {"--" + name.replace("_", "-") for name in Settings.options()}
+    assert set(told) == options | {"--help", "--version"}
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ async def test_no_payload_is_ever_logged(
     writer = configure(stream, level="debug")
     for module in (app, conflict_log, flush_log, access_log, middleware):
         monkeypatch.setattr(module, "_log", structlog.get_logger())
-    server = TestServer(app.create_app(Settings.model_validate(database.settings())))
+    server = TestServer(app.create_app(Settings.from_values(database.settings())))
     await server.start_server(auto_decompress=False)
     async with TestClient(server) as client:
         event = published(payload={SECRET: SECRET})
