@@ -56,10 +56,10 @@ class Parser(argparse.ArgumentParser):
         raise WrongCommandLine(f"{message}{self._hint(message)} (see {self.prog} --help)")
 
     def _hint(self, message: str) -> str:
-        unknown = re.match(r"unrecognized arguments: (--[\w-]+)", message)
-        known = [each for each in self._option_string_actions if each.startswith("--")]
+        unknown = re.match(r"unrecognized arguments: --([\w-]+)", message)
+        known = [each[2:] for each in self._option_string_actions if each.startswith("--")]
         near = nearest(unknown[1], known) if unknown else None
-        return f"; did you mean {near}?" if near else ""
+        return f"; did you mean --{near}?" if near else ""
 
 
 class _Formatter(argparse.RawDescriptionHelpFormatter):

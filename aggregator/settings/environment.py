@@ -1,6 +1,5 @@
 """The environment: variables that are settings, and those that only look like one."""
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 
@@ -14,8 +13,9 @@ _INJECTED = re.compile(
 )
 """What Kubernetes, or a link of Docker, calls variables about a service, but for NAME and PORT."""
 
-_OF_THE_PROJECT = frozenset({"AGGREGATOR_TEST_DSN"})
-"""Not settings: the tests read it, and whoever develops has it set."""
+_OF_OTHERS = frozenset({"AGGREGATOR_TEST_DSN", "AGGREGATOR_URL"})
+"""No settings, and no mistakes: the first is for the tests of this project, and by the second its
+clients are commonly told where it is."""
 
 
 def given_variables(options: Iterable[Option], environment: Mapping[str, str]) -> dict[str, str]:
@@ -56,20 +56,25 @@ def unknown_variables(
     Left out are those that something else sets: Kubernetes and Docker for a service whose name
     begins with "aggregator", and those of the project's tests.
     """
-    known = [each.variable for each in options]
+    known = [each.name.upper() for each in options]
     unknown: dict[str, str | None] = {}
     for name, value in environment.items():
         upper = name.upper()
-        if not upper.startswith(PREFIX) or upper in _OF_THE_PROJECT or upper in known:
+        if not upper.startswith(PREFIX) or upper in _OF_OTHERS or _is_injected(upper, value):
             continue
-        if not _is_injected(upper, value):
-            unknown[name] = nearest(upper, known)
+        setting = upper.removeprefix(PREFIX)
+        if setting not in known:
+            near = nearest(setting, known)
+            unknown[name] = None if near is None else PREFIX + near
     return unknown
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that a misspelled one is most like; None if there is none like it."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.75)
+    # Only a mistake needs it, not every start.
+    import difflib  # noqa: PLC0415
+
+    found = difflib.get_close_matches(name, list(known), n=1)
     return found[0] if found else None
 
 

@@ -127,6 +127,16 @@ def test_the_environment_names_the_database_too(tmp_path: Path) -> None:
         assert run_to_end("verify", cwd=tmp_path, env=env) == Ended(0, SOUND, "")
 
 
+def test_a_variable_that_is_no_setting_is_told(tmp_path: Path) -> None:
+    fill(Database("sqlite", tmp_path / "events.db", ""), ORDERS, SHIPMENTS)
+    env = {"AGGREGATOR_DATABASE": "events.db", "AGGREGATOR_DATABSE": "x", "AGGREGATOR_PORT": "x"}
+    told = (
+        "aggregator: the variable AGGREGATOR_DATABSE is ignored: no setting is called so; "
+        "did you mean AGGREGATOR_DATABASE?\n"
+    )
+    assert run_to_end("verify", cwd=tmp_path, env=env) == Ended(0, SOUND, told)
+
+
 @pytest.mark.parametrize(("to", "reason"), [(">&-", "closed"), (">/dev/full", "No space left")])
 def test_a_standard_output_that_fails_is_one_sentence(tmp_path: Path, to: str, reason: str) -> None:
     database = Database("sqlite", tmp_path / "events.db", "")

@@ -61,6 +61,26 @@ def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (settings().backend, settings().port) == ("sqlite", 8080)
 
 
+def test_an_empty_option_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGGREGATOR_PORT", "1111")
+    assert settings("--port", "", "--dsn", "").port == 1111
+
+
+def test_of_an_option_that_is_given_twice_the_last_counts() -> None:
+    assert settings("--port", "1", "--port=2").port == 2
+
+
+@pytest.mark.parametrize("text", ["80", " 80 ", "+80", "8_0", "80.0", "80.", "80.00 "])
+def test_a_whole_number_may_be_written_in_many_ways(text: str) -> None:
+    assert settings("--port", text).port == 80
+
+
+@pytest.mark.parametrize("text", ["8e1", "80.5", "0x50", "8,0", "inf", "-0.1", "true"])
+def test_what_is_no_whole_number_is_refused(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    expected = f"--port: must be a whole number from 0 to 65535, not {text!r}\n"
+    assert refused(capsys, "--port", text) == f"aggregator: {expected}"
+
+
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
 def test_a_dsn_means_postgres(scheme: str) -> None:
     found = settings("--dsn", DSN.replace("postgresql", scheme))
@@ -134,7 +154,9 @@ def test_a_wrong_variable_is_told_like_a_wrong_option(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AGGREGATOR_FLUSH_MAX_EVENTS", "many")
-    assert "--flush-max-events" in refused(capsys)
+    told = refused(capsys)
+    assert "--flush-max-events" in told
+    assert "(from AGGREGATOR_FLUSH_MAX_EVENTS)" in told
 
 
 @pytest.mark.parametrize(
