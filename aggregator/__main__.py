@@ -3,6 +3,7 @@
 # What a command needs is imported where it begins: half of a start is imports, and `verify` and
 # `logs report` do without a server.
 
+import gc
 import os
 import signal
 import sys
@@ -25,6 +26,9 @@ _INJECTED = (
     "Kubernetes, or a link of Docker, sets it to the address of a service called aggregator; "
     "choose the port with --port, or rename the service"
 )
+
+_CERTIFICATES = "SSL_CERT_FILE"
+"""By this variable OpenSSL is told the file of the authorities that it trusts."""
 
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -107,11 +111,15 @@ def _serve_until_the_end(program: str, arguments: list[str]) -> int:
     settings = read_settings(Settings, parser, arguments)
     _need_standard_output()
 
+    # What is imported stays, so there is nothing to collect until it is there.
+    gc.disable()
+    _import_aiohttp()
     import structlog
 
     from aggregator.log import setup
     from aggregator.server.run import CannotServe, run
 
+    gc.enable()
     as_json = settings.log_format == "json" or (
         settings.log_format == "auto" and not sys.stdout.isatty()
     )
@@ -137,6 +145,24 @@ def _serve_until_the_end(program: str, arguments: list[str]) -> int:
         _refuse(str(error))
     writer.close()
     return 0
+
+
+def _import_aiohttp() -> None:
+    """Import aiohttp without having its client trust anybody.
+
+    As it is imported, aiohttp makes the TLS contexts of its client and reads the certificates of
+    every authority into them. That would be a seventh of a start, and the server is no client. So
+    the file that they are read from is an empty one meanwhile.
+    """
+    before = os.environ.get(_CERTIFICATES)
+    os.environ[_CERTIFICATES] = os.devnull
+    try:
+        import aiohttp  # noqa: F401
+    finally:
+        if before is None:
+            del os.environ[_CERTIFICATES]
+        else:
+            os.environ[_CERTIFICATES] = before
 
 
 def _verify(program: str, arguments: list[str]) -> int:

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from aggregator.settings.option import choice, text, whole_number
+from aggregator.settings.option import choice, option_group, text, whole_number
 from aggregator.settings.storage import StorageSettings, WrongSetting
 
 
-@dataclass(frozen=True, kw_only=True)
+@option_group
 class Listening:
     """Where it listens, and how it ends."""
 
@@ -22,7 +22,7 @@ class Listening:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@option_group
 class Telemetry:
     """What it says of itself."""
 
@@ -47,7 +47,7 @@ class Telemetry:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@option_group
 class Publishes:
     """How large a publish may be."""
 
@@ -69,7 +69,7 @@ class Publishes:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@option_group
 class Queue:
     """How much may wait, and how much is stored at once."""
 
@@ -89,7 +89,7 @@ class Queue:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@option_group
 class Clients:
     """What reads and connections may take."""
 
@@ -118,7 +118,7 @@ class Clients:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@option_group
 class Sqlite:
     """What applies to SQLite alone."""
 
@@ -132,7 +132,7 @@ class Sqlite:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@option_group
 class Postgres:
     """What applies to Postgres alone."""
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, field, fields
 from inspect import get_annotations
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, dataclass_transform
 
 PREFIX = "AGGREGATOR_"
 
@@ -78,6 +78,15 @@ class Option:
     def is_secret(self) -> bool:
         """Whether no message may show its value."""
         return self.convert is _as_secret
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def option_group(group: type[Value]) -> type[Value]:
+    """Decorate a class of settings that is only ever a base of one that has them all.
+
+    It is a dataclass without the methods that dataclasses are given at some cost.
+    """
+    return dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)(group)
 
 
 def options_of(group: type) -> list[Option]:
