@@ -1,4 +1,4 @@
-# The aggregator and the publisher; see docs/operations/compose.md.
+# The aggregator and the publisher; see docs/operate/compose.md.
 ARG BASE=python:3.13-slim-trixie
 
 FROM ${BASE} AS build

@@ -1,7 +1,6 @@
 """The composition root: settings in, an aiohttp application out, with its whole life cycle."""
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 
@@ -12,21 +11,24 @@ from aggregator.http.fast_path import FastPath
 from aggregator.http.middleware import around_requests
 from aggregator.http.response_sender import ResponseSender
 from aggregator.http.routes import Routes
-from aggregator.ingest.admission import Admission, ReadLimit
-from aggregator.ingest.group_commit import Flush, GroupCommit
+from aggregator.ingest.admission import Admission
+from aggregator.ingest.group_commit import GroupCommit
 from aggregator.ingest.publish_service import PublishService
 from aggregator.ingest.store_monitor import StoreMonitor
+from aggregator.ingest.telemetry import CannotTrace, Tracing
 from aggregator.log.observers import notify
 from aggregator.log.rate_limit import LogRateLimit
 from aggregator.observability.access_log import AccessLog
-from aggregator.observability.flush_log import log_flush
+from aggregator.observability.conflict_log import ConflictLog
+from aggregator.observability.flush_observer import FlushObserver
 from aggregator.observability.metrics.exposition import MetricsExposition
-from aggregator.observability.metrics.gauges import disk_families, queue_families, watch_families
+from aggregator.observability.metrics.gauges import disk_families, queue_families, store_families
+from aggregator.reading.read_limit import ReadLimit
 from aggregator.reading.read_memory import ReadMemory
-from aggregator.request_context import CannotTrace, Tracing, sent_trace
+from aggregator.request_context import sent_trace
 from aggregator.settings.model import Settings
 from aggregator.wire.event_rules import Limits
-from storage.errors import OutcomeUnknown, StorageError, StorageUnavailable
+from storage.errors import StorageError
 from storage.protocols import EventStore
 
 DRAIN: web.AppKey[Callable[[], Awaitable[None]]] = web.AppKey("drain")
@@ -88,7 +90,7 @@ def create_app(
     Args:
         settings: checked settings.
         store: in place of the one the settings name.
-        on_fatal: told when the store can't be opened and waiting will not help.
+        on_fatal: called with the error when the store can't be opened and waiting will not help.
 
     Raises:
         CannotTrace: tracing is turned on and can't be done.
@@ -98,20 +100,6 @@ def create_app(
     store.on_warning = lambda sentence: _log.warning("storage_warning", reason=sentence)
     monitor = StoreMonitor(store, partial(notify, _log_availability))
 
-    def on_flush(flush: Flush) -> None:
-        counts = Counter([(verdict.topic, verdict.status) for verdict in flush.verdicts])
-        notify(metrics.flushes.note, flush, counts)
-        notify(log_flush, flush, counts)
-        if isinstance(flush.error, (StorageUnavailable, OutcomeUnknown)):
-            monitor.suspect(flush.error)
-
-    group_commit = GroupCommit(
-        store,
-        max_flush_events=settings.flush_max_events,
-        max_flush_bytes=settings.flush_max_bytes,
-        on_flush=on_flush,
-        trace=tracing.flush if tracing is not None else None,
-    )
     admission = Admission(
         max_events=settings.queue_max_events,
         max_bytes=settings.queue_max_bytes,
@@ -121,13 +109,20 @@ def create_app(
     read_memory = ReadMemory(settings.reads_max_bytes)
     metrics = MetricsExposition(
         store,
-        most_topics=settings.metrics_max_topics,
-        state=[
+        max_topics=settings.metrics_max_topics,
+        gauges=[
             lambda: queue_families(admission, reads, read_memory),
-            lambda: watch_families(monitor),
+            lambda: store_families(monitor),
             lambda: disk_families(settings.database if settings.table_entry.is_file else None),
         ],
         in_reach=lambda: monitor.reason is None,
+    )
+    group_commit = GroupCommit(
+        store,
+        max_flush_events=settings.flush_max_events,
+        max_flush_bytes=settings.flush_max_bytes,
+        on_flush=FlushObserver(metrics.flushes, monitor.suspect),
+        start_span=tracing.flush if tracing is not None else None,
     )
     publish_service = PublishService(
         monitor=monitor,
@@ -136,8 +131,9 @@ def create_app(
         limits=Limits(
             settings.max_body_bytes, settings.max_batch_events, settings.max_payload_bytes
         ),
+        on_conflicts=ConflictLog().log,
     )
-    handlers = Routes(
+    routes = Routes(
         store=store,
         monitor=monitor,
         publish_service=publish_service,
@@ -148,7 +144,7 @@ def create_app(
     )
 
     async def life(_app: web.Application) -> AsyncIterator[None]:
-        watching = asyncio.create_task(_monitor(monitor, on_fatal), name="store-watch")
+        watching = asyncio.create_task(_watch_store(monitor, on_fatal), name="store-watch")
         group_commit.start()
         # What can't work is said before the socket is there; what may still come is waited for
         # with the socket open.
@@ -158,20 +154,22 @@ def create_app(
         await asyncio.gather(watching, return_exceptions=True)
         await metrics.aclose()
         await store.aclose()
-        handlers.close()
+        publish_service.close()
         if tracing is not None:
             await tracing.aclose()
 
     async def drain() -> None:
-        publish_service.stop_taking()
+        publish_service.stop_accepting()
         await group_commit.drain(settings.drain_timeout_ms / 1000)
 
     sender = ResponseSender(
         max_bytes=settings.answers_max_bytes, timeout_s=settings.send_timeout_ms / 1000
     )
-    log = AccessLog(metrics.requests.note, tracing.request if tracing is not None else sent_trace)
+    log = AccessLog(
+        metrics.requests.observe, tracing.request if tracing is not None else sent_trace
+    )
     app = web.Application(middlewares=[around_requests(sender, log)])
-    app.add_routes(handlers.routes())
+    app.add_routes(routes.routes())
     app.cleanup_ctx.append(life)
     app[DRAIN] = drain
     app[ABANDON] = store.abandon
@@ -182,7 +180,9 @@ def create_app(
     return app
 
 
-async def _monitor(monitor: StoreMonitor, on_fatal: Callable[[StorageError], None] | None) -> None:
+async def _watch_store(
+    monitor: StoreMonitor, on_fatal: Callable[[StorageError], None] | None
+) -> None:
     try:
         await monitor.run()
     except StorageError as error:

@@ -2,7 +2,7 @@
 //
 // What is sent is a pure function of the position in the run, so it is known without any state
 // that virtual users would have to share how many events are new: exactly UNIQUE, whatever is
-// repeated, tried again, or under way at the same time. docs/k6.md says how to run it.
+// repeated, tried again, or under way at the same time. docs/develop/k6.md says how to run it.
 
 import { check, sleep } from 'k6';
 import { randomBytes } from 'k6/crypto';

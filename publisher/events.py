@@ -32,7 +32,7 @@ class Event:
     source: who says so; 1 to 256 characters, no control characters.
     event_id: unique within the topic, 1 to 256 characters, no control characters; a new UUIDv7
     unless given. Publishing the same Event again is therefore always safe; making a new one of the
-    same facts is not, unless the id comes from the facts (see docs/ids.md).
+    same facts is not, unless the id comes from the facts (see docs/use/ids.md).
     timestamp: when it happened, with a time zone; now unless given. A string is an RFC 3339
     date-time and is sent as it is.
     """

@@ -1,7 +1,7 @@
 """Ids for events: unique within a topic, made without asking anybody.
 
 An id that comes from the facts (a primary key, a place in a file) is better than any of these: made
-again of the same facts it is the same id. docs/ids.md says which to choose and what each costs.
+again of the same facts it is the same id. docs/use/ids.md says which to choose and what each costs.
 """
 
 import itertools

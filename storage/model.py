@@ -6,6 +6,7 @@ and no driver rounds them. A payload is the JSON text exactly as it was sent.
 
 from collections.abc import Mapping
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
@@ -81,6 +82,13 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     event_id: str
     status: Status
     offset: int
+
+
+class Appended(NamedTuple):
+    """The outcome of a committed append: a verdict per event, and the seconds that COMMIT took."""
+
+    verdicts: list[Verdict]
+    commit_s: float
 
 
 class Counts(msgspec.Struct, frozen=True, gc=False):

@@ -4,54 +4,38 @@
 tested there.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from storage.model import (
     LARGEST_PAYLOAD_BYTES,
     TOPICS_PER_PAGE,
+    Appended,
     Event,
     LogEvent,
     Page,
     Query,
     Stats,
     Usage,
-    Verdict,
 )
 
 
-class EventStore(Protocol):
-    """A durable log of events, deduplicated by (topic, event_id).
+class EventAppender(Protocol):
+    """The writing side of a log; group commit needs nothing else."""
 
-    Every method may raise `StorageUnavailable`. Any number of stores, in any number of
-    processes, may share one database: no state that decides a verdict lives in the process.
-    """
+    async def append(self, batch: Sequence[Event]) -> Appended:
+        """Store the new events of a batch and count all of them, in one durable transaction.
 
-    backend: str
-    """The name users know the backend by: "sqlite" or "postgres"."""
+        When this returns, the transaction is committed and flushed to disk. New events of a topic
+        get the offsets behind its head in the order given, without a gap, and a `ts_ingest` not
+        below any earlier one of the topic. An event whose key is stored, or came earlier in the
+        batch, is a duplicate, or a conflict if `payload` (as a JSON value) or `source` differ.
 
-    on_commit: Callable[[float], object]
-    """Told how long COMMIT took, in seconds, before the `append` that it belongs to returns."""
+        Args:
+            batch: at least one event.
 
-    on_warning: Callable[[str], object]
-    """Told a sentence for the operator of the database, before the `open` it belongs to returns."""
-
-    async def open(self) -> None:
-        """Connect and bring the schema up to date; may be called again after a failure.
-
-        Raises:
-            StorageUnavailable: out of reach now; try again.
-            StorageMisconfigured: waiting will not help.
-        """
-
-    async def append(self, batch: Sequence[Event]) -> list[Verdict]:
-        """Store the new events of `batch`, at least one, and count all, in one durable transaction.
-
-        Returns one verdict per event, in the order given. When this returns, the transaction
-        is committed and flushed to disk. New events of a topic get the offsets behind its head
-        in the order given, without a gap, and a `ts_ingest` not below any earlier one of the
-        topic. An event whose key is stored, or came earlier in the batch, is a duplicate, or a
-        conflict if `payload` (as a JSON value) or `source` differ.
+        Returns:
+            One verdict per event, in the order given, and the seconds that COMMIT took.
 
         Raises:
             StorageUnavailable, BatchRefused: rolled back; nothing of it is stored or counted.
@@ -59,8 +43,12 @@ class EventStore(Protocol):
         """
         ...
 
+
+class EventReader(Protocol):
+    """The reading side of a log. Every method may raise `StorageUnavailable`."""
+
     async def read(self, query: Query) -> Page:
-        """A page of events; following `Page.next` gives every event that was stored before.
+        """Read a page of events; following `Page.next` gives every event that was stored before.
 
         Raises:
             PayloadOverLimit: the first event is larger than the query allows.
@@ -70,17 +58,25 @@ class EventStore(Protocol):
     async def get(
         self, topic: str, event_id: str, *, max_payload_bytes: int = LARGEST_PAYLOAD_BYTES
     ) -> LogEvent | None:
-        """The event with this dedup key, or None.
+        """Read the event with this dedup key; None if there is none.
 
         Raises:
             PayloadOverLimit: its payload is larger than `max_payload_bytes`.
         """
         ...
 
+    async def heads(self, topics: Sequence[str]) -> Mapping[str, int]:
+        """Read the head offset of each of these topics, from one snapshot; 0 where none is stored.
+
+        Args:
+            topics: any number of names, in any order; a repeated one counts once.
+        """
+        ...
+
     async def stats(
         self, *, topic: str | None = None, after: str = "", limit: int = TOPICS_PER_PAGE
     ) -> Stats:
-        """The counts in all and of some topics, from one snapshot.
+        """Read the counts in all and of some topics, from one snapshot.
 
         Args:
             topic: only this one is listed, if it has an event.
@@ -89,12 +85,38 @@ class EventStore(Protocol):
         """
         ...
 
-    async def usage(self) -> Usage:
-        """What the database takes up on disk, and which connections are in use."""
-        ...
+
+class StoreLifecycle(Protocol):
+    """The life of a store: what opens it, watches it and closes it."""
+
+    backend: str
+    """The name users know the backend by, as `storage.backends` has it."""
+
+    on_warning: Callable[[str], object]
+    """Callback with a sentence for the operator; runs before the `open` it belongs to returns."""
+
+    async def open(self) -> None:
+        """Connect and bring the schema up to date; may be called again after a failure.
+
+        Raises:
+            StorageUnavailable: out of reach now; try again.
+            StorageMisconfigured: waiting will not help.
+        """
 
     async def ping(self) -> None:
-        """Return if an append could succeed now: the database is in reach and writable."""
+        """Return if an append could succeed now: the database is in reach and writable.
+
+        Raises:
+            StorageUnavailable: it could not.
+        """
+
+    async def usage(self) -> Usage:
+        """Read what the database takes up on disk, and which connections are in use.
+
+        Raises:
+            StorageUnavailable: out of reach now; try again.
+        """
+        ...
 
     async def aclose(self) -> None:
         """Close every connection. Idempotent.
@@ -108,3 +130,11 @@ class EventStore(Protocol):
         Called in place of `aclose`, from any thread, and does not wait. What was acknowledged is
         durable all the same.
         """
+
+
+class EventStore(EventAppender, EventReader, StoreLifecycle, Protocol):
+    """A durable log of events, deduplicated by (topic, event_id).
+
+    Any number of stores, in any number of processes, may share one database: no state that
+    decides a verdict lives in the process.
+    """

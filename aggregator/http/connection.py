@@ -20,20 +20,20 @@ come, or from a head to its handler."""
 
 
 class ConnectionObserver(Protocol):
-    """What is told of connections; see `aggregator.http.connection_limit.LimitedConnections`."""
+    """An observer of connections; see `aggregator.http.connection_limit.LimitedConnections`."""
 
     def opened(self, connection: "Connection") -> None:
-        """It is made."""
+        """Count a connection that is made."""
 
     def used(self, connection: "Connection") -> None:
-        """A request is being made on it."""
+        """Count a request that is being made on it."""
 
     def closed(self, connection: "Connection") -> None:
-        """It is gone."""
+        """Count a connection that is gone."""
 
 
 class Connection(web.RequestHandler):
-    """One connection, as aiohttp serves it, that tells `LimitedConnections` what becomes of it.
+    """A connection, as aiohttp serves it, that is counted by `LimitedConnections`.
 
     A client may end its side behind its last request: what was whole by then is answered, and
     then the connection is ended.
@@ -89,7 +89,7 @@ class Connection(web.RequestHandler):
         """See `asyncio.Protocol`."""
         if self.idle:
             if self._head_bytes > MAX_HEAD_BYTES:
-                self.cut_off()
+                self.abort()
                 return
             self._read_head(data)
         super().data_received(data)
@@ -121,7 +121,7 @@ class Connection(web.RequestHandler):
         return self._body_has_come
 
     def begins(self, request: web.BaseRequest) -> None:
-        """A request is given to its handler."""
+        """Take notice that a request is given to its handler."""
         self._due = False
         self._handled = True
         self._body = request.content
@@ -154,7 +154,7 @@ class Connection(web.RequestHandler):
         else:
             self.force_close()
 
-    def cut_off(self) -> None:
-        """End it without another word."""
+    def abort(self) -> None:
+        """Close the connection at once; what is not sent is lost."""
         if self.transport is not None:
             self.transport.abort()

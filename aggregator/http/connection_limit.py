@@ -1,4 +1,4 @@
-"""The open connections of a server: how many there may be, and which is ended for another."""
+"""The limit on connections: how many may be open, and which is closed to admit another."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -12,8 +12,8 @@ from aggregator.http.fast_path import FastPath
 from aggregator.http.response_sender import ResponseSender
 from aggregator.log.rate_limit import LogRateLimit
 
-_LOOKED_AT = 64
-"""So many are looked at for one that is idle; those in use are then looked at last."""
+_MAX_LOOKS = 64
+"""Connections looked at for one that is idle; those in use are then looked at last."""
 
 _LOG_EVERY_S = 10.0
 
@@ -23,32 +23,31 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class LimitedConnections:
-    """The open connections of a server, and what makes them: a protocol factory.
+    """A protocol factory that bounds the open connections of a server.
 
-    When there are as many as there may be, the one that has been idle for longest makes room
-    for the next, so that those who only hold connections open keep nobody out. Only where
-    nearly all are in use is the new one turned away.
+    When the limit is exceeded, the longest-idle connection is closed, so that clients that only
+    hold connections open keep nobody out. Only where nearly all are in use is the new one refused.
 
     Args:
         server: aiohttp's side of it.
-        most: so many may be open.
-        answers: the bound on what is answered before it becomes a request.
-        express: what does so with publishes; None: they go the usual way.
-        options: for each, see `aiohttp.web.RequestHandler`.
+        max_open: maximum number of open connections.
+        sender: the bound on responses of the fast path.
+        fast_path: answers plain publishes; None: they go the normal way.
+        options: for each connection, see `aiohttp.web.RequestHandler`.
     """
 
     def __init__(
         self,
         server: web.Server,
         *,
-        most: int,
+        max_open: int,
         sender: ResponseSender,
         fast_path: FastPath | None,
         **options: Any,
     ) -> None:
         server.request_handler = _tracked(server.request_handler)
         self._server = server
-        self._most = most
+        self._max_open = max_open
         self._fast_path = fast_path
         self._sender = sender
         self._options = options
@@ -57,7 +56,7 @@ class LimitedConnections:
         self._lines = LogRateLimit("too_many_connections", 1, every_s=_LOG_EVERY_S, level="warning")
 
     def __call__(self) -> Connection:
-        """A protocol for a new connection."""
+        """Make the protocol of a new connection."""
         if self._fast_path is None:
             return Connection(self, self._server, **self._options)
         return FastConnection(self, self._server, self._fast_path, self._sender, **self._options)
@@ -66,41 +65,48 @@ class LimitedConnections:
         return len(self._open)
 
     def opened(self, connection: Connection) -> None:
-        """Count a new one in, and end another if there are too many."""
+        """Count a new connection, and close another if there are too many."""
         self._open[connection] = None
-        if len(self._open) > self._most:
+        if len(self._open) > self._max_open:
             victim = self._idle_longest() or connection
             del self._open[victim]
-            victim.cut_off()
-            self._note()
+            victim.abort()
+            self._log_closed()
 
     def used(self, connection: Connection) -> None:
-        """A request is being made on it."""
+        """Count a connection as the one used last."""
         if connection in self._open:
             del self._open[connection]
             self._open[connection] = None
 
     def closed(self, connection: Connection) -> None:
-        """Count one out."""
+        """Count a connection no longer."""
         self._open.pop(connection, None)
 
     def _idle_longest(self) -> Connection | None:
-        for _ in range(min(_LOOKED_AT, len(self._open))):
+        for _ in range(min(_MAX_LOOKS, len(self._open))):
             connection = next(iter(self._open))
             if connection.idle:
                 return connection
             self.used(connection)
         return None
 
-    def _note(self) -> None:
+    def _log_closed(self) -> None:
         more = self._lines.fields()
         if more is not None:
-            cut_off = 1 + more.get("left_out_before", 0)
-            _log.warning("too_many_connections", most=self._most, cut_off=cut_off, **more)
+            closed = 1 + more.get("suppressed", 0)
+            _log.warning(
+                "too_many_connections",
+                max_connections=self._max_open,
+                closed=closed,
+                most=self._max_open,
+                cut_off=closed,
+                **more,
+            )
 
 
 def _tracked(handler: Handler) -> Handler:
-    """A handler whose connections know which request they are at."""
+    """A handler whose connections know which request they serve."""
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
         if isinstance(request.protocol, Connection):

@@ -1,7 +1,7 @@
-"""The short way of a publish, on a connection of aiohttp's: all that rests on what is not public.
+"""Connections with the fast path: all that rests on parts of aiohttp that are not public.
 
-`obstacle` looks at the start whether what is used here is there and works as it did. With another
-aiohttp, connections go the usual way.
+`obstacle` checks at the start whether what is used here is there and works as it did. With another
+aiohttp, publishes go the normal way.
 """
 
 import asyncio
@@ -32,23 +32,26 @@ Message = tuple[RawRequestMessage, StreamReader]
 
 
 class FastConnection(Connection):
-    """A connection whose publishes go the short way, and that knows what it owes.
+    """A connection whose plain publishes take the fast path, and that knows what it owes.
 
     Args:
-        express: what deals with publishes before they become requests.
-        answers: the bound on what is answered so.
+        connections: observer of connections.
+        server: aiohttp's side of it.
+        fast_path: answers publishes before they become requests.
+        sender: the bound on answers that are on their way.
+        options: see `aiohttp.web.RequestHandler`.
     """
 
     __slots__ = (
         "_answered",
         "_closing",
         "_fast_path",
+        "_handled_fast",
         "_held",
         "_parsed",
+        "_pending_response",
         "_sender",
-        "_taken",
         "_under_way",
-        "_unsent",
     )
 
     def __init__(
@@ -65,11 +68,11 @@ class FastConnection(Connection):
         # Requests that go the usual way, those that can't be parsed included.
         self._parsed = 0
         self._answered = 0
-        self._taken = False
+        self._handled_fast = False
         self._under_way = False
         self._held = b""
         self._closing = False
-        self._unsent: PendingResponse | None = None
+        self._pending_response: PendingResponse | None = None
         self._parser = cast("HttpRequestParser", _Parser(self._parser, self))
 
     @property
@@ -85,17 +88,17 @@ class FastConnection(Connection):
                 self._held += data
                 self.transport.pause_reading()
             return
-        self._taken = False
+        self._handled_fast = False
         # Of a request that was answered before all of it had come: no head.
         of_a_body = not self._body_has_come
         web.RequestHandler.data_received(self, data)
-        if self._taken or of_a_body or not self.idle:
+        if self._handled_fast or of_a_body or not self.idle:
             self._head_bytes = 0
             self._connections.used(self)
             return
         self._head_bytes += len(data)
         if self._head_bytes > MAX_HEAD_BYTES:
-            self.cut_off()
+            self.abort()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """See `asyncio.Protocol`; it is kept while it owes an answer that it can give."""
@@ -104,13 +107,13 @@ class FastConnection(Connection):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """See `asyncio.Protocol`."""
-        self._forget_unsent()
+        self._release_response()
         super().connection_lost(exc)
 
     def resume_writing(self) -> None:
         """See `asyncio.Protocol`."""
         super().resume_writing()
-        self._forget_unsent()
+        self._release_response()
 
     def close(self) -> None:
         """See `aiohttp.web.RequestHandler`; an answer under way is waited for."""
@@ -133,25 +136,25 @@ class FastConnection(Connection):
     def _be_idle_from_now(self) -> None:
         self._next_keepalive_close_time = self._loop.time() + self.keepalive_timeout
 
-    def take(self, messages: Sequence[Message], *, upgraded: bool) -> bool:
-        """See `FastRequestHandler`."""
+    def handle_messages(self, messages: Sequence[Message], *, upgraded: bool) -> bool:
+        """See `MessageHandler`."""
         # In its turn only, and not before the answer before it was taken.
         if (
             len(messages) == 1
             and not upgraded
             and self._parsed <= self._answered
-            and self._unsent is None
+            and self._pending_response is None
         ):
             self._under_way = True
-            self._taken = self._fast_path.take(*messages[0], self._reply, self.client)
-            if self._taken:
+            self._handled_fast = self._fast_path.handle(*messages[0], self._reply, self.client)
+            if self._handled_fast:
                 return True
             self._under_way = False
         self._parsed += len(messages)
         return False
 
-    def unparsable(self) -> None:
-        """See `FastRequestHandler`."""
+    def handle_unparsable(self) -> None:
+        """See `MessageHandler`."""
         self._parsed += 1
         if self._body is not None and not self._body.is_eof():
             # It is the body that is broken, and its reader would wait for the rest.
@@ -164,7 +167,7 @@ class FastConnection(Connection):
             return False
         transport.write(answer)
         if transport.get_write_buffer_size():
-            self._unsent = self._sender.hold(transport, context, len(answer))
+            self._pending_response = self._sender.hold(transport, context, len(answer))
         self._be_idle_from_now()
         if self._closing:
             self.close()
@@ -177,29 +180,29 @@ class FastConnection(Connection):
             self.force_close()
         return True
 
-    def _forget_unsent(self) -> None:
-        if self._unsent is not None:
-            self._sender.sent(self._unsent)
-            self._unsent = None
+    def _release_response(self) -> None:
+        if self._pending_response is not None:
+            self._sender.release(self._pending_response)
+            self._pending_response = None
 
 
-class FastRequestHandler(Protocol):
-    """What is told of requests as soon as they are parsed."""
+class MessageHandler(Protocol):
+    """A handler of requests as soon as they are parsed."""
 
-    def take(self, messages: Sequence[Message], *, upgraded: bool) -> bool:
-        """Requests were parsed, at least one; True: it is one, and is dealt with."""
+    def handle_messages(self, messages: Sequence[Message], *, upgraded: bool) -> bool:
+        """Handle requests, at least one; True: it is one, and aiohttp need not see it."""
         ...
 
-    def unparsable(self) -> None:
-        """What came is no HTTP; aiohttp answers that."""
+    def handle_unparsable(self) -> None:
+        """Take notice that what came is no HTTP; aiohttp answers that."""
 
 
 class _Parser:
-    """aiohttp's parser, without the requests that are dealt with as soon as they are read."""
+    """aiohttp's parser, without the requests that are handled as soon as they are parsed."""
 
-    def __init__(self, parser: Any, taker: FastRequestHandler) -> None:
+    def __init__(self, parser: Any, handler: MessageHandler) -> None:
         self._parser = parser
-        self._taker = taker
+        self._handler = handler
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._parser, name)
@@ -208,21 +211,21 @@ class _Parser:
         try:
             messages, upgraded, tail = self._parser.feed_data(data)
         except HttpProcessingError:
-            self._taker.unparsable()
+            self._handler.handle_unparsable()
             raise
-        if messages and self._taker.take(messages, upgraded=upgraded):
+        if messages and self._handler.handle_messages(messages, upgraded=upgraded):
             self._parser.message_consumed()
             messages = ()
         return messages, upgraded, tail
 
 
 def obstacle(server: web.Server) -> str | None:
-    """Why publishes can't go the short way with the aiohttp that is installed; None if they can.
+    """Return why publishes can't take the fast path with this aiohttp; None if they can.
 
     A publish is given to a connection that goes nowhere, which must let it be taken away.
 
     Args:
-        server: what connections are made for.
+        server: connections are made for it.
     """
     sample = _Sample()
     try:
@@ -244,11 +247,11 @@ class _Sample:
     def __init__(self) -> None:
         self.fitting = 0
 
-    def take(self, messages: Sequence[Message], *, upgraded: bool) -> bool:
+    def handle_messages(self, messages: Sequence[Message], *, upgraded: bool) -> bool:
         self.fitting += sum(_fits(message, body) for message, body in messages)
         return len(messages) == 1 and not upgraded
 
-    def unparsable(self) -> None:
+    def handle_unparsable(self) -> None:
         raise ValueError("a publish is taken for no HTTP")
 
 

@@ -1,34 +1,29 @@
-"""Publishes that need nothing special, from aiohttp's parser to the answer without a request.
+"""The fast path: publishes that need nothing special, answered without a request object.
 
 What aiohttp does for each request, a task, a request object, routing, a response, costs several
 times what storing one event does, and when far more is sent than can be taken it is what the
 process is busy with. So a publish that came in whole, on a connection that owes no other answer,
-is dealt with as soon as it is parsed. Whatever is less plain goes the usual way, with the same
+is dealt with as soon as it is parsed. Whatever is less plain goes the normal way, with the same
 outcome.
 """
 
-import asyncio
 import time
 from collections.abc import Callable, Mapping
 from email.utils import formatdate
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from http import HTTPStatus
 
-import structlog
 from aiohttp import HttpVersion11
 from aiohttp.http import SERVER_SOFTWARE
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 from multidict import istr
 
-from aggregator.http.problem_details import CONTENT_TYPE, foreseen_problem, unforeseen
-from aggregator.ingest.admission import Reservation
-from aggregator.ingest.publish_service import Form, PublishService, form_of
+from aggregator.http.problem_details import CONTENT_TYPE, foreseen_problem, unforeseen_problem
+from aggregator.ingest.publish_service import PublishResponse, PublishService
 from aggregator.observability.access_log import AccessLog
 from aggregator.request_context import RequestContext
-from aggregator.wire.publish_body import Batch
 from aggregator.wire.responses import PublishSummary
-from storage.model import Verdict
 
 _MAX_BODY_BYTES = 64 * 1024
 """aiohttp stops reading a connection that holds more, and larger bodies take long to parse."""
@@ -36,34 +31,37 @@ _MAX_BODY_BYTES = 64 * 1024
 _EXPECT = istr("Expect")
 
 Reply = Callable[[RequestContext, bytes], bool]
-"""Told a request and the bytes of its answer, once; False if nobody is there to be answered."""
-
-_log = structlog.get_logger()
+"""Called exactly once with the request context and the serialized response; returns False if
+nobody is there to be answered."""
 
 
 class FastPath:
-    """The short way of a publish.
+    """Answers plain publishes as soon as they are parsed.
 
     Args:
-        publishing: what is done with publishes.
-        log: where they are noted.
+        publish_service: accepts them.
+        log: the access log.
     """
 
     def __init__(self, publish_service: PublishService, log: AccessLog) -> None:
         self._publish_service = publish_service
         self._log = log
 
-    def take(
+    def handle(
         self, message: RawRequestMessage, body: StreamReader, reply: Reply, client: str
     ) -> bool:
-        """Deal with a request, if it is such a publish.
+        """Answer a request, if it is a plain publish.
 
         Args:
             message: the only request that its connection has to answer.
             body: as far as it has come in.
             reply: called with the answer, before this returns or later.
             client: the address at the other end of its connection.
+
+        Returns:
+            Whether it is one; `reply` is called for no other.
         """
+        service = self._publish_service
         if (
             message.path != "/publish"
             or message.method != "POST"
@@ -71,91 +69,63 @@ class FastPath:
             or message.should_close
             or _EXPECT in message.headers
             or not body.is_eof()
-            or body.total_bytes > min(_MAX_BODY_BYTES, self._publish_service.limits.max_body_bytes)
+            or body.total_bytes > min(_MAX_BODY_BYTES, service.limits.max_body_bytes)
         ):
             return False
         try:
-            self._publish_service.check_taking()
-            form = form_of(message.headers)
+            publish = service.begin(message.headers)
         except Exception as error:  # noqa: BLE001 - no input may end without an answer
-            self._publish(message, reply, client).fail(error)
+            self._respond(self._begin(message, client), reply, error)
             return True
-        if form.gzip:
+        if publish.form.gzip:
             return False
-        # Not before: a request begins once, and the usual way has it begin itself.
-        publish = self._publish(message, reply, client)
-        try:
-            publish.begin(body.read_nowait(), form)
-        except Exception as error:  # noqa: BLE001 - no input may end without an answer
-            publish.fail(error)
+        # Not before: a request begins once, and on the normal way it begins there.
+        context = self._begin(message, client)
+        publish.submit(body.read_nowait(), context, partial(self._respond, context, reply))
         return True
 
-    def _publish(self, message: RawRequestMessage, reply: Reply, client: str) -> "_Publish":
-        context = self._log.begin(message.headers, "POST", "/publish", "/publish", client)
-        return _Publish(self._publish_service, self._log, context, reply)
+    def _begin(self, message: RawRequestMessage, client: str) -> RequestContext:
+        return self._log.begin(message.headers, "POST", "/publish", "/publish", client)
 
-
-class _Publish:
-    """One of them. It is answered once, whatever is raised: what sends is in no `try`."""
-
-    def __init__(
-        self, publish_service: PublishService, log: AccessLog, context: RequestContext, reply: Reply
+    def _respond(
+        self, context: RequestContext, reply: Reply, outcome: PublishResponse | Exception
     ) -> None:
-        self._publish_service = publish_service
-        self._log = log
-        self._context = context
-        self._reply = reply
-
-    def begin(self, body: bytes, form: Form) -> None:
-        reservation = self._publish_service.reservation()
-        try:
-            reservation.take(size=len(body))
-            batch = self._publish_service.parse(body, form)
-            reservation.take(events=len(batch.events))
-            stored = self._publish_service.store(batch.events, len(body), self._context)
-        except BaseException:
-            reservation.give_back()
-            raise
-        stored.add_done_callback(lambda done: self._settle(done, reservation, form, batch))
-
-    def fail(self, error: Exception) -> None:
-        problem = foreseen_problem(error)
-        if problem is None:
-            _log.error("request_failed", exc_info=error, **self._context.names)
-            problem = unforeseen()
-        self._send(problem.status, CONTENT_TYPE, problem.headers, problem.content)
-
-    def _settle(
-        self,
-        done: asyncio.Future[list[Verdict]],
-        reservation: Reservation,
-        form: Form,
-        batch: Batch,
-    ) -> None:
-        reservation.give_back()
-        try:
-            told = self._publish_service.answer(form, batch, done.result(), self._context)
-        except Exception as error:  # noqa: BLE001 - no input may end without an answer
-            self.fail(error)
-        else:
-            self._send(HTTPStatus.OK, "application/json", told.headers, told.body, told.summary)
+        if isinstance(outcome, PublishResponse):
+            summary, content, headers = outcome
+            head = _head(HTTPStatus.OK, "application/json", headers, context.id, len(content))
+            self._send(context, reply, HTTPStatus.OK, head + content, summary)
+            return
+        problem = foreseen_problem(outcome) or unforeseen_problem(outcome, context)
+        head = _head(
+            problem.status, CONTENT_TYPE, problem.headers, context.id, len(problem.content)
+        )
+        self._send(context, reply, problem.status, head + problem.content, None)
 
     def _send(
         self,
+        context: RequestContext,
+        reply: Reply,
         status: HTTPStatus,
-        content_type: str,
-        headers: Mapping[str, str],
-        content: bytes,
-        summary: PublishSummary | None = None,
+        response: bytes,
+        summary: PublishSummary | None,
     ) -> None:
-        more = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-        head = (
-            f"{_status_line(status)}{more}Content-Type: {content_type}\r\n"
-            f"X-Request-ID: {self._context.id}\r\nContent-Length: {len(content)}\r\n"
-            f"{_same_for_all(int(time.time()))}\r\n"
-        )
-        answered = self._reply(self._context, head.encode() + content)
-        self._log.note(self._context, int(status) if answered else 0, summary)
+        answered = reply(context, response)
+        self._log.finish(context, int(status) if answered else 0, summary)
+
+
+def _head(
+    status: HTTPStatus,
+    content_type: str,
+    headers: Mapping[str, str],
+    request_id: str,
+    content_length: int,
+) -> bytes:
+    more = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    return (
+        f"{_status_line(status)}{more}Content-Type: {content_type}\r\n"
+        f"X-Request-ID: {request_id}\r\nContent-Length: {content_length}\r\n"
+        f"{_same_for_all(int(time.time()))}\r\n"
+    ).encode()
 
 
 @cache

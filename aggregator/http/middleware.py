@@ -1,30 +1,26 @@
-"""Around every request: its id, its log line, and its errors as problem+json."""
+"""The middleware around every request: its context, its log line, its errors as problem details."""
 
 from collections.abc import Awaitable, Callable
 from typing import cast
 
-import structlog
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
-from aggregator.http.problem_details import problem, unforeseen
+from aggregator.http.problem_details import foreseen_problem, http_problem, unforeseen_problem
 from aggregator.http.response_sender import ResponseSender
 from aggregator.observability.access_log import AccessLog
 from aggregator.request_context import RequestContext
 from aggregator.wire.responses import PublishSummary
 
-REQUEST_CONTEXT = web.RequestKey("asked", RequestContext)
+REQUEST_CONTEXT = web.RequestKey("request_context", RequestContext)
 SUMMARY = web.RequestKey("summary", PublishSummary)
 
-_log = structlog.get_logger()
-
-
 Respond = Callable[[web.Request], Awaitable[web.Response]]
-"""A handler that does no more than answer: how the answer is sent is decided here."""
+"""A handler that returns the answer; how it is sent is decided here."""
 
 
 def around_requests(sender: ResponseSender, log: AccessLog) -> Middleware:
-    """What answers every request, whatever is raised, and logs one line about it.
+    """Return the middleware that answers every request, whatever is raised, and logs one line.
 
     The id goes back in `X-Request-ID`. The duration that is logged ends when the kernel has all
     of the answer.
@@ -49,13 +45,13 @@ def around_requests(sender: ResponseSender, log: AccessLog) -> Middleware:
                 status = response.status
             return sent
         finally:
-            log.note(context, status, request.get(SUMMARY))
+            log.finish(context, status, request.get(SUMMARY))
 
     return around_request
 
 
 async def send_continue(request: web.Request) -> None:
-    """Have a client send its body that waits to be told so; an expect handler of aiohttp's routes.
+    """Tell a client that waits with its body to send it; an expect handler of aiohttp's routes.
 
     Any other expectation is refused where every request is answered, not here.
     """
@@ -75,11 +71,12 @@ async def _answered(request: web.Request, handler: Respond) -> web.Response:
             _check_expectation(request)
         return await handler(request)
     except Exception as error:  # noqa: BLE001 - no input may end without an answer
-        response = problem(error, request)
-        if response is None:
-            _log.exception("request_failed", **request[REQUEST_CONTEXT].names)
-            response = unforeseen().response()
-        return response
+        problem = (
+            foreseen_problem(error)
+            or http_problem(error, request.method)
+            or unforeseen_problem(error, request[REQUEST_CONTEXT])
+        )
+        return problem.response()
 
 
 def _check_expectation(request: web.Request) -> None:

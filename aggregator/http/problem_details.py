@@ -1,19 +1,23 @@
-"""Errors as `application/problem+json` (RFC 9457): which status, in one place."""
+"""Problem details (RFC 9457): the answer that each error means, in one place."""
 
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import NamedTuple
 
 import msgspec
+import structlog
 from aiohttp import web
 
 from aggregator.ingest.admission import QueueFull
 from aggregator.ingest.group_commit import ShuttingDown
+from aggregator.request_context import RequestContext
 from aggregator.wire.errors import BodyTooSlow, InvalidRequest, WireError
 from storage.errors import StorageError
 
 RETRY_AFTER_S = 1
 CONTENT_TYPE = "application/problem+json"
+
+_log = structlog.get_logger()
 
 
 class NoSuchEvent(Exception):
@@ -25,38 +29,34 @@ _TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 
 
 class Problem(NamedTuple):
-    """An answer that tells what went wrong."""
+    """An answer that says what went wrong."""
 
     status: HTTPStatus
     content: bytes
     headers: Mapping[str, str]
 
     def response(self) -> web.Response:
-        """As aiohttp sends it."""
+        """Return it as a response of aiohttp."""
         return web.Response(
             body=self.content, status=self.status, headers=self.headers, content_type=CONTENT_TYPE
         )
 
 
-def problem(error: Exception, request: web.BaseRequest) -> web.Response | None:
-    """The answer that an error means; None for one that nobody foresaw."""
-    foreseen = foreseen_problem(error)
-    if foreseen is not None:
-        return foreseen.response()
+def http_problem(error: Exception, method: str) -> Problem | None:
+    """Return the answer that an error of aiohttp's routing means; None for any other error."""
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
-        detail = f"{request.method} is not allowed here; use {allowed}"
-        headers = {"Allow": allowed}
-        return _problem(HTTPStatus.METHOD_NOT_ALLOWED, detail, headers=headers).response()
+        detail = f"{method} is not allowed here; use {allowed}"
+        return _problem(HTTPStatus.METHOD_NOT_ALLOWED, detail, headers={"Allow": allowed})
     if isinstance(error, web.HTTPNotFound):
-        return _problem(HTTPStatus.NOT_FOUND, "there is nothing at this path").response()
+        return _problem(HTTPStatus.NOT_FOUND, "there is nothing at this path")
     if isinstance(error, web.HTTPException):
-        return _problem(HTTPStatus(error.status), error.reason).response()
+        return _problem(HTTPStatus(error.status), error.reason)
     return None
 
 
 def foreseen_problem(error: Exception) -> Problem | None:
-    """What an error of the aggregator means to who asked; None for any other."""
+    """Return the answer that an error of the aggregator means; None for any other error."""
     if isinstance(error, WireError):
         errors = error.errors if isinstance(error, InvalidRequest) else []
         return _problem(error.status, str(error), errors=errors)
@@ -68,13 +68,14 @@ def foreseen_problem(error: Exception) -> Problem | None:
 
 
 def unavailable(detail: str) -> Problem:
-    """A 503 that says when to come back."""
+    """Return a 503 that says when to come back."""
     headers = {"Retry-After": str(RETRY_AFTER_S)}
     return _problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=headers)
 
 
-def unforeseen() -> Problem:
-    """The answer to a defect of the program; what it was is in the log, not here."""
+def unforeseen_problem(error: Exception, context: RequestContext) -> Problem:
+    """Log an error that is a defect of the program, and return its answer, which says nothing."""
+    _log.error("request_failed", exc_info=error, **context.log_fields)
     return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, "the aggregator failed; its log says why")
 
 

@@ -1,28 +1,37 @@
-"""Reading a request's body within its bounds, decompressed, as it comes in."""
+"""The body of a request, read within its bounds and decompressed as it comes in."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from aggregator.ingest.admission import Reservation
 from aggregator.wire.errors import BodyTooSlow, MalformedBody, TooLarge
 from aggregator.wire.gunzip import Gunzip
 
 
 async def read_body(
     request: web.BaseRequest,
-    reservation: Reservation,
+    reserve_bytes: Callable[[int], None],
     *,
     gzip: bool,
     max_body_bytes: int,
     timeout_s: float,
 ) -> bytes:
-    """The body, decompressed.
+    """Read the body of a request.
 
-    Room is claimed from `reservation` for every piece before it is kept, and the limit holds
-    after decompression, while streaming: a few compressed kilobytes can't become gigabytes.
+    The limit holds after decompression, while streaming: a few compressed kilobytes can't become
+    gigabytes.
+
+    Args:
+        request: whose body is not read yet.
+        reserve_bytes: called with the bytes of every piece before it is kept; may raise.
+        gzip: whether it is compressed.
+        max_body_bytes: largest body after decompression.
+        timeout_s: longest time to wait for all of it, in seconds.
+
+    Returns:
+        The body, decompressed.
 
     Raises:
         TooLarge: more than `max_body_bytes`, announced or sent.
@@ -42,7 +51,7 @@ async def read_body(
                 for piece in gunzip.feed(data) if gunzip else (data,):
                     if len(body) + len(piece) > max_body_bytes:
                         raise _too_large(max_body_bytes)
-                    reservation.take(size=len(piece))
+                    reserve_bytes(len(piece))
                     body += piece
     except TimeoutError as error:
         raise BodyTooSlow(

@@ -1,8 +1,8 @@
-"""Sending answers: bounded in bytes and in time, whatever their readers do.
+"""The response sender: bounds the bytes and the time of responses, whatever their readers do.
 
-Until its reader has taken it, an answer is held in memory, and a reader may take its time or
-never read at all. Those who don't must cost neither memory without bound nor anybody else's
-answer: past a bound the answer of the slowest reader is cut off, with its connection.
+Until its reader has taken it, a response is held in memory, and a reader may take its time or never
+read at all. That must cost neither memory without bound nor anybody else's response: past a bound
+the response of the slowest reader is aborted, with its connection.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ _log = structlog.get_logger()
 
 @dataclass(eq=False, slots=True)
 class PendingResponse:
-    """An answer that its reader has not taken yet."""
+    """A response that its reader has not taken yet."""
 
     context: RequestContext
     transport: asyncio.Transport
     size: int
     written: Callable[[], int]
-    """Bytes that the transport was given."""
+    """Returns the bytes that the transport was given."""
     started: float
 
     def sent(self) -> int:
@@ -36,31 +36,34 @@ class PendingResponse:
 
 
 class ResponseSender:
-    """The answers on their way to their readers.
+    """Sends responses, and bounds those on their way.
 
     Args:
-        max_bytes: so many may be held in all; an answer that is larger goes alone.
-        timeout_s: how long a reader may take for one answer, in seconds.
+        max_bytes: bytes held in all; a response that is larger goes alone.
+        timeout_s: how long a reader may take for one response, in seconds.
     """
 
     def __init__(self, *, max_bytes: int, timeout_s: float) -> None:
         self._max_bytes = max_bytes
         self._timeout_s = timeout_s
         # In the order in which they began.
-        self._unsent: dict[PendingResponse, None] = {}
+        self._pending: dict[PendingResponse, None] = {}
         self._timer: asyncio.TimerHandle | None = None
         self.bytes = 0
 
     async def send(
         self, request: web.Request, context: RequestContext, answer: web.Response
     ) -> tuple[web.StreamResponse, bool]:
-        """Send an answer; returns when the kernel has all of it, or the connection is gone.
-
-        Returns the answer as it was sent, for aiohttp to end the request with, and whether all of
-        it was.
+        """Send a response; returns when the kernel has all of it, or the connection is gone.
 
         Args:
-            asked: for the log, if it has to be cut off.
+            request: that it answers.
+            context: of the request, for the log line of a response that is aborted.
+            answer: the response.
+
+        Returns:
+            The response as it was sent, for aiohttp to end the request with, and whether all of it
+            was.
         """
         transport = request.transport
         if transport is None or transport.is_closing():
@@ -69,7 +72,7 @@ class ResponseSender:
         transport.set_write_buffer_limits(high=0)
         body = answer.body
         size = len(body) if isinstance(body, bytes) else 0
-        unsent = self._begin(transport, context, size, lambda: request.writer.output_size)
+        pending = self._begin(transport, context, size, lambda: request.writer.output_size)
         try:
             if isinstance(body, bytes) and size > _PIECE_BYTES and request.method != "HEAD":
                 return await _send_in_pieces(request, answer, body), True
@@ -79,27 +82,30 @@ class ResponseSender:
             # Nobody is left to tell; aiohttp finds the connection closed as well.
             return answer, False
         finally:
-            self.sent(unsent)
+            self.release(pending)
         return answer, True
 
     def hold(
         self, transport: asyncio.Transport, context: RequestContext, size: int
     ) -> PendingResponse:
-        """Count an answer that a transport was given, and of which it still holds a part.
-
-        What comes back is to be given to `sent` when the transport holds nothing again, or the
-        connection is gone.
+        """Count a response that a transport was given, and of which it still holds a part.
 
         Args:
-            size: bytes of the whole answer.
+            transport: of its connection.
+            context: of its request.
+            size: bytes of the whole response.
+
+        Returns:
+            What to give to `release` when the transport holds nothing again, or the connection is
+            gone.
         """
         return self._begin(transport, context, size, lambda: size)
 
-    def sent(self, unsent: PendingResponse) -> None:
-        """Its reader has taken it, or never will."""
-        if unsent in self._unsent:
-            del self._unsent[unsent]
-            self.bytes -= unsent.size
+    def release(self, pending: PendingResponse) -> None:
+        """Count a response no longer: its reader has taken it, or never will."""
+        if pending in self._pending:
+            del self._pending[pending]
+            self.bytes -= pending.size
 
     def _begin(
         self,
@@ -108,47 +114,48 @@ class ResponseSender:
         size: int,
         written: Callable[[], int],
     ) -> PendingResponse:
-        if self._unsent and self.bytes + size > self._max_bytes:
+        if self._pending and self.bytes + size > self._max_bytes:
             self._make_room(size)
         loop = asyncio.get_running_loop()
-        unsent = PendingResponse(context, transport, size, written, loop.time())
-        self._unsent[unsent] = None
+        pending = PendingResponse(context, transport, size, written, loop.time())
+        self._pending[pending] = None
         self.bytes += size
         if self._timer is None:
             self._timer = loop.call_later(self._timeout_s, self._expire)
-        return unsent
+        return pending
 
     def _make_room(self, size: int) -> None:
         now = asyncio.get_running_loop().time()
-        # Who has just begun had no time to be slow, and is fast by this measure.
+        # One that has just begun had no time to be slow, and is fast by this measure.
         slowest_first = sorted(
-            self._unsent, key=lambda unsent: unsent.sent() / (now - unsent.started + 1e-6)
+            self._pending, key=lambda pending: pending.sent() / (now - pending.started + 1e-6)
         )
-        for unsent in slowest_first:
+        for pending in slowest_first:
             if self.bytes + size <= self._max_bytes:
                 return
-            self._cut_off(unsent, "others need the room")
+            self._abort(pending, "others need the room")
 
     def _expire(self) -> None:
         loop = asyncio.get_running_loop()
         self._timer = None
-        for unsent in list(self._unsent):
-            left_s = unsent.started + self._timeout_s - loop.time()
+        for pending in list(self._pending):
+            left_s = pending.started + self._timeout_s - loop.time()
             if left_s > 0:
                 self._timer = loop.call_later(left_s, self._expire)
                 return
-            self._cut_off(unsent, f"not taken within {self._timeout_s:g} seconds")
+            self._abort(pending, f"not taken within {self._timeout_s:g} seconds")
 
-    def _cut_off(self, unsent: PendingResponse, reason: str) -> None:
+    def _abort(self, pending: PendingResponse, reason: str) -> None:
         _log.warning(
-            "answer_cut_off",
+            "response_aborted",
+            formerly="answer_cut_off",
             reason=reason,
-            bytes=unsent.size,
-            sent=unsent.sent(),
-            **unsent.context.names,
+            bytes=pending.size,
+            sent=pending.sent(),
+            **pending.context.log_fields,
         )
-        self.sent(unsent)
-        unsent.transport.abort()
+        self.release(pending)
+        pending.transport.abort()
 
 
 async def _send_in_pieces(

@@ -1,9 +1,7 @@
-"""The HTTP surface: requests in, answers out. No SQL and no decisions."""
+"""The routes: requests in, answers out. No SQL and no decisions."""
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
@@ -14,27 +12,21 @@ from msgspec.structs import replace
 from aggregator.http.middleware import REQUEST_CONTEXT, SUMMARY, send_continue
 from aggregator.http.problem_details import NoSuchEvent, unavailable
 from aggregator.http.request_body import read_body
-from aggregator.ingest.admission import QueueFull, ReadLimit
+from aggregator.ingest.admission import QueueFull
 from aggregator.ingest.group_commit import ShuttingDown
-from aggregator.ingest.publish_service import Form, PublishService, form_of
+from aggregator.ingest.publish_service import PublishService
 from aggregator.ingest.store_monitor import StoreMonitor
 from aggregator.observability.metrics.exposition import CONTENT_TYPE, MetricsExposition
+from aggregator.reading.read_limit import ReadLimit
 from aggregator.reading.read_memory import ReadMemory
 from aggregator.wire.event_query import parse_query
 from aggregator.wire.event_rules import name_rule_broken, topic_rule_broken
-from aggregator.wire.publish_body import Batch
 from aggregator.wire.responses import event_answer, events_answer, stats_answer
 from aggregator.wire.stats_query import next_topics, parse_stats_query
 from storage.errors import PayloadOverLimit, StorageError
 from storage.model import LogEvent, Page
 from storage.protocols import EventStore
 from storage.reading.chunks import event_memory_bytes, page_memory_bytes
-
-_LARGE_BODY_BYTES = 64 * 1024
-"""Bodies above this are parsed off the event loop."""
-
-_PARSERS = 2
-"""At most so many at once: what parsing needs for a while is a multiple of the body."""
 
 _EXPECTED_PAYLOAD_BYTES = 2**20
 """A read reserves memory for payloads of this size, and begins anew if it meets a larger one."""
@@ -43,7 +35,17 @@ _Result = TypeVar("_Result")
 
 
 class Routes:
-    """What answers the contract's paths, over the parts it is given."""
+    """The handlers of the contract's paths, over the parts they are given.
+
+    Args:
+        store: what is read.
+        monitor: is told of a store that fails.
+        publish_service: accepts publishes.
+        reads: the number of reads at once.
+        read_memory: the memory of reads.
+        metrics: renders /metrics.
+        body_timeout_s: longest time to wait for all of a body, in seconds.
+    """
 
     def __init__(
         self,
@@ -63,11 +65,10 @@ class Routes:
         self._read_memory = read_memory
         self._metrics = metrics
         self._body_timeout_s = body_timeout_s
-        self._parsers = ThreadPoolExecutor(_PARSERS, thread_name_prefix="parser")
         self._started = time.monotonic()
 
     def routes(self) -> list[web.RouteDef]:
-        """The paths of the contract."""
+        """Return the routes of the contract."""
         return [
             web.post("/publish", self.publish, expect_handler=send_continue),
             web.get("/events", self.events, expect_handler=send_continue),
@@ -79,40 +80,23 @@ class Routes:
             web.get("/metrics", self.metrics, expect_handler=send_continue),
         ]
 
-    def close(self) -> None:
-        """Give up what is still being parsed; nobody waits for it any more."""
-        self._parsers.shutdown(wait=False, cancel_futures=True)
-
     async def publish(self, request: web.Request) -> web.Response:
         """POST /publish: answered only after the commit is durable."""
-        publish_service = self._publish_service
-        publish_service.check_taking()
-        form = form_of(request.headers)
-        with publish_service.reservation() as reservation:
-            body = await read_body(
-                request,
-                reservation,
-                gzip=form.gzip,
-                max_body_bytes=publish_service.limits.max_body_bytes,
-                timeout_s=self._body_timeout_s,
+        with self._publish_service.begin(request.headers) as publish:
+            # The body is kept by nobody here once it is parsed.
+            storing = publish.response(
+                await read_body(
+                    request,
+                    publish.reserve_bytes,
+                    gzip=publish.form.gzip,
+                    max_body_bytes=self._publish_service.limits.max_body_bytes,
+                    timeout_s=self._body_timeout_s,
+                ),
+                request[REQUEST_CONTEXT],
             )
-            size = len(body)
-            batch = await self._parse(body, form)
-            del body
-            reservation.take(events=len(batch.events))
-            # A caller that is cancelled gives up its future alone: the batch goes on.
-            verdicts = await publish_service.store(batch.events, size, request[REQUEST_CONTEXT])
-        summary, answer, headers = publish_service.answer(
-            form, batch, verdicts, request[REQUEST_CONTEXT]
-        )
+            summary, body, headers = await storing
         request[SUMMARY] = summary
-        return _json(answer, headers)
-
-    async def _parse(self, body: bytes, form: Form) -> Batch:
-        if len(body) <= _LARGE_BODY_BYTES:
-            return self._publish_service.parse(body, form)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._parsers, self._publish_service.parse, body, form)
+        return _json(body, headers)
 
     async def events(self, request: web.Request) -> web.Response:
         """GET /events: a page of the log, and a Link to the next; or the one event asked for."""
@@ -131,7 +115,7 @@ class Routes:
 
         return await self._read(
             partial(page_memory_bytes, query.limit),
-            lambda most: self._store.read(replace(query, max_payload_bytes=most)),
+            lambda size: self._store.read(replace(query, max_payload_bytes=size)),
             answer,
         )
 
@@ -154,7 +138,7 @@ class Routes:
     ) -> web.Response:
         return await self._read(
             event_memory_bytes,
-            lambda most: self._store.get(topic, event_id, max_payload_bytes=most),
+            lambda size: self._store.get(topic, event_id, max_payload_bytes=size),
             answer,
         )
 
@@ -164,21 +148,21 @@ class Routes:
         read: Callable[[int], Awaitable[_Result]],
         answer: Callable[[_Result], web.Response],
     ) -> web.Response:
-        """Read within the memory that reads may take.
+        """Read within the memory that reads may hold.
 
         Args:
-            memory_bytes: what it takes at most, with payloads up to so many bytes.
+            memory_bytes: returns the bytes it needs at most, for payloads up to so many bytes.
             read: the read, which fetches no larger payloads.
             answer: made in one go, so that only one of them is being made at any time.
         """
-        most = _EXPECTED_PAYLOAD_BYTES
+        max_payload_bytes = _EXPECTED_PAYLOAD_BYTES
         with self._reads:
             while True:
-                async with self._read_memory.reserve(memory_bytes(most)):
+                async with self._read_memory.reserve(memory_bytes(max_payload_bytes)):
                     try:
-                        return answer(await read(most))
+                        return answer(await read(max_payload_bytes))
                     except PayloadOverLimit as error:
-                        most = error.payload_bytes
+                        max_payload_bytes = error.payload_bytes
 
     async def stats(self, request: web.Request) -> web.Response:
         """GET /stats: the counts in all and of a page of topics, from one snapshot."""
@@ -196,7 +180,7 @@ class Routes:
     async def ready(self, _request: web.Request) -> web.Response:
         """GET /ready: whether a publish would be accepted now, or why not."""
         try:
-            self._publish_service.check_taking()
+            self._publish_service.check_accepting()
             await self._store.ping()
         except (ShuttingDown, QueueFull) as error:
             return unavailable(str(error)).response()

@@ -1,26 +1,27 @@
-"""Back-pressure: how much may be on its way through the aggregator at once.
+"""Admission control: a bound on the events and bytes that are on their way through at once.
 
-A request takes its room before its bytes are kept and gives it back when it is answered. When
-there is none left the answer is a 503, never a longer queue: a limit on everything, after
-TigerBeetle's "Tiger Style".
+A request reserves room before its bytes are kept and releases it when it is answered. When there
+is none left the answer is a 503, never a longer queue: a limit on everything, after TigerBeetle's
+"Tiger Style".
 """
 
 from typing import Self
 
 
 class QueueFull(Exception):
-    """There is no room now; the same request will find some later."""
+    """No room now; the same request will find some later."""
 
 
 class Admission:
-    """The room there is: events and bytes, of bodies being read and of events not yet stored.
+    """The room for publishes: events and bytes, of bodies being read and of events not yet stored.
 
     Once a request was refused for its events, all are, until there is room for a largest one.
     They are refused before they are read and parsed, which would cost the store what it needs
     to catch up; and large requests are not kept out for good by small ones.
 
     Args:
-        max_events, max_bytes: both at least what one largest request needs.
+        max_events: events at once, at least what one largest request has.
+        max_bytes: bytes at once, at least what one largest request has.
         max_batch_events: events of one largest request.
     """
 
@@ -32,14 +33,18 @@ class Admission:
         self.events = 0
         self.bytes = 0
         self.refused = {"events": 0, "bytes": 0}
-        """How often there was no room, by what was full."""
+        """Number of requests refused, by what was full."""
 
     def reservation(self) -> "Reservation":
-        """A request's claim, empty at first; a context manager that gives it back."""
+        """Return a request's reservation, empty at first; a context manager that releases it."""
         return Reservation(self)
 
     def check(self) -> None:
-        """Raise `QueueFull` if no request is to be read now."""
+        """Return if a request may be read now.
+
+        Raises:
+            QueueFull: no room now.
+        """
         if self._full and self.events > self._reopen_events:
             self.refused["events"] += 1
             raise QueueFull(
@@ -47,11 +52,15 @@ class Admission:
                 f"{self._reopen_events} do"
             )
         self._full = False
-        self.take(events=1, size=1)
-        self.give_back(events=1, size=1)
+        self.reserve(events=1, size=1)
+        self.release(events=1, size=1)
 
-    def take(self, *, events: int = 0, size: int = 0) -> None:
-        """Claim room for so many events and bytes, or raise `QueueFull` and claim nothing."""
+    def reserve(self, *, events: int = 0, size: int = 0) -> None:
+        """Reserve room for so many events and bytes.
+
+        Raises:
+            QueueFull: no room now; nothing is reserved.
+        """
         if self.events + events > self.max_events:
             self._full = True
             self.refused["events"] += 1
@@ -66,55 +75,36 @@ class Admission:
         self.events += events
         self.bytes += size
 
-    def give_back(self, *, events: int, size: int) -> None:
-        """Return room that was taken."""
+    def release(self, *, events: int, size: int) -> None:
+        """Release room that was reserved."""
         self.events -= events
         self.bytes -= size
 
 
-class ReadLimit:
-    """The reads that may wait for the store or be under way at once.
-
-    What a read needs is bounded, but who asks and hangs up leaves it behind, and could go on.
-    """
-
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.under_way = 0
-        self.refused = 0
-        """How often there was no room."""
-
-    def __enter__(self) -> None:
-        if self.under_way >= self.most:
-            self.refused += 1
-            raise QueueFull(f"{self.under_way} reads are under way, as many as may be")
-        self.under_way += 1
-
-    def __exit__(self, *_: object) -> None:
-        self.under_way -= 1
-
-
 class Reservation:
-    """What one request has claimed of an `Admission`."""
+    """The room that one request has reserved of an `Admission`."""
+
+    __slots__ = ("_admission", "_events", "size")
 
     def __init__(self, admission: Admission) -> None:
         self._admission = admission
         self._events = 0
-        self._size = 0
+        self.size = 0
+        """Bytes reserved."""
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.give_back()
+        self.release()
 
-    def give_back(self) -> None:
-        """Return all that was claimed."""
-        self._admission.give_back(events=self._events, size=self._size)
-        self._events = self._size = 0
+    def release(self) -> None:
+        """Release all that was reserved. Idempotent."""
+        self._admission.release(events=self._events, size=self.size)
+        self._events = self.size = 0
 
-    def take(self, *, events: int = 0, size: int = 0) -> None:
-        """Claim more; see `Admission.take`."""
-        self._admission.take(events=events, size=size)
+    def reserve(self, *, events: int = 0, size: int = 0) -> None:
+        """Reserve more; see `Admission.reserve`."""
+        self._admission.reserve(events=events, size=size)
         self._events += events
-        self._size += size
+        self.size += size

@@ -5,52 +5,42 @@ bound. Nobody waits on a timer: a lone request is committed at once, and under l
 grow by themselves. (The swap-and-flush of river's `job_completer.go`.)
 
 The store is given the next batch while it works on one, as soon as as many events wait as that
-one holds, and goes from one to the other by itself. What is done is answered after the store has
-got more to do: answering takes the event loop as long as storing takes the store.
+one holds, and goes from one to the other by itself. Requests that are stored are answered after the
+store has got more to do: answering takes the event loop as long as storing takes the store.
 """
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
 import msgspec
 
-from aggregator.ingest.telemetry import FlushSpan, TraceFlush, TransactionSpan
+from aggregator.ingest.flush import Flush
+from aggregator.ingest.telemetry import FlushSpan, StartFlushSpan, TransactionSpan
 from aggregator.log.observers import notify
 from storage.errors import BatchRefused, OutcomeUnknown, StorageError
-from storage.model import Event, Verdict
-from storage.protocols import EventStore
+from storage.model import Appended, Event, Verdict
+from storage.protocols import EventAppender
 
 
 class ShuttingDown(Exception):
-    """No more events are taken, because the aggregator is about to stop."""
+    """No more events are accepted, because the aggregator is about to stop."""
 
 
-class Flush(msgspec.Struct, frozen=True):
-    """What one transaction did: how many events of how many requests, and in what time.
+_MAX_BATCHES = 2
+"""Batches with the store at once: the one it works on, and the next."""
 
-    `error` is None if it was committed; then there is a verdict for each event.
-    """
-
-    events: int
-    requests: int
-    duration_ms: float
-    error: BaseException | None
-    verdicts: Sequence[Verdict] = ()
-    names: Mapping[str, str] = {}
-    """Of its span, for log lines; empty if it is not traced."""
-
-
-_MOST_BATCHES = 2
-"""With the store at once: the one it works on, and the next."""
-
+_DRAIN_EXCEEDED = "drain timeout exceeded while storing this; it may be stored or not"
 _UNFORESEEN = (
     "storing failed in a way that nobody foresaw, the log has the details; "
     "the events may be stored or not"
 )
+
+
+_NOT_APPENDED = Appended([], 0.0)
 
 
 class _Request(msgspec.Struct):
@@ -66,45 +56,46 @@ class _Batch(NamedTuple):
 
 
 class GroupCommit:
-    """Puts waiting requests into batches, gives them to the store, hands out the verdicts.
+    """Batches waiting requests, gives the batches to the store, and resolves their futures.
 
     Its queue is bounded by who calls it (`aggregator.ingest.admission`).
 
     Args:
         store: where batches go; two at once, at most.
-        max_flush_events, max_flush_bytes: where a batch ends. A single request may be larger.
-        on_flush: told of every transaction, committed or not.
-        trace: told of every batch, if they are traced.
+        max_flush_events: events of a batch, at most; a single request may have more.
+        max_flush_bytes: bytes of a batch, at most; a single request may have more.
+        on_flush: observer of every transaction, committed or not.
+        start_span: starts the span of a batch; None: nothing is traced.
 
-    Neither changes an outcome: what they raise is logged and goes no further.
+    Neither observer changes an outcome: what they raise is logged and goes no further.
     """
 
     def __init__(
         self,
-        store: EventStore,
+        store: EventAppender,
         *,
         max_flush_events: int,
         max_flush_bytes: int,
         on_flush: Callable[[Flush], None],
-        trace: TraceFlush | None = None,
+        start_span: StartFlushSpan | None = None,
     ) -> None:
         self._store = store
         self._max_flush_events = max_flush_events
         self._max_flush_bytes = max_flush_bytes
         self._on_flush = on_flush
-        self._trace = trace
+        self._start_span = start_span
         self._waiting: deque[_Request] = deque()
         self._waiting_events = 0
         # In the order in which the store was given them.
         self._with_store: dict[asyncio.Task[None], _Batch] = {}
         self._started = False
-        self._about_to_take = False
+        self._start_scheduled = False
         self._closing = False
 
     def start(self) -> None:
-        """Begin to flush; needs a running event loop."""
+        """Start to flush; needs a running event loop."""
         self._started = True
-        self._take_all()
+        self._start_batches()
 
     def submit(
         self, events: Sequence[Event], size: int, origin: object = None
@@ -114,34 +105,39 @@ class GroupCommit:
         Args:
             events: at least one.
             size: bytes of the request, for the bound on a batch.
-            origin: what the request is to whoever traces; see `TraceFlush`.
+            origin: passed to `StartFlushSpan`.
 
-        Returns a future of the verdicts, done when they are durable. It may raise a
-        `StorageError`, see `EventStore.append`, or `ShuttingDown`.
+        Returns:
+            A future of the verdicts, done when they are durable. It may raise a `StorageError`,
+            see `EventAppender.append`, or `ShuttingDown`.
 
         Raises:
-            ShuttingDown: not taken.
+            ShuttingDown: the events are not accepted.
         """
         if self._closing:
             raise ShuttingDown("the aggregator is shutting down")
         verdicts: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Request(events, size, origin, verdicts))
         self._waiting_events += len(events)
-        if not self._about_to_take and self._may_take():
+        if not self._start_scheduled and self._can_start_batch():
             # Not at once: what comes in with it is to share its transaction.
-            self._about_to_take = True
-            asyncio.get_running_loop().call_soon(self._take_all)
+            self._start_scheduled = True
+            asyncio.get_running_loop().call_soon(self._start_batches)
         return verdicts
 
-    def stop_taking(self) -> None:
+    def stop_accepting(self) -> None:
         """Refuse new requests from now on; those that wait are still flushed."""
         self._closing = True
 
     async def drain(self, timeout_s: float) -> None:
-        """Flush what waits and end, in `timeout_s` seconds at the most; the rest is refused."""
-        self.stop_taking()
+        """Flush what waits and stop.
+
+        Args:
+            timeout_s: drain timeout in seconds; what is not stored by then is refused.
+        """
+        self.stop_accepting()
         # A request that has just come may not be with the store yet.
-        self._take_all()
+        self._start_batches()
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while self._with_store:
@@ -153,10 +149,10 @@ class GroupCommit:
             flush.cancel()
         await asyncio.gather(*self._with_store, return_exceptions=True)
 
-    def _take_all(self) -> None:
-        self._about_to_take = False
-        while self._may_take():
-            batch = self._take()
+    def _start_batches(self) -> None:
+        self._start_scheduled = False
+        while self._can_start_batch():
+            batch = self._next_batch()
             flush = asyncio.create_task(self._flush(batch), name="flush")
             self._with_store[flush] = batch
             flush.add_done_callback(self._forget)
@@ -167,34 +163,34 @@ class GroupCommit:
         if batch is not None:
             self._refuse(batch.requests, _never_stored())
 
-    def _may_take(self) -> bool:
+    def _can_start_batch(self) -> bool:
         if not self._waiting or not self._started:
             return False
         if not self._with_store:
             return True
-        if len(self._with_store) == _MOST_BATCHES:
+        if len(self._with_store) == _MAX_BATCHES:
             return False
-        # Fewer are better collected on, while the store is busy.
+        # Fewer had better wait for company, while the store is busy.
         return self._waiting_events >= next(iter(self._with_store.values())).events
 
-    def _take(self) -> _Batch:
-        taken = [self._waiting.popleft()]
-        events, size = len(taken[0].events), taken[0].size
+    def _next_batch(self) -> _Batch:
+        requests = [self._waiting.popleft()]
+        events, size = len(requests[0].events), requests[0].size
         while self._waiting:
             events += len(self._waiting[0].events)
             size += self._waiting[0].size
             if events > self._max_flush_events or size > self._max_flush_bytes:
                 break
-            taken.append(self._waiting.popleft())
-        count = sum(len(request.events) for request in taken)
+            requests.append(self._waiting.popleft())
+        count = sum(len(request.events) for request in requests)
         self._waiting_events -= count
-        return _Batch(taken, count)
+        return _Batch(requests, count)
 
     async def _flush(self, batch: _Batch) -> None:
         span = None
-        if self._trace is not None:
+        if self._start_span is not None:
             origins = [request.origin for request in batch.requests]
-            span = notify(self._trace, batch.events, origins)
+            span = notify(self._start_span, batch.events, origins)
         try:
             await self._store_or_refuse(batch.requests, span)
         finally:
@@ -203,7 +199,7 @@ class GroupCommit:
             flush = asyncio.current_task()
             if flush is not None:
                 del self._with_store[flush]
-            self._take_all()
+            self._start_batches()
 
     async def _store_or_refuse(self, requests: list[_Request], span: FlushSpan | None) -> None:
         try:
@@ -223,7 +219,10 @@ class GroupCommit:
         except StorageError as error:
             self._refuse(requests, error)
         except asyncio.CancelledError:
-            self._refuse(requests, OutcomeUnknown("the aggregator stopped while storing this"))
+            self._refuse(
+                requests,
+                OutcomeUnknown(_DRAIN_EXCEEDED),
+            )
             raise
         except Exception:  # noqa: BLE001 - on_flush has it; whoever waits must hear
             # Even COMMIT may be behind it; and its text may hold anything.
@@ -231,12 +230,12 @@ class GroupCommit:
 
     async def _append(self, requests: list[_Request], span: FlushSpan | None) -> None:
         events = [event for request in requests for event in request.events]
-        transaction, names = _begin_transaction(span, len(events), len(requests))
+        transaction, log_fields = _start_transaction_span(span, len(events), len(requests))
         started = time.perf_counter()
         error: BaseException | None = None
-        verdicts: list[Verdict] = []
+        appended = _NOT_APPENDED
         try:
-            verdicts = await self._store.append(events)
+            appended = await self._store.append(events)
         except BaseException as raised:
             error = raised
             raise
@@ -246,28 +245,28 @@ class GroupCommit:
                 notify(transaction.end, error)
             notify(
                 self._on_flush,
-                Flush(len(events), len(requests), duration_ms, error, verdicts, names),
+                Flush(len(events), len(requests), duration_ms, error, *appended, log_fields),
             )
         # The next batch goes first.
-        asyncio.get_running_loop().call_soon(_hand_out, requests, verdicts)
+        asyncio.get_running_loop().call_soon(_resolve, requests, appended.verdicts)
 
-    def _refuse(self, requests: Sequence[_Request] | deque[_Request], error: Exception) -> None:
+    def _refuse(self, requests: Iterable[_Request], error: Exception) -> None:
         for request in requests:
             if not request.verdicts.done():
                 request.verdicts.set_exception(error)
 
 
-def _begin_transaction(
+def _start_transaction_span(
     span: FlushSpan | None, events: int, requests: int
 ) -> tuple[TransactionSpan | None, Mapping[str, str]]:
-    """The span of a try and the names of its flush; none of either if it is not traced."""
+    """The span of a try and the log fields of its flush; none of either if it is not traced."""
     if span is None:
         return None, {}
     transaction = notify(lambda: span.transaction(events=events, requests=requests))
-    return transaction, notify(lambda: span.names) or {}
+    return transaction, notify(lambda: span.log_fields) or {}
 
 
-def _hand_out(requests: Sequence[_Request], verdicts: list[Verdict]) -> None:
+def _resolve(requests: Sequence[_Request], verdicts: list[Verdict]) -> None:
     start = 0
     for request in requests:
         end = start + len(request.events)

@@ -1,16 +1,22 @@
-"""What a publish is, whichever way it comes: when it is taken, what was sent, what is told."""
+"""The publish use case, shared by the normal route and the fast path.
+
+A publish takes the same steps in the same order, whichever way its bytes come: check that events
+are accepted, read what the headers say of the form, reserve room for the bytes, parse, reserve room
+for the events, store, respond. The two ways in only carry bytes.
+"""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from multidict import CIMultiDictProxy
 
-from aggregator.ingest.admission import Admission, Reservation
+from aggregator.ingest.admission import Admission
 from aggregator.ingest.group_commit import GroupCommit, ShuttingDown
 from aggregator.ingest.store_monitor import StoreMonitor
-from aggregator.observability.conflict_log import ConflictLog
+from aggregator.log.observers import notify
 from aggregator.request_context import RequestContext
 from aggregator.wire.event_rules import Limits
 from aggregator.wire.headers import (
@@ -21,38 +27,48 @@ from aggregator.wire.headers import (
 )
 from aggregator.wire.publish_body import Batch, parse_publish
 from aggregator.wire.responses import PublishSummary, publish_answer, summarize
-from storage.model import Event, Verdict
+from storage.model import Verdict
 
-_KEPT_FORMS = 1000
-_MOST_KEPT_CHARACTERS = 200
+_CACHED_FORMS = 1000
+_MAX_CACHED_CHARACTERS = 200
+
+_LARGE_BODY_BYTES = 64 * 1024
+"""Bodies above this are parsed off the event loop."""
+
+_MAX_PARSERS = 2
+"""At most so many at once: what parsing needs for a while is a multiple of the body."""
 
 
-class Form(NamedTuple):
-    """What the headers say of a publish."""
+class PublishForm(NamedTuple):
+    """The form of a publish, as its headers have it."""
 
     preferences: Preferences
     ndjson: bool
     gzip: bool
-    headers: Mapping[str, str]
-    """Of the answer."""
+    response_headers: Mapping[str, str]
 
 
-class Answer(NamedTuple):
-    """What is told of a publish that is stored."""
+class PublishResponse(NamedTuple):
+    """The response to a publish that is stored: status 200, JSON."""
 
     summary: PublishSummary
     body: bytes
     headers: Mapping[str, str]
 
 
+Respond = Callable[[PublishResponse | Exception], object]
+"""Callback with the response to a publish, or with the error in place of one; runs exactly once."""
+
+
 class PublishService:
-    """Publishes, from their bytes to their answers.
+    """Accepts publishes, from their headers and bytes to their responses.
 
     Args:
-        watch: whether the store is in reach.
-        admission: the room there is for them.
-        group_commit: what stores them.
+        monitor: knows whether the store is in reach.
+        admission: bounds what is on its way at once.
+        group_commit: stores the events.
         limits: on a request and its events.
+        on_conflicts: observer with the verdicts of a publish that met conflicts, and its context.
     """
 
     def __init__(
@@ -62,64 +78,190 @@ class PublishService:
         admission: Admission,
         group_commit: GroupCommit,
         limits: Limits,
+        on_conflicts: Callable[[Sequence[Verdict], RequestContext], object],
     ) -> None:
         self.limits = limits
         self._monitor = monitor
-        self._admission = admission
-        self._group_commit = group_commit
-        self._conflicts = ConflictLog()
+        self.admission = admission
+        self.group_commit = group_commit
+        self.on_conflicts = on_conflicts
+        self.parsers = ThreadPoolExecutor(_MAX_PARSERS, thread_name_prefix="parser")
         self._draining = False
 
-    def stop_taking(self) -> None:
+    def stop_accepting(self) -> None:
         """Refuse publishes from now on."""
         self._draining = True
 
-    def check_taking(self) -> None:
-        """Raise `ShuttingDown`, a `StorageError` or `QueueFull` if no publish is taken now."""
+    def close(self) -> None:
+        """Give up what is still being parsed; nobody waits for it any more."""
+        self.parsers.shutdown(wait=False, cancel_futures=True)
+
+    def check_accepting(self) -> None:
+        """Return if a publish would be accepted now.
+
+        Raises:
+            ShuttingDown: the aggregator drains.
+            StorageError: the store is out of reach.
+            QueueFull: no room now.
+        """
         if self._draining:
             raise ShuttingDown("the aggregator is shutting down")
         self._monitor.check()
-        self._admission.check()
+        self.admission.check()
 
-    def reservation(self) -> Reservation:
-        """What one request will claim of the room; see `Admission.reservation`."""
-        return self._admission.reservation()
+    def begin(self, headers: CIMultiDictProxy[str]) -> "Publish":
+        """Begin a publish whose head has come: check that it is accepted, and read its form.
 
-    def parse(self, body: bytes, form: Form) -> Batch:
-        """The events of a body, decompressed; see `parse_publish`."""
+        Raises:
+            UnsupportedMediaType: the form is none that is taken.
+            ShuttingDown, StorageError, QueueFull: see `check_accepting`.
+        """
+        self.check_accepting()
+        return Publish(self, publish_form(headers))
+
+
+class Publish:
+    """One publish, which holds its room until it is responded to or given up.
+
+    Args:
+        service: accepts it.
+        form: what its headers say.
+    """
+
+    __slots__ = ("_batch", "_context", "_reservation", "_respond", "_service", "form")
+
+    _batch: Batch
+    _context: RequestContext
+    _respond: Respond
+
+    def __init__(self, service: PublishService, form: PublishForm) -> None:
+        self.form = form
+        self._service = service
+        self._reservation = service.admission.reservation()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reservation.release()
+
+    def reserve_bytes(self, size: int) -> None:
+        """Reserve room for so many more bytes of the body, before they are kept.
+
+        Raises:
+            QueueFull: no room now.
+        """
+        self._reservation.reserve(size=size)
+
+    def submit(self, body: bytes, context: RequestContext, respond: Respond) -> None:
+        """Parse and store a body, all or nothing, and respond once that is durable.
+
+        Whatever is raised on the way is given to `respond`. Who gives up waiting changes nothing:
+        the events are stored all the same.
+
+        Args:
+            body: all of it, decompressed; room that is not reserved for it yet is reserved now.
+            context: of its request.
+            respond: called before this returns, or later.
+        """
+        self._context, self._respond = context, respond
+        try:
+            self.reserve_bytes(len(body) - self._reservation.size)
+            if len(body) > _LARGE_BODY_BYTES:
+                loop = asyncio.get_running_loop()
+                parsing = loop.run_in_executor(self._service.parsers, self._parse, body)
+                parsing.add_done_callback(self._on_parsed)
+                return
+            batch = self._parse(body)
+        except Exception as error:  # noqa: BLE001 - no input may end without an answer
+            self._fail(error)
+        else:
+            self._store(batch)
+
+    def response(self, body: bytes, context: RequestContext) -> asyncio.Future[PublishResponse]:
+        """Return a future of the response; see `submit`. It may raise what `submit` gives."""
+        done: asyncio.Future[PublishResponse] = asyncio.get_running_loop().create_future()
+
+        def resolve(outcome: PublishResponse | Exception) -> None:
+            if done.done():
+                # The caller was cancelled.
+                return
+            if isinstance(outcome, Exception):
+                done.set_exception(outcome)
+            else:
+                done.set_result(outcome)
+
+        self.submit(body, context, resolve)
+        return done
+
+    def _parse(self, body: bytes) -> Batch:
+        form = self.form
         return parse_publish(
-            body, ndjson=form.ndjson, lenient=form.preferences.lenient, limits=self.limits
+            body, ndjson=form.ndjson, lenient=form.preferences.lenient, limits=self._service.limits
         )
 
-    def store(
-        self, events: Sequence[Event], size: int, context: RequestContext
-    ) -> asyncio.Future[list[Verdict]]:
-        """The verdicts, once they are durable; see `GroupCommit.submit`. No events have none."""
-        if events:
-            return self._group_commit.submit(events, size, context.traced)
-        nothing: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
-        nothing.set_result([])
-        return nothing
+    def _on_parsed(self, parsing: "asyncio.Future[Batch]") -> None:
+        if parsing.cancelled():
+            self._fail(ShuttingDown("the aggregator is shutting down"))
+        elif (error := parsing.exception()) is not None:
+            self._fail(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+        else:
+            self._store(parsing.result())
 
-    def answer(
-        self, form: Form, batch: Batch, verdicts: Sequence[Verdict], context: RequestContext
-    ) -> Answer:
-        """What is told of it; warns of conflicts."""
-        summary = summarize(verdicts)
-        if summary.conflicts:
-            self._conflicts.note(verdicts, context)
-        preferences = form.preferences
-        body = publish_answer(
-            summary, batch, verdicts, minimal=preferences.minimal, lenient=preferences.lenient
-        )
-        return Answer(summary, body, form.headers)
+    def _store(self, batch: Batch) -> None:
+        self._batch = batch
+        events = batch.events
+        if not events:
+            # A lenient publish whose events were all rejected: nothing to store, all to tell.
+            self._settle([])
+            return
+        try:
+            self._reservation.reserve(events=len(events))
+            storing = self._service.group_commit.submit(
+                events, self._reservation.size, self._context.trace
+            )
+        except Exception as error:  # noqa: BLE001 - no input may end without an answer
+            self._fail(error)
+        else:
+            storing.add_done_callback(self._on_stored)
+
+    def _on_stored(self, storing: asyncio.Future[list[Verdict]]) -> None:
+        try:
+            verdicts = storing.result()
+        except Exception as error:  # noqa: BLE001 - no input may end without an answer
+            self._fail(error)
+        else:
+            self._settle(verdicts)
+
+    def _settle(self, verdicts: list[Verdict]) -> None:
+        self._reservation.release()
+        preferences = self.form.preferences
+        try:
+            summary = summarize(verdicts)
+            if summary.conflicts:
+                notify(self._service.on_conflicts, verdicts, self._context)
+            body = publish_answer(
+                summary,
+                self._batch,
+                verdicts,
+                minimal=preferences.minimal,
+                lenient=preferences.lenient,
+            )
+        except Exception as error:  # noqa: BLE001 - no input may end without an answer
+            self._respond(error)
+            return
+        self._respond(PublishResponse(summary, body, self.form.response_headers))
+
+    def _fail(self, error: Exception) -> None:
+        self._reservation.release()
+        self._respond(error)
 
 
-def form_of(headers: CIMultiDictProxy[str]) -> Form:
-    """What the headers of a publish say.
+def publish_form(headers: CIMultiDictProxy[str]) -> PublishForm:
+    """Read the form of a publish from its headers.
 
     Raises:
-        UnsupportedMediaType: in another form than is taken.
+        UnsupportedMediaType: the form is none that is taken.
     """
     content_type = headers.get("Content-Type")
     encodings = tuple(headers.getall("Content-Encoding", ()))
@@ -127,16 +269,16 @@ def form_of(headers: CIMultiDictProxy[str]) -> Form:
     # A publisher says the same each time; what is as long as nobody would write is not kept.
     lines = encodings + preferences
     length = len(content_type or "") + len(lines) + sum(map(len, lines))
-    form = _kept_form if length <= _MOST_KEPT_CHARACTERS else _form
+    form = _cached_form if length <= _MAX_CACHED_CHARACTERS else _form
     return form(content_type, encodings, preferences)
 
 
 def _form(
     content_type: str | None, content_encoding: tuple[str, ...], prefer: tuple[str, ...]
-) -> Form:
+) -> PublishForm:
     preferences = parse_prefer(prefer)
     applied = preferences.applied
-    return Form(
+    return PublishForm(
         preferences,
         parse_content_type(content_type),
         parse_content_encoding(content_encoding),
@@ -144,4 +286,4 @@ def _form(
     )
 
 
-_kept_form = lru_cache(_KEPT_FORMS)(_form)
+_cached_form = lru_cache(_CACHED_FORMS)(_form)

@@ -17,15 +17,11 @@ from typing import Any, BinaryIO
 
 import msgspec
 import structlog
-from aiohttp import http_exceptions as http
-from aiohttp.web import RequestPayloadError
 from structlog.typing import EventDict, Processor
 
 from aggregator.log import standard_streams
-from aggregator.log.rate_limit import LogRateLimit
 
 MAX_WAITING_LINES = 10_000
-MALFORMED_PER_SECOND = 10
 _LINES_A_WRITE = 500
 
 _COLLECT_S = 0.02
@@ -39,25 +35,12 @@ _tracebacks = structlog.processors.ExceptionRenderer(
 
 
 def timestamp() -> str:
-    """The present time as a line has it, for lines that are logged together and name it."""
+    """Return the present time as a line has it, for lines that are logged together and name it."""
     return datetime.now(UTC).isoformat().replace("+00:00", "Z")
 
 
-_MALFORMED = (http.HttpProcessingError, RequestPayloadError)
-
-# Those whose own words may be what was sent.
-_REASONS: dict[type[BaseException], str] = {
-    http.InvalidURLError: "the target is no URL",
-    http.LineTooLong: "a line of its head is too long",
-    http.InvalidHeader: "a header can't be read",
-    http.BadStatusLine: "its first line can't be read",
-    http.PayloadEncodingError: "its body is not sent as its head says",
-    RequestPayloadError: "its body is not sent as its head says",
-}
-
-
 class LineWriter:
-    """Writes lines to a stream from a thread of its own; bounded, never blocks the caller.
+    """Writes log lines to a stream from a thread of its own; bounded, never blocks the caller.
 
     Args:
         stream: where lines go, better unbuffered: a buffer that a stuck thread holds at the end
@@ -73,7 +56,7 @@ class LineWriter:
         self._thread.start()
 
     def write(self, line: bytes | str) -> None:
-        """Hand over one line without its end; dropped and counted if too many wait."""
+        """Queue one line without its end; dropped and counted if too many wait."""
         if self._waiting.qsize() >= MAX_WAITING_LINES:
             self._dropped += 1
             return
@@ -137,11 +120,13 @@ def configure(stream: RawIOBase | BinaryIO, *, as_json: bool, level: str) -> Lin
     """Send the logs of this process, the standard library's included, to `stream`.
 
     Args:
+        stream: where lines go.
         as_json: one JSON object a line; otherwise readable text, on a terminal in colours unless
             the variable NO_COLOR is there and not empty (https://no-color.org).
         level: the least level to log: "debug", "info", "warning" or "error".
 
-    Returns the writer, to be closed last.
+    Returns:
+        The writer, to be closed last.
     """
     writer = LineWriter(stream)
     threshold = logging.getLevelNamesMapping()[level.upper()]
@@ -180,41 +165,11 @@ def _render_json(_logger: object, _name: str, event: EventDict) -> bytes:
 
 
 class _ToStructlog(logging.Handler):
-    """Lines of libraries that log with the standard library (aiohttp, asyncio).
-
-    Requests that are no HTTP, which aiohttp logs as errors with a traceback, are no faults of this
-    process, and whoever sends them sends many.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._malformed = LogRateLimit("malformed_request", MALFORMED_PER_SECOND)
+    """Passes the lines of libraries that log with the standard library (aiohttp, asyncio)."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """See `logging.Handler`."""
-        error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, _MALFORMED) and record.name.startswith("aiohttp"):
-            self._note_malformed(record, error)
-            return
         fields: MutableMapping[str, Any] = {"logger": record.name}
         if record.exc_info:
             fields["exc_info"] = record.exc_info
         structlog.get_logger().log(record.levelno, record.getMessage(), **fields)
-
-    def _note_malformed(self, record: logging.LogRecord, error: BaseException) -> None:
-        more = self._malformed.fields()
-        if more is None:
-            return
-        fields: dict[str, Any] = {"reason": _reason(error), **more}
-        if isinstance(record.args, tuple) and record.args:
-            fields["client"] = record.args[0]
-        structlog.get_logger().info("malformed_request", **fields)
-
-
-def _reason(error: BaseException) -> str:
-    """What is wrong with a request, without a byte of it: it may hold what no log may show."""
-    for kind, reason in _REASONS.items():
-        if isinstance(error, kind):
-            return reason
-    # aiohttp's or its parser's own words; what was sent follows behind a colon.
-    return str(getattr(error, "message", "")).partition("\n")[0].partition(":")[0][:100]

@@ -1,33 +1,25 @@
-"""The line that every request leaves in the log, and the id that it is found by."""
+"""The access log: one line for every request."""
 
 import asyncio
-import os
-import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from http import HTTPStatus
 
 import msgspec
 import structlog
 from multidict import CIMultiDictProxy, istr
 
+from aggregator.ingest.telemetry import StartTrace
 from aggregator.log.observers import log_failure, notify
 from aggregator.log.rate_limit import LogRateLimit
 from aggregator.log.setup import timestamp
-from aggregator.request_context import RequestContext, Trace, sent_trace
+from aggregator.request_context import RequestContext, request_id, sent_trace
 from aggregator.wire.responses import PublishSummary
 
-_USABLE_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _REFUSED = int(HTTPStatus.SERVICE_UNAVAILABLE)
 _USER_AGENT = istr("User-Agent")
 _MAX_USER_AGENT_CHARACTERS = 100
 _log = structlog.get_logger()
-
-
-def request_id(headers: Mapping[str, str]) -> str:
-    """The sender's `X-Request-ID` if it is 1 to 128 printable ASCII characters, else a new one."""
-    sent = headers.get("X-Request-ID", "")
-    return sent if sent and _USABLE_ID.fullmatch(sent) else os.urandom(16).hex()
 
 
 def _printable(text: str) -> str:
@@ -38,67 +30,73 @@ def _printable(text: str) -> str:
 class AccessLog:
     """Logs requests, one line each.
 
-    Of those refused with a 503 at most `refused_per_second` a second, and the next line counts
-    the others: under load, writing them all would cost what storing events needs.
+    Those refused with a 503 are limited in rate, and the next line counts the others: under load,
+    writing them all would cost what storing events needs.
 
     Args:
-        on_request: told route, status and duration in milliseconds of every request, also of
-            those without a line.
-        trace: what finds the trace of a request.
-        refused_per_second: see above.
+        on_request: observer with route, status and duration in milliseconds of every request, also
+            of those without a line.
+        start_trace: finds or starts the trace of a request.
+        max_refused_per_second: lines a second about requests that were refused with a 503.
     """
 
     def __init__(
         self,
         on_request: Callable[[str, int, float], object],
-        trace: Trace = sent_trace,
-        refused_per_second: int = 100,
+        start_trace: StartTrace = sent_trace,
+        max_refused_per_second: int = 100,
     ) -> None:
         self._on_request = on_request
-        self._trace = trace
-        self._refused = LogRateLimit("request", refused_per_second)
-        self._noted: list[_Noted] = []
+        self._start_trace = start_trace
+        self._refused = LogRateLimit("request", max_refused_per_second)
+        self._finished: list[_Finished] = []
 
     def begin(
         self, headers: CIMultiDictProxy[str], method: str, path: str, route: str, client: str
     ) -> RequestContext:
-        """A request whose head has come, to be given to `note` when it is over.
+        """Begin a request whose head has come.
 
         Args:
+            headers: of the request.
+            method: as sent.
             path: as sent; bytes that are not UTF-8 as lone surrogates.
             route: the pattern that the path fits; empty if there is none.
             client: the address at the other end of the connection.
+
+        Returns:
+            Its context, to be given to `finish` when it is over.
         """
         started = time.perf_counter()
         id_ = request_id(headers)
-        traced = notify(self._trace, headers, id_, method, path, route)
+        trace = notify(self._start_trace, headers, id_, method, path, route)
         user_agent = headers.get(_USER_AGENT, "")[:_MAX_USER_AGENT_CHARACTERS]
-        return RequestContext(id_, method, path, route, client, user_agent, started, traced)
+        return RequestContext(id_, method, path, route, client, user_agent, started, trace)
 
-    def note(
+    def finish(
         self, context: RequestContext, status: int, summary: PublishSummary | None = None
     ) -> None:
-        """Log one request that is over, as soon as the event loop has done what it is at.
+        """Log one request that is over, in the next turn of the event loop.
 
         The answers of a batch leave together then: lines between them would keep each reader
         waiting for those before it.
 
         Args:
-            status: of the answer; 0 if there was none, for the client had gone or the time for
-                draining was over.
-            summary: what became of a publish.
+            context: of the request.
+            status: of the answer; 0 if there was none, because the client had gone or the drain
+                timeout was exceeded.
+            summary: the counts of a publish that was stored.
         """
         duration_ms = (time.perf_counter() - context.started) * 1000
-        self._noted.append(_Noted(context, status, duration_ms, summary))
-        if len(self._noted) == 1:
+        self._finished.append(_Finished(context, status, duration_ms, summary))
+        if len(self._finished) == 1:
             asyncio.get_running_loop().call_soon(self._write)
 
     def _write(self) -> None:
-        noted, self._noted = self._noted, []
+        finished, self._finished = self._finished, []
         at = timestamp()
         # Looked up once: structlog makes a logger each time.
         info = _log.info
-        for each in noted:
+        for each in finished:
             # One of these that fails must cost neither the others nor the requests behind it.
             try:
                 self._on_request(each.context.route, each.status, each.duration_ms)
@@ -108,17 +106,17 @@ class AccessLog:
                 self._line(each, at, info)
             except Exception as error:  # noqa: BLE001
                 log_failure(self._line, error)
-            if (traced := each.context.traced) is not None:
+            if (trace := each.context.trace) is not None:
                 try:
-                    traced.end(each.status, each.duration_ms, each.summary)
+                    trace.end(each.status, each.duration_ms, each.summary)
                 except Exception as error:  # noqa: BLE001
-                    log_failure(traced.end, error)
+                    log_failure(trace.end, error)
 
-    def _line(self, noted: "_Noted", at: str, info: Callable[..., object]) -> None:
-        context, summary = noted.context, noted.summary
+    def _line(self, finished: "_Finished", at: str, info: Callable[..., object]) -> None:
+        context, summary = finished.context, finished.summary
         agent = context.user_agent
         counts: dict[str, int] | None = {}
-        if noted.status == _REFUSED:
+        if finished.status == _REFUSED:
             counts = self._refused.fields()
         elif summary is not None:
             counts = {
@@ -131,11 +129,11 @@ class AccessLog:
             return
         info(
             "request",
-            **context.names,
+            **context.log_fields,
             method=context.method,
             path=context.path if context.path.isascii() else _printable(context.path),
-            status=noted.status,
-            duration_ms=round(noted.duration_ms, 3),
+            status=finished.status,
+            duration_ms=round(finished.duration_ms, 3),
             client=context.client,
             user_agent=agent if agent.isascii() else _printable(agent),
             timestamp=at,
@@ -143,7 +141,7 @@ class AccessLog:
         )
 
 
-class _Noted(msgspec.Struct, frozen=True, gc=False):
+class _Finished(msgspec.Struct, frozen=True, gc=False):
     context: RequestContext
     status: int
     duration_ms: float

@@ -1,4 +1,7 @@
-"""A warning per conflict, limited in rate: ids that start again with each run make thousands."""
+"""The conflict log: a warning per conflict, at a bounded rate.
+
+Ids that start again with each run of a publisher make thousands.
+"""
 
 from collections.abc import Iterable
 
@@ -12,23 +15,27 @@ _log = structlog.get_logger()
 
 
 class ConflictLog:
-    """Warns of conflicts, at most `per_second` a second; the next warning counts the others."""
+    """Warns of conflicts; the next warning counts those that were suppressed.
 
-    def __init__(self, per_second: int = 10) -> None:
-        self._sparing = LogRateLimit("conflict", per_second, level="warning")
+    Args:
+        max_per_second: warnings a second.
+    """
 
-    def note(self, verdicts: Iterable[Verdict], context: RequestContext) -> None:
+    def __init__(self, max_per_second: int = 10) -> None:
+        self._rate_limit = LogRateLimit("conflict", max_per_second, level="warning")
+
+    def log(self, verdicts: Iterable[Verdict], context: RequestContext) -> None:
         """Warn of every verdict on a publish that is a conflict."""
         for verdict in verdicts:
             if verdict.status is not Status.CONFLICT:
                 continue
-            more = self._sparing.fields()
+            more = self._rate_limit.fields()
             if more is not None:
                 _log.warning(
                     "conflict",
                     topic=verdict.topic,
                     event_id=verdict.event_id,
                     offset=verdict.offset,
-                    **context.names,
+                    **context.log_fields,
                     **more,
                 )

@@ -1,4 +1,4 @@
-"""Running the application: a socket, signals, and an orderly end."""
+"""The server: a socket, signals, and an orderly shutdown."""
 
 import asyncio
 import gc
@@ -15,8 +15,9 @@ from aggregator.http.connection_limit import LimitedConnections
 from aggregator.http.fast_connection import obstacle
 from aggregator.http.fast_path import FastPath
 from aggregator.http.fd_limit import make_room
+from aggregator.http.malformed_requests import log_malformed_requests
+from aggregator.ingest.telemetry import CannotTrace
 from aggregator.log.rate_limit import write_counts
-from aggregator.request_context import CannotTrace
 from aggregator.server.shutdown import ORDERLY, Shutdown
 from aggregator.settings.model import Settings
 from storage.errors import StorageError
@@ -27,11 +28,11 @@ try:
 except ImportError:  # not made for this platform
     _new_event_loop = None
 
-_LAST_WORDS_S = 2.0
-"""After draining every verdict is known: the time for answers to get through slow connections."""
+_FLUSH_RESPONSES_S = 2.0
+"""After draining every verdict is known: time for responses to get through slow connections."""
 
 BEYOND_DRAIN_S = 12.0
-"""What the end may take beside draining. What it waits for takes less: answers `_LAST_WORDS_S`, a
+"""Time for the shutdown beside draining. Its waits take less: responses `_FLUSH_RESPONSES_S`, a
 store seven seconds, spans three."""
 
 UNUSABLE = 2
@@ -46,13 +47,15 @@ class CannotServe(Exception):
     """The aggregator can't start, or go on; the message is one sentence for its operator."""
 
 
-async def serve(settings: Settings, on_listening: Callable[[str], None], ending: Shutdown) -> None:
+async def serve(
+    settings: Settings, on_listening: Callable[[str], None], shutdown: Shutdown
+) -> None:
     """Serve until SIGTERM or SIGINT, then drain and return.
 
     Args:
         settings: checked settings.
-        on_listening: told the URL as soon as the socket accepts connections.
-        ending: sees to the signals, and to it that the end does not take too long.
+        on_listening: called with the URL as soon as the socket accepts connections.
+        shutdown: handles the signals, and bounds the time of the shutdown.
 
     Raises:
         CannotServe: the address is taken or wrong, the store can't be used, or spans can't be
@@ -70,11 +73,12 @@ async def serve(settings: Settings, on_listening: Callable[[str], None], ending:
         app = create_app(settings, on_fatal=end)
     except CannotTrace as error:
         raise CannotServe(str(error)) from error
-    ending.attach(lambda: loop.call_soon_threadsafe(end), app[ABANDON])
-    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=_LAST_WORDS_S)
+    shutdown.attach(lambda: loop.call_soon_threadsafe(end), app[ABANDON])
+    log_malformed_requests()
+    runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=_FLUSH_RESPONSES_S)
     await runner.setup()
     try:
-        # Told to end while it waited for the store, it never begins.
+        # Told to end while it waited for the store, it never listens.
         if not ended.done():
             listener = await _listen(settings, runner)
             url = _url(listener.sockets[0].getsockname())
@@ -82,11 +86,11 @@ async def serve(settings: Settings, on_listening: Callable[[str], None], ending:
             on_listening(url)
             await ended
             _log.info("draining", timeout_ms=settings.drain_timeout_ms)
-            ending.begin()
+            shutdown.begin()
             listener.close()
             await runner.app[DRAIN]()
     finally:
-        ending.begin()
+        shutdown.begin()
         await runner.cleanup()
         write_counts()
     if (fatal := ended.result()) is not None:
@@ -99,26 +103,30 @@ def run(
     on_listening: Callable[[str], None],
     close_log: Callable[[float], object],
 ) -> None:
-    """`serve` in an event loop of its own, uvloop's where it is installed; then leave.
+    """Serve in an event loop of its own, uvloop's where it is installed, until the shutdown.
 
     The process ends soon after this returns, if need be in spite of threads that hang.
 
     Args:
-        settings, on_listening: see `serve`.
+        settings: see `serve`.
+        on_listening: see `serve`.
         close_log: writes the log's last lines, in so many seconds at the most.
+
+    Raises:
+        CannotServe: see `serve`.
     """
     # The collector looks for cycles each time so many more objects are there than before. With
     # Python's own figure and thousands of requests under way it took a fifth of the time.
     gc.set_threshold(_COLLECT_EVERY, 10, 10)
-    ending = Shutdown(settings.drain_timeout_ms / 1000 + BEYOND_DRAIN_S, close_log)
-    ending.watch()
+    shutdown = Shutdown(settings.drain_timeout_ms / 1000 + BEYOND_DRAIN_S, close_log)
+    shutdown.watch()
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:
         try:
-            runner.run(serve(settings, on_listening, ending))
+            runner.run(serve(settings, on_listening, shutdown))
         except CannotServe:
-            ending.finish(UNUSABLE)
+            shutdown.finish(UNUSABLE)
             raise
-        ending.finish(ORDERLY)
+        shutdown.finish(ORDERLY)
 
 
 async def _listen(settings: Settings, runner: web.AppRunner) -> asyncio.Server:
@@ -133,7 +141,7 @@ async def _listen(settings: Settings, runner: web.AppRunner) -> asyncio.Server:
         )
     connections = LimitedConnections(
         runner.server,
-        most=room.connections,
+        max_open=room.connections,
         sender=runner.app[RESPONSE_SENDER],
         fast_path=_fast_path(settings, runner.server, runner.app),
         access_log=None,

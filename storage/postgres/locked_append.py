@@ -17,7 +17,7 @@ from asyncpg.pool import PoolConnectionProxy
 
 from storage.deduplication import BatchDeduplicator, Decision, Head, Key, PendingAppend
 from storage.errors import BatchRefused, OutcomeUnknown, StorageUnavailable
-from storage.model import Counts, Event, StoredEvent, Verdict
+from storage.model import Appended, Counts, Event, StoredEvent
 from storage.postgres.errors import CUT_OFF, may_be_committed, reason, terminate, words
 from storage.postgres.session import begin
 
@@ -88,8 +88,7 @@ async def append(
     *,
     on_locked: Callable[[], object] = lambda: None,
     on_decided: Callable[[PendingAppend], object] = lambda _underway: None,
-    on_commit: Callable[[float], object] = lambda _seconds: None,
-) -> list[Verdict]:
+) -> Appended:
     """Do the whole transaction of one batch; see `EventStore.append`.
 
     The connection is not in a transaction, neither before nor after, or it is closed.
@@ -97,7 +96,6 @@ async def append(
     Args:
         on_locked: called once nobody else can store in the topics of the batch.
         on_decided: told what the batch leaves behind, if it is committed.
-        on_commit: told how long COMMIT took, in seconds.
     """
     try:
         await begin(connection, BEGIN)
@@ -111,8 +109,7 @@ async def append(
         raise
     started = time.perf_counter()
     await _commit(connection)
-    on_commit(time.perf_counter() - started)
-    return decision.verdicts
+    return Appended(decision.verdicts, time.perf_counter() - started)
 
 
 async def _write(

@@ -25,7 +25,7 @@ from asyncpg.pool import PoolConnectionProxy
 
 from storage.deduplication import BatchDeduplicator, Decision, Head, PendingAppend
 from storage.errors import OutcomeUnknown
-from storage.model import Event, Verdict
+from storage.model import Appended, Event
 from storage.postgres import locked_append as postgres_locked_append
 from storage.postgres.errors import SessionShared, may_be_committed, words
 from storage.postgres.locked_append import PROBE, commits, joined
@@ -82,14 +82,12 @@ class OptimisticAppender:
         batch: Sequence[Event],
         *,
         on_decided: Callable[[], object],
-        on_commit: Callable[[float], object],
-    ) -> list[Verdict]:
+    ) -> Appended:
         """Store a batch; see `EventStore.append`.
 
         Args:
             connection: not in a transaction, neither before nor after, or it is closed.
             on_decided: called when the next batch may be given; until then, none may be.
-            on_commit: told how long COMMIT took, in seconds.
         """
         mine: PendingAppend | None = None
 
@@ -101,17 +99,17 @@ class OptimisticAppender:
         try:
             if self._may_try():
                 ahead = _Batch(connection, batch, self._last or _NOTHING)
-                verdicts = await ahead.append(decided, on_commit)
-                if verdicts is not None:
+                appended = await ahead.append(decided)
+                if appended is not None:
                     self._next_pause = PAUSE
-                    return verdicts
+                    return appended
                 if mine is not None:
                     self._pause = self._next_pause
                     self._next_pause = min(2 * self._pause, LONGEST_PAUSE)
             # While none is decided ahead, the next one need not know what this one leaves.
             on_locked = on_decided if self._pause else _ignore
             return await postgres_locked_append.append(
-                connection, batch, on_locked=on_locked, on_decided=decided, on_commit=on_commit
+                connection, batch, on_locked=on_locked, on_decided=decided
             )
         finally:
             if self._last is mine:
@@ -137,8 +135,7 @@ class _Batch:
     async def append(
         self,
         on_decided: Callable[[PendingAppend], object],
-        on_commit: Callable[[float], object],
-    ) -> list[Verdict] | None:
+    ) -> Appended | None:
         """The verdicts, once it is stored; None if it is not, for it was decided on what isn't so.
 
         Raises what `postgres_locked_append.append` raises.
@@ -153,8 +150,8 @@ class _Batch:
         pending = PendingAppend.of(decision, heads, before)
         arguments = _arguments(decision, known, pending.append)
         on_decided(pending)
-        stored = await self._store(arguments, on_commit)
-        return decision.verdicts if stored else None
+        commit_s = await self._store(arguments)
+        return None if commit_s is None else Appended(decision.verdicts, commit_s)
 
     async def _look(self) -> dict[str, _Known] | None:
         """Tell the ledger what is stored, or will be; None if too little is known of a topic."""
@@ -183,13 +180,12 @@ class _Batch:
             )
         return known
 
-    async def _store(
-        self, arguments: Sequence[object], on_commit: Callable[[float], object]
-    ) -> bool:
+    async def _store(self, arguments: Sequence[object]) -> float | None:
+        """Store it; returns the seconds that COMMIT took, None if the topics have changed."""
         started = time.perf_counter()
         with commits(self._connection, "the statement that stores and commits"):
             try:
-                inside_s = await self._connection.fetchval(
+                inside_s: float | None = await self._connection.fetchval(
                     STORE_IF_AS_KNOWN, *arguments, own(self._connection).marker
                 )
             except asyncpg.PostgresError as error:
@@ -200,11 +196,10 @@ class _Batch:
                     ) from error
                 raise
         if inside_s is None:
-            return False
+            return None
         if inside_s == _NOT_OWN_SESSION:
             raise SessionShared
-        on_commit(max(0.0, time.perf_counter() - started - inside_s))
-        return True
+        return max(0.0, time.perf_counter() - started - inside_s)
 
 
 def _arguments(decision: Decision, known: Mapping[str, _Known], append: str) -> Sequence[object]:

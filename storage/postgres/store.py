@@ -15,7 +15,7 @@ from typing import cast
 import asyncpg
 
 from storage.errors import BatchRefused, StorageMisconfigured, StorageUnavailable
-from storage.model import Event, Pool, Usage, Verdict
+from storage.model import Appended, Event, Pool, Usage
 from storage.postgres.errors import UNUSABLE, SessionShared, terminate, translated, unusable
 from storage.postgres.optimistic_append import OptimisticAppender
 from storage.postgres.pool import Lender
@@ -60,6 +60,8 @@ class PostgresStore(log_reader.LogReader):
         "AND octet_length(json_send(payload)) <= {most}",
     )
 
+    names_sql = "SELECT json_array_elements_text($1::text::json)"
+
     def __init__(
         self,
         dsn: str,
@@ -69,7 +71,6 @@ class PostgresStore(log_reader.LogReader):
         command_timeout_s: float = 30.0,
         schema: str | None = None,
     ) -> None:
-        self.on_commit: Callable[[float], object] = lambda _seconds: None
         self.on_warning: Callable[[str], object] = lambda _sentence: None
         self._dsn = dsn
         self._reader_count = readers
@@ -121,7 +122,7 @@ class PostgresStore(log_reader.LogReader):
                 await check_apart(writer, reader)
             return await prepare(writer, self._schema, named=self._asked_schema is not None)
 
-    async def append(self, batch: Sequence[Event]) -> list[Verdict]:
+    async def append(self, batch: Sequence[Event]) -> Appended:
         """See `EventStore.append`.
 
         Batches are begun in the order in which they are given. Mostly they are stored in it, too;
@@ -132,9 +133,7 @@ class PostgresStore(log_reader.LogReader):
             turn.callback(self._turn.release)
             async with self._writer() as connection:
                 # The next one may begin once it is known what this one leaves behind.
-                return await self._optimistic.append(
-                    connection, batch, on_decided=turn.close, on_commit=self.on_commit
-                )
+                return await self._optimistic.append(connection, batch, on_decided=turn.close)
 
     async def usage(self) -> Usage:
         """See `EventStore.usage`."""

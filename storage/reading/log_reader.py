@@ -13,8 +13,11 @@ fetched each of them says for itself.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import ClassVar
+
+import msgspec
 
 from storage.errors import StorageError
 from storage.model import (
@@ -37,6 +40,8 @@ SCAN_ROWS = 10_000
 _COLUMNS = 'topic, "offset", event_id, timestamp, ts_ingest, source'
 
 HEAD = "SELECT unique_processed FROM topics WHERE topic = $1"
+
+HEADS = "SELECT topic, unique_processed FROM topics WHERE topic IN ({names})"
 
 GET = f"SELECT {_COLUMNS}, {{payload}} FROM events WHERE topic = $1 AND event_id = $2"
 
@@ -96,18 +101,24 @@ WITH RECURSIVE bisect (low, high) AS (
 SELECT low FROM bisect WHERE low = high"""
 
 
+_encode_names = msgspec.json.Encoder().encode
+
+
 class LogReader(ABC):
-    """The reading half of an `EventStore`, over connections that a backend provides."""
+    """An `EventReader` over connections that a backend provides."""
 
     payload_sql: ClassVar[PayloadSql]
     """How the backend fetches a payload."""
+
+    names_sql: ClassVar[str]
+    """The names that the JSON array `$1` holds, as a sub-select."""
 
     @abstractmethod
     def _reader(self) -> AbstractAsyncContextManager[Rows]:
         """A connection to read through, for as long as the context lasts."""
 
     async def read(self, query: Query) -> Page:
-        """See `EventStore.read`."""
+        """See `EventReader.read`."""
         async with self._reader() as rows:
             if query.topic is None:
                 return await self._read_across(rows, query)
@@ -116,7 +127,7 @@ class LogReader(ABC):
     async def get(
         self, topic: str, event_id: str, *, max_payload_bytes: int = LARGEST_PAYLOAD_BYTES
     ) -> LogEvent | None:
-        """See `EventStore.get`."""
+        """See `EventReader.get`."""
         sql = GET.format(payload=self.payload_sql.up_to("$3"))
         async with self._reader() as rows:
             row = await first(rows, sql, (topic, event_id, max_payload_bytes))
@@ -124,10 +135,17 @@ class LogReader(ABC):
                 return None
             return await whole(rows, self.payload_sql, row, max_payload_bytes)
 
+    async def heads(self, topics: Sequence[str]) -> Mapping[str, int]:
+        """See `EventReader.heads`."""
+        sql = HEADS.format(names=self.names_sql)
+        async with self._reader() as rows:
+            found = await rows(sql, (_encode_names(list(topics)).decode(),))
+        return dict.fromkeys(topics, 0) | {topic: head for topic, head in found}  # noqa: C416 - a row of the driver is no pair
+
     async def stats(
         self, *, topic: str | None = None, after: str = "", limit: int = TOPICS_PER_PAGE
     ) -> Stats:
-        """See `EventStore.stats`."""
+        """See `EventReader.stats`."""
         which, name = ("topic > $1", after) if topic is None else ("topic = $1", topic)
         async with self._reader() as rows:
             found = await rows(STATS.format(listed=which), (name, limit + 1 if limit else 0))

@@ -3,7 +3,7 @@
 A Python process runs one thread at a time. A writing thread beside an event loop that parses and
 answers gets its turn late, statement by statement, and each turn costs both of them; measured,
 that was most of what storing single events took. So batches go to a process that does nothing
-else, and reads stay here. See `docs/decisions/0015-sqlite-is-written-by-a-process.md`.
+else, and reads stay here. See `docs/understand/decisions/0015-sqlite-is-written-by-a-process.md`.
 
 The process ends when this one does, however it does: its end of the connection is closed then.
 If it is the first to end, or is killed for it took too long, what it was given has an unknown
@@ -16,7 +16,7 @@ beside one that hangs.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,13 +24,13 @@ from storage.errors import StorageUnavailable
 from storage.model import (
     LARGEST_PAYLOAD_BYTES,
     TOPICS_PER_PAGE,
+    Appended,
     Event,
     LogEvent,
     Page,
     Query,
     Stats,
     Usage,
-    Verdict,
 )
 from storage.sqlite.writer import SqliteStore
 from storage.sqlite.writer_client import NOT_RUNNING, Reply, What, WriterProcess
@@ -68,7 +68,6 @@ class StoreApart:
         command_timeout_ms: int = 30_000,
         on_text: Callable[[str], object] = _log.error,
     ) -> None:
-        self.on_commit: Callable[[float], object] = lambda _seconds: None
         self.on_warning: Callable[[str], object] = lambda _sentence: None
         self._path = path
         self._busy_timeout_ms = busy_timeout_ms
@@ -88,10 +87,11 @@ class StoreApart:
         """See `EventStore.open`."""
         await self._attempt(self._open)
 
-    async def append(self, batch: Sequence[Event]) -> list[Verdict]:
+    async def append(self, batch: Sequence[Event]) -> Appended:
         """See `EventStore.append`."""
         self._check()
-        return (await self._ask("append", batch)).verdicts
+        reply = await self._ask("append", batch)
+        return Appended(reply.verdicts, reply.commit_s)
 
     async def ping(self) -> None:
         """See `EventStore.ping`; starts the process anew if it is gone."""
@@ -113,6 +113,10 @@ class StoreApart:
         """See `EventStore.get`."""
         read = self._reader.get(topic, event_id, max_payload_bytes=max_payload_bytes)
         return await self._read(read)
+
+    async def heads(self, topics: Sequence[str]) -> Mapping[str, int]:
+        """See `EventStore.heads`."""
+        return await self._read(self._reader.heads(topics))
 
     async def stats(
         self, *, topic: str | None = None, after: str = "", limit: int = TOPICS_PER_PAGE
@@ -154,8 +158,6 @@ class StoreApart:
     def _note(self, answered: Reply) -> None:
         # Kept here, for the process that found it may be replaced.
         self._reader.damage = self._reader.damage or answered.damage
-        for seconds in answered.commits:
-            self.on_commit(seconds)
 
     async def _attempt(self, begin: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Begin it, unless something is being started, and wait, but not for good."""

@@ -5,7 +5,7 @@ runs in one hop. Every call that `sqlite3` makes into the engine gives up the in
 lock and has to get it back from a busy event loop, for every row of an `executemany` and for
 every row fetched; measured beside a busy thread, that is the whole cost. So a batch is a
 handful of statements, whatever its size: keys go in as one JSON argument and what is found
-comes back as one JSON value. `docs/decisions/0003-sqlite-writer.md` has the figures.
+comes back as one JSON value. `docs/understand/decisions/0003-sqlite-writer.md` has the figures.
 """
 
 import sqlite3

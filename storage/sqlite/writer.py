@@ -22,7 +22,7 @@ from typing import TypeVar
 import aiosqlite
 
 from storage.errors import OutcomeUnknown, StorageMisconfigured, StorageUnavailable
-from storage.model import Event, Pool, Usage, Verdict
+from storage.model import Appended, Event, Pool, Usage
 from storage.reading import log_reader
 from storage.reading.chunks import PayloadSql, Rows
 from storage.sqlite import transaction as sqlite_transaction
@@ -54,8 +54,9 @@ class SqliteStore(log_reader.LogReader):
         small="length(CAST(payload AS BLOB)) <= {most}",
     )
 
+    names_sql = "SELECT value FROM json_each($1)"
+
     def __init__(self, path: Path, *, busy_timeout_s: float = 10.0, readers: int = 2) -> None:
-        self.on_commit: Callable[[float], object] = lambda _seconds: None
         self.on_warning: Callable[[str], object] = lambda _sentence: None
         self._path = path
         self._busy_timeout_s = busy_timeout_s
@@ -110,20 +111,15 @@ class SqliteStore(log_reader.LogReader):
             await self.aclose()
             raise
 
-    async def append(self, batch: Sequence[Event]) -> list[Verdict]:
+    async def append(self, batch: Sequence[Event]) -> Appended:
         """See `EventStore.append`. Once begun, the transaction runs to its end."""
-        verdicts, commit_s = await self._in_thread(self.append_here, batch)
-        self.on_commit(commit_s)
-        return verdicts
+        return await self._in_thread(self.append_here, batch)
 
-    def append_here(self, batch: Sequence[Event]) -> tuple[list[Verdict], float]:
-        """Do as `append` does, in the calling thread, which is not that of the event loop.
-
-        Returns the verdicts, and how many seconds COMMIT took; `on_commit` is not told.
-        """
+    def append_here(self, batch: Sequence[Event]) -> Appended:
+        """Do as `append` does, in the calling thread, which is not that of the event loop."""
         with self._writing:
             done = self._write(
-                lambda writer: (sqlite_transaction.append(writer, batch), writer.commit_s)
+                lambda writer: Appended(sqlite_transaction.append(writer, batch), writer.commit_s)
             )
             # Looked at once, for they may be gone the next time. The event loop that they are
             # told through is not: the end waits for this lock.

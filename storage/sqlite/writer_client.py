@@ -6,7 +6,7 @@ writes to its standard error comes over a third.
 It is given so much time, and no more. A stalled disk or a stopped process would keep whoever
 asks waiting for good, so it is killed then: what it had has no known outcome. A killed process
 that is inside the kernel stays there until the disk answers, and keeps its locks on the file as
-long; nobody here waits for it. See `docs/decisions/0022-sqlite-has-limited-time.md`.
+long; nobody here waits for it. See `docs/understand/decisions/0022-sqlite-has-limited-time.md`.
 """
 
 import asyncio
@@ -56,14 +56,14 @@ class Command(msgspec.Struct, array_like=True):
 class Reply(msgspec.Struct, array_like=True):
     """What came of it: verdicts of an append, the class and the message of an error and, if
     nobody foresaw it, its traceback; what is wrong with the database itself, and the seconds that
-    each COMMIT took meanwhile."""
+    COMMIT took."""
 
     number: int
     verdicts: list[Verdict] = []
     error: tuple[str, str] | None = None
     traceback: str | None = None
     damage: str | None = None
-    commits: list[float] = []
+    commit_s: float = 0.0
 
 
 class _Channels(NamedTuple):

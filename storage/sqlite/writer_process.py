@@ -81,7 +81,7 @@ def _append_all(store: SqliteStore, connection: socket.socket) -> None:
 def _append(store: SqliteStore, asked: Command) -> Reply:
     try:
         verdicts, commit_s = store.append_here(asked.batch)
-        answered = Reply(asked.number, verdicts, commits=[commit_s])
+        answered = Reply(asked.number, verdicts, commit_s=commit_s)
     except Exception as error:  # noqa: BLE001 - the other end has to deal with it
         answered = _failed(asked.number, error)
     answered.damage = store.damage

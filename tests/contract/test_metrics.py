@@ -235,7 +235,7 @@ async def test_who_asks_at_once_shares_one_answer_and_a_slow_store_is_not_waited
     store.going_on.clear()
     asking = [start_soon(scrape(client)) for _ in range(5)]
     await until(lambda: store.asked == 1, "the question")
-    monkeypatch.setattr(exposition, "_ASKED_FOR_S", 0.01)
+    monkeypatch.setattr(exposition, "_MAX_WAIT_S", 0.01)
     late = await scrape(client)
     assert not late.by("aggregator_database_bytes")
     assert late.value("aggregator_store_available") == 1

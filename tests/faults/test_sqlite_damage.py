@@ -40,7 +40,7 @@ async def log_of_some_pages(path: Path) -> Told:
     told = Told()
     for topic in ("orders", "visits"):
         batch = [event(topic, f"{n:04}", '{"total":42}') for n in range(EVENTS)]
-        for verdict in await store.append(batch):
+        for verdict in (await store.append(batch)).verdicts:
             told.offsets[verdict.topic, verdict.event_id] = verdict.offset
     await store.aclose()
     return told

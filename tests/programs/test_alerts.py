@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from support.programs import program
 
-OPERATIONS = Path(__file__).parents[2] / "docs" / "operations"
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operate"
 RULES = OPERATIONS / "alerts.yml"
 TESTS = Path(__file__).with_name("alerts_test.yml")
 

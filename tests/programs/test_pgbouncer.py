@@ -35,7 +35,7 @@ from storage.postgres.store import PostgresStore
 
 Run = Callable[..., Aggregator]
 
-PAGE = Path(__file__).parents[2] / "docs" / "operations" / "postgres.md"
+PAGE = Path(__file__).parents[2] / "docs" / "operate" / "postgres.md"
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from support.observer import Observer
 from support.reference import Reference
 
 from storage.errors import StorageError
-from storage.model import Event
+from storage.model import Appended, Event
 from storage.postgres import optimistic_append as postgres_optimistic_append
 from storage.protocols import EventStore
 
@@ -87,8 +87,8 @@ class Rig:
 def _told(outcome: object) -> object:
     if isinstance(outcome, StorageError):
         return outcome
-    assert isinstance(outcome, list)
-    return [(v.topic, v.event_id, v.status.value, v.offset) for v in outcome]
+    assert isinstance(outcome, Appended)
+    return [(v.topic, v.event_id, v.status.value, v.offset) for v in outcome.verdicts]
 
 
 async def _open(database: Database, stack: AsyncExitStack, ahead: bool) -> Rig:

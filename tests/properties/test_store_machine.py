@@ -78,7 +78,7 @@ class StoreMachine(RuleBasedStateMachine):
         self._publish(data.draw(self.pool.batches()), pick)
 
     def _publish(self, batch: list[Event], pick: int) -> None:
-        verdicts = self.run(self.any_store(pick).append(batch))
+        verdicts = self.run(self.any_store(pick).append(batch)).verdicts
         told = [(v.topic, v.event_id, v.status.value, v.offset) for v in verdicts]
         assert told == self.reference.publish(batch)
 

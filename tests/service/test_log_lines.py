@@ -124,8 +124,8 @@ async def test_thousands_of_conflicts_are_a_few_warnings_that_count_the_others(
     warnings = aggregator.log_lines("conflict")
     # Ten a second; even on the slowest machine this is not the work of a minute.
     assert 10 <= len(warnings) <= 600
-    later = [line for line in warnings if "left_out_before" in line]
-    told_of = len(warnings) + sum(line["left_out_before"] for line in later)
+    later = [line for line in warnings if "suppressed" in line]
+    told_of = len(warnings) + sum(line["suppressed"] for line in later)
     assert told_of <= 4_000
 
 
@@ -240,7 +240,7 @@ async def test_requests_that_are_no_http_are_a_few_lines_that_count_the_others(
     malformed = [line for line in lines if line["event"] == "malformed_request"]
     assert all(line["reason"] and line["client"] == "127.0.0.1" for line in malformed)
     assert len({line["reason"] for line in malformed}) == len(MALFORMED)
-    left_out = sum(line.get("left_out_before", 0) for line in lines)
+    left_out = sum(line.get("suppressed", 0) for line in lines)
     assert len(malformed) + left_out == len(sent)
     written = aggregator.written()
     assert b"Traceback" not in written

@@ -17,7 +17,7 @@ from support.metrics import Scraped
 from support.processes import Aggregator
 
 ROOT = Path(__file__).parents[2]
-OPERATIONS = ROOT / "docs" / "operations"
+OPERATIONS = ROOT / "docs" / "operate"
 
 Batch = list[dict[str, Any]]
 
@@ -67,6 +67,8 @@ async def send(url: str, batches: list[Batch], seen: list[Scraped]) -> tuple[Scr
             scraper.cancel()
         for outcome in await asyncio.gather(*scrapers, return_exceptions=True):
             assert isinstance(outcome, asyncio.CancelledError), outcome
+        # Scrapes share a snapshot: the first may get one that a canceled scrape had begun.
+        await scrape(client, url)
         return await scrape(client, url), await get_json(client, f"{url}/stats")
 
 

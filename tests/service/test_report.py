@@ -19,7 +19,7 @@ from support.backends import Database
 from support.load import Told, batch_of, get_json, publish, session
 from support.processes import Aggregator
 
-DOCUMENTED = Path(__file__).parents[2] / "docs" / "log-analysis.md"
+DOCUMENTED = Path(__file__).parents[2] / "docs" / "operate" / "log-analysis.md"
 
 
 @pytest.fixture

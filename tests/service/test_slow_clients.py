@@ -73,7 +73,7 @@ async def test_a_hundred_readers_that_never_read_cost_nobody_else_anything(
         for _ in range(10):
             await asyncio.gather(*(asyncio.to_thread(ask_for_a_page, clients) for _ in range(10)))
         # There is room for 64 MiB of answers, so for seven of these.
-        await until(lambda: len(aggregator.log_lines("answer_cut_off")) >= 93)
+        await until(lambda: len(aggregator.log_lines("response_aborted")) >= 93)
         async with session() as client:
             await publish_until_taken(client, aggregator.url, batch_of("new", ["e-1"]), told)
             assert await get_json(client, f"{aggregator.url}/health") == {"status": "ok"}
@@ -84,7 +84,7 @@ async def test_a_hundred_readers_that_never_read_cost_nobody_else_anything(
         async with session() as client:
             await check_kept(client, aggregator.url, told, ["large", "new"])
     assert most_memory_mib(aggregator) < BOUND_MIB
-    cut_off = aggregator.log_lines("answer_cut_off")
+    cut_off = aggregator.log_lines("response_aborted")
     assert {line["reason"] for line in cut_off} == {"others need the room"}
     assert not aggregator.log_lines("request_failed")
 
@@ -108,7 +108,7 @@ async def test_publishers_that_never_read_their_verdicts_are_stored_all_the_same
                 if b"503" not in start:
                     assert b"200" in start
                     break
-        assert aggregator.log_lines("answer_cut_off")
+        assert aggregator.log_lines("response_aborted")
         async with session() as client:
             stats = await get_json(client, f"{aggregator.url}/stats")
             assert stats["unique_processed"] == stats["received"] == 14 * 10_000
@@ -121,9 +121,9 @@ async def test_a_reader_that_takes_too_long_is_cut_off(run_aggregator: Run, tmp_
     await store_a_large_page(aggregator, Told())
     with connections(aggregator) as clients:
         silent = clients.open(get("/events?limit=5000"), receive_buffer=SMALL_BUFFER)
-        await until(lambda: bool(aggregator.log_lines("answer_cut_off")))
+        await until(lambda: bool(aggregator.log_lines("response_aborted")))
         await until(lambda: has_ended(silent))
-    (line,) = aggregator.log_lines("answer_cut_off")
+    (line,) = aggregator.log_lines("response_aborted")
     assert line["reason"] == "not taken within 0.5 seconds"
     assert 0 < line["sent"] < line["bytes"]
     assert line["bytes"] > 8 * MIB

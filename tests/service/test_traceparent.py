@@ -96,8 +96,8 @@ async def test_an_answer_that_is_cut_off_is_in_its_trace(run_aggregator: Run) ->
     asked = f"GET /events HTTP/1.1\r\nHost: x\r\ntraceparent: {SENT['traceparent']}\r\n\r\n"
     with connections(aggregator) as clients:
         await asyncio.to_thread(clients.open, asked.encode(), receive_buffer=4096)
-        await until(lambda: bool(aggregator.log_lines("answer_cut_off")))
-    assert [names(line) for line in aggregator.log_lines("answer_cut_off")] == [NAMES]
+        await until(lambda: bool(aggregator.log_lines("response_aborted")))
+    assert [names(line) for line in aggregator.log_lines("response_aborted")] == [NAMES]
 
 
 IMPORTED = """

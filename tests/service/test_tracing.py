@@ -47,7 +47,7 @@ async def stop(aggregator: Aggregator) -> None:
     assert await asyncio.to_thread(aggregator.stop) == 0
 
 
-DOCUMENTED = Path(__file__).parents[2] / "docs" / "tracing.md"
+DOCUMENTED = Path(__file__).parents[2] / "docs" / "operate" / "tracing.md"
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -18,7 +18,7 @@ import asyncpg
 import pytest
 
 from storage.errors import StorageError
-from storage.model import Event, Verdict
+from storage.model import Appended, Event, Verdict
 from storage.postgres import locked_append as postgres_locked_append
 from storage.postgres.optimistic_append import OptimisticAppender
 from storage.protocols import EventStore
@@ -30,7 +30,7 @@ from support.unprotected import lock_first
 LIMIT_S = 20.0
 _LOOK_AGAIN_S = 0.002
 
-Outcome = list[Verdict] | StorageError
+Outcome = Appended | StorageError
 
 
 class State(Enum):
@@ -114,7 +114,7 @@ class Interleaving:
             *,
             on_decided: Callable[[], object],
             **options: Any,
-        ) -> list[Verdict]:
+        ) -> Appended:
             def decided() -> None:
                 publisher.deciding = False
                 on_decided()
@@ -231,13 +231,13 @@ class Interleaving:
 
     async def _postgres_append(
         self, connection: Any, batch: Sequence[Event], **options: Any
-    ) -> list[Verdict]:
+    ) -> Appended:
         publisher = self._whose(batch)
         publisher.pid = connection.get_server_pid()
-        verdicts: list[Verdict] = await self._original(
+        appended: Appended = await self._original(
             GatedPostgres(self, publisher, connection), batch, **options
         )
-        return verdicts
+        return appended
 
     def _sqlite_append(
         self, connection: sqlite3.Connection, batch: Sequence[Event]

@@ -1,4 +1,4 @@
-"""Proxies as docs/operations/proxies.md has them, in front of an aggregator."""
+"""Proxies as docs/operate/proxies.md has them, in front of an aggregator."""
 
 import re
 import socket
@@ -13,7 +13,7 @@ from aiohttp.test_utils import unused_port
 from support.processes import wait_for
 from support.programs import program
 
-_DOCUMENT = Path(__file__).parents[2] / "docs" / "operations" / "proxies.md"
+_DOCUMENT = Path(__file__).parents[2] / "docs" / "operate" / "proxies.md"
 _NGINX = """
 daemon off;
 master_process off;

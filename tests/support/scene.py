@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
+from storage.model import Appended
 from storage.protocols import EventStore
 from support.backends import Database
 from support.interleaving import Interleaving, Outcome
@@ -41,5 +42,5 @@ class Scene(NamedTuple):
 
 def told(outcome: Outcome) -> list[tuple[str, int]]:
     """The verdicts of one append as (status, offset); fails if it was refused."""
-    assert isinstance(outcome, list), outcome
-    return [(verdict.status.value, verdict.offset) for verdict in outcome]
+    assert isinstance(outcome, Appended), outcome
+    return [(verdict.status.value, verdict.offset) for verdict in outcome.verdicts]

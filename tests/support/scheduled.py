@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Self
 import pytest
 
 from storage.errors import StorageUnavailable
-from storage.model import Event, Verdict
+from storage.model import Appended, Event, Verdict
 from storage.postgres import locked_append as postgres_locked_append
 from storage.postgres.optimistic_append import STORE_IF_AS_KNOWN, OptimisticAppender
 from storage.sqlite import transaction as sqlite_transaction
@@ -86,7 +86,7 @@ class ScheduledFaults:
 
         async def on_postgres(
             ahead: OptimisticAppender, connection: Any, batch: Sequence[Event], **options: Any
-        ) -> list[Verdict]:
+        ) -> Appended:
             fault = next(self._faults, Fault())
             if fault.kind is Kind.OUT_OF_REACH:
                 raise StorageUnavailable("by schedule")

@@ -48,7 +48,7 @@ class _Runner(web.AppRunner):
         """What makes a protocol for each connection."""
         connections = self._connections = self._connections or LimitedConnections(
             self.usual,
-            most=1000,
+            max_open=1000,
             sender=self.app[RESPONSE_SENDER],
             fast_path=self.app[FAST_PATH] if self._fast_path else None,
             **self._of_connections,

@@ -1,19 +1,19 @@
 """A real store with a test's hand on it: it can be held, be made to fail, and tells what it did."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from storage.errors import BatchRefused, StorageError
 from storage.model import (
     LARGEST_PAYLOAD_BYTES,
     TOPICS_PER_PAGE,
+    Appended,
     Event,
     LogEvent,
     Page,
     Query,
     Stats,
     Usage,
-    Verdict,
 )
 from storage.protocols import EventStore
 
@@ -40,14 +40,6 @@ class ControlledStore:
         self._begun = asyncio.Condition()
 
     @property
-    def on_commit(self) -> Callable[[float], object]:
-        return self._inner.on_commit
-
-    @on_commit.setter
-    def on_commit(self, told: Callable[[float], object]) -> None:
-        self._inner.on_commit = told
-
-    @property
     def on_warning(self) -> Callable[[str], object]:
         return self._inner.on_warning
 
@@ -68,7 +60,7 @@ class ControlledStore:
         async with asyncio.timeout(_LIMIT_S), self._begun:
             await self._begun.wait_for(lambda: len(self.batches) >= batches)
 
-    async def append(self, batch: Sequence[Event]) -> list[Verdict]:
+    async def append(self, batch: Sequence[Event]) -> Appended:
         ids = [event.event_id for event in batch]
         async with self._begun:
             self.batches.append(ids)
@@ -95,6 +87,9 @@ class ControlledStore:
         self, topic: str, event_id: str, *, max_payload_bytes: int = LARGEST_PAYLOAD_BYTES
     ) -> LogEvent | None:
         return await self._inner.get(topic, event_id, max_payload_bytes=max_payload_bytes)
+
+    async def heads(self, topics: Sequence[str]) -> Mapping[str, int]:
+        return await self._inner.heads(topics)
 
     async def usage(self) -> Usage:
         return await self._inner.usage()

@@ -12,8 +12,8 @@ from support.served import Served, serving, talking
 from support.sockets import post
 from support.stores import ControlledStore
 
-from aggregator.http import fast_path, middleware
-from aggregator.ingest.publish_service import PublishService
+from aggregator.http import problem_details
+from aggregator.ingest.publish_service import Publish
 from storage.model import Stats, Verdict
 from storage.sqlite.writer import SqliteStore
 
@@ -54,9 +54,9 @@ async def logged_failure(served: Served, request: bytes) -> Mapping[str, object]
 async def test_a_failure_is_in_the_trace_of_its_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request_: bytes
 ) -> None:
-    for module in (fast_path, middleware):
+    for module in (problem_details,):
         monkeypatch.setattr(module, "_log", structlog.get_logger())
-    monkeypatch.setattr(PublishService, "parse", fail)
+    monkeypatch.setattr(Publish, "_parse", fail)
     async with serving(tmp_path, Defective(SqliteStore(tmp_path / "log.db"))) as served:
         line = await logged_failure(served, request_)
     assert line.items() >= {"request_id": "r-1", "trace_id": TRACE, "span_id": SPAN}.items()

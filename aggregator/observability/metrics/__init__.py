@@ -2,5 +2,5 @@
 
 Everything is counted on the event loop's thread, so the counts are plain numbers without locks,
 made into Prometheus' families when they are asked for; see
-`docs/decisions/0017-metrics-are-plain-numbers.md`.
+`docs/understand/decisions/0017-metrics-are-plain-numbers.md`.
 """

@@ -1,10 +1,9 @@
-"""The page that Prometheus scrapes."""
+"""The exposition of metrics that Prometheus scrapes."""
 
 import asyncio
 import platform
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from functools import partial
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import InfoMetricFamily
@@ -13,7 +12,6 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from aggregator import __version__
-from aggregator.log.observers import notify
 from aggregator.observability.metrics.flushes import FlushCounts
 from aggregator.observability.metrics.gauges import log_families
 from aggregator.observability.metrics.http import RequestCounts
@@ -24,58 +22,55 @@ from storage.protocols import EventStore
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 """The text format, which every scraper reads."""
 
-_ASKED_FOR_S = 5.0
-"""The database is asked for so long at most; a scraper gives up after ten seconds."""
+_MAX_WAIT_S = 5.0
+"""Longest time to wait for the database; a scraper gives up after ten seconds."""
 
 
 class MetricsExposition:
-    """What was counted since the process began, and the state now.
+    """Renders what was counted since the process began, and the state now.
 
     Args:
-        store: asked for the counts of the log and for what it takes up.
-        most_topics: see `FlushCounts`.
-        state: families to be made anew each time.
-        in_reach: whether the store can be asked at all.
+        store: read for the counts of the log and for what it takes up.
+        max_topics: see `FlushCounts`.
+        gauges: return metrics that are sampled at scrape time.
+        in_reach: returns whether the store can be read at all.
     """
 
     def __init__(
         self,
         store: EventStore,
         *,
-        most_topics: int,
-        state: Iterable[Callable[[], Iterable[Metric]]],
+        max_topics: int,
+        gauges: Iterable[Callable[[], Iterable[Metric]]],
         in_reach: Callable[[], bool],
     ) -> None:
         self.requests = RequestCounts()
-        self.flushes = FlushCounts(most_topics)
+        self.flushes = FlushCounts(max_topics)
         self._store = store
-        self._state = list(state)
+        self._gauges = list(gauges)
         self._in_reach = in_reach
-        self._asking: asyncio.Task[tuple[Stats, Usage]] | None = None
-        # Called before `append` returns: what it raised would be taken for a failure to store.
-        store.on_commit = partial(notify, self.flushes.committed)
+        self._reading: asyncio.Task[tuple[Stats, Usage]] | None = None
 
     async def render(self) -> bytes:
-        """The page, in the text format.
+        """Render all metrics in the text format.
 
-        Without the log's own families if the database does not answer in time: the others are
-        what tells why.
+        Without those of the log if the database does not answer in time: the others show why.
         """
         stats = usage = None
         if self._in_reach():
             with suppress(StorageError, TimeoutError):
-                async with asyncio.timeout(_ASKED_FOR_S):
-                    stats, usage = await asyncio.shield(self._asked())
+                async with asyncio.timeout(_MAX_WAIT_S):
+                    stats, usage = await asyncio.shield(self._read())
         registry = CollectorRegistry()
         registry.register(_Collected(self._families(stats, usage)))
         ProcessCollector(registry=registry)
         return generate_latest(registry)
 
     async def aclose(self) -> None:
-        """Ask no more."""
-        if self._asking is not None:
-            self._asking.cancel()
-            await asyncio.wait([self._asking])
+        """Stop reading the store."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
 
     def _families(self, stats: Stats | None, usage: Usage | None) -> Iterator[Metric]:
         yield InfoMetricFamily(
@@ -89,19 +84,19 @@ class MetricsExposition:
         )
         yield from self.flushes.families()
         yield from self.requests.families()
-        for families in self._state:
+        for families in self._gauges:
             yield from families()
         yield from log_families(stats, usage)
 
-    def _asked(self) -> asyncio.Task[tuple[Stats, Usage]]:
-        if self._asking is None or self._asking.done():
-            # Who asks again before there is an answer waits for the same one.
-            self._asking = asyncio.create_task(self._ask(), name="metrics")
-            # Nobody may be there any more to be told of a failure.
-            self._asking.add_done_callback(lambda asked: asked.cancelled() or asked.exception())
-        return self._asking
+    def _read(self) -> asyncio.Task[tuple[Stats, Usage]]:
+        if self._reading is None or self._reading.done():
+            # Scrapers that come before there is an answer wait for the same one.
+            self._reading = asyncio.create_task(self._read_store(), name="metrics")
+            # Nobody may be there any more to see a failure.
+            self._reading.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return self._reading
 
-    async def _ask(self) -> tuple[Stats, Usage]:
+    async def _read_store(self) -> tuple[Stats, Usage]:
         return await self._store.stats(limit=0), await self._store.usage()
 
 

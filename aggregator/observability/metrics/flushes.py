@@ -1,77 +1,56 @@
-"""Events by topic and verdict, and the transactions that they were stored in."""
+"""Flush metrics: events by topic and verdict, and the transactions that stored them."""
 
-import asyncio
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from aggregator.ingest.group_commit import Flush
+from aggregator.ingest.flush import Flush, FlushOutcome
+from aggregator.observability.labels import OTHER_TOPICS
 from aggregator.observability.metrics.histogram import EVENTS, SECONDS, Histogram
-from storage.errors import BatchRefused, OutcomeUnknown, StorageUnavailable
 from storage.model import Status
-
-OTHER_TOPICS = "(other)"
-"""No topic has this name: parentheses are not allowed in one."""
-
-_UNFORESEEN = "unforeseen"
-_FAILURES: dict[type[BaseException], str] = {
-    StorageUnavailable: "unavailable",
-    BatchRefused: "refused",
-    OutcomeUnknown: "unknown",
-    asyncio.CancelledError: "drained",
-}
-
-
-def failure_reason(error: BaseException) -> str:
-    """The reason of a failed flush in one word, the same for errors of one family."""
-    for kind, reason in _FAILURES.items():
-        if isinstance(error, kind):
-            return reason
-    return _UNFORESEEN
 
 
 class FlushCounts:
-    """Counts of flushes.
+    """Counts flushes.
 
     Args:
-        most_topics: so many topics are counted by name, those that come first; together the others
-            are one more. A name stays for as long as the process runs, so that no count goes down.
+        max_topics: topics counted by name, those that come first; the others are counted together.
+            A name stays for as long as the process runs, so that no count goes down.
     """
 
-    def __init__(self, most_topics: int) -> None:
-        self._most_topics = most_topics
+    def __init__(self, max_topics: int) -> None:
+        self._max_topics = max_topics
         self._names: dict[str, str] = {}
         self._events: Counter[tuple[str, Status]] = Counter()
-        self._failures: Counter[str] = Counter()
+        self._failures: Counter[FlushOutcome] = Counter()
         self._retries = 0
         self._durations = Histogram(SECONDS)
         self._commits = Histogram(SECONDS)
         self._sizes = Histogram(EVENTS)
 
-    def note(self, flush: Flush, counts: Mapping[tuple[str, Status], int]) -> None:
-        """Count one flush, before its verdicts are told.
+    def observe(self, flush: Flush, by_topic: Mapping[tuple[str, Status], int]) -> None:
+        """Count one flush.
 
         Args:
-            counts: of its events, by topic and verdict; none if it failed.
+            flush: that is over.
+            by_topic: its events by topic and verdict; none if it failed.
         """
-        if flush.error is not None:
-            self._failures[failure_reason(flush.error)] += 1
+        outcome = flush.outcome
+        if outcome is not FlushOutcome.COMMITTED:
+            self._failures[outcome] += 1
             # It is tried again request by request.
-            self._retries += isinstance(flush.error, BatchRefused) and flush.requests > 1
+            self._retries += outcome is FlushOutcome.REFUSED and flush.requests > 1
             return
         self._durations.observe(flush.duration_ms / 1000)
+        self._commits.observe(flush.commit_s)
         self._sizes.observe(flush.events)
-        for (topic, status), count in counts.items():
+        for (topic, status), count in by_topic.items():
             self._events[self._name(topic), status] += count
 
-    def committed(self, seconds: float) -> None:
-        """Count one COMMIT."""
-        self._commits.observe(seconds)
-
     def families(self) -> Iterator[Metric]:
-        """What was counted."""
+        """Return the metrics of flushes."""
         events = CounterMetricFamily(
             "aggregator_events",
             "Events that this process had committed, by topic and verdict.",
@@ -97,8 +76,9 @@ class FlushCounts:
         failures = CounterMetricFamily(
             "aggregator_flush_failures", "Flushes that failed, by reason.", labels=["reason"]
         )
-        for reason in (*_FAILURES.values(), _UNFORESEEN):
-            failures.add_metric([reason], self._failures[reason])
+        for outcome in FlushOutcome:
+            if outcome is not FlushOutcome.COMMITTED:
+                failures.add_metric([outcome.value], self._failures[outcome])
         yield failures
         yield CounterMetricFamily(
             "aggregator_flush_retries",
@@ -109,7 +89,7 @@ class FlushCounts:
     def _name(self, topic: str) -> str:
         name = self._names.get(topic)
         if name is None:
-            if len(self._names) >= self._most_topics:
+            if len(self._names) >= self._max_topics:
                 # Under its own key too, and not each topic's: their number has no bound.
                 return self._names.setdefault(OTHER_TOPICS, OTHER_TOPICS)
             name = self._names[topic] = topic

@@ -1,4 +1,4 @@
-"""What is so at the moment it is asked: the queue, the store, the log."""
+"""Gauges sampled at scrape time: queue, store, log."""
 
 import os
 from collections.abc import Iterator
@@ -8,8 +8,9 @@ from pathlib import Path
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from aggregator.ingest.admission import Admission, ReadLimit
+from aggregator.ingest.admission import Admission
 from aggregator.ingest.store_monitor import StoreMonitor
+from aggregator.reading.read_limit import ReadLimit
 from aggregator.reading.read_memory import ReadMemory
 from storage.model import Stats, Usage
 
@@ -24,7 +25,7 @@ _OF_THE_LOG = {
 def queue_families(
     admission: Admission, reads: ReadLimit, read_memory: ReadMemory
 ) -> Iterator[Metric]:
-    """The room for publishes and reads, and what was refused for want of it."""
+    """Return the room for publishes and reads, and what was refused for want of it."""
     yield GaugeMetricFamily(
         "aggregator_queue_events", "Events on their way through.", admission.events
     )
@@ -38,9 +39,9 @@ def queue_families(
         "aggregator_queue_bytes_limit", "Above this, publishes get 503.", admission.max_bytes
     )
     yield GaugeMetricFamily(
-        "aggregator_reads", "ReadLimit that wait or are under way.", reads.under_way
+        "aggregator_reads", "Reads that wait or are under way.", reads.under_way
     )
-    yield GaugeMetricFamily("aggregator_reads_limit", "Above this, reads get 503.", reads.most)
+    yield GaugeMetricFamily("aggregator_reads_limit", "Above this, reads get 503.", reads.max_reads)
     yield GaugeMetricFamily(
         "aggregator_read_bytes", "Memory reserved by reads under way.", read_memory.bytes
     )
@@ -58,8 +59,8 @@ def queue_families(
     yield refusals
 
 
-def watch_families(monitor: StoreMonitor) -> Iterator[Metric]:
-    """Whether the store is in reach, and the attempts to get it back."""
+def store_families(monitor: StoreMonitor) -> Iterator[Metric]:
+    """Return whether the store is in reach, and the attempts to get it back."""
     yield GaugeMetricFamily(
         "aggregator_store_available", "1 if events can be stored, else 0.", monitor.reason is None
     )
@@ -71,7 +72,7 @@ def watch_families(monitor: StoreMonitor) -> Iterator[Metric]:
 
 
 def disk_families(database: Path | None) -> Iterator[Metric]:
-    """Free room on the file system of the SQLite file, whether or not the store is in reach.
+    """Return the free room on the file system of the SQLite file, in reach or not.
 
     Without a sample on Postgres (None), whose disk is another machine's, and if it can't be told.
     """
@@ -87,7 +88,7 @@ def disk_families(database: Path | None) -> Iterator[Metric]:
 
 
 def log_families(stats: Stats | None, usage: Usage | None) -> Iterator[Metric]:
-    """The log as the database has it; without samples if it can't be asked (None)."""
+    """Return the log as the database has it; without samples if it can't be read (None)."""
     for field, documentation in _OF_THE_LOG.items():
         total = None if stats is None else getattr(stats.totals, field)
         yield GaugeMetricFamily(f"aggregator_log_{field}", documentation, total)
@@ -102,10 +103,10 @@ def log_families(stats: Stats | None, usage: Usage | None) -> Iterator[Metric]:
         None if usage is None else usage.database_bytes,
     )
     in_use = GaugeMetricFamily(
-        "aggregator_pool_connections", "LimitedConnections to the database in use.", labels=["pool"]
+        "aggregator_pool_connections", "Connections to the database in use.", labels=["pool"]
     )
     most = GaugeMetricFamily(
-        "aggregator_pool_connections_limit", "LimitedConnections there may be.", labels=["pool"]
+        "aggregator_pool_connections_limit", "Connections there may be.", labels=["pool"]
     )
     for name, pool in (usage.pools if usage else {}).items():
         in_use.add_metric([name], pool.in_use)

@@ -1,23 +1,21 @@
-"""Requests by route and status, and how long they took."""
+"""HTTP metrics: requests by route and status, and how long they took."""
 
 from collections.abc import Iterator
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
+from aggregator.observability.labels import OTHER_PATHS
 from aggregator.observability.metrics.histogram import SECONDS, Histogram, merged
-
-OTHER_PATHS = "other"
-"""The label of every path that leads nowhere; no route is called so."""
 
 
 class RequestCounts:
-    """Counts of requests, by the patterns of the paths: whatever is asked for, they are few."""
+    """Counts requests by the patterns of their paths, which are few whatever clients send."""
 
     def __init__(self) -> None:
         self._durations: dict[tuple[str, int], Histogram] = {}
 
-    def note(self, route: str, status: int, duration_ms: float) -> None:
+    def observe(self, route: str, status: int, duration_ms: float) -> None:
         """Count one request.
 
         Args:
@@ -31,11 +29,11 @@ class RequestCounts:
         durations.observe(duration_ms / 1000)
 
     def families(self) -> Iterator[Metric]:
-        """What was counted."""
+        """Return the metrics of requests."""
         requests = CounterMetricFamily(
             "aggregator_requests",
-            "Requests by path and status; status 0: the client had gone, or the time for draining "
-            "was over, before the answer was sent.",
+            "Requests by path and status; status 0: the client had gone, or the drain timeout "
+            "was exceeded, before the answer was sent.",
             labels=["path", "status"],
         )
         by_path: dict[str, list[Histogram]] = {}

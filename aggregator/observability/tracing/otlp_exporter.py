@@ -20,8 +20,9 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from aggregator import __version__
+from aggregator.ingest.telemetry import CannotTrace
+from aggregator.log.rate_limit import suppressed_fields
 from aggregator.observability.tracing.spans import Spans
-from aggregator.request_context import CannotTrace
 
 SERVICE_NAME = "pubsub-log-aggregator"
 LAST_SPANS_S = 3.0
@@ -70,11 +71,11 @@ class ExportedSpans(Spans):
         super().__init__(
             requests.get_tracer("aggregator", __version__),
             flushes.get_tracer("aggregator", __version__),
-            most_links=limits.max_links,
+            max_links=limits.max_links,
             database=database,
         )
-        self._told = _Told()
-        self._told.begin()
+        self._library_log = _OpenTelemetryLog()
+        self._library_log.begin()
 
     async def aclose(self) -> None:
         """Export the spans that wait, in a few seconds at the most; the rest is given up."""
@@ -84,7 +85,7 @@ class ExportedSpans(Spans):
         gives_up_at = time.monotonic() + LAST_SPANS_S
         while last.is_alive() and time.monotonic() < gives_up_at:  # noqa: ASYNC110 - of a thread
             await asyncio.sleep(_POLL_S)
-        self._told.end()
+        self._library_log.end()
         if last.is_alive():
             _log.warning(
                 "tracing_failed",
@@ -115,8 +116,8 @@ def _is_url(text: str) -> bool:
     return parts.scheme in {"http", "https"} and bool(parts.hostname) and port != 0
 
 
-class _Told(logging.Handler):
-    """What OpenTelemetry logs, as lines of ours: one in a while, without tracebacks.
+class _OpenTelemetryLog(logging.Handler):
+    """A handler of what OpenTelemetry logs: one line in a while, without tracebacks.
 
     It logs every attempt that fails, and some of what it can't export span by span.
     """
@@ -125,27 +126,29 @@ class _Told(logging.Handler):
         super().__init__(logging.WARNING)
         self._logger = logging.getLogger("opentelemetry")
         self._next_at = 0.0
-        self._left_out = 0
+        self._suppressed = 0
 
     def begin(self) -> None:
-        """From now on they come here, and nowhere else."""
+        """Take the lines of OpenTelemetry, so that they go nowhere else."""
         self._logger.addHandler(self)
         self._logger.propagate = False
 
     def end(self) -> None:
-        """Whatever comes now comes of giving up, and is not told."""
+        """Log nothing more: what comes now comes of giving up."""
         self.setLevel(logging.CRITICAL + 1)
-        if self._left_out:
-            left_out, self._left_out = self._left_out, 0
-            _log.warning("log_lines_suppressed", of="tracing_failed", left_out_before=left_out)
+        if self._suppressed:
+            suppressed, self._suppressed = self._suppressed, 0
+            _log.warning(
+                "log_lines_suppressed", of="tracing_failed", **suppressed_fields(suppressed)
+            )
 
     def emit(self, record: logging.LogRecord) -> None:
         """See `logging.Handler`; called under its lock, from any thread."""
         now = time.monotonic()
         if now < self._next_at:
-            self._left_out += 1
+            self._suppressed += 1
             return
         self._next_at = now + LOG_EVERY_S
-        more = {"left_out_before": self._left_out} if self._left_out else {}
-        self._left_out = 0
+        more = suppressed_fields(self._suppressed)
+        self._suppressed = 0
         _log.warning("tracing_failed", reason=record.getMessage(), logger=record.name, **more)

@@ -1,10 +1,9 @@
-"""What the spans are: of a request, of a flush, of a transaction, and what they say.
+"""Spans of requests, of flushes and of their transactions, with their attributes.
 
 A flush serves many requests, each in a trace of its own, so it is in none of them: it begins a
 trace, with links to the requests, and each of them gets a link to it.
 """
 
-import asyncio
 import time
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -25,8 +24,8 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from aggregator.ingest.flush import FlushOutcome
 from aggregator.ingest.telemetry import FlushSpan
-from aggregator.observability.metrics.flushes import failure_reason
 from aggregator.request_context import RequestTrace, sent_trace, sent_traceparent
 from aggregator.wire.responses import PublishSummary
 from storage.errors import StorageError
@@ -39,29 +38,29 @@ _NO_PARENT = Context()
 
 
 class Spans:
-    """Makes spans.
+    """Starts the spans of requests and flushes.
 
     Args:
-        requests: for the spans of requests; it decides which are recorded.
-        flushes: for those of flushes, which are recorded if a request of theirs is.
-        most_links: so many requests a flush is linked to, the first ones; None: to all.
+        requests: tracer for the spans of requests; it decides which are recorded.
+        flushes: tracer for those of flushes, which are recorded if a request of theirs is.
+        max_links: requests that a flush is linked to, the first ones; None: all.
         database: what OpenTelemetry calls the store's database: `db.system.name`.
     """
 
     def __init__(
-        self, requests: Tracer, flushes: Tracer, *, most_links: int | None, database: str
+        self, requests: Tracer, flushes: Tracer, *, max_links: int | None, database: str
     ) -> None:
         self._requests = requests
         self._flushes = flushes
-        self._most_links = most_links
+        self._max_links = max_links
         self._database = database
 
     def request(
         self, headers: CIMultiDictProxy[str], request_id: str, method: str, path: str, route: str
     ) -> RequestTrace | None:
-        """A span for a request, as a child of its sender's if it names one; see `Trace`.
+        """Start the span of a request, as a child of its sender's if it names one.
 
-        One that is not recorded is where it is with tracing off: in the sender's span.
+        A request that is not recorded is where it is with tracing off: in the sender's span.
         """
         sent = sent_traceparent(headers)
         parent = _NO_PARENT
@@ -93,15 +92,15 @@ class Spans:
         return _Request(span, started_ns) if span.is_recording() else sent_trace(headers)
 
     def flush(self, events: int, origins: Sequence[object]) -> FlushSpan | None:
-        """A span for a batch, linked with the requests that are recorded; None if none is."""
-        # A request may be over already, unanswered: the time for draining has ended.
+        """Start the span of a batch, linked with its recorded requests; None if it has none."""
+        # A request may be over already, unanswered: the drain timeout was exceeded.
         served = [o.span for o in origins if isinstance(o, _Request) and o.span.is_recording()]
         if not served:
             return None
         flush = self._flushes.start_span(
             "flush",
             _NO_PARENT,
-            links=[Link(each.get_span_context()) for each in served[: self._most_links]],
+            links=[Link(each.get_span_context()) for each in served[: self._max_links]],
             attributes={
                 "messaging.batch.message_count": events,
                 "aggregator.requests": len(origins),
@@ -116,12 +115,12 @@ class Spans:
 class _Request:
     """A request that is recorded."""
 
-    __slots__ = ("_started_ns", "names", "span")
+    __slots__ = ("_started_ns", "log_fields", "span")
 
     def __init__(self, span: Span, started_ns: int) -> None:
         self.span = span
         self._started_ns = started_ns
-        self.names = _names(span)
+        self.log_fields = _log_fields(span)
 
     def end(self, status: int, duration_ms: float, summary: PublishSummary | None) -> None:
         span = self.span
@@ -155,7 +154,7 @@ class _Flush:
         self._database = database
         self._stored = 0
         self._error: BaseException | None = None
-        self.names = _names(span)
+        self.log_fields = _log_fields(span)
 
     def transaction(self, *, events: int, requests: int) -> "_Transaction":
         span = self._tracer.start_span(
@@ -179,10 +178,10 @@ class _Flush:
 
     def end(self) -> None:
         if self._stored == self._requests:
-            outcome = "committed"
+            outcome = FlushOutcome.COMMITTED.value
         else:
             # What was refused as a batch may have been stored in part, request by request.
-            outcome = "partial" if self._stored else _outcome(self._error)
+            outcome = "partial" if self._stored else FlushOutcome.of(self._error).value
             _fail(self._span, self._error)
         self._span.set_attribute("aggregator.outcome", outcome)
         self._span.end()
@@ -201,12 +200,12 @@ class _Transaction:
     def end(self, error: BaseException | None) -> None:
         if error is not None:
             _fail(self._span, error)
-        self._span.set_attribute("aggregator.outcome", _outcome(error))
+        self._span.set_attribute("aggregator.outcome", FlushOutcome.of(error).value)
         self._span.end()
         self._flush.tried(self._requests, error)
 
 
-def _names(span: Span) -> dict[str, str]:
+def _log_fields(span: Span) -> dict[str, str]:
     context = span.get_span_context()
     return {
         "trace_id": format_trace_id(context.trace_id),
@@ -214,16 +213,12 @@ def _names(span: Span) -> dict[str, str]:
     }
 
 
-def _outcome(error: BaseException | None) -> str:
-    return "committed" if error is None else failure_reason(error)
-
-
 def _fail(span: Span, error: BaseException | None) -> None:
     kind = type(error).__name__
     if isinstance(error, StorageError):
         description = str(error)
-    elif isinstance(error, asyncio.CancelledError):
-        description = "the time for draining is over"
+    elif FlushOutcome.of(error) is FlushOutcome.DRAINED:
+        description = "drain timeout exceeded"
     else:
         # What nobody foresaw may tell of a payload; the log's line has where it was.
         description = kind

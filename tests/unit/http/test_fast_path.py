@@ -196,13 +196,13 @@ async def test_answers_that_nobody_takes_are_counted_and_not_heaped_up(
         answers = served.app[RESPONSE_SENDER]
         assert answers.bytes > 0
         if end == "cut off":
-            connection.cut_off()
+            connection.abort()
         async with asyncio.timeout(30):
             while answers.bytes:
                 if end == "read":
                     await talk.answer()
                 await asyncio.sleep(0)
-        connection.cut_off()
+        connection.abort()
 
 
 async def test_what_is_broken_is_told_so(served: Served) -> None:

@@ -18,7 +18,7 @@ from support.served import HEALTH, serving, serving_in_a_thread, talking
 from support.sockets import post
 from support.stores import ControlledStore, until
 
-from aggregator.http import middleware
+from aggregator.http import problem_details
 from aggregator.observability import access_log
 from storage.sqlite.writer import SqliteStore
 
@@ -119,7 +119,7 @@ def test_pipelined_requests_are_all_answered(exchange: Exchange, sent: list[byte
 def test_half_a_request_is_dropped_and_those_before_it_are_answered(
     exchange: Exchange, monkeypatch: pytest.MonkeyPatch, before: bytes, half: bytes
 ) -> None:
-    monkeypatch.setattr(middleware, "_log", structlog.get_logger())
+    monkeypatch.setattr(problem_details, "_log", structlog.get_logger())
     with structlog.testing.capture_logs() as logged:
         assert statuses(exchange(before + half)) == [200] * bool(before)
     assert "request_failed" not in {line["event"] for line in logged}, "it is no defect of ours"

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from support.stores import ControlledStore
 
-from aggregator.ingest.group_commit import Flush, GroupCommit
+from aggregator.ingest.flush import Flush
+from aggregator.ingest.group_commit import GroupCommit
 from storage.sqlite.writer import SqliteStore
 
 MakeGroupCommit = Callable[..., GroupCommit]

@@ -15,12 +15,12 @@ CLAIMS = st.lists(
 def test_exactly_the_bound_is_admitted_and_one_more_is_not() -> None:
     admission = Admission(max_events=MAX_EVENTS, max_bytes=MAX_BYTES)
     with admission.reservation() as reservation:
-        reservation.take(events=MAX_EVENTS, size=MAX_BYTES)
+        reservation.reserve(events=MAX_EVENTS, size=MAX_BYTES)
         other = admission.reservation()
         with pytest.raises(QueueFull, match="10 events"):
-            other.take(events=1)
+            other.reserve(events=1)
         with pytest.raises(QueueFull, match="100 bytes"):
-            other.take(size=1)
+            other.reserve(size=1)
         with pytest.raises(QueueFull):
             admission.check()
     admission.check()
@@ -28,9 +28,9 @@ def test_exactly_the_bound_is_admitted_and_one_more_is_not() -> None:
 
 def overreach(admission: Admission) -> None:
     with admission.reservation() as reservation:
-        reservation.take(size=60)
-        reservation.take(events=3, size=40)
-        reservation.take(events=8)
+        reservation.reserve(size=60)
+        reservation.reserve(events=3, size=40)
+        reservation.reserve(events=8)
 
 
 def test_a_ticket_gives_back_what_it_took_when_its_request_fails() -> None:
@@ -63,7 +63,7 @@ def test_room_is_what_the_open_tickets_hold_and_never_more_than_there_is(
         total = [sum(claim[i] for claim in held) for i in range(2)]
         fits = total[0] + events <= MAX_EVENTS and total[1] + size <= MAX_BYTES
         try:
-            reservations[who].take(events=events, size=size)
+            reservations[who].reserve(events=events, size=size)
         except QueueFull:
             assert not fits
         else:
@@ -78,14 +78,14 @@ def test_room_is_what_the_open_tickets_hold_and_never_more_than_there_is(
 
 def test_a_claim_of_events_is_none_of_bytes_and_the_other_way_round() -> None:
     admission = Admission(max_events=MAX_EVENTS, max_bytes=MAX_BYTES)
-    admission.take(events=2)
+    admission.reserve(events=2)
     assert (admission.events, admission.bytes) == (2, 0)
-    admission.take(size=3)
+    admission.reserve(size=3)
     assert (admission.events, admission.bytes) == (2, 3)
     with admission.reservation() as reservation:
         for _ in range(2):
-            reservation.take(events=1)
-            reservation.take(size=5)
+            reservation.reserve(events=1)
+            reservation.reserve(size=5)
         assert (admission.events, admission.bytes) == (4, 13)
     assert (admission.events, admission.bytes) == (2, 3)
 
@@ -93,16 +93,16 @@ def test_a_claim_of_events_is_none_of_bytes_and_the_other_way_round() -> None:
 def test_open_again_it_is_open_until_it_is_full_again() -> None:
     admission = Admission(max_events=MAX_EVENTS, max_bytes=MAX_BYTES, max_batch_events=4)
     with pytest.raises(QueueFull):
-        admission.take(events=MAX_EVENTS + 1)
+        admission.reserve(events=MAX_EVENTS + 1)
     admission.check()
-    admission.take(events=MAX_EVENTS - 1)
+    admission.reserve(events=MAX_EVENTS - 1)
     admission.check()
 
 
 def test_where_a_request_is_one_event_room_for_one_is_enough_to_open_again() -> None:
     admission = Admission(max_events=MAX_EVENTS, max_bytes=MAX_BYTES)
-    admission.take(events=MAX_EVENTS)
+    admission.reserve(events=MAX_EVENTS)
     with pytest.raises(QueueFull):
         admission.check()
-    admission.give_back(events=1, size=0)
+    admission.release(events=1, size=0)
     admission.check()

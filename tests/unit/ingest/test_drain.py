@@ -7,7 +7,8 @@ import pytest
 from support.events import event
 from support.stores import ControlledStore
 
-from aggregator.ingest.group_commit import Flush, GroupCommit, ShuttingDown
+from aggregator.ingest.flush import Flush
+from aggregator.ingest.group_commit import GroupCommit, ShuttingDown
 from storage.errors import BatchRefused, OutcomeUnknown
 from storage.model import Event, Status, Verdict
 
@@ -49,7 +50,7 @@ async def test_what_waits_is_stored_and_what_comes_is_refused(
 
 
 async def test_nothing_is_taken_any_more_once_told(group_commit: GroupCommit) -> None:
-    group_commit.stop_taking()
+    group_commit.stop_accepting()
     with pytest.raises(ShuttingDown, match=r"^the aggregator is shutting down$"):
         await group_commit.submit([event("t", "a")], 1)
 
@@ -79,7 +80,10 @@ async def test_out_of_time_everybody_is_told_and_what_was_under_way_is_unknown(
     # It has ended when the drain has: nothing is told to anybody later.
     assert [type(flush.error) for flush in flushes] == [asyncio.CancelledError] * 2
     for with_store in tasks[:2]:
-        with pytest.raises(OutcomeUnknown, match=r"^the aggregator stopped while storing this$"):
+        with pytest.raises(
+            OutcomeUnknown,
+            match=r"^drain timeout exceeded while storing this; it may be stored or not$",
+        ):
             await with_store
     with pytest.raises(ShuttingDown, match=r"^the aggregator shut down before this was stored$"):
         await tasks[2]
@@ -126,7 +130,7 @@ async def test_out_of_time_while_a_refused_batch_is_tried_apart_nobody_is_forgot
         task.cancel()
     assert not pending, "some would wait for ever"
     assert [repr(task.exception()) for task in tasks] == [
-        repr(OutcomeUnknown("the aggregator stopped while storing this")),
+        repr(OutcomeUnknown("drain timeout exceeded while storing this; it may be stored or not")),
         repr(ShuttingDown("the aggregator shut down before storing this")),
         repr(ShuttingDown("the aggregator shut down before storing this")),
     ]

@@ -7,12 +7,13 @@ import structlog.testing
 from support.events import event
 from support.stores import ControlledStore
 
-from aggregator.ingest.group_commit import Flush, GroupCommit
+from aggregator.ingest.flush import Flush
+from aggregator.ingest.group_commit import GroupCommit
 from aggregator.ingest.telemetry import FlushSpan
 from aggregator.log import observers
 from aggregator.log.rate_limit import LogRateLimit
 from storage.errors import BatchRefused, OutcomeUnknown
-from storage.model import Event, Status, Verdict
+from storage.model import Appended, Event, Status
 from storage.sqlite.writer import SqliteStore
 
 SECRET = "hush-4711"
@@ -42,7 +43,7 @@ class _Flush:
         self._spans = spans
 
     @property
-    def names(self) -> dict[str, str]:
+    def log_fields(self) -> dict[str, str]:
         self._spans.fail_in("names")
         return {"span_id": "s"}
 
@@ -78,7 +79,7 @@ async def test_a_failing_observer_changes_no_outcome_and_is_logged(
     spans = FailingSpans(place)
     group_commit = GroupCommit(
         controlled, max_flush_events=1000, max_flush_bytes=10**6,
-        on_flush=spans.on_flush, trace=spans.flush,
+        on_flush=spans.on_flush, start_span=spans.flush,
     )  # fmt: skip
     group_commit.start()
     with structlog.testing.capture_logs() as logged:
@@ -97,7 +98,7 @@ async def test_a_failing_observer_changes_no_outcome_and_is_logged(
 async def test_a_commit_that_nobody_can_be_told_of_is_a_commit(controlled: ControlledStore) -> None:
     store = controlled
 
-    async def stored_and_failed(batch: Sequence[Event]) -> list[Verdict]:
+    async def stored_and_failed(batch: Sequence[Event]) -> Appended:
         await SqliteStore.append(store._inner, batch)  # type: ignore[arg-type]
         raise RuntimeError(SECRET)
 

@@ -11,7 +11,8 @@ from support.events import event
 from support.stores import ControlledStore
 
 from aggregator.ingest import group_commit as module
-from aggregator.ingest.group_commit import Flush, GroupCommit
+from aggregator.ingest.flush import Flush
+from aggregator.ingest.group_commit import GroupCommit
 from storage.errors import BatchRefused, OutcomeUnknown, StorageError, StorageUnavailable
 from storage.model import Event, Status, Verdict
 

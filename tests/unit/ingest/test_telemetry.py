@@ -7,7 +7,8 @@ import pytest
 from support.events import event
 from support.stores import ControlledStore, until
 
-from aggregator.ingest.group_commit import Flush, GroupCommit
+from aggregator.ingest.flush import Flush
+from aggregator.ingest.group_commit import GroupCommit
 from storage.errors import BatchRefused, OutcomeUnknown, StorageUnavailable
 
 
@@ -26,7 +27,7 @@ class Recorded:
 class _RecordedFlush:
     def __init__(self, recorded: Recorded) -> None:
         self._recorded = recorded
-        self.names = {"span_id": f"flush-{len(recorded.told)}"}
+        self.log_fields = {"span_id": f"flush-{len(recorded.told)}"}
 
     def transaction(self, *, events: int, requests: int) -> "_RecordedTransaction":
         self._recorded.told.append(("begin", events, requests))
@@ -58,7 +59,7 @@ async def group_commit(
         max_flush_events=1000,
         max_flush_bytes=10**6,
         on_flush=flushes.append,
-        trace=recorded.flush,
+        start_span=recorded.flush,
     )
     made.start()
     return made
@@ -77,7 +78,7 @@ async def test_a_flush_its_origins_and_its_transaction(
         ("end", "committed"),
         ("end of flush",),
     ]
-    assert [flush.names for flush in flushes] == [{"span_id": "flush-1"}]
+    assert [flush.log_fields for flush in flushes] == [{"span_id": "flush-1"}]
 
 
 async def test_a_refused_batch_is_one_flush_and_each_try_a_transaction(
@@ -99,7 +100,7 @@ async def test_a_refused_batch_is_one_flush_and_each_try_a_transaction(
         ("begin", 1, 1), ("end", "committed"),
         ("end of flush",),
     ]  # fmt: skip
-    assert {flush.names["span_id"] for flush in flushes} == {"flush-1"}
+    assert {flush.log_fields["span_id"] for flush in flushes} == {"flush-1"}
 
 
 @pytest.mark.parametrize("error", [StorageUnavailable("away"), OutcomeUnknown("who knows")])
@@ -134,4 +135,4 @@ async def test_a_flush_that_is_not_traced_is_flushed_all_the_same(
     recorded.traces = False
     await group_commit.submit([event("t", "a")], 1)
     assert recorded.told == [("flush", 1, None)]
-    assert [dict(flush.names) for flush in flushes] == [{}]
+    assert [dict(flush.log_fields) for flush in flushes] == [{}]

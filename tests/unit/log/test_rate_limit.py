@@ -25,9 +25,9 @@ def test_so_many_a_second_and_the_next_one_counts_the_others(clock: StandingCloc
     lines = LogRateLimit("kind", 2)
     assert [lines.fields() for _ in range(5)] == [{}, {}, None, None, None]
     clock.now_s = 101.0
-    assert [lines.fields() for _ in range(3)] == [{"left_out_before": 3}, {}, None]
+    assert [lines.fields() for _ in range(3)] == [{"suppressed": 3, "left_out_before": 3}, {}, None]
     clock.now_s = 200.0
-    assert lines.fields() == {"left_out_before": 1}
+    assert lines.fields() == {"suppressed": 1, "left_out_before": 1}
 
 
 def test_a_second_in_which_nothing_was_left_out_says_nothing_of_it(clock: StandingClock) -> None:
@@ -72,7 +72,7 @@ async def test_the_end_of_a_burst_is_counted_about_a_second_later(seconds: Secon
         assert lines._timer is None, "there is nothing more to tell"
     assert logged == [{
         "event": "log_lines_suppressed", "log_level": "warning", "of": "kind",
-        "left_out_before": 998,
+        "suppressed": 998, "left_out_before": 998,
     }]  # fmt: skip
     assert lines.fields() == {}, "it was told"
 
@@ -90,7 +90,7 @@ async def test_while_a_burst_goes_on_its_own_lines_count(seconds: Seconds) -> No
         assert logged == []
         seconds.ring(lines)
     told = [*written, *logged]
-    assert len(written) + sum(line.get("left_out_before", 0) for line in told) == 50
+    assert len(written) + sum(line.get("suppressed", 0) for line in told) == 50
     assert len(logged) == 1
 
 
@@ -103,7 +103,7 @@ async def test_the_timer_is_the_event_loop_s(monkeypatch: pytest.MonkeyPatch) ->
         async with asyncio.timeout(30):
             while not logged:  # noqa: ASYNC110 - what is waited for tells nobody
                 await asyncio.sleep(0.001)
-    assert logged[0]["left_out_before"] == 1
+    assert logged[0]["suppressed"] == 1
 
 
 def test_at_the_end_of_the_process_what_is_left_is_counted(seconds: Seconds) -> None:
@@ -114,7 +114,7 @@ def test_at_the_end_of_the_process_what_is_left_is_counted(seconds: Seconds) -> 
             lines.fields()
         write_counts()
         write_counts()
-    assert [line["left_out_before"] for line in logged if line["of"] == "kind"] == [5]
+    assert [line["suppressed"] for line in logged if line["of"] == "kind"] == [5]
 
 
 async def test_refused_requests_are_bounded_and_all_others_are_logged(
@@ -123,31 +123,31 @@ async def test_refused_requests_are_bounded_and_all_others_are_logged(
     monkeypatch.setattr(access_log, "_log", structlog.get_logger())
     monkeypatch.setattr(access_log, "time", clock)
     counted: list[tuple[str, int, float]] = []
-    log = AccessLog(lambda *request: counted.append(request), refused_per_second=2)
+    log = AccessLog(lambda *request: counted.append(request), max_refused_per_second=2)
 
-    def note(id_: str, status: int, summary: PublishSummary | None = None) -> None:
+    def finish(id_: str, status: int, summary: PublishSummary | None = None) -> None:
         began = clock.now_s - 0.00123456
         agent = "agent/1.0"
         asked = RequestContext(
             id_, "POST", "/publish\udc80", "/publish", "127.0.0.1", agent, began, None
         )
-        log.note(asked, status, summary)
+        log.finish(asked, status, summary)
 
     with structlog.testing.capture_logs() as logged:
         for number in range(4):
-            note(f"refused-{number}", 503)
+            finish(f"refused-{number}", 503)
         for number in range(4):
-            note(f"stored-{number}", 200, PublishSummary(4, 1, 3, 2))
-        note("failed", 500)
+            finish(f"stored-{number}", 200, PublishSummary(4, 1, 3, 2))
+        finish("failed", 500)
         assert logged == [], "the event loop has not come to it"
         await asyncio.sleep(0)
         clock.now_s = 101.0
-        note("later", 503)
+        finish("later", 503)
         await asyncio.sleep(0)
     assert [line["request_id"] for line in logged] == [
         "refused-0", "refused-1", "stored-0", "stored-1", "stored-2", "stored-3", "failed", "later",
     ]  # fmt: skip
-    assert [line.get("left_out_before") for line in logged] == [None] * 7 + [2]
+    assert [line.get("suppressed") for line in logged] == [None] * 7 + [2]
     statuses = [status for _, status, _ in counted]
     assert statuses == [503] * 4 + [200] * 4 + [500, 503], "every one is counted"
     assert counted[0][:2] == ("/publish", 503)

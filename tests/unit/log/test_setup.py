@@ -14,7 +14,7 @@ from support.backends import Database
 from support.events import published
 
 from aggregator import app
-from aggregator.http import middleware
+from aggregator.http import problem_details
 from aggregator.log import setup
 from aggregator.observability import access_log, conflict_log, flush_log
 from aggregator.settings.model import Settings
@@ -200,7 +200,7 @@ async def test_no_payload_is_ever_logged(
 ) -> None:
     stream = io.BytesIO()
     writer = configure(stream, level="debug")
-    for module in (app, conflict_log, flush_log, access_log, middleware):
+    for module in (app, conflict_log, flush_log, access_log, problem_details):
         monkeypatch.setattr(module, "_log", structlog.get_logger())
     server = TestServer(app.create_app(Settings.from_values(database.settings())))
     await server.start_server(auto_decompress=False)

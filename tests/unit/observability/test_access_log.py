@@ -8,11 +8,12 @@ import structlog.testing
 from multidict import CIMultiDict, CIMultiDictProxy
 from support.clocks import StandingClock
 
+from aggregator.ingest.telemetry import StartTrace
 from aggregator.log import observers, rate_limit
 from aggregator.log.rate_limit import LogRateLimit
 from aggregator.observability import access_log
 from aggregator.observability.access_log import AccessLog
-from aggregator.request_context import RequestContext, Trace
+from aggregator.request_context import RequestContext
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +30,7 @@ class FailingTraced:
     """A request whose span can't be ended."""
 
     @property
-    def names(self) -> dict[str, str]:
+    def log_fields(self) -> dict[str, str]:
         return {"trace_id": "t", "span_id": "s"}
 
     def end(self, *_: object) -> None:
@@ -49,7 +50,7 @@ class Unprintable(Traced):
     """One whose line can't be made."""
 
     @property
-    def names(self) -> dict[str, str]:
+    def log_fields(self) -> dict[str, str]:
         raise RuntimeError("no names")
 
 
@@ -69,7 +70,7 @@ def begin(log: AccessLog, **fields: str) -> RequestContext:
     return log.begin(headers(**fields), "GET", "/stats", "/stats", "192.0.2.7")
 
 
-def of_trace(traced: Traced | FailingTraced) -> Trace:
+def of_trace(traced: Traced | FailingTraced) -> StartTrace:
     return lambda *_: traced
 
 
@@ -77,7 +78,7 @@ async def lines_of(log: AccessLog, *asked: RequestContext) -> list[dict[str, obj
     """What is logged of requests that are over in one turn of the loop."""
     with structlog.testing.capture_logs() as logged:
         for each in asked:
-            log.note(each, 200)
+            log.finish(each, 200)
         await asyncio.sleep(0)
     return [dict(line) for line in logged]
 
@@ -114,7 +115,7 @@ async def test_a_request_whose_trace_cannot_be_found_is_a_request() -> None:
     log = AccessLog(nothing, fail)
     with structlog.testing.capture_logs() as logged:
         asked = begin(log, traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
-    assert asked.traced is None
+    assert asked.trace is None
     assert [line["event"] for line in logged] == ["observer_failed"]
 
 

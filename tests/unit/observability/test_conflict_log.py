@@ -31,7 +31,7 @@ def verdicts(status: Status, count: int) -> list[Verdict]:
 
 def test_a_conflict_is_named_with_its_place_and_its_request(clock: StandingClock) -> None:
     with structlog.testing.capture_logs() as logged:
-        ConflictLog().note([Verdict("orders", "e-1", Status.CONFLICT, 17)], asked("r-1"))
+        ConflictLog().log([Verdict("orders", "e-1", Status.CONFLICT, 17)], asked("r-1"))
     assert logged == [
         {
             "event": "conflict",
@@ -46,22 +46,22 @@ def test_a_conflict_is_named_with_its_place_and_its_request(clock: StandingClock
 
 def test_what_is_no_conflict_is_not_warned_of(clock: StandingClock) -> None:
     with structlog.testing.capture_logs() as logged:
-        ConflictLog().note(verdicts(Status.STORED, 3) + verdicts(Status.DUPLICATE, 3), asked("r"))
+        ConflictLog().log(verdicts(Status.STORED, 3) + verdicts(Status.DUPLICATE, 3), asked("r"))
     assert logged == []
 
 
 def test_so_many_a_second_are_warned_of_and_the_next_counts_the_others(
     clock: StandingClock,
 ) -> None:
-    log = ConflictLog(per_second=3)
+    log = ConflictLog(max_per_second=3)
     with structlog.testing.capture_logs() as logged:
-        log.note(verdicts(Status.CONFLICT, 2), asked("r-1"))
-        log.note(verdicts(Status.CONFLICT, 8), asked("r-2"))
+        log.log(verdicts(Status.CONFLICT, 2), asked("r-1"))
+        log.log(verdicts(Status.CONFLICT, 8), asked("r-2"))
         assert [line["request_id"] for line in logged] == ["r-1", "r-1", "r-2"]
-        assert not any("left_out_before" in line for line in logged)
+        assert not any("suppressed" in line for line in logged)
         clock.now_s += 1
-        log.note(verdicts(Status.CONFLICT, 2), asked("r-3"))
+        log.log(verdicts(Status.CONFLICT, 2), asked("r-3"))
         clock.now_s += 100
-        log.note(verdicts(Status.CONFLICT, 1), asked("r-4"))
-    later = [(line["request_id"], line.get("left_out_before")) for line in logged[3:]]
+        log.log(verdicts(Status.CONFLICT, 1), asked("r-4"))
+    later = [(line["request_id"], line.get("suppressed")) for line in logged[3:]]
     assert later == [("r-3", 7), ("r-3", None), ("r-4", None)]

@@ -1,4 +1,4 @@
-"""What docs/client.md shows runs against the application, and what it says of defaults is so."""
+"""What docs/use/client.md shows runs, and what it says of defaults is so."""
 
 import asyncio
 import re
@@ -14,7 +14,7 @@ import publisher
 from publisher import Limits, PublishError, RetryPolicy
 
 ROOT = Path(__file__).parents[3]
-PAGE = (ROOT / "docs" / "client.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "use" / "client.md").read_text(encoding="utf-8")
 BLOCKS: list[str] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 URL = "http://127.0.0.1:8080"
 

@@ -18,7 +18,7 @@ async def test_a_store_goes_on_beside_one_that_added_a_column(
         await newer.fetch(f"ALTER TABLE {table} ADD COLUMN added TEXT NOT NULL DEFAULT 'as it was'")
     # One topic that is known, one that is not; ids that are new, and one that is not.
     batch = [event("t", "before"), event("t", "after"), event("new", "after")]
-    assert [verdict.status for verdict in await store.append(batch)] == [
+    assert [verdict.status for verdict in (await store.append(batch)).verdicts] == [
         Status.DUPLICATE, Status.STORED, Status.STORED,
     ]  # fmt: skip
     await store.ping()

@@ -22,4 +22,4 @@ def test_what_the_process_says_is_logged_at_most_ten_times_a_second() -> None:
     }
     # A second may have begun meanwhile, or two.
     assert 10 <= len(logged) <= 30
-    assert all("left_out_before" in line for line in logged[10:11])
+    assert all("suppressed" in line for line in logged[10:11])

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 from prometheus_client.metrics_core import Metric
 
-from aggregator.ingest.group_commit import Flush
+from aggregator.ingest.flush import Flush
 from aggregator.observability.metrics.flushes import FlushCounts
 from aggregator.observability.metrics.http import RequestCounts
 from storage.errors import BatchRefused, OutcomeUnknown, StorageUnavailable
@@ -37,8 +37,8 @@ def failed(error: BaseException, requests: int = 1) -> Noted:
 
 def test_events_are_counted_by_topic_and_verdict() -> None:
     counts = FlushCounts(10)
-    counts.note(*committed(("a", Status.STORED), ("a", Status.STORED), ("b", Status.CONFLICT)))
-    counts.note(*committed(("a", Status.DUPLICATE), ("a", Status.STORED)))
+    counts.observe(*committed(("a", Status.STORED), ("a", Status.STORED), ("b", Status.CONFLICT)))
+    counts.observe(*committed(("a", Status.DUPLICATE), ("a", Status.STORED)))
     assert samples(counts.families(), "aggregator_events_total") == {
         ("a", "stored"): 3,
         ("a", "duplicate"): 1,
@@ -49,7 +49,7 @@ def test_events_are_counted_by_topic_and_verdict() -> None:
 def test_a_topic_that_is_counted_has_a_series_for_every_verdict() -> None:
     # What is there only once it has happened shows no rise when it happens first.
     counts = FlushCounts(10)
-    counts.note(*committed(("a", Status.STORED)))
+    counts.observe(*committed(("a", Status.STORED)))
     (events,) = [each for each in counts.families() if each.name == "aggregator_events"]
     assert [sample.value for sample in events.samples] == [1, 0, 0]
 
@@ -57,8 +57,8 @@ def test_a_topic_that_is_counted_has_a_series_for_every_verdict() -> None:
 def test_topics_beyond_the_bound_are_counted_together() -> None:
     counts = FlushCounts(2)
     for number in range(100):
-        counts.note(*committed((f"t-{number}", Status.STORED)))
-    counts.note(*committed(("t-0", Status.STORED), ("t-99", Status.DUPLICATE)))
+        counts.observe(*committed((f"t-{number}", Status.STORED)))
+    counts.observe(*committed(("t-0", Status.STORED), ("t-99", Status.DUPLICATE)))
     assert samples(counts.families(), "aggregator_events_total") == {
         ("t-0", "stored"): 2,
         ("t-1", "stored"): 1,
@@ -82,7 +82,7 @@ def test_failures_are_counted_by_reason_and_count_no_events(
     error: BaseException, reason: str
 ) -> None:
     counts = FlushCounts(2)
-    counts.note(*failed(error))
+    counts.observe(*failed(error))
     assert samples(counts.families(), "aggregator_flush_failures_total") == {(reason,): 1}
     assert samples(counts.families(), "aggregator_flush_events_count") == {}
     assert samples(counts.families(), "aggregator_flush_duration_seconds_count") == {}
@@ -91,19 +91,19 @@ def test_failures_are_counted_by_reason_and_count_no_events(
 def test_only_a_refused_batch_of_several_requests_is_a_retry() -> None:
     counts = FlushCounts(2)
     for flush in (failed(BatchRefused("no")), failed(StorageUnavailable("gone"), requests=2)):
-        counts.note(*flush)
+        counts.observe(*flush)
     assert samples(counts.families(), "aggregator_flush_retries_total") == {}
-    counts.note(*failed(BatchRefused("no"), requests=2))
+    counts.observe(*failed(BatchRefused("no"), requests=2))
     assert samples(counts.families(), "aggregator_flush_retries_total") == {(): 1}
 
 
 def test_requests_are_counted_by_route_and_what_leads_nowhere_together() -> None:
     counts = RequestCounts()
     for _ in range(50):
-        counts.note("", 404, 1.0)
-        counts.note("/events/{topic}/{event_id}", 200, 1.0)
-    counts.note("/publish", 200, 7.0)
-    counts.note("/publish", 503, 0.5)
+        counts.observe("", 404, 1.0)
+        counts.observe("/events/{topic}/{event_id}", 200, 1.0)
+    counts.observe("/publish", 200, 7.0)
+    counts.observe("/publish", 503, 0.5)
     assert samples(counts.families(), "aggregator_requests_total") == {
         ("other", "404"): 50,
         ("/events/{topic}/{event_id}", "200"): 50,

@@ -19,8 +19,8 @@ from support.sockets import post
 from support.stores import ControlledStore, until
 
 from aggregator.app import create_app
+from aggregator.ingest.telemetry import CannotTrace
 from aggregator.observability.tracing import otlp_exporter
-from aggregator.request_context import CannotTrace
 from aggregator.settings.model import Settings
 from storage.errors import OutcomeUnknown, StorageError, StorageUnavailable
 from storage.sqlite.writer import SqliteStore
@@ -192,7 +192,7 @@ async def test_a_flush_has_128_links_unless_it_is_said_otherwise(
 ) -> None:
     spans = otlp_exporter.ExportedSpans("sqlite")
     try:
-        assert spans._most_links == 128
+        assert spans._max_links == 128
     finally:
         await spans.aclose()
 
@@ -275,8 +275,8 @@ async def test_what_the_sdk_logs_is_a_line_a_minute_that_counts_the_others(
             "reason": "failed, the 0th time", "logger": "opentelemetry.anything",
         },
         {
-            "event": "tracing_failed", "log_level": "warning", "left_out_before": 999,
-            "reason": "again", "logger": "opentelemetry.anything",
+            "event": "tracing_failed", "log_level": "warning", "suppressed": 999,
+            "left_out_before": 999, "reason": "again", "logger": "opentelemetry.anything",
         },
     ]  # fmt: skip
     with structlog.testing.capture_logs() as logged:
@@ -284,5 +284,5 @@ async def test_what_the_sdk_logs_is_a_line_a_minute_that_counts_the_others(
         await spans.aclose()
     assert logged == [{
         "event": "log_lines_suppressed", "log_level": "warning", "of": "tracing_failed",
-        "left_out_before": 1,
+        "suppressed": 1, "left_out_before": 1,
     }]  # fmt: skip

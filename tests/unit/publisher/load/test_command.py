@@ -87,7 +87,7 @@ def test_without_matplotlib_a_chart_is_refused_before_the_run(tmp_path: Path) ->
 
 def test_the_options_are_those_of_the_documentation() -> None:
     help_text = " ".join(run("--help").stdout.split())
-    page = (ROOT / "docs" / "load.md").read_text()
+    page = (ROOT / "docs" / "develop" / "load.md").read_text()
     options = [line.split("`")[1].split()[0] for line in page.splitlines() if line[:4] == "| `-"]
     assert len(options) == 15
     assert all(f" {option} " in help_text for option in options)

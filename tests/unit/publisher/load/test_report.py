@@ -156,7 +156,7 @@ def test_the_json_has_the_same_figures(report: Report) -> None:
 
 
 def test_the_json_has_the_fields_of_the_documentation(report: Report) -> None:
-    page = (Path(__file__).parents[4] / "docs" / "load.md").read_text()
+    page = (Path(__file__).parents[4] / "docs" / "develop" / "load.md").read_text()
     documented = json.loads(page.partition("```json\n")[2].partition("```")[0])
     told = json.loads(json.dumps(as_json(report)))
     assert list(told) == list(documented)
@@ -167,7 +167,7 @@ def test_the_json_has_the_fields_of_the_documentation(report: Report) -> None:
 
 
 def test_the_checks_are_those_of_the_documentation() -> None:
-    page = (Path(__file__).parents[4] / "docs" / "load.md").read_text()
+    page = (Path(__file__).parents[4] / "docs" / "develop" / "load.md").read_text()
     section = page.partition("## What is checked")[2].partition("###")[0]
     assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(CHECKS)
 

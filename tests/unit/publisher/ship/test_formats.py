@@ -151,7 +151,7 @@ def test_a_record_of_the_full_size_is_taken() -> None:
 
 
 def test_the_event_on_the_page_is_what_is_sent() -> None:
-    page = (Path(__file__).parents[4] / "docs" / "ship.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[4] / "docs" / "use" / "ship.md").read_text(encoding="utf-8")
     found = re.search(r"```json\n(.*?)```", page, re.DOTALL)
     assert found
     shown = json.loads(found[1])

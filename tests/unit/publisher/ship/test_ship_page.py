@@ -1,4 +1,4 @@
-"""What docs/ship.md shows is what is sent, and restores what was shipped."""
+"""What docs/use/ship.md shows is what is sent, and restores what was shipped."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ from publisher.ship.lineage import Line, advance, start
 from publisher.ship.lines import Splitter
 
 ROOT = Path(__file__).parents[4]
-PAGE = (ROOT / "docs" / "ship.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "use" / "ship.md").read_text(encoding="utf-8")
 DAY_ONE = b"".join(b"%d caf\xc3\xa9\r\n\xff\n" % number for number in range(50)) + b"end"
 
 

@@ -26,9 +26,9 @@ async def test_of_batches_that_are_given_at_once_one_stores_and_the_others_are_d
         batches = [[event("t", f"{number}")] for _ in range(5)]
         outcomes = await asyncio.gather(*(store.append(batch) for batch in batches))
         # Mostly the first, but a statement may be overtaken on its way to the server.
-        statuses = sorted(verdict.status for (verdict,) in outcomes)
+        statuses = sorted(verdict.status for (verdict,), _ in outcomes)
         assert statuses == [Status.DUPLICATE] * 4 + [Status.STORED]
-        assert {verdict.offset for (verdict,) in outcomes} == {number + 1}
+        assert {verdict.offset for (verdict,), _ in outcomes} == {number + 1}
 
 
 async def test_the_next_batch_may_begin_as_soon_as_the_topics_are_locked(
@@ -50,7 +50,7 @@ async def test_the_next_batch_may_begin_as_soon_as_the_topics_are_locked(
         await committing.wait()
     await store.append([event("another topic", "x")])
     other_is_stored.set()
-    assert len(await first) == len(BATCH)
+    assert len((await first).verdicts) == len(BATCH)
 
 
 @pytest.mark.parametrize(

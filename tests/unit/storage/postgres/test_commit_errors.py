@@ -69,7 +69,7 @@ async def commit_in_a_transaction(connection: Any) -> None:
 
 
 async def store_ahead_of_the_lock(connection: Any) -> None:
-    await _Batch(connection, [event("t", "x")], _NOTHING)._store([], lambda _seconds: None)
+    await _Batch(connection, [event("t", "x")], _NOTHING)._store([])
 
 
 @pytest.mark.parametrize("way", [commit_in_a_transaction, store_ahead_of_the_lock])

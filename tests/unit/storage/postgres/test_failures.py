@@ -194,7 +194,7 @@ async def test_a_lock_held_by_a_stranger_for_too_long_is_unavailable_and_passes(
     stranger = observer.connection.transaction()
     await stranger.start()
     await observer.fetch("SELECT * FROM topics FOR UPDATE")
-    outcome: Outcome = []
+    outcome: Outcome
     try:
         outcome = await hasty.append(batch())
     except StorageError as error:

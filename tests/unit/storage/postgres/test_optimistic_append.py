@@ -202,13 +202,10 @@ async def test_time_stands_still_in_a_topic_whose_last_event_is_of_the_future(
     assert in_u.ts_ingest_us < future_us
 
 
-async def test_each_commit_is_told_once_whichever_way_it_went(store: PostgresStore) -> None:
-    commits: list[float] = []
-    store.on_commit = commits.append
-    for count in (1, 2, 3):
-        await store.append(SEED)
-        assert len(commits) == count
-    assert min(commits) >= 0
+async def test_the_commit_time_is_returned_whichever_way_it_went(store: PostgresStore) -> None:
+    # The first locks, for its topic is new; the others are decided ahead.
+    for _ in range(3):
+        assert 0 <= (await store.append(SEED)).commit_s < 60
 
 
 async def test_large_payloads_of_the_batch_before_are_compared_with_care(

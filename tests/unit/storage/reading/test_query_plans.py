@@ -206,5 +206,5 @@ async def test_a_probe_of_new_and_stored_keys_gives_each_its_own_verdict(
     store: EventStore,
 ) -> None:
     await store.append([event("t", key) for key in _KEYS])
-    verdicts = await store.append([event("t", key) for key in reversed([*_KEYS, "new"])])
+    verdicts = (await store.append([event("t", key) for key in reversed([*_KEYS, "new"])])).verdicts
     assert [v.offset for v in verdicts] == [101, *range(100, 0, -1)]

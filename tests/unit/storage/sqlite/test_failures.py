@@ -60,7 +60,7 @@ async def test_a_full_disk_stores_nothing_and_passes_when_there_is_room(
     assert await store.get("t", "e-0") is None
 
     writer(store).execute("PRAGMA max_page_count = 1000000")
-    verdicts = await store.append(large)
+    verdicts = (await store.append(large)).verdicts
     assert [v.offset for v in verdicts] == list(range(2, 52))
 
 
@@ -142,7 +142,7 @@ async def test_a_connection_that_cannot_even_roll_back_is_replaced(store: Sqlite
     with pytest.raises(OutcomeUnknown, match="at COMMIT"):
         await store.append([event("t", "x")])
     await store.ping()
-    (verdict,) = await store.append([event("t", "x")])
+    (verdict,) = (await store.append([event("t", "x")])).verdicts
     assert verdict.offset == 1
 
 
@@ -160,7 +160,7 @@ async def test_no_connection_is_opened_anew_to_what_lies_in_the_place_of_the_fil
             await store.append([event("t", "x")])
     assert size(path) == 0, "a new one was made"
     moved(away, path)
-    (verdict,) = await store.append([event("t", "x")])
+    (verdict,) = (await store.append([event("t", "x")])).verdicts
     assert verdict.offset == 1
 
 
@@ -201,7 +201,7 @@ async def test_a_file_that_goes_during_the_transaction_is_noticed_before_anybody
     moved(away, name)
     assert await stored(store) == kept
     await store.ping()
-    (verdict,) = await store.append([event("t", "x")])
+    (verdict,) = (await store.append([event("t", "x")])).verdicts
     assert verdict.offset == 2
 
 
@@ -264,5 +264,5 @@ async def test_a_ping_that_is_cancelled_keeps_no_lock(store: SqliteStore) -> Non
             await asyncio.sleep(0)
         ping.cancel()
         await asyncio.gather(ping, return_exceptions=True)
-        (verdict,) = await store.append([event("t", f"e-{hops}")])
+        (verdict,) = (await store.append([event("t", f"e-{hops}")])).verdicts
         assert verdict.offset == hops + 1

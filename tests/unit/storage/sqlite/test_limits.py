@@ -76,7 +76,7 @@ async def test_a_process_that_does_not_answer_is_killed_and_another_one_is_start
         await store.append([event("t", "2")])
     await until_done(store.ping)
     assert not stopped.is_running()
-    verdicts = await store.append([event("t", f"{number}") for number in range(3)])
+    verdicts = (await store.append([event("t", f"{number}") for number in range(3)])).verdicts
     assert {verdict.status for verdict in verdicts} == {Status.STORED}
 
 
@@ -100,7 +100,7 @@ async def test_beside_one_that_can_t_be_killed_no_other_is_started(
     stuck.kill()
     await until(lambda: not stuck.is_running(), "it is gone")
     await until_done(store.open)
-    assert (await store.append([event("t", "a")]))[0].status is Status.STORED
+    assert (await store.append([event("t", "a")])).verdicts[0].status is Status.STORED
 
 
 class _Sent:
@@ -215,7 +215,7 @@ async def test_what_nobody_foresaw_is_told_with_where_it_was(
     assert "OverflowError" in text
     assert "transaction.py" in text
     await until_done(store.ping)
-    assert (await store.append([event("t", "a")]))[0].status is Status.STORED
+    assert (await store.append([event("t", "a")])).verdicts[0].status is Status.STORED
 
 
 async def test_what_a_process_says_that_does_not_even_start_is_told(

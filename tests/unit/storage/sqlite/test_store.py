@@ -55,7 +55,7 @@ def children() -> list[psutil.Process]:
 
 async def test_what_one_process_stores_the_other_reads(store: StoreApart) -> None:
     large = event("t", "large", payload='{"text":"%s"}' % ("\u00e4" * 2_000_000))
-    verdicts = await store.append([event("t", "a"), large, event("t", "a")])
+    verdicts = (await store.append([event("t", "a"), large, event("t", "a")])).verdicts
     assert [(v.event_id, v.status, v.offset) for v in verdicts] == [
         ("a", Status.STORED, 1), ("large", Status.STORED, 2), ("a", Status.DUPLICATE, 1),
     ]  # fmt: skip
@@ -73,7 +73,7 @@ async def test_what_one_process_stores_the_other_reads(store: StoreApart) -> Non
 async def test_many_batches_at_once_each_get_their_own_verdicts(store: StoreApart) -> None:
     batches = [[event(f"t{n}", f"{n}-{i}") for i in range(n % 7 + 1)] for n in range(50)]
     outcomes = await asyncio.gather(*(store.append(batch) for batch in batches))
-    assert [[v.event_id for v in verdicts] for verdicts in outcomes] == [
+    assert [[v.event_id for v in verdicts] for verdicts, _ in outcomes] == [
         [each.event_id for each in batch] for batch in batches
     ]
 
@@ -95,7 +95,7 @@ async def test_signals_that_end_the_aggregator_do_not_end_it(store: StoreApart) 
     process = process_of(store)
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGTERM)
-    assert (await store.append([event("t", "a")]))[0].status is Status.STORED
+    assert (await store.append([event("t", "a")])).verdicts[0].status is Status.STORED
     assert os.getsid(process.pid) != os.getsid(0), "a terminal's Ctrl-C would reach it"
 
 
@@ -120,7 +120,7 @@ async def test_killed_it_leaves_an_unknown_outcome_and_is_started_anew(
     await asyncio.gather(store.ping(), store.ping())
     assert [child.pid for child in children()] == [process_of(store).pid]
     again = await store.append([event("t", "before"), event("t", "0"), event("t", "after")])
-    assert again[0].status is Status.DUPLICATE
+    assert again.verdicts[0].status is Status.DUPLICATE
     counts = (await store.stats()).topics["t"]
     assert counts.received == counts.unique_processed + counts.duplicate_dropped
 
@@ -147,7 +147,7 @@ async def test_with_no_descriptor_left_for_it_it_is_started_later(store: StoreAp
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     await store.ping()
-    assert (await store.append([event("t", "a")]))[0].status is Status.STORED
+    assert (await store.append([event("t", "a")])).verdicts[0].status is Status.STORED
 
 
 async def test_damage_that_a_process_found_outlives_it(tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ async def test_errors_come_as_what_they_are(store: StoreApart, tmp_path: Path) -
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StorageUnavailable, match=r"^SQLite: database is locked$"):
             await store.append([event("t", "a")])
-    assert (await store.append([event("t", "a")]))[0].status is Status.STORED
+    assert (await store.append([event("t", "a")])).verdicts[0].status is Status.STORED
 
 
 async def test_a_ping_does_not_wait_behind_a_batch_that_waits_for_a_lock(tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ async def test_a_ping_does_not_wait_behind_a_batch_that_waits_for_a_lock(tmp_pat
                 await store.ping()
         assert not append.done()
         other.execute("ROLLBACK")
-        assert (await append)[0].status is Status.STORED
+        assert (await append).verdicts[0].status is Status.STORED
     await store.aclose()
 
 
@@ -207,7 +207,7 @@ async def test_what_it_can_t_read_ends_the_process_and_leaves_nobody_waiting(
         await store.append([event("t", "a")])
     await until(lambda: not process.is_running(), "the process ends")
     await store.ping()
-    assert (await store.append([event("t", "a")]))[0].status is Status.STORED
+    assert (await store.append([event("t", "a")])).verdicts[0].status is Status.STORED
 
 
 async def test_an_append_that_nobody_waits_for_any_more_is_stored(store: StoreApart) -> None:
@@ -215,7 +215,7 @@ async def test_an_append_that_nobody_waits_for_any_more_is_stored(store: StoreAp
     await asyncio.sleep(0)
     append.cancel()
     await asyncio.wait([append])
-    assert (await store.append([event("t", "a")]))[0].status is Status.DUPLICATE
+    assert (await store.append([event("t", "a")])).verdicts[0].status is Status.DUPLICATE
 
 
 async def test_a_file_that_can_t_be_used_is_told_and_no_process_is_left(tmp_path: Path) -> None:

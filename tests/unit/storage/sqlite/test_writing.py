@@ -162,7 +162,7 @@ async def test_once_damage_was_found_nothing_is_stored_until_it_is_opened_anew(
     await store.aclose()
     restore(path, sound)
     await store.open()
-    (verdict,) = await store.append([event("t", "b")])
+    (verdict,) = (await store.append([event("t", "b")])).verdicts
     assert verdict.offset == 2
     await store.aclose()
 
@@ -221,7 +221,7 @@ async def test_a_connection_that_cannot_be_replaced_is_told_and_tried_again(
         with pytest.raises(StorageUnavailable) as caught:
             await store.append([event("t", "a")])
     assert str(caught.value) == sentence
-    (verdict,) = await store.append([event("t", "a")])
+    (verdict,) = (await store.append([event("t", "a")])).verdicts
     assert verdict.offset == 1
 
 

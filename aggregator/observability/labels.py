@@ -1,0 +1,7 @@
+"""Labels that stand for all the others, where a number of names has to have a bound."""
+
+OTHER_TOPICS = "(other)"
+"""Topics that are not named; no topic has this name, for parentheses are not allowed in one."""
+
+OTHER_PATHS = "other"
+"""Paths that lead nowhere; no route is called so."""
