@@ -1,4 +1,4 @@
-"""The composition root: settings in, an aiohttp application out, with its whole life cycle."""
+"""The composition root: builds an aiohttp application, with its whole life cycle, from settings."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -32,33 +32,33 @@ from storage.errors import StorageError
 from storage.protocols import EventStore
 
 DRAIN: web.AppKey[Callable[[], Awaitable[None]]] = web.AppKey("drain")
-"""Ends the taking of events and stores what waits. Cleaning up does it too; done before, with
-the socket closed and connections still served, whoever asks meanwhile gets a 503."""
+"""Stops accepting events and stores what waits. Cleaning up does it too; done before, with the
+socket closed and connections still served, clients meanwhile get a 503."""
 
 ABANDON: web.AppKey[Callable[[], None]] = web.AppKey("abandon")
-"""In place of cleaning up, when the process is to end at once; see `EventStore.abandon`."""
+"""Called in place of cleaning up, when the process is to end at once; see `EventStore.abandon`."""
 
 FIRST_TRY: web.AppKey[asyncio.Event] = web.AppKey("first_try", asyncio.Event)
-"""Set once the store was tried for the first time, which is what starting up waits for. Who sets
-it before has it wait no longer."""
+"""Set once the store was tried for the first time, which starting up waits for; set it before to
+end that wait."""
 
 FAST_PATH: web.AppKey[FastPath] = web.AppKey("express")
 RESPONSE_SENDER: web.AppKey[ResponseSender] = web.AppKey("answers")
-"""For a server that deals with publishes before they become requests; see `LimitedConnections`."""
+"""The parts that a server needs for the fast path; see `LimitedConnections`."""
 
-_MOST_TEXTS_A_SECOND = 10
-"""Of what the process that writes SQLite has to say; a failure may come with every batch."""
+_MAX_TEXTS_PER_SECOND = 10
+"""Log lines about what the SQLite writer process says; a failure may come with every batch."""
 
 _log = structlog.get_logger()
 
 
 def configured_store(settings: Settings) -> EventStore:
-    """The store that the settings name, not opened yet."""
+    """Return the store that the settings name, not opened yet."""
     return settings.table_entry.store(settings, _log_text())
 
 
 def configured_tracing(settings: Settings) -> Tracing | None:
-    """What makes spans, if it is turned on.
+    """Return the maker of spans, if tracing is turned on.
 
     Raises:
         CannotTrace: it is, and can't be done.
@@ -81,7 +81,7 @@ def create_app(
     store: EventStore | None = None,
     on_fatal: Callable[[StorageError], None] | None = None,
 ) -> web.Application:
-    """The aggregator as an aiohttp application.
+    """Return the aggregator as an aiohttp application.
 
     It serves from the start: while the store can't be reached, publishes are answered 503.
     Run it with `auto_decompress=False` (see `aggregator.server.run`): aiohttp's own decompression
@@ -205,7 +205,7 @@ def _log_availability(reason: str | None) -> None:
 
 
 def _log_text() -> Callable[[str], None]:
-    rate_limit = LogRateLimit("storage_process_error", _MOST_TEXTS_A_SECOND, level="error")
+    rate_limit = LogRateLimit("storage_process_error", _MAX_TEXTS_PER_SECOND, level="error")
 
     def log_text(text: str) -> None:
         fields = rate_limit.fields()

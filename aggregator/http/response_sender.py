@@ -32,6 +32,7 @@ class PendingResponse:
     started: float
 
     def sent(self) -> int:
+        """Return the bytes that the kernel has taken."""
         return max(self.written() - self.transport.get_write_buffer_size(), 0)
 
 

@@ -1,4 +1,4 @@
-"""Keeps an eye on the store: opens it, notices when it is lost, waits for it to come back."""
+"""The store monitor: opens the store, notices when it is lost, waits until it is back."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -6,44 +6,47 @@ from collections.abc import Awaitable, Callable
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wait_random_exponential
 
 from storage.errors import StorageError, StorageUnavailable
-from storage.protocols import EventStore
+from storage.protocols import StoreLifecycle
 
 _FIRST_WAIT_S = 0.1
 _LONGEST_WAIT_S = 5.0
 
 
 class StoreMonitor:
-    """Whether the store can take events now, and since when not.
+    """Monitors whether the store is available.
 
     Args:
         store: opened by `run`, and pinged whenever it is suspected.
-        on_change: told the reason when the store is lost, None when it is back.
+        on_change: called with the reason when the store is lost, with None when it is back.
     """
 
-    def __init__(self, store: EventStore, on_change: Callable[[str | None], None]) -> None:
+    def __init__(self, store: StoreLifecycle, on_change: Callable[[str | None], None]) -> None:
         self._store = store
         self._on_change = on_change
         self.failed_attempts = 0
-        """How often it was tried, to open the store or to find it back, without success."""
+        """Number of attempts to open the store, or to get it back, that failed."""
         self._suspected = asyncio.Event()
         self.tried = asyncio.Event()
-        """Set once the first attempt to open the store has ended, well or badly, or is waited for
-        no longer."""
+        """Set once the first attempt to open the store has ended, or is waited for no longer."""
         self.reason: str | None = "the storage is being opened"
         """Why events can't be stored now; None if they can."""
 
     def check(self) -> None:
-        """Raise `StorageUnavailable` with the reason if events can't be stored now."""
+        """Return if events can be stored now.
+
+        Raises:
+            StorageUnavailable: they can't; its message is the reason.
+        """
         if self.reason is not None:
             raise StorageUnavailable(self.reason)
 
     def suspect(self, error: StorageError) -> None:
-        """A call failed: take nothing until a ping succeeds."""
+        """Hold the store for unavailable until a ping succeeds, because a call failed."""
         self._change(str(error))
         self._suspected.set()
 
     async def run(self) -> None:
-        """Open the store, then watch it until cancelled.
+        """Open the store, then monitor it until cancelled.
 
         Raises:
             StorageMisconfigured: it can't be opened, and waiting will not help.
@@ -66,12 +69,12 @@ class StoreMonitor:
         async for retry in AsyncRetrying(
             retry=retry_if_exception_type(StorageUnavailable),
             wait=wait_random_exponential(multiplier=_FIRST_WAIT_S, max=_LONGEST_WAIT_S),
-            before_sleep=self._note,
+            before_sleep=self._count_failure,
         ):
             with retry:
                 await attempt()
 
-    def _note(self, state: RetryCallState) -> None:
+    def _count_failure(self, state: RetryCallState) -> None:
         self.failed_attempts += 1
         if state.outcome is not None:
             self._change(str(state.outcome.exception()))

@@ -1,4 +1,4 @@
-"""Calls of observers (metrics, log, spans), none of which may change what it observes."""
+"""Guarded calls of observers (metrics, log, spans): none may change what it observes."""
 
 import sys
 from collections.abc import Callable
@@ -17,7 +17,12 @@ _log = structlog.get_logger()
 def notify(observer: Callable[..., Returned], *arguments: object) -> Returned | None:
     """Call an observer; whatever it raises is logged and goes no further.
 
-    Returns what it returned, None if it failed.
+    Args:
+        observer: any callable.
+        arguments: for it.
+
+    Returns:
+        What the observer returned; None if it failed.
     """
     try:
         return observer(*arguments)

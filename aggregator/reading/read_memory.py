@@ -1,8 +1,7 @@
-"""The memory that reads may take at once, in bytes.
+"""The memory of reads: a bound in bytes on what all of them hold at once.
 
 A read reserves the most that it may need before it fetches anything, and waits its turn when that
-is not free; so what all of them hold together is bounded, however many there are and however large
-payloads are.
+is not free; so the sum is bounded, however many reads there are and however large payloads are.
 """
 
 import asyncio
@@ -16,24 +15,27 @@ _MAX_WAIT_S = 10.0
 
 
 class ReadMemory:
-    """Memory for reads, given out in the order in which it is asked for.
+    """Reserves memory for reads, first come, first served.
 
     Args:
-        max_bytes: so many at once; a read that needs more goes alone.
-        max_wait_s: how long a read waits for its memory, in seconds.
+        max_bytes: bytes reserved at once; a read that needs more goes alone.
+        max_wait_s: longest time that a read waits for its memory, in seconds.
     """
 
     def __init__(self, max_bytes: int, *, max_wait_s: float = _MAX_WAIT_S) -> None:
         self.max_bytes = max_bytes
         self.bytes = 0
         self.refused = 0
-        """Reads that waited in vain."""
+        """Number of reads that waited in vain."""
         self._max_wait_s = max_wait_s
         self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
 
     @asynccontextmanager
     async def reserve(self, size: int) -> AsyncIterator[None]:
-        """Hold `size` bytes for as long as the context lasts.
+        """Reserve memory for as long as the context lasts.
+
+        Args:
+            size: bytes.
 
         Raises:
             QueueFull: they did not become free in time.
@@ -45,7 +47,7 @@ class ReadMemory:
         try:
             yield
         finally:
-            self._give_back(size)
+            self._release(size)
 
     def _fits(self, size: int) -> bool:
         return not self.bytes or self.bytes + size <= self.max_bytes
@@ -59,7 +61,7 @@ class ReadMemory:
         except BaseException as error:
             if turn.done() and not turn.cancelled():
                 # Its turn came in the same moment.
-                self._give_back(size)
+                self._release(size)
             else:
                 self._wake()
             if isinstance(error, TimeoutError):
@@ -70,7 +72,7 @@ class ReadMemory:
                 ) from error
             raise
 
-    def _give_back(self, size: int) -> None:
+    def _release(self, size: int) -> None:
         self.bytes -= size
         self._wake()
 

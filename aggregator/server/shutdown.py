@@ -1,9 +1,9 @@
-"""The end of the process: in order at the first signal, at once at the second, never too late.
+"""The shutdown: orderly at the first signal, at once at the second, never too late.
 
-An orderly end waits: for requests under way, for clients that take their answers, for a database
-that tidies up. Each wait is bounded, but a thread that hangs in the kernel can't be ended, and
-Python waits for its threads. So a thread beside the event loop keeps the time, and ends the process
-whatever it is doing then.
+An orderly shutdown waits: for requests under way, for clients that take their answers, for a
+database that tidies up. Each wait is bounded, but a thread that hangs in the kernel can't be ended,
+and Python waits for its threads. So a thread beside the event loop keeps the time, and ends the
+process whatever it is doing then.
 """
 
 import os
@@ -20,7 +20,7 @@ from typing import NamedTuple
 import structlog
 
 ORDERLY, AT_ONCE = 0, 1
-"""Exit statuses of a process that was told to end."""
+"""Exit statuses of a process that was told to shut down."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -34,17 +34,17 @@ _log = structlog.get_logger()
 
 
 class _Order(NamedTuple):
-    """What is to be done, and when, as `time.monotonic` has it; the next order replaces it."""
+    """An action and its due time, as `time.monotonic` has it; the next order replaces it."""
 
     due: float
     then: Callable[[], None]
 
 
 class Shutdown:
-    """Sees to it that the process ends, in a thread of its own.
+    """Handles signals and bounds the time of the shutdown, in a thread of its own.
 
     Args:
-        limit_s: how long an orderly end may take, in seconds.
+        limit_s: longest time for an orderly shutdown, in seconds.
         close_log: writes the log's last lines, in so many seconds at the most.
     """
 
@@ -60,7 +60,7 @@ class Shutdown:
         self._orders: SimpleQueue[_Order] = SimpleQueue()
 
     def watch(self) -> None:
-        """Deal with SIGTERM and SIGINT from now on, to the last; in the main thread."""
+        """Handle SIGTERM and SIGINT from now on, to the last; called in the main thread."""
         threading.Thread(target=self._run, name="ending", daemon=True).start()
         # Not through the event loop, which there is not at the very end, and which may be stuck.
         for number in _SIGNALS:
@@ -69,29 +69,32 @@ class Shutdown:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 
     def attach(self, end: Callable[[], object], abandon: Callable[[], object]) -> None:
-        """Say what is to be done.
+        """Set the actions of the shutdown.
 
         Args:
             end: called at the first signal, between any two steps of the main thread; begins an
-                orderly end. Called at once if the signal has come already.
-            abandon: called, in another thread, when the end is not waited for any longer; must
-                not wait itself.
+                orderly shutdown. Called at once if the signal has come already.
+            abandon: called, in another thread, when the shutdown is not waited for any longer;
+                must not wait itself.
         """
         self._end, self._abandon = end, abandon
         if self._signals:
             end()
 
     def begin(self) -> None:
-        """An orderly end begins, and has its time from now on."""
+        """Start the time of an orderly shutdown."""
         if not self._begun:
             self._begun = True
             late = f"the end took longer than {self._limit_s:g} s"
             self._order(self._limit_s, partial(self._stop_at_once, late))
 
     def finish(self, status: int) -> None:
-        """The orderly end is done: what is left is to leave, with this exit status.
+        """Leave, now that the orderly shutdown is done; called in the main thread.
 
-        In the main thread; no signal changes anything any more.
+        No signal changes anything any more.
+
+        Args:
+            status: exit status of the process.
         """
         for number in _SIGNALS:
             # Python takes its own handlers back as it ends, and a signal would end the process.
