@@ -135,7 +135,7 @@ def _serve_until_the_end(program: str, arguments: list[str]) -> int:
 
     def on_listening(url: str) -> None:
         if sys.stderr.isatty():
-            where = settings.table_entry.place(settings)
+            where = settings.chosen_backend.place(settings)
             print(_EXAMPLE.format(url=url, where=where), file=sys.stderr)  # noqa: T201
 
     try:

@@ -54,7 +54,7 @@ _log = structlog.get_logger()
 
 def configured_store(settings: Settings) -> EventStore:
     """Return the store that the settings name, not opened yet."""
-    return settings.table_entry.store(settings, _log_text())
+    return settings.chosen_backend.store(settings, _log_text())
 
 
 def configured_tracing(settings: Settings) -> Tracing | None:
@@ -73,7 +73,7 @@ def configured_tracing(settings: Settings) -> Tracing | None:
             "--tracing otlp needs OpenTelemetry, the extra `tracing`: pip install "
             f"opentelemetry-sdk opentelemetry-exporter-otlp-proto-http ({error})"
         ) from error
-    return ExportedSpans(settings.table_entry.otel_name)
+    return ExportedSpans(settings.chosen_backend.otel_name)
 
 
 def create_app(
@@ -113,7 +113,7 @@ def create_app(
         gauges=[
             lambda: queue_families(admission, reads, read_memory),
             lambda: store_families(monitor),
-            lambda: disk_families(settings.database if settings.table_entry.is_file else None),
+            lambda: disk_families(settings.database if settings.chosen_backend.is_file else None),
         ],
         in_reach=lambda: monitor.reason is None,
     )

@@ -46,7 +46,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # noqa: SLF001
 
 
 def program_name() -> str:
-    """What to call this program in a sentence: the name that it was called by."""
+    """Give what to call this program in a sentence: the name that it was called by."""
     called = Path(sys.argv[0])
     return PROGRAM if called.suffix == ".py" else called.name
 

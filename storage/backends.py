@@ -15,7 +15,7 @@ from storage.audit.snapshot import LogSnapshot
 from storage.protocols import EventStore
 
 
-class Secret(Protocol):
+class SecretText(Protocol):
     """A text that does not show when it is printed."""
 
     def get_secret_value(self) -> str:
@@ -32,7 +32,7 @@ class LogLocation(Protocol):
         ...
 
     @property
-    def dsn(self) -> Secret | None:
+    def dsn(self) -> SecretText | None:
         """The connection URI, for a backend that is a server."""
         ...
 
@@ -90,7 +90,7 @@ class Backend:
     """Makes a snapshot, not opened yet."""
 
     def place(self, at: LogLocation) -> str:
-        """Where events are stored, in words that hold no password."""
+        """Return where events are stored, in words that hold no password."""
         return str(at.database) if self.is_file else self.label
 
 
@@ -101,7 +101,7 @@ def sqlite_store(
     command_timeout_ms: int = 30_000,
     on_text: OnText | None = None,
 ) -> EventStore:
-    """A store, not opened yet, in a SQLite file; a process of its own writes.
+    """Make a store, not opened yet, in a SQLite file; a process of its own writes.
 
     Args:
         path: the file.
@@ -126,7 +126,7 @@ def sqlite_store(
 def postgres_store(
     dsn: str, *, readers: int, command_timeout_ms: int, schema: str | None = None
 ) -> EventStore:
-    """A store, not opened yet, in a schema of a Postgres database.
+    """Make a store, not opened yet, in a schema of a Postgres database.
 
     Args:
         dsn: the connection URI of the database.
@@ -142,14 +142,14 @@ def postgres_store(
 
 
 def sqlite_snapshot(path: Path) -> LogSnapshot:
-    """A snapshot, not opened yet, of the SQLite file `path`."""
+    """Make a snapshot, not opened yet, of the SQLite file `path`."""
     from storage.sqlite.snapshot import SqliteSnapshot
 
     return SqliteSnapshot(path)
 
 
 def postgres_snapshot(dsn: str, *, schema: str | None = None) -> LogSnapshot:
-    """A snapshot, not opened yet, of the log in a schema of the Postgres database at `dsn`."""
+    """Make a snapshot, not opened yet, of the log in a schema of a Postgres database."""
     from storage.postgres.snapshot import PostgresSnapshot
 
     return PostgresSnapshot(dsn, schema=schema)

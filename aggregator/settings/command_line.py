@@ -68,7 +68,7 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
 
 def program_name() -> str:
-    """What to call this program in a sentence: the name that it was called by."""
+    """Return what to call this program in a sentence: the name that it was called by."""
     called = Path(sys.argv[0])
     return PROGRAM if called.suffix == ".py" else called.name
 
@@ -79,7 +79,7 @@ def read_settings(
     arguments: Sequence[str],
     environment: Mapping[str, str] | None = None,
 ) -> AnySettings:
-    """Settings from the command line, which wins, and from the environment.
+    """Read settings from the command line, which wins, and from the environment.
 
     Args:
         kind: which settings.
@@ -121,7 +121,7 @@ def _add_group(parser: Parser, title: str, options: Sequence[Option]) -> None:
 
 
 def _stand_in(values: Mapping[str, str], url: str) -> tuple[str | None, str]:
-    """What DATABASE_URL stands in for, and its value: a file or a DSN, where neither is given."""
+    """Return what DATABASE_URL stands in for, and its value: a file or a DSN, if neither is given."""
     if not url or "dsn" in values or "database" in values:
         return None, ""
     backend = BACKENDS.get(values.get("backend", ""))

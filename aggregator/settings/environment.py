@@ -19,10 +19,14 @@ clients are commonly told where it is."""
 
 
 def given_variables(options: Iterable[Option], environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables that give a setting a value, by the name of the setting.
+    """Return the values that variables give to settings, by the name of the setting.
 
-    Capitals and small letters are the same. An empty one is as good as none, and one of
-    `injected_variables` is none.
+    Capitals and small letters are the same. An empty variable counts as none, and so does one of
+    `injected_variables`.
+
+    Args:
+        options: the settings.
+        environment: variables and their values.
     """
     injected = injected_variables(environment)
     # Of two that differ in capitals alone the last one counts.
@@ -35,7 +39,7 @@ def given_variables(options: Iterable[Option], environment: Mapping[str, str]) -
 
 
 def injected_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    """The variables named like a setting that hold the address of a service.
+    """Return the variables named like a setting that hold the address of a service.
 
     Kubernetes puts AGGREGATOR_PORT=tcp://10.96.0.12:8080 into every container when there is a
     Service called aggregator, and so does a link of Docker. Of all the names that they make,
@@ -51,7 +55,7 @@ def injected_variables(environment: Mapping[str, str]) -> dict[str, str]:
 def unknown_variables(
     options: Iterable[Option], environment: Mapping[str, str]
 ) -> dict[str, str | None]:
-    """The variables named like settings that are none, each with the nearest name of one.
+    """Return the variables named like settings that are none, each with the nearest name of one.
 
     Left out are those that something else sets: Kubernetes and Docker for a service whose name
     begins with "aggregator", and those of the project's tests.
@@ -70,7 +74,7 @@ def unknown_variables(
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that a misspelled one is most like; None if there is none like it."""
+    """Return the known name that a misspelled one is most like; None if there is none like it."""
     # Only a mistake needs it, not every start.
     import difflib  # noqa: PLC0415
 

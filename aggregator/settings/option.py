@@ -90,7 +90,7 @@ def option_group(group: type[Value]) -> type[Value]:
 
 
 def options_of(group: type) -> list[Option]:
-    """The options that a dataclass declares itself, in the order of their declaration."""
+    """Return the options that a dataclass declares itself, in the order of their declaration."""
     own = get_annotations(group)
     return [_option(each) for each in fields(group) if each.name in own]
 

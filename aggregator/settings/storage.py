@@ -60,24 +60,27 @@ class StorageSettings:
 
     @classmethod
     def groups(cls) -> dict[str, list[Option]]:
-        """The options by the title of their group, in the order in which they are shown."""
+        """Return the options by the title of their group, in the order in which they are shown."""
         groups = (each for each in cls.__mro__ if "title" in vars(each))
         return {vars(each)["title"]: options_of(each) for each in groups}
 
     @classmethod
     def options(cls) -> dict[str, Option]:
-        """Every option by the name of its setting."""
+        """Return every option by the name of its setting."""
         return {each.name: each for options in cls.groups().values() for each in options}
 
     @classmethod
     def from_values(
         cls, values: Mapping[str, object], origins: Mapping[str, str] | None = None
     ) -> Self:
-        """Settings from values by name: texts to be converted, or what they convert to.
+        """Make settings from values by name, each a text to be converted or what it converts to.
 
         Args:
-            values: what is given; what is not has its default.
-            origins: where a value comes from, for the sentence about one that is wrong.
+            values: the values that are given; a setting without one, or with None, has its default.
+            origins: where a value comes from, by name, for the sentence about one that is wrong.
+
+        Returns:
+            The settings, checked; `backend` is no longer "auto".
 
         Raises:
             WrongSetting: a value is wrong, or they do not go together.
@@ -86,6 +89,8 @@ class StorageSettings:
         options = cls.options()
         converted: dict[str, Any] = {}
         for name, value in values.items():
+            if value is None:
+                continue
             option = options[name]
             try:
                 converted[name] = option.convert(value)
@@ -96,12 +101,12 @@ class StorageSettings:
         return settings
 
     @property
-    def table_entry(self) -> Backend:
-        """The backend that is chosen."""
+    def chosen_backend(self) -> Backend:
+        """The entry of the table of backends that `backend` names."""
         return BACKENDS[self.backend]
 
     def _check(self, dsn_origin: str) -> None:
-        if not self.table_entry.is_file:
+        if not self.chosen_backend.is_file:
             if self.dsn is None:
                 raise WrongSetting(
                     f"the backend {self.backend} needs --dsn (or AGGREGATOR_DSN, DATABASE_URL)"

@@ -43,7 +43,7 @@ def verify(settings: VerifySettings) -> int:
         StorageError: the database can't be read, or was lost meanwhile.
         CannotVerify: standard output fails, or Ctrl-C.
     """
-    backend = settings.table_entry
+    backend = settings.chosen_backend
     snapshot = backend.snapshot(settings)
     if isinstance(sys.stdout, TextIOWrapper):
         # A text from the database may be more than the terminal's encoding can say.

@@ -62,7 +62,7 @@ async def test_an_entry_is_all_that_a_backend_needs(
     monkeypatch.setattr("aggregator.settings.storage.BACKENDS", table)
     values = {"backend": "other", "database": tmp_path / "log.db"}
     settings = Settings.from_values(values)
-    assert settings.table_entry is entry
+    assert settings.chosen_backend is entry
     store = configured_store(settings)
     await store.open()
     await store.aclose()
@@ -74,7 +74,7 @@ def test_a_place_is_a_file_or_a_name_without_a_password() -> None:
     dsn = "postgresql://user:hush4711@db/log"
     for given, place in (({"database": "my.db"}, "my.db"), ({"dsn": dsn}, "Postgres")):
         settings = Settings.from_values(given)
-        assert settings.table_entry.place(settings) == place
+        assert settings.chosen_backend.place(settings) == place
 
 
 def test_the_table_imports_no_driver() -> None:
