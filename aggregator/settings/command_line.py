@@ -121,7 +121,7 @@ def _add_group(parser: Parser, title: str, options: Sequence[Option]) -> None:
 
 
 def _stand_in(values: Mapping[str, str], url: str) -> tuple[str | None, str]:
-    """Return what DATABASE_URL stands in for, and its value: a file or a DSN, if neither is given."""
+    """Return what DATABASE_URL stands in for, and its value, where neither of the two is given."""
     if not url or "dsn" in values or "database" in values:
         return None, ""
     backend = BACKENDS.get(values.get("backend", ""))
