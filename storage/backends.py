@@ -66,7 +66,7 @@ class StoreSettings(LogLocation, Protocol):
         ...
 
 
-OnText = Callable[[str], object]
+OnProcessOutput = Callable[[str], object]
 """Called with what a store's own process writes to its standard error."""
 
 
@@ -84,7 +84,7 @@ class Backend:
     """Whether the log is a file of this machine, `database`. Otherwise `dsn` says where it is."""
     audit_passes: int
     """How often an audit reads each row: for its values, its order, and once in each index."""
-    store: Callable[[StoreSettings, OnText], EventStore]
+    store: Callable[[StoreSettings, OnProcessOutput], EventStore]
     """Makes a store, not opened yet."""
     snapshot: Callable[[LogLocation], LogSnapshot]
     """Makes a snapshot, not opened yet."""
@@ -99,7 +99,7 @@ def sqlite_store(
     *,
     busy_timeout_ms: int,
     command_timeout_ms: int = 30_000,
-    on_text: OnText | None = None,
+    on_process_output: OnProcessOutput | None = None,
 ) -> EventStore:
     """Make a store, not opened yet, in a SQLite file; a process of its own writes.
 
@@ -107,11 +107,11 @@ def sqlite_store(
         path: the file.
         busy_timeout_ms: how long to wait for another process's write lock, in milliseconds.
         command_timeout_ms: how long SQLite and the disk may take besides, in milliseconds.
-        on_text: called with what the process writes to its standard error; logged if None.
+        on_process_output: called with what the process writes to its standard error; logged if None.
     """
     from storage.sqlite.store import StoreApart
 
-    if on_text is None:
+    if on_process_output is None:
         return StoreApart(
             path, busy_timeout_ms=busy_timeout_ms, command_timeout_ms=command_timeout_ms
         )
@@ -119,7 +119,7 @@ def sqlite_store(
         path,
         busy_timeout_ms=busy_timeout_ms,
         command_timeout_ms=command_timeout_ms,
-        on_text=on_text,
+        on_text=on_process_output,
     )
 
 
@@ -155,16 +155,20 @@ def postgres_snapshot(dsn: str, *, schema: str | None = None) -> LogSnapshot:
     return PostgresSnapshot(dsn, schema=schema)
 
 
-def _configured_sqlite_store(settings: StoreSettings, on_text: OnText) -> EventStore:
+def _configured_sqlite_store(
+    settings: StoreSettings, on_process_output: OnProcessOutput
+) -> EventStore:
     return sqlite_store(
         settings.database,
         busy_timeout_ms=settings.sqlite_busy_timeout_ms,
         command_timeout_ms=settings.sqlite_command_timeout_ms,
-        on_text=on_text,
+        on_process_output=on_process_output,
     )
 
 
-def _configured_postgres_store(settings: StoreSettings, _on_text: OnText) -> EventStore:
+def _configured_postgres_store(
+    settings: StoreSettings, _on_process_output: OnProcessOutput
+) -> EventStore:
     return postgres_store(
         _dsn(settings),
         readers=settings.postgres_readers,
