@@ -6,6 +6,7 @@ one: the settings, `verify`, tracing and the composition root all look them up.
 
 # What makes a store or a snapshot imports it then: no one waits for the driver of another backend.
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Protocol
 
 from storage.audit.snapshot import LogSnapshot
 from storage.protocols import EventStore
+
+_log = logging.getLogger(__name__)
 
 
 class SecretText(Protocol):
@@ -99,7 +102,7 @@ def sqlite_store(
     *,
     busy_timeout_ms: int,
     command_timeout_ms: int = 30_000,
-    on_process_output: OnProcessOutput | None = None,
+    on_process_output: OnProcessOutput = _log.error,
 ) -> EventStore:
     """Make a store, not opened yet, in a SQLite file; a process of its own writes.
 
@@ -107,14 +110,10 @@ def sqlite_store(
         path: the file.
         busy_timeout_ms: how long to wait for another process's write lock, in milliseconds.
         command_timeout_ms: how long SQLite and the disk may take besides, in milliseconds.
-        on_process_output: called with what the process writes to its standard error; logged if None.
+        on_process_output: called with what the process writes to its standard error.
     """
     from storage.sqlite.store import StoreApart
 
-    if on_process_output is None:
-        return StoreApart(
-            path, busy_timeout_ms=busy_timeout_ms, command_timeout_ms=command_timeout_ms
-        )
     return StoreApart(
         path,
         busy_timeout_ms=busy_timeout_ms,
