@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         # The usage in front of it, several lines, would hide the sentence.
-        tell(f"{self.prog}: {message} (see --help)\n")
+        tell(f"{self.prog}: {message} (see {self.prog} --help)\n")
         self.exit(USAGE)
 
     def print_help(self, file: "SupportsWrite[str] | None" = None) -> None:
