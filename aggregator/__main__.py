@@ -1,28 +1,50 @@
-"""The command line: `python -m aggregator`, and its `verify` and `logs report`."""
+"""The command line: `aggregator`, or `python -m aggregator`, with its commands."""
 
 # What a command needs is imported where it begins: half of a start is imports, and `verify` and
 # `logs report` do without a server.
 
+import gc
+import os
 import signal
 import sys
+from collections.abc import Iterator
 from io import FileIO
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import NoReturn
 
 from aggregator.log import standard_streams
-
-if TYPE_CHECKING:
-    from pydantic import ValidationError
-
-    from aggregator.settings.model import StorageSettings
+from aggregator.settings.command_line import (
+    PROGRAM,
+    Parser,
+    WrongCommandLine,
+    program_name,
+    read_settings,
+)
+from aggregator.settings.environment import injected_variables, unknown_variables
+from aggregator.settings.storage import WrongSetting
 
 _INJECTED = (
     "Kubernetes, or a link of Docker, sets it to the address of a service called aggregator; "
     "choose the port with --port, or rename the service"
 )
 
+_CERTIFICATES = "SSL_CERT_FILE"
+"""By this variable OpenSSL is told the file of the authorities that it trusts."""
+
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-AnySettings = TypeVar("AnySettings", bound="StorageSettings")
+_DESCRIPTION = """\
+A pub-sub log aggregator with an idempotent consumer: POST /publish stores every event
+exactly once per (topic, event_id), durably; GET /events and GET /stats read.
+
+Each option can also be given in the environment: --queue-max-events as
+AGGREGATOR_QUEUE_MAX_EVENTS, and so on. The command line wins. DATABASE_URL stands in for
+a DSN (postgresql://...) or a database file (sqlite:///...) that is not given.
+
+commands:
+  serve        take, store and show events; what is meant if no command is named
+  verify       recount a database, see `{program} verify --help`
+  logs report  show what the logs hold, see `{program} logs report --help`
+"""
 
 _EXAMPLE = """\
 aggregator: listening on {url}, storing in {where}
@@ -38,45 +60,66 @@ Ctrl-C drains and stops.
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the aggregator, `verify` or `logs report`; returns the exit status, 0 if all went well.
+    """Run a command: `serve`, which is meant if none is named, `verify` or `logs report`.
 
     Args:
-        arguments: the command line without the program's name; the process's if None.
+        arguments: the command line without the program's name; None: the process's.
+
+    Returns:
+        The exit status, 0 if all went well.
     """
+    program = PROGRAM if arguments is not None else program_name()
     try:
-        return _run(sys.argv[1:] if arguments is None else arguments)
+        return _run(program, sys.argv[1:] if arguments is None else arguments)
+    except (WrongCommandLine, WrongSetting) as error:
+        _refuse(str(error))
     finally:
         if (failure := standard_streams.finish()) is not None:
             _refuse(failure)
 
 
-def _run(given: list[str]) -> int:
-    if given[:1] == ["verify"]:
-        return _verify(given[1:])
-    if given[:1] == ["logs"]:
-        return _report(given[1:])
-    return _serve(given)
+def _run(program: str, given: list[str]) -> int:
+    name = given[0] if given else ""
+    if name in _COMMANDS:
+        return _COMMANDS[name](program, given[1:])
+    if name and not name.startswith("-"):
+        raise WrongCommandLine(
+            f"{name!r} is no command; there are serve, verify and logs report (see {program} "
+            "--help)"
+        )
+    return _serve(program, given)
 
 
-def _serve(arguments: list[str]) -> int:
-    # They wait until `Shutdown` deals with them. To import all of it takes half a second, and the
-    # first process of a container would not even be told of a signal that it does not handle.
+def _serve(program: str, arguments: list[str]) -> int:
+    # They wait until `Shutdown` deals with them. To import all of it takes a while, and the first
+    # process of a container would not even be told of a signal that it does not handle.
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
     try:
-        return _serve_until_the_end(arguments)
+        return _serve_until_the_end(program, arguments)
     finally:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING_SIGNALS)
 
 
-def _serve_until_the_end(arguments: list[str]) -> int:
+def _serve_until_the_end(program: str, arguments: list[str]) -> int:
+    from aggregator.settings.model import Settings
+
+    usage = (
+        f"[serve] [OPTION ...]\n       {program} verify [OPTION ...]\n"
+        f"       {program} logs report [FILE ...] [--html FILE]"
+    )
+    parser = Parser(program, usage=usage, description=_DESCRIPTION.format(program=program))
+    settings = read_settings(Settings, parser, arguments)
+    _need_standard_output()
+
+    # What is imported stays, so there is nothing to collect until it is there.
+    gc.disable()
+    _import_aiohttp()
     import structlog
 
     from aggregator.log import setup
     from aggregator.server.run import CannotServe, run
-    from aggregator.settings.model import Settings, injected_variables
 
-    settings = _settings(Settings, arguments)
-    _need_standard_output()
+    gc.enable()
     as_json = settings.log_format == "json" or (
         settings.log_format == "auto" and not sys.stdout.isatty()
     )
@@ -84,12 +127,15 @@ def _serve_until_the_end(arguments: list[str]) -> int:
     stream = FileIO(sys.stdout.fileno(), "wb", closefd=False)
     writer = setup.configure(stream, as_json=as_json, level=settings.log_level)
 
-    for name, value in injected_variables().items():
-        structlog.get_logger().warning("variable_ignored", name=name, value=value, reason=_INJECTED)
+    log = structlog.get_logger()
+    for name, value in injected_variables(os.environ).items():
+        log.warning("variable_ignored", name=name, value=value, reason=_INJECTED)
+    for name, reason in _unknown_variables():
+        log.warning("variable_unknown", name=name, reason=reason)
 
     def on_listening(url: str) -> None:
         if sys.stderr.isatty():
-            where = "Postgres" if settings.backend == "postgres" else str(settings.database)
+            where = settings.chosen_backend.place(settings)
             print(_EXAMPLE.format(url=url, where=where), file=sys.stderr)  # noqa: T201
 
     try:
@@ -101,13 +147,34 @@ def _serve_until_the_end(arguments: list[str]) -> int:
     return 0
 
 
-def _verify(arguments: list[str]) -> int:
-    from aggregator.commands.verify.command import CannotVerify, verify
-    from aggregator.settings.model import VerifySettings
+def _import_aiohttp() -> None:
+    """Import aiohttp without having its client trust anybody.
+
+    As it is imported, aiohttp makes the TLS contexts of its client and reads the certificates of
+    every authority into them. That would be a seventh of a start, and the server is no client. So
+    the file that they are read from is an empty one meanwhile.
+    """
+    before = os.environ.get(_CERTIFICATES)
+    os.environ[_CERTIFICATES] = os.devnull
+    try:
+        import aiohttp  # noqa: F401
+    finally:
+        if before is None:
+            del os.environ[_CERTIFICATES]
+        else:
+            os.environ[_CERTIFICATES] = before
+
+
+def _verify(program: str, arguments: list[str]) -> int:
+    from aggregator.commands.verify.command import DESCRIPTION, CannotVerify, verify
+    from aggregator.settings.storage import VerifySettings
     from storage.errors import StorageError
 
-    settings = _settings(VerifySettings, arguments)
+    parser = Parser(f"{program} verify", usage="[OPTION ...]", description=DESCRIPTION)
+    settings = read_settings(VerifySettings, parser, arguments)
     _need_standard_output()
+    for name, reason in _unknown_variables():
+        standard_streams.tell(f"the variable {name} is ignored: {reason}")
     try:
         status = verify(settings)
         sys.stdout.flush()
@@ -116,47 +183,36 @@ def _verify(arguments: list[str]) -> int:
     return status
 
 
-def _report(arguments: list[str]) -> int:
-    if arguments[:1] != ["report"]:
-        _refuse("logs has one command: python -m aggregator logs report [FILE ...] [--html FILE]")
-    from aggregator.commands.log_report.command import report
+def _logs(program: str, arguments: list[str]) -> int:
+    if arguments[:1] not in (["report"], ["-h"], ["--help"]):
+        raise WrongCommandLine(
+            f"logs has one command: {program} logs report [FILE ...] [--html FILE]"
+        )
+    from aggregator.commands.log_report.command import DESCRIPTION, USAGE, report
     from aggregator.commands.log_report.duckdb_lines import CannotReport
 
-    _need_standard_output()
+    parser = Parser(f"{program} logs report", usage=USAGE, description=DESCRIPTION)
     try:
-        report(arguments[1:])
+        report(parser, arguments[1:] if arguments[0] == "report" else arguments)
     except CannotReport as error:
         _refuse(str(error))
     return 0
 
 
-def _settings(kind: type[AnySettings], arguments: list[str]) -> AnySettings:
-    from pydantic import ValidationError
-    from pydantic_settings import CliApp, SettingsError
+def _unknown_variables() -> Iterator[tuple[str, str]]:
+    from aggregator.settings.model import Settings
 
-    try:
-        return CliApp.run(kind, cli_args=arguments)
-    except ValidationError as error:
-        _refuse(_sentence(error))
-    except SettingsError as error:
-        _refuse(str(error).removeprefix("error parsing CLI: "))
+    for name, near in unknown_variables(Settings.options().values(), os.environ).items():
+        yield name, "no setting is called so" + (f"; did you mean {near}?" if near else "")
+
+
+_COMMANDS = {"serve": _serve, "verify": _verify, "logs": _logs}
 
 
 def _need_standard_output() -> None:
     if sys.stdout is None:
         # Its number would be that of the next file opened, and what is printed written there.
-        _refuse("standard output is closed; send it somewhere, to /dev/null for example")
-
-
-def _sentence(error: "ValidationError") -> str:
-    """The first wrong setting as one sentence; the value of a secret is not shown."""
-    first = error.errors()[0]
-    message = first["msg"].removeprefix("Value error, ")
-    if not first["loc"]:
-        return message
-    option = "--" + str(first["loc"][0]).replace("_", "-")
-    shown = "" if option == "--dsn" else f", not {first['input']!r}"
-    return f"{option}: {message[0].lower()}{message[1:]}{shown}"
+        _refuse(standard_streams.CLOSED)
 
 
 def _refuse(sentence: str) -> NoReturn:

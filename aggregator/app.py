@@ -28,7 +28,6 @@ from aggregator.reading.read_memory import ReadMemory
 from aggregator.request_context import sent_trace
 from aggregator.settings.model import Settings
 from aggregator.wire.event_rules import Limits
-from storage.backends import postgres_store, sqlite_store
 from storage.errors import StorageError
 from storage.protocols import EventStore
 
@@ -55,19 +54,7 @@ _log = structlog.get_logger()
 
 def configured_store(settings: Settings) -> EventStore:
     """Return the store that the settings name, not opened yet."""
-    if settings.backend == "postgres" and settings.dsn is not None:
-        return postgres_store(
-            settings.dsn.get_secret_value(),
-            readers=settings.postgres_readers,
-            command_timeout_ms=settings.postgres_command_timeout_ms,
-            schema=settings.schema,
-        )
-    return sqlite_store(
-        settings.database,
-        busy_timeout_ms=settings.sqlite_busy_timeout_ms,
-        command_timeout_ms=settings.sqlite_command_timeout_ms,
-        on_text=_log_text(),
-    )
+    return settings.chosen_backend.store(settings, _log_text())
 
 
 def configured_tracing(settings: Settings) -> Tracing | None:
@@ -86,7 +73,7 @@ def configured_tracing(settings: Settings) -> Tracing | None:
             "--tracing otlp needs OpenTelemetry, the extra `tracing`: pip install "
             f"opentelemetry-sdk opentelemetry-exporter-otlp-proto-http ({error})"
         ) from error
-    return ExportedSpans(settings.backend)
+    return ExportedSpans(settings.chosen_backend.otel_name)
 
 
 def create_app(
@@ -126,7 +113,7 @@ def create_app(
         gauges=[
             lambda: queue_families(admission, reads, read_memory),
             lambda: store_families(monitor),
-            lambda: disk_families(settings.database if settings.backend == "sqlite" else None),
+            lambda: disk_families(settings.database if settings.chosen_backend.is_file else None),
         ],
         in_reach=lambda: monitor.reason is None,
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import growth, latency, matrix, peers, processor, standard
+from benchmarks import growth, latency, matrix, peers, processor, standard, start
 from benchmarks.chart import draw
 from benchmarks.databases import postgres_databases, postgres_server
 from benchmarks.machine import machine
@@ -31,6 +31,7 @@ PARTS: Mapping[str, Callable[[Setting], Awaitable[Part]]] = {
     "matrix": matrix.measure,
     "growth": growth.measure,
     "processor": processor.measure,
+    "start": start.measure,
 }
 
 _LEAST_STORED = 1_000
@@ -99,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
         "--against",
         type=_checkout,
         metavar="DIRECTORY",
-        help="processor: another checkout to compare this one with; give it 15 rounds",
+        help="processor, start: another checkout to compare this one with; give it 15 rounds",
     )
     parser.add_argument("--dsn", help="a Postgres server, in place of one started here")
     return parser

@@ -28,12 +28,15 @@ class Measured(NamedTuple):
     """What came of one measurement; what does not apply is None."""
 
     events_s: float
+    """0 where none are sent."""
     p50_ms: float | None = None
     p99_ms: float | None = None
     p999_ms: float | None = None
     max_ms: float | None = None
     late_p99_ms: float | None = None
     """By how much requests left later than they were due, where they leave at set times."""
+    start_ms: float | None = None
+    """From the start of the process until it was ready."""
     reads_s: float | None = None
     """Reads answered beside the events, a second."""
     reads_p50_ms: float | None = None

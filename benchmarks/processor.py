@@ -3,8 +3,9 @@
     python -m benchmarks processor --against ../before --rounds 15
 
 A few per cent are lost in the noise of events a second, but not in that of processor time: it does
-not count what neighbours on the machine take. Both checkouts run with this Python and its packages,
-in turn and on the same events; which of them goes first changes from round to round. Counted are
+not count what neighbours on the machine take. Both checkouts run with this Python and its packages
+(the other one with its own, if it has a `.venv`), in turn and on the same events; which of them
+goes first changes from round to round. Counted are
 the aggregator, the process that writes SQLite, and all processes of the Postgres server.
 """
 

@@ -50,6 +50,9 @@ class Part:
     def add(self, name: str, measured: Measured) -> None:
         """Keep a measurement, and tell it."""
         self.measurements.setdefault(name, []).append(measured)
+        if measured.start_ms is not None:
+            self._say(f"{name}: {measured.start_ms:,.0f} ms")
+            return
         latency = "" if measured.p99_ms is None else f", p99 {measured.p99_ms:,.2f} ms"
         self._say(f"{name}: {measured.events_s:,.0f} events/s{latency}")
 

@@ -39,16 +39,23 @@ class Server:
         return [self._process, *self._process.children()]
 
 
+def interpreter(checkout: Path) -> str:
+    """The Python of a checkout: that of its own `.venv`, since it may need other packages than
+    this one; without one, or for this checkout, the Python that runs here.
+    """
+    own = checkout / ".venv" / "bin" / "python"
+    return str(own) if checkout != OWN_CHECKOUT and own.exists() else sys.executable
+
+
 @contextmanager
 def aggregator(arguments: Sequence[str], checkout: Path = OWN_CHECKOUT) -> Iterator[Server]:
     """One with its default settings but for these, logs and all; of this checkout or another."""
     with tempfile.TemporaryDirectory(prefix="bench-log-") as directory:
         log = Path(directory) / "log"
+        command = ["-m", "aggregator", "--port", "0", *arguments]
         with (
             log.open("wb") as output,
-            _process(
-                ["-m", "aggregator", "--port", "0", *arguments], stdout=output, checkout=checkout
-            ) as process,
+            _process(command, stdout=output, checkout=checkout) as process,
         ):
             yield Server(process, _port(process, log))
 
@@ -99,7 +106,7 @@ def _process(
     arguments: Sequence[str], stdout: object, checkout: Path = OWN_CHECKOUT
 ) -> Iterator[subprocess.Popen[bytes]]:
     with subprocess.Popen(  # noqa: S603 - what it runs is ours
-        [sys.executable, *arguments],
+        [interpreter(checkout), *arguments],
         stdout=stdout,  # type: ignore[call-overload]
         cwd=checkout,
     ) as process:

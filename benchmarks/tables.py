@@ -9,6 +9,7 @@ from benchmarks.rounds import Part
 _COLUMNS = {
     "p50 / p99 / p99.9 ms": ("p50_ms", "p99_ms", "p999_ms"),
     "greatest ms": ("max_ms",),
+    "start to ready, ms": ("start_ms",),
     "sent late, p99 ms": ("late_p99_ms",),
     "reads/s": ("reads_s",),
     "reads, p50 / p99 ms": ("reads_p50_ms", "reads_p99_ms"),
@@ -38,7 +39,8 @@ def table(part: Part) -> str:
     lines += head(["", "events/s", *columns])
     for name, each in part.measurements.items():
         shown = [_shown(medians[name][field] for field in fields) for fields in columns.values()]
-        lines.append(row([name, spread([m.events_s for m in each], 0), *shown]))
+        rates = [measured.events_s for measured in each]
+        lines.append(row([name, spread(rates, 0) if any(rates) else "", *shown]))
     compared = [(pair, part.ratios(*pair)) for pair in part.beside]
     if any(ratios for _, ratios in compared):
         lines += ["", *head(["ratio of events/s", "median (least-greatest)"])]

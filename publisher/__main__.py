@@ -1,4 +1,4 @@
-"""The command line: `python -m publisher ship|load ...`."""
+"""The command line: `publisher`, or `python -m publisher`, with its commands."""
 
 import sys
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from publisher import cli
 from publisher.load import command as load
 from publisher.output import CannotPrint, tell
 from publisher.ship import command as ship
+from publisher.user_agent import VERSION
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,8 +19,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     or a file makes impossible, 130 when interrupted. That a reader of what is printed has gone away
     changes nothing of it.
     """
+    program = cli.program_name() if argv is None else cli.PROGRAM
     parser = cli.Parser(
-        prog=cli.PROG, description="Publish to an aggregator over HTTP.", allow_abbrev=False
+        prog=program, description="Publish to an aggregator over HTTP.", allow_abbrev=False
+    )
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"publisher {VERSION}",
+        help="show the version and exit",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     ship.add_to(commands)
@@ -28,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parsed = parser.parse_args(argv)
         status: int = parsed.run(parsed)
     except CannotPrint as error:
-        tell(f"{cli.PROG}: {error}\n")
+        tell(f"{program}: {error}\n")
         return cli.FAILED
     return status
 

@@ -3,7 +3,9 @@
 import argparse
 import math
 import re
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 from urllib.parse import urlsplit
 
@@ -13,7 +15,7 @@ from publisher.retry import RetryPolicy
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
-PROG = "python -m publisher"
+PROGRAM = "python -m publisher"
 DEFAULT_URL = "http://127.0.0.1:8080"
 DEFAULT_DEADLINE_S = RetryPolicy().deadline_s
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -28,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         # The usage in front of it, several lines, would hide the sentence.
-        tell(f"{self.prog}: {message} (see --help)\n")
+        tell(f"{self.prog}: {message} (see {self.prog} --help)\n")
         self.exit(USAGE)
 
     def print_help(self, file: "SupportsWrite[str] | None" = None) -> None:
@@ -41,6 +43,12 @@ class Parser(argparse.ArgumentParser):
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # noqa: SLF001
 """What `add_subparsers` gives; argparse has no public name for it."""
+
+
+def program_name() -> str:
+    """Give what to call this program in a sentence: the name that it was called by."""
+    called = Path(sys.argv[0])
+    return PROGRAM if called.suffix == ".py" else called.name
 
 
 def url(text: str) -> str:

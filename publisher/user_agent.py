@@ -12,4 +12,7 @@ def _version() -> str:
         return "unknown"  # run from its files, without having been installed
 
 
-USER_AGENT = f"{_NAME}-publisher/{_version()}"
+VERSION = _version()
+"""Of the distribution; "unknown" where it is not installed."""
+
+USER_AGENT = f"{_NAME}-publisher/{VERSION}"

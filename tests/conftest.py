@@ -128,9 +128,7 @@ async def make_client(
     clients: list[Client] = []
 
     async def make(store: EventStore | None = None, **changes: object) -> Client:
-        configured = Settings.model_validate(
-            database.settings() | {"fast_path": fast_path} | changes
-        )
+        configured = Settings.from_values(database.settings() | {"fast_path": fast_path} | changes)
         server = Served(create_app(configured, store), fast_path=configured.fast_path == "auto")
         client: Client = TestClient(server)
         # As aggregator.server runs it.

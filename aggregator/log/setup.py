@@ -6,6 +6,7 @@ standard output costs lines, never answers; what it cost is said in a line of it
 
 import json
 import logging
+import os
 import select
 import threading
 from collections.abc import MutableMapping
@@ -120,7 +121,8 @@ def configure(stream: RawIOBase | BinaryIO, *, as_json: bool, level: str) -> Lin
 
     Args:
         stream: where lines go.
-        as_json: one JSON object a line; otherwise readable text.
+        as_json: one JSON object a line; otherwise readable text, on a terminal in colours unless
+            the variable NO_COLOR is there and not empty (https://no-color.org).
         level: the least level to log: "debug", "info", "warning" or "error".
 
     Returns:
@@ -137,7 +139,8 @@ def configure(stream: RawIOBase | BinaryIO, *, as_json: bool, level: str) -> Lin
         if as_json
         else [
             structlog.dev.ConsoleRenderer(
-                colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback
+                colors=stream.isatty() and not os.environ.get("NO_COLOR"),
+                exception_formatter=structlog.dev.plain_traceback,
             )
         ]
     )

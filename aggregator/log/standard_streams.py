@@ -4,6 +4,8 @@ import os
 import sys
 from typing import TextIO
 
+CLOSED = "standard output is closed; send it somewhere, to /dev/null for example"
+
 
 def drop(stream: TextIO) -> None:
     """Let what Python still holds for a stream, and writes at the end, go nowhere."""

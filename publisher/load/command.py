@@ -22,7 +22,6 @@ from publisher.load.report import Report, Settings, as_json, as_text
 from publisher.load.run import CannotStart, run_load
 from publisher.output import put, tell
 
-_PROG = f"{cli.PROG} load"
 _MOST_EVENTS = 100_000_000
 _MOST_TOPICS = 1000
 _RUN_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
@@ -96,7 +95,7 @@ def add_to(commands: cli.Commands) -> None:
         help="draw throughput and latency over time there: a page if it ends in .html, a picture "
         "if it ends in .png",
     )  # fmt: skip
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, program=parser.prog)
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -108,9 +107,10 @@ def run(parsed: argparse.Namespace) -> int:
     try:
         return _run(parsed)
     except CannotStart as error:
-        return _say(str(error), cli.USAGE)
+        return _say(parsed, str(error), cli.USAGE)
     except KeyboardInterrupt:
         return _say(
+            parsed,
             "interrupted: what was sent so far is not checked, and stays in the log",
             cli.INTERRUPTED,
         )
@@ -143,20 +143,20 @@ def _run(parsed: argparse.Namespace) -> int:
     plan = Plan(shape)
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:
         report = runner.run(run_load(settings, plan, _progress))
-    return _tell(report, parsed.json, parsed.chart)
+    return _tell(report, parsed)
 
 
-def _tell(report: Report, json_file: Path | None, chart_file: Path | None) -> int:
+def _tell(report: Report, parsed: argparse.Namespace) -> int:
     # First: whoever reads what is printed may have seen enough, or the disk may be full.
-    not_written = _write(report, json_file, chart_file)
+    not_written = _write(report, parsed.json, parsed.chart)
     put(as_text(report, *_marks()) + "\n")
     if not_written:
-        return _say(not_written, cli.FAILED)
+        return _say(parsed, not_written, cli.FAILED)
     if report.ended:
-        return _say(f"the run ended early: {report.ended}", cli.FAILED)
+        return _say(parsed, f"the run ended early: {report.ended}", cli.FAILED)
     if total := report.findings.total:
         found = "1 difference was" if total == 1 else f"{total:,} differences were"
-        return _say(f"{found} found", cli.FAILED)
+        return _say(parsed, f"{found} found", cli.FAILED)
     return cli.DONE
 
 
@@ -173,8 +173,8 @@ def _write(report: Report, json_file: Path | None, chart_file: Path | None) -> s
     return None
 
 
-def _say(sentence: str, status: int) -> int:
-    tell(f"{_PROG}: {sentence}\n")
+def _say(parsed: argparse.Namespace, sentence: str, status: int) -> int:
+    tell(f"{parsed.program}: {sentence}\n")
     return status
 
 

@@ -42,7 +42,7 @@ def add_to(commands: cli.Commands) -> None:
         ),
         allow_abbrev=False,
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, program=parser.prog)
     parser.add_argument(
         "files",
         metavar="FILE",
@@ -113,7 +113,7 @@ def add_to(commands: cli.Commands) -> None:
 def run(parsed: argparse.Namespace) -> int:
     """Run the command; gives its exit status."""
     totals = Totals()
-    narrator = _Narrator(totals)
+    narrator = _Narrator(parsed.program, totals)
     failure = ""
     status = cli.DONE
     try:
@@ -135,7 +135,7 @@ def run(parsed: argparse.Namespace) -> int:
     if status == cli.DONE or totals.events:
         put(f"{totals}\n")
     if failure:
-        tell(f"{cli.PROG} ship: {failure}\n")
+        tell(f"{parsed.program}: {failure}\n")
     return status
 
 
@@ -150,7 +150,8 @@ class _Usage(Exception):
 class _Narrator:
     """Tells people on stderr, over a progress bar if that is a terminal."""
 
-    def __init__(self, totals: Totals) -> None:
+    def __init__(self, program: str, totals: Totals) -> None:
+        self._program = program
         self.totals = totals
         self._told = 0
         self._bar: tqdm[NoReturn] = tqdm(
@@ -167,7 +168,7 @@ class _Narrator:
         )
 
     def tell(self, sentence: str) -> None:
-        line = f"{cli.PROG} ship: {sentence}"
+        line = f"{self._program}: {sentence}"
         if self._bar.disable:
             tell(f"{line}\n")
         else:

@@ -103,7 +103,7 @@ class HttpMachine(RuleBasedStateMachine):
         self.runner.run(self._serve())
 
     async def _serve(self) -> None:
-        server = TestServer(create_app(Settings.model_validate(self.database.settings())))
+        server = TestServer(create_app(Settings.from_values(self.database.settings())))
         self.client: Client = TestClient(server)
         await server.start_server(auto_decompress=False)
         await self.client.start_server()

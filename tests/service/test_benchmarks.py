@@ -12,7 +12,7 @@ import pytest
 from support.backends import PostgresServer
 
 sys.path.append(str(Path(__file__).parents[2]))
-from benchmarks import matrix, peer_jetstream, processor, standard
+from benchmarks import matrix, peer_jetstream, processor, standard, start
 from benchmarks.databases import postgres_databases
 from benchmarks.measuring import Sent, WrongCounts
 from benchmarks.rounds import Setting
@@ -137,6 +137,21 @@ async def test_processor_time_includes_the_database_server_and_needs_another_che
         standard.POSTGRES, processor.before(standard.POSTGRES), "all_cpu_s_per_million"
     )
     assert ratio > 0
+
+
+async def test_the_time_to_be_ready_is_measured_beside_another_checkout(
+    postgres_server: PostgresServer,
+) -> None:
+    said: list[str] = []
+    setting = Setting(1, 1, 0, postgres_databases(postgres_server.dsn), said.append)
+    alone = await start.measure(setting)
+    assert set(alone.measurements) == {start.NAME}
+    assert "--against" in alone.missing[start.BEFORE]
+    part = await start.measure(setting._replace(against=ROOT))
+    (ratio,) = part.ratios(start.NAME, start.BEFORE, "start_ms")
+    assert ratio > 0
+    assert said[-1].startswith(f"{start.BEFORE}: ")
+    assert said[-1].endswith(" ms")
 
 
 async def test_jetstream_holds_what_was_new_of_what_was_sent() -> None:

@@ -12,6 +12,7 @@ from service.conftest import OwnDatabase
 from support.backends import PostgresServer
 from support.command import environment, run_to_end
 
+from aggregator import __version__
 from aggregator.settings.model import Settings
 
 _UNITS = {"bytes": "bytes", "events": "events", "ms": "milliseconds"}
@@ -37,14 +38,65 @@ def test_help_names_every_setting_with_its_default_and_unit(tmp_path: Path) -> N
     text = " ".join(ended.out.partition("options:")[2].split())
     sections = re.split(r" (?=--[a-z-]+ )", text)
     told = {section.split()[0]: section for section in sections if section.startswith("--")}
-    for name, field in Settings.model_fields.items():
+    for name, field in Settings.options().items():
         option = "--" + name.replace("_", "-")
-        assert f"(default: {field.default})" in told[option], option
+        # Where there is no value, "None" is said in words.
+        default = field.default_text if field.default is None else field.default
+        assert f"(default: {default})" in told[option], option
         unit = _UNITS.get(name.rsplit("_", 1)[-1])
         if unit:
             assert unit in told[option], option
-    options = {"--" + name.replace("_", "-") for name in Settings.model_fields}
-    assert set(told) == options | {"--help"}
+    options = {"--" + name.replace("_", "-") for name in Settings.options()}
+    assert set(told) == options | {"--help", "--version"}
+
+
+def test_help_is_in_groups_without_a_word_of_python(tmp_path: Path) -> None:
+    out = run_to_end("--help", cwd=tmp_path).out
+    titles = re.findall(r"^([^\s:]+(?: [^\s:]+)*):$", out, re.MULTILINE)
+    assert titles == ["commands", "options", *Settings.groups()]
+    assert not re.findall(r"\b(?:str|int|bool|Path|Dsn|Positive|None|Secret|object)\b", out)
+
+
+@pytest.mark.parametrize("program", ["aggregator", "publisher"])
+def test_a_program_is_called_by_the_name_that_its_help_shows(tmp_path: Path, program: str) -> None:
+    script = str(Path(sys.executable).with_name(program))
+    for command, name in (
+        ([script], program),
+        ([sys.executable, "-m", program], f"python -m {program}"),
+    ):
+        told = subprocess.check_output([*command, "--help"], cwd=tmp_path, text=True)
+        assert told.startswith(f"usage: {name} ")
+        told = subprocess.check_output([*command, "--version"], cwd=tmp_path, text=True)
+        assert told == f"{program} {__version__}\n"
+
+
+def test_serve_is_the_command_that_is_meant_without_one(tmp_path: Path) -> None:
+    for arguments in ["--port", "abc"], ["--help"]:
+        named, meant = (
+            run_to_end(*command, *arguments, cwd=tmp_path) for command in (["serve"], [])
+        )
+        assert named == meant
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["vrify"], "'vrify' is no command; there are serve, verify and logs report"),
+        (["logs"], "logs has one command: python -m aggregator logs report"),
+        (["logs", "print"], "logs has one command: python -m aggregator logs report"),
+        (["logs", "report", "--htm"], "unrecognized arguments: --htm; did you mean --html?"),
+        (["verify", "--databse", "x"], "--databse x; did you mean --database?"),
+        (["verify", "--host", "x"], "unrecognized arguments: --host x (see"),
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_command_is_one_sentence(
+    tmp_path: Path, arguments: list[str], sentence: str
+) -> None:
+    ended = run_to_end(*arguments, cwd=tmp_path)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert ended.err.startswith("aggregator: ")
+    assert sentence in ended.err
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,14 @@ def test_the_address_of_a_service_in_place_of_a_port_is_told(run_aggregator: Run
     assert "choose the port with --port, or rename the service" in line["reason"]
 
 
+def test_a_variable_that_is_no_setting_is_told_without_its_value(run_aggregator: Run) -> None:
+    (line,) = run_aggregator(env={"AGGREGATOR_DATABSE": "hush4711"}).log_lines("variable_unknown")
+    assert line["name"] == "AGGREGATOR_DATABSE"
+    assert line["level"] == "warning"
+    assert line["reason"] == "no setting is called so; did you mean AGGREGATOR_DATABASE?"
+    assert "hush4711" not in json.dumps(line)
+
+
 async def test_settings_come_from_the_environment(tmp_path: Path) -> None:
     port = free_port()
     env = {

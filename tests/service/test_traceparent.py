@@ -105,7 +105,7 @@ import sys
 from aggregator.app import create_app
 from aggregator.server.run import serve
 from aggregator.settings.model import Settings
-create_app(Settings(tracing="off"))
+create_app(Settings.from_values({"tracing": "off"}))
 print([name for name in sys.modules if name.startswith("opentelemetry")])
 """
 

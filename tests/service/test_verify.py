@@ -14,7 +14,8 @@ from support.load import Told, batch_of, publish, session
 from support.processes import Aggregator
 from support.verifying import ORDERS, SHIPMENTS, SOUND, execute, fill
 
-from aggregator.settings.model import Settings, VerifySettings
+from aggregator.settings.model import Settings
+from aggregator.settings.storage import VerifySettings
 
 BUFFERED = environment({"PYTHONUNBUFFERED": ""})
 """What is printed waits until the end, as it does for most people."""
@@ -110,10 +111,10 @@ def test_its_help_lists_what_applies_and_nothing_else(tmp_path: Path) -> None:
     ended = run_to_end("verify", "--help", cwd=tmp_path)
     assert (ended.code, ended.err) == (0, "")
     assert "usage: python -m aggregator verify " in ended.out
-    for name in Settings.model_fields:
+    for name in Settings.options():
         option = "--" + name.replace("_", "-")
-        assert (option in ended.out) == (name in VerifySettings.model_fields), option
-    assert set(VerifySettings.model_fields) == {"backend", "database", "dsn", "schema"}
+        assert (option in ended.out) == (name in VerifySettings.options()), option
+    assert set(VerifySettings.options()) == {"backend", "database", "dsn", "schema"}
 
 
 def test_the_help_of_the_aggregator_tells_of_it(tmp_path: Path) -> None:
@@ -124,6 +125,16 @@ def test_the_environment_names_the_database_too(tmp_path: Path) -> None:
     fill(Database("sqlite", tmp_path / "events.db", ""), ORDERS, SHIPMENTS)
     for env in ({"AGGREGATOR_DATABASE": "events.db"}, {"DATABASE_URL": "sqlite:///events.db"}):
         assert run_to_end("verify", cwd=tmp_path, env=env) == Ended(0, SOUND, "")
+
+
+def test_a_variable_that_is_no_setting_is_told(tmp_path: Path) -> None:
+    fill(Database("sqlite", tmp_path / "events.db", ""), ORDERS, SHIPMENTS)
+    env = {"AGGREGATOR_DATABASE": "events.db", "AGGREGATOR_DATABSE": "x", "AGGREGATOR_PORT": "x"}
+    told = (
+        "aggregator: the variable AGGREGATOR_DATABSE is ignored: no setting is called so; "
+        "did you mean AGGREGATOR_DATABASE?\n"
+    )
+    assert run_to_end("verify", cwd=tmp_path, env=env) == Ended(0, SOUND, told)
 
 
 @pytest.mark.parametrize(("to", "reason"), [(">&-", "closed"), (">/dev/full", "No space left")])

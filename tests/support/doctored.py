@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from aggregator import app
 from aggregator.__main__ import main
+from storage import backends
 from storage.model import Event, Verdict
 from storage.postgres import locked_append as postgres_locked_append
 from storage.postgres.store import PostgresStore
@@ -92,6 +92,6 @@ def store_in_this_process(path: Path, *, busy_timeout_ms: int, **_options: objec
 if __name__ == "__main__":
     backend = sys.argv[sys.argv.index("--backend") + 1]
     patch = pytest.MonkeyPatch()
-    patch.setattr(app, "sqlite_store", store_in_this_process)
+    patch.setattr(backends, "sqlite_store", store_in_this_process)
     _PROTECTIONS[sys.argv[1]](backend, patch)
     raise SystemExit(main(sys.argv[2:]))

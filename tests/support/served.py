@@ -127,7 +127,7 @@ async def serving(
     **changes: Any,
 ) -> AsyncIterator[Served]:
     """The application on SQLite, as `aggregator.server.run` has it behind a socket."""
-    settings = Settings.model_validate({"database": tmp_path / "log.db"} | changes)
+    settings = Settings.from_values({"database": tmp_path / "log.db"} | changes)
     served = Served(create_app(settings, store), fast_path=settings.fast_path == "auto")
     await served.start_server(auto_decompress=False, keepalive_timeout=keepalive_timeout)
     try:

@@ -1,4 +1,4 @@
-"""The command line of `python -m aggregator logs report`."""
+"""`aggregator logs report`: its options, and where the report goes."""
 
 import argparse
 import sys
@@ -10,18 +10,31 @@ from aggregator.commands.log_report import html, text
 from aggregator.commands.log_report.duckdb_lines import CannotReport, loaded
 from aggregator.commands.log_report.queries import sections, summary
 from aggregator.log import standard_streams
+from aggregator.settings.command_line import Parser
+
+USAGE = "[FILE ...] [--html FILE]"
+DESCRIPTION = """\
+Read the JSON logs of aggregators and show throughput over time, latency by path, events
+by topic and verdict, flushes, slowest requests, warnings and errors.
+"""
 
 
-def report(arguments: Sequence[str]) -> None:
+def report(parser: Parser, arguments: Sequence[str]) -> None:
     """Read the log and print what it says.
 
     Args:
+        parser: the parser of the command, to which its options are added.
         arguments: the command line behind `logs report`.
 
     Raises:
         CannotReport: the log can't be read, or what was asked for can't be written.
+        WrongCommandLine: an option is not known, or lacks its value.
     """
-    options = _parser().parse_args(arguments)
+    _add_options(parser)
+    options = parser.parse_args(arguments)
+    if sys.stdout is None:
+        # Its number would be that of the next file opened, and what is printed written there.
+        raise CannotReport(standard_streams.CLOSED)
     for file in options.file:
         _check(file)
     if not options.file and sys.stdin is not None and sys.stdin.isatty():
@@ -55,16 +68,12 @@ def _report(options: argparse.Namespace) -> None:
         raise CannotReport(f"can't write the report: {error}") from error
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m aggregator logs report",
-        description="Read the JSON logs of aggregators and show throughput over time, latency by "
-        "path, events by topic and verdict, flushes, slowest requests, warnings and errors.",
-    )
+def _add_options(parser: Parser) -> None:
     parser.add_argument(
         "file",
         nargs="*",
         type=Path,
+        metavar="FILE",
         help="log files, also compressed (.gz); standard input if none is given",
     )
     parser.add_argument(
@@ -73,7 +82,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="write a html with charts as well, which needs no other file",
     )
-    return parser
 
 
 def _check(file: Path) -> None:

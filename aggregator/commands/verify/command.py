@@ -1,4 +1,4 @@
-"""`python -m aggregator verify`: a table of what is stored, and whether it all agrees."""
+"""`aggregator verify`: a table of what is stored, and whether it all agrees."""
 
 import os
 import sys
@@ -12,15 +12,21 @@ from tqdm import tqdm
 from aggregator.commands.verify.row_rules import row_rule_broken
 from aggregator.commands.verify.table import Table, counted
 from aggregator.log import standard_streams
-from aggregator.settings.model import VerifySettings
+from aggregator.settings.storage import VerifySettings
 from storage.audit.recount import Audit
 from storage.audit.snapshot import LogDamaged, LogSnapshot
-from storage.backends import postgres_snapshot, sqlite_snapshot
 
 AGREES, DIFFERS = 0, 1
 
-_STREAMS = {"sqlite": 4, "postgres": 5}
-"""How often each row is read: for its values, its order, and once in each index."""
+DESCRIPTION = """\
+Recount everything from the rows, in one snapshot of a database that may be in use:
+conservation, uniqueness, dense offsets, counts per topic, and rows that the aggregator
+can't have written. Prints a table. Never writes.
+
+Exit status: 0 if all agrees, 1 with the differences, 2 if it can't be done. Each option
+can also be given in the environment, as for the aggregator: AGGREGATOR_DATABASE,
+AGGREGATOR_DSN, DATABASE_URL.
+"""
 
 
 class CannotVerify(Exception):
@@ -37,14 +43,15 @@ def verify(settings: VerifySettings) -> int:
         StorageError: the database can't be read, or was lost meanwhile.
         CannotVerify: standard output fails, or Ctrl-C.
     """
-    snapshot = configured_snapshot(settings)
+    backend = settings.chosen_backend
+    snapshot = backend.snapshot(settings)
     if isinstance(sys.stdout, TextIOWrapper):
         # A text from the database may be more than the terminal's encoding can say.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with closing(snapshot):
             snapshot.open()
-            return _print_all(snapshot, settings.backend)
+            return _print_all(snapshot, backend.audit_passes)
     except LogDamaged as damage:
         # Before there was anything to print: the counts themselves, or the schema.
         print(f"1 difference:\n- the database could not be read: {damage}")  # noqa: T201
@@ -57,17 +64,10 @@ def verify(settings: VerifySettings) -> int:
         raise CannotVerify("interrupted before the end; nothing is known") from None
 
 
-def configured_snapshot(settings: VerifySettings) -> LogSnapshot:
-    """The snapshot that the settings name, not opened yet."""
-    if settings.backend == "postgres" and settings.dsn is not None:
-        return postgres_snapshot(settings.dsn.get_secret_value(), schema=settings.schema)
-    return sqlite_snapshot(settings.database)
-
-
-def _print_all(snapshot: LogSnapshot, backend: str) -> int:
+def _print_all(snapshot: LogSnapshot, passes: int) -> int:
     extent = snapshot.extent()
     table = Table(extent)
-    with _progress(max(extent.rows, 0) * _STREAMS[backend]) as progress:
+    with _progress(max(extent.rows, 0) * passes) as progress:
         audit = Audit(snapshot, row_rule_broken, progress.on_rows)
         progress.print(table.head())
         for found in audit.topics():

@@ -38,13 +38,13 @@ class ExportedSpans(Spans):
     """Spans that are exported with OTLP over HTTP, as the environment says (`OTEL_...`).
 
     Args:
-        backend: of the store, as in the settings.
+        database: what OpenTelemetry calls the store's database: `db.system.name`.
 
     Raises:
         CannotTrace: a variable has a value that can't be used.
     """
 
-    def __init__(self, backend: str) -> None:
+    def __init__(self, database: str) -> None:
         _check_environment()
         try:
             limits = SpanLimits()
@@ -72,7 +72,7 @@ class ExportedSpans(Spans):
             requests.get_tracer("aggregator", __version__),
             flushes.get_tracer("aggregator", __version__),
             max_links=limits.max_links,
-            backend=backend,
+            database=database,
         )
         self._library_log = _OpenTelemetryLog()
         self._library_log.begin()

@@ -35,7 +35,6 @@ _METHODS = frozenset(
     {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
 )
 _NO_PARENT = Context()
-_DATABASES = {"sqlite": "sqlite", "postgres": "postgresql"}
 
 
 class Spans:
@@ -45,16 +44,16 @@ class Spans:
         requests: tracer for the spans of requests; it decides which are recorded.
         flushes: tracer for those of flushes, which are recorded if a request of theirs is.
         max_links: requests that a flush is linked to, the first ones; None: all.
-        backend: of the store, as in the settings.
+        database: what OpenTelemetry calls the store's database: `db.system.name`.
     """
 
     def __init__(
-        self, requests: Tracer, flushes: Tracer, *, max_links: int | None, backend: str
+        self, requests: Tracer, flushes: Tracer, *, max_links: int | None, database: str
     ) -> None:
         self._requests = requests
         self._flushes = flushes
         self._max_links = max_links
-        self._backend = backend
+        self._database = database
 
     def request(
         self, headers: CIMultiDictProxy[str], request_id: str, method: str, path: str, route: str
@@ -110,7 +109,7 @@ class Spans:
         context = flush.get_span_context()
         for each in served:
             each.add_link(context)
-        return _Flush(self._flushes, flush, len(origins), _DATABASES[self._backend])
+        return _Flush(self._flushes, flush, len(origins), self._database)
 
 
 class _Request:

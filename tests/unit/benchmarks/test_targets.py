@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parents[3]))
-from benchmarks import growth, latency, peers, processor, standard
+from benchmarks import growth, latency, peers, processor, standard, start
 from benchmarks.measuring import Measured
 from benchmarks.rounds import Part
 from benchmarks.targets import TARGETS, Target, reach, targets_table
@@ -94,5 +94,6 @@ def test_every_target_is_of_figures_that_a_whole_run_takes() -> None:
             )
         },
         "processor": {each for name in processor.NAMES for each in (name, processor.before(name))},
+        "start": {start.NAME, start.BEFORE},
     }  # fmt: skip
     assert all({target.of, target.over} <= named[target.part] for target in TARGETS)

@@ -108,7 +108,7 @@ async def test_the_short_way_is_taken_where_it_can_be_and_may_be(
 ) -> None:
     monkeypatch.setattr(run, "_log", structlog.get_logger())
     monkeypatch.setattr(run, "obstacle", lambda _server: obstacles)
-    settings = Settings.model_validate({"database": tmp_path / "log.db", "fast_path": setting})
+    settings = Settings.from_values({"database": tmp_path / "log.db", "fast_path": setting})
     with structlog.testing.capture_logs() as logged:
         assert (run._fast_path(settings, server, create_app(settings)) is not None) == taken
     assert len(logged) == logged_lines

@@ -71,6 +71,41 @@ def lines_of(stream: io.BytesIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+class Terminal(io.BytesIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "no_color", "coloured"),
+    [
+        (Terminal(), None, True),
+        (Terminal(), "", True),
+        (Terminal(), "1", False),
+        (io.BytesIO(), None, False),
+    ],
+)
+def test_text_has_colours_on_a_terminal_unless_no_color_is_set(
+    configure: Configure,
+    monkeypatch: pytest.MonkeyPatch,
+    stream: io.BytesIO,
+    no_color: str | None,
+    *,
+    coloured: bool,
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    if no_color is not None:
+        monkeypatch.setenv("NO_COLOR", no_color)
+    writer = configure(stream, as_json=False)
+    structlog.get_logger().warning("hello", number=1)
+    writer.close()
+    text = stream.getvalue()
+    assert b"hello" in text
+    assert (b"\x1b[" in text) is coloured
+
+
 def test_every_line_is_a_json_object_with_its_level_and_time(configure: Configure) -> None:
     stream = io.BytesIO()
     writer = configure(stream)
@@ -168,7 +203,7 @@ async def test_no_payload_is_ever_logged(
     writer = configure(stream, level="debug")
     for module in (app, conflict_log, flush_log, access_log, problem_details):
         monkeypatch.setattr(module, "_log", structlog.get_logger())
-    server = TestServer(app.create_app(Settings.model_validate(database.settings())))
+    server = TestServer(app.create_app(Settings.from_values(database.settings())))
     await server.start_server(auto_decompress=False)
     async with TestClient(server) as client:
         event = published(payload={SECRET: SECRET})

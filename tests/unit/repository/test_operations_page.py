@@ -25,7 +25,7 @@ def test_every_setting_is_listed_with_its_default() -> None:
     listed = dict(re.findall(r"^\| `--([a-z-]+)` \| (.*?) \|", SETTINGS, re.MULTILINE))
     expected = {
         name.replace("_", "-"): "" if field.default is None else f"`{field.default}`"
-        for name, field in Settings.model_fields.items()
+        for name, field in Settings.options().items()
     }
     assert listed == expected
 

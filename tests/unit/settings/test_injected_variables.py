@@ -4,14 +4,17 @@ A Service called `aggregator-log` gives every container AGGREGATOR_LOG_PORT=tcp:
 and a dozen more, whose names begin like those of the settings.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from typing import TypeVar
 
 import pytest
-from pydantic_settings import CliApp
 
-from aggregator.settings.model import Settings, StorageSettings, VerifySettings, injected_variables
+from aggregator.settings.command_line import Parser, read_settings
+from aggregator.settings.environment import injected_variables
+from aggregator.settings.model import Settings
+from aggregator.settings.storage import StorageSettings, VerifySettings
 
 AnySettings = TypeVar("AnySettings", bound=StorageSettings)
 
@@ -23,12 +26,12 @@ INJECTED = re.compile(
     r"|NAME|ENV_[A-Za-z0-9_]+)"
 )
 READ_BESIDES = ("DATABASE_URL", "SSL_CERT_FILE", "XDG_STATE_HOME")
-SETTINGS = [f"AGGREGATOR_{name.upper()}" for name in Settings.model_fields]
+SETTINGS = [f"AGGREGATOR_{name.upper()}" for name in Settings.options()]
 
 
 def read(kind: type[AnySettings]) -> AnySettings:
     """The settings of a command line without options."""
-    return CliApp.run(kind, cli_args=[])
+    return read_settings(kind, Parser("aggregator", usage="", description=""), [])
 
 
 def variables_for(service: str) -> Iterator[tuple[str, str]]:
@@ -82,7 +85,7 @@ def test_no_service_changes_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.setenv(name, value)
     assert read(Settings) == plain
     assert read(VerifySettings) == plain_verify
-    assert injected_variables() == {"AGGREGATOR_PORT": URL}
+    assert injected_variables(os.environ) == {"AGGREGATOR_PORT": URL}
 
 
 @pytest.mark.usefixtures("_bare")
@@ -90,7 +93,7 @@ def test_no_service_changes_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_address_of_a_service_is_no_port(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("aggregator_port", url)
     assert read(Settings).port == 8080
-    assert injected_variables() == {"aggregator_port": url}
+    assert injected_variables(os.environ) == {"aggregator_port": url}
 
 
 @pytest.mark.usefixtures("_bare")
@@ -101,5 +104,5 @@ def test_what_nobody_injects_is_refused_as_ever(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(f"AGGREGATOR_{name}", value)
-    with pytest.raises(ValueError, match=name.lower() if name != "DSN" else "scheme 'tcp'"):
+    with pytest.raises(ValueError, match=name if name != "DSN" else "scheme 'tcp'"):
         read(Settings)

@@ -1,11 +1,12 @@
 """Settings: where they come from, who wins, and one sentence about what is wrong."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from pydantic_settings import CliApp
 
 from aggregator.__main__ import main
+from aggregator.settings.command_line import Parser, read_settings
 from aggregator.settings.model import Settings
 
 SECRET = "hush4711"
@@ -15,12 +16,12 @@ DSN = f"postgresql://user:{SECRET}@db/events"
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DATABASE_URL", raising=False)
-    for name in Settings.model_fields:
+    for name in Settings.options():
         monkeypatch.delenv(f"AGGREGATOR_{name.upper()}", raising=False)
 
 
 def settings(*arguments: str) -> Settings:
-    return CliApp.run(Settings, cli_args=list(arguments))
+    return read_settings(Settings, Parser("aggregator", usage="", description=""), arguments)
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -58,6 +59,26 @@ def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AGGREGATOR_PORT", "AGGREGATOR_DSN", "DATABASE_URL"):
         monkeypatch.setenv(name, "")
     assert (settings().backend, settings().port) == ("sqlite", 8080)
+
+
+def test_an_empty_option_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AGGREGATOR_PORT", "1111")
+    assert settings("--port", "", "--dsn", "").port == 1111
+
+
+def test_of_an_option_that_is_given_twice_the_last_counts() -> None:
+    assert settings("--port", "1", "--port=2").port == 2
+
+
+@pytest.mark.parametrize("text", ["80", " 80 ", "+80", "8_0", "80.0", "80.", "80.00 "])
+def test_a_whole_number_may_be_written_in_many_ways(text: str) -> None:
+    assert settings("--port", text).port == 80
+
+
+@pytest.mark.parametrize("text", ["8e1", "80.5", "0x50", "8,0", "inf", "-0.1", "true"])
+def test_what_is_no_whole_number_is_refused(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    expected = f"--port: must be a whole number from 0 to 65535, not {text!r}\n"
+    assert refused(capsys, "--port", text) == f"aggregator: {expected}"
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql"])
@@ -133,7 +154,9 @@ def test_a_wrong_variable_is_told_like_a_wrong_option(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AGGREGATOR_FLUSH_MAX_EVENTS", "many")
-    assert "--flush-max-events" in refused(capsys)
+    told = refused(capsys)
+    assert "--flush-max-events" in told
+    assert "(from AGGREGATOR_FLUSH_MAX_EVENTS)" in told
 
 
 @pytest.mark.parametrize(
@@ -182,7 +205,7 @@ def test_a_schema_that_can_not_have_a_log_is_refused(
 
 def test_settings_print_without_the_password() -> None:
     found = settings("--dsn", DSN)
-    assert SECRET not in f"{found!r} {found} {found.model_dump()} {found.model_dump_json()}"
+    assert SECRET not in f"{found!r} {found} {asdict(found)}"
 
 
 def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,5 +213,5 @@ def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     assert caught.value.code == 0
     text = capsys.readouterr().out
-    for name in Settings.model_fields:
+    for name in Settings.options():
         assert f"--{name.replace('_', '-')}" in text

@@ -9,7 +9,7 @@ from storage.sqlite.store import StoreApart
 
 def test_what_the_process_says_is_logged_at_most_ten_times_a_second() -> None:
     changes = {"sqlite_busy_timeout_ms": 2000, "sqlite_command_timeout_ms": 1000}
-    store = configured_store(Settings.model_validate(changes))
+    store = configured_store(Settings.from_values(changes))
     assert isinstance(store, StoreApart)
     assert store._limit_s == 3.0
     with structlog.testing.capture_logs() as logged:

@@ -42,7 +42,7 @@ async def serve(tmp_path: Path, processes: None) -> AsyncIterator[Serve]:
 
         async def start(in_the_way: InTheWay = nothing, **settings: int) -> str:
             configured = {"backend": "sqlite", "database": tmp_path / "events.db"} | settings
-            server = TestServer(create_app(Settings.model_validate(configured)))
+            server = TestServer(create_app(Settings.from_values(configured)))
             await server.start_server(auto_decompress=False)
             stack.push_async_callback(server.close)
 
