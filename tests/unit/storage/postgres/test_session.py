@@ -32,7 +32,7 @@ async def alter(database: Database, setting: str) -> None:
 async def shown(store: PostgresStore, setting: str) -> str:
     """A setting of the session that writes."""
     assert store._writers is not None
-    async with store._writers.acquire() as connection:
+    async with store._writers.driver_pool.acquire() as connection:
         return str(await connection.fetchval("SELECT current_setting($1)", setting))
 
 
@@ -121,16 +121,16 @@ async def lose_the_sessions(store: PostgresStore) -> None:
     """Let every open connection have a session in which nothing is set."""
     for pool in (store._writers, store._readers):
         assert pool is not None
-        for _ in range(pool.get_idle_size()):
-            async with pool.acquire() as connection:
+        for _ in range(pool.driver_pool.get_idle_size()):
+            async with pool.driver_pool.acquire() as connection:
                 await connection.execute("RESET ALL")
 
 
-@pytest.mark.parametrize("ahead", [True, False])
+@pytest.mark.parametrize("optimistic", [True, False])
 async def test_nothing_is_stored_or_read_in_another_session(
-    database: Database, ahead: bool, monkeypatch: pytest.MonkeyPatch
+    database: Database, optimistic: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not ahead:
+    if not optimistic:
         lock_first(monkeypatch)
     store = PostgresStore(database.dsn)
     await store.open()
@@ -177,16 +177,16 @@ async def test_a_transaction_is_read_committed_whatever_the_default(
     seen = []
     write = postgres_locked_append._write
 
-    async def looking(connection: object, *arguments: object) -> object:
+    async def looking(connection: object, *arguments: object, **options: object) -> object:
         seen.append(await connection.fetchval("SHOW transaction_isolation"))  # type: ignore[attr-defined]
-        return await write(connection, *arguments)  # type: ignore[arg-type]
+        return await write(connection, *arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(postgres_locked_append, "_write", looking)
     store = PostgresStore(database.dsn)
     await store.open()
     await store.append([event("t", "x")])
     assert seen == ["read committed"]
-    # What is decided ahead is stored by a statement that is a transaction of its own.
+    # An optimistic append is stored by a statement that is a transaction of its own.
     assert await shown(store, "transaction_isolation") == "read committed"
     await store.aclose()
 

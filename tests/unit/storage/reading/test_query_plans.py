@@ -9,8 +9,8 @@ from support.backends import Database
 from support.events import event
 from support.observer import Observer
 
-from storage.postgres import locked_append as postgres_locked_append
-from storage.postgres import optimistic_append as postgres_optimistic_append
+from storage.postgres.optimistic_append import PROBE_WITH_TOPICS
+from storage.postgres.probe import PROBE
 from storage.postgres.store import PostgresStore
 from storage.protocols import EventStore
 from storage.reading import chunks, log_reader
@@ -47,7 +47,7 @@ class PostgresObserver(Observer):
 async def session(database: Database, store: EventStore) -> AsyncIterator[Observer]:
     if isinstance(store, PostgresStore):
         assert store._writers is not None
-        async with store._writers.acquire() as connection:
+        async with store._writers.driver_pool.acquire() as connection:
             yield PostgresObserver(connection)
     else:
         async with Observer.on(database) as observer:
@@ -84,7 +84,7 @@ async def fill_topics(observer: Observer) -> None:
 @pytest.mark.parametrize("filled", [None, fill, fill_topics])
 @pytest.mark.parametrize(
     ("probe", "topics_of"),
-    [(postgres_locked_append.PROBE, ""), (postgres_optimistic_append.PEEK, ", '{t}'")],
+    [(PROBE, ""), (PROBE_WITH_TOPICS, ", '{t}'")],
 )
 async def test_the_postgres_probe_looks_each_key_up_in_the_unique_index(
     session: Observer,
