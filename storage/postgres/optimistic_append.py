@@ -1,5 +1,4 @@
-"""Optimistic append: a batch is decided before its topics are locked, and stored if they have not
-changed meanwhile.
+"""Optimistic append: a batch decided before its topics are locked, stored if they are unchanged.
 
 Between the lock and COMMIT the database would wait for this process again and again, and so would
 everybody who wants the same topics. So a batch is decided first, on an expected state of its

@@ -183,10 +183,10 @@ class PostgresSnapshot:
         """See `LogSnapshot.time_index`."""
         return self._blocks(TIMES, INDEX_ALONE) if TIME in self._indexes else None
 
-    def doubled_keys(self, most: int) -> list[Row]:
+    def doubled_keys(self, max_keys: int) -> list[Row]:
         """See `LogSnapshot.doubled_keys`."""
         self._run(self._plan_with(TABLE_ALONE))
-        return self._run(self._fetch(DOUBLED, most))
+        return self._run(self._fetch(DOUBLED, max_keys))
 
     async def _begin(self) -> None:
         try:
