@@ -28,7 +28,7 @@ from aggregator.wire.stats_query import next_topics, parse_stats_query
 from storage.errors import PayloadOverLimit, StorageError
 from storage.model import LogEvent, Page
 from storage.protocols import EventStore
-from storage.reading.chunks import event_memory_bytes, page_memory_bytes
+from storage.reading.page_fetch import event_memory_bytes, page_memory_bytes
 
 _LARGE_BODY_BYTES = 64 * 1024
 """Bodies above this are parsed off the event loop."""

@@ -55,7 +55,8 @@ FROM unnest(string_to_array($8, chr(31)), $9::bigint[], string_to_array($10, chr
      AS new (topic, "offset", event_id, timestamp, ts_ingest, source, payload)
 ON CONFLICT (topic, event_id) DO NOTHING"""
 
-# Both in one round trip. The answer counts the rows of the INSERT alone.
+# Both in one round trip. The answer counts the rows of the INSERT alone. The function of the
+# optimistic append does the same: tests/properties/test_append_ways.py compares what they leave.
 STORE = f"WITH counted AS ({COUNT}) {_INSERT}"
 
 

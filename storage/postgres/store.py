@@ -25,7 +25,7 @@ from storage.postgres.session import begin, check_apart, session_settings, start
 from storage.postgres.turn import TurnQueue
 from storage.postgres.writers import WriterRow
 from storage.reading import log_reader
-from storage.reading.chunks import PayloadSql, Row, Rows
+from storage.reading.page_fetch import PayloadSql, Row, Rows
 
 _WRITERS = 2
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -52,8 +52,8 @@ class PostgresStore(log_reader.LogReader):
         value="json_send(payload)",
         length="octet_length(json_send(payload))",
         # A value is kept with a header of up to 4 bytes.
-        small="pg_column_size(payload) - 4 <= {most} "
-        "AND octet_length(json_send(payload)) <= {most}",
+        small="pg_column_size(payload) - 4 <= {max_bytes} "
+        "AND octet_length(json_send(payload)) <= {max_bytes}",
     )
 
     names_sql = "SELECT json_array_elements_text($1::text::json)"
