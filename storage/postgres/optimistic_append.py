@@ -42,7 +42,7 @@ SELECT topic, NULL, unique_processed, last_append::text, NULL
 FROM topics WHERE topic = ANY (string_to_array($4, chr(31)))"""
 _EVENT_ID = 1
 
-# Arrays come as text, because the driver looks long at every element of one; but for times, which
+# Arrays come as text, because the driver spends long on every element of one; but for times, which
 # a text would not give back to the microsecond in every year. Nothing is stored in a session that
 # is not the connection's own: what makes a commit durable is set in that one alone.
 STORE_IF_UNCHANGED = f"""

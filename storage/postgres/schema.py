@@ -104,7 +104,7 @@ async def prepare(connection: AnyConnection, schema: str | None, *, named: bool)
     Args:
         connection: a `Session` whose names are looked for in the schema.
         schema: where the log is to be; None if no schema of `search_path` exists.
-        named: the schema was asked for by name.
+        named: whether an operator named the schema.
 
     Returns:
         Warnings for the operator of the database, a sentence each.
@@ -134,8 +134,8 @@ def log_of(logs: Sequence[str], schema: str | None, *, named: bool) -> str:
 
     Args:
         logs: the schemas that have one, see `find_logs`.
-        schema: the one that was asked for, or is the first of `search_path`.
-        named: it was asked for by name.
+        schema: the one that an operator named, or the first of `search_path`.
+        named: whether an operator named it.
 
     Raises:
         StorageMisconfigured: it has none.
@@ -197,7 +197,7 @@ async def _make_room(
     connection: AnyConnection, schema: str, logs: Sequence[str], rights: _Rights, *, named: bool
 ) -> None:
     """Check that a log can be made in the schema, and may be; make the schema if it is missing."""
-    # A schema that was made and is asked for by name is meant. One that is not there may be a
+    # A schema that exists and is named by the operator is meant. One that does not exist may be a
     # slip of the pen, and one that nobody named is chance.
     if logs and not (named and rights.exists):
         raise _elsewhere(logs, schema)

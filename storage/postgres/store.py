@@ -21,7 +21,7 @@ from storage.postgres.appender import Appender
 from storage.postgres.errors import SessionShared, terminate, translated
 from storage.postgres.pool import ConnectionPool
 from storage.postgres.schema import first_schema, prepare
-from storage.postgres.session import begin, check_apart, session_settings, start_session
+from storage.postgres.session import begin, check_separate_sessions, session_settings, start_session
 from storage.postgres.turn import TurnQueue
 from storage.postgres.writers import WriterRow
 from storage.reading import log_reader
@@ -34,11 +34,11 @@ _NEEDS_TWO = "an aggregator needs two connections at the least, one that writes 
 
 
 class PostgresStore(log_reader.LogReader):
-    """An `EventStore` in a Postgres database.
+    """Store of a log in a Postgres database; an `EventStore`.
 
     Args:
         dsn: a connection URI, postgresql://user:password@host:port/database.
-        readers: connections that read, at most; two more write.
+        readers: maximum number of connections that read; two more write.
         connect_timeout_s: how long to wait for a connection, in seconds.
         command_timeout_s: how long to wait for a statement, in seconds.
         schema: where the log is, or is to be made; None for the first that the role's
@@ -82,7 +82,7 @@ class PostgresStore(log_reader.LogReader):
         self._turns = TurnQueue()
         self._appender = Appender()
         self._at_writer = 0
-        """Calls that have, or wait for, the connection that writes."""
+        """Calls that have, or wait for, a connection that writes."""
 
     async def open(self) -> None:
         """See `EventStore.open`."""
@@ -115,7 +115,7 @@ class PostgresStore(log_reader.LogReader):
             except StorageUnavailable as error:
                 raise StorageUnavailable(f"{error}; {_NEEDS_TWO}") from error
             async with self._readers.driver_pool.acquire() as reader:
-                await check_apart(writer, reader)
+                await check_separate_sessions(writer, reader)
             named = self._configured_schema is not None
             warnings = await prepare(writer, self._schema, named=named)
         self._writer_row = WriterRow(partial(self._acquire, self._readers))
@@ -152,7 +152,7 @@ class PostgresStore(log_reader.LogReader):
                 "SHOW transaction_read_only", timeout=self._connect_timeout_s
             )
         if read_only == "on":
-            # Of the hosts that a DSN names, another one may take events by now.
+            # Of the hosts that a DSN names, another one may accept writes by now.
             await self._expire()
             raise StorageUnavailable("Postgres: the database is read-only")
 
@@ -160,7 +160,7 @@ class PostgresStore(log_reader.LogReader):
         """Check new sessions after one was found to be shared: by now that may be mended."""
         await self._expire()
         async with self._writer() as writer, self._acquire(self._readers) as reader:
-            await check_apart(writer, reader)
+            await check_separate_sessions(writer, reader)
         self._sessions_are_shared = False
 
     async def _expire(self) -> None:

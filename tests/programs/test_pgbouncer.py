@@ -190,7 +190,7 @@ async def test_what_the_start_did_not_notice_is_noticed_before_anything_is_store
         dsn, stop = pooler.dsn_for("postgres", name), asyncio.Event()
         stranger = asyncio.create_task(busy(dsn, stop))
         store = PostgresStore(dsn)
-        monkeypatch.setattr(postgres_store, "check_apart", lucky)
+        monkeypatch.setattr(postgres_store, "check_separate_sessions", lucky)
         monkeypatch.setattr(WriterRow, "insert", lucky)
         for _ in range(200):
             try:

@@ -12,7 +12,7 @@ from storage.errors import StorageMisconfigured, StorageUnavailable
 from storage.postgres import locked_append as postgres_locked_append
 from storage.postgres import session as postgres_session
 from storage.postgres.errors import SHARED, SessionShared, translated
-from storage.postgres.session import look_for_client, session_settings
+from storage.postgres.session import enable_client_check, session_settings
 from storage.postgres.store import PostgresStore
 
 
@@ -71,7 +71,7 @@ async def test_a_server_that_can_not_look_for_its_client_is_used_all_the_same() 
                 "client_connection_check_interval must be set to 0 on this platform"
             )
 
-    await look_for_client(OnAnotherSystem())  # type: ignore[arg-type]
+    await enable_client_check(OnAnotherSystem())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -104,13 +104,13 @@ async def test_a_setting_that_does_not_hold_is_refused_by_its_name(
 ) -> None:
     """As where what stands between drops it."""
     await alter(database, f"{name} = '{default}'")
-    whole = postgres_session.setting
+    whole = postgres_session.set_settings
 
     def without_it(settings: dict[str, str], schema: str | None) -> str:
         left = {each: value for each, value in settings.items() if each != name}
         return whole(left, schema).replace("SET statement_timeout = 0;", "")
 
-    monkeypatch.setattr(postgres_session, "setting", without_it)
+    monkeypatch.setattr(postgres_session, "set_settings", without_it)
     with pytest.raises(StorageMisconfigured) as caught:
         await PostgresStore(database.dsn).open()
     assert str(caught.value).startswith(f"Postgres: {name} is {default!r} in a session that set it")
