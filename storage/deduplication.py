@@ -1,14 +1,12 @@
-"""The decision about a batch, the same for every backend: verdicts, new rows, counts.
+"""Deduplication of a batch, the same for every backend: verdicts, new rows, counts.
 
-A backend locks the topics of the batch, tells the ledger which keys it found, and writes
-what the ledger decides. Nothing here touches a database, so every rule of deduplication can
-be read, and tested, in one place.
+A backend locks the topics of the batch, adds the stored events whose keys the batch repeats, and
+writes what is decided. Nothing here touches a database, so every rule of deduplication can be
+read, and tested, in one place.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import NamedTuple
-from uuid import uuid4
 
 import msgspec
 
@@ -25,8 +23,10 @@ Key = tuple[str, str]
 class Head(msgspec.Struct, frozen=True, gc=False):
     """The end of a topic's log, read under its lock.
 
-    `offset` is the last one given, 0 for a new topic; `ts_ingest_us` is what a row that is
-    stored now gets: the present time, but never less than the topic's last row has.
+    Args:
+        offset: the last one given, 0 for a new topic.
+        ts_ingest_us: what a row that is stored now gets: the present time in microseconds, but
+            never less than the topic's last row has.
     """
 
     offset: int
@@ -34,43 +34,21 @@ class Head(msgspec.Struct, frozen=True, gc=False):
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What to answer (a verdict per event) and what to write: rows, and counts to add."""
+    """The outcome of a batch, before it is written.
+
+    Args:
+        verdicts: what to answer, one per event in the order sent.
+        rows: the events to store.
+        counts: what to add to the counts of each topic.
+    """
 
     verdicts: list[Verdict]
     rows: list[StoredEvent]
     counts: dict[str, Counts]
 
 
-class PendingAppend(NamedTuple):
-    """What an append that was decided leaves behind, once it is committed."""
-
-    append: str
-    """Its id, a UUID, which the rows of its topics then bear."""
-    before: Mapping[str, str | None]
-    """The id that the row of each of its topics bore when it was decided."""
-    heads: Mapping[str, int]
-    """The head offset of each of its topics afterwards."""
-    rows: Sequence[StoredEvent]
-    """The new events."""
-
-    @classmethod
-    def of(
-        cls, decision: Decision, heads: Mapping[str, Head], before: Mapping[str, str | None]
-    ) -> "PendingAppend":
-        """What is left behind by a decision that was made on these heads."""
-        return cls(
-            str(uuid4()),
-            before,
-            {
-                topic: heads[topic].offset + counts.unique_processed
-                for topic, counts in decision.counts.items()
-            },
-            decision.rows,
-        )
-
-
 class BatchDeduplicator:
-    """Collects what is known of a batch, then settles it.
+    """Deduplicates one batch against the stored events that are added to it.
 
     Args:
         batch: events in the order sent; of a repeated new key the first one is stored.
@@ -88,37 +66,46 @@ class BatchDeduplicator:
 
     @property
     def keys(self) -> AbstractSet[Key]:
-        """Each dedup key of the batch once: what to look for."""
+        """Each dedup key of the batch once: what to probe for."""
         return self._indexes.keys()
 
-    def found(self, key: Key, offset: int, source: str, payload: str) -> None:
-        """Note that `key` is stored at `offset`, and compare with it every event of that key.
+    def add_stored(self, key: Key, offset: int, source: str, payload: str) -> None:
+        """Add the event that is stored under a key of the batch, and compare its repeats with it.
 
         The stored payload is not kept: small events may repeat large stored ones.
+
+        Args:
+            key: one of `keys`.
+            offset: of the stored event.
+            source: of the stored event.
+            payload: of the stored event, its JSON text.
         """
         self._offsets[key] = offset
         self._compare(self._indexes[key], source, payload)
 
     def characters_to_compare(self, key: Key, payload: str) -> int:
-        """How much JSON `found` has to read for this key: none where the texts are the same."""
+        """Count the characters of JSON that `add_stored` parses for a key; none for equal texts."""
         repeats = (self._batch[index].payload for index in self._indexes[key])
         return sum(len(text) + len(payload) for text in repeats if text != payload)
 
-    def characters_to_settle(self) -> int:
-        """How much JSON `settle` has to read at most, for keys that the batch itself repeats."""
+    def characters_to_decide(self) -> int:
+        """Count the characters of JSON that `decide` parses at most, for keys repeated within."""
         return sum(
             self.characters_to_compare(key, self._batch[indexes[0]].payload)
             for key, indexes in self._indexes.items()
             if len(indexes) > 1
         )
 
-    def settle(self, heads: Mapping[str, Head]) -> Decision:
-        """Decide, once every key that is stored has been `found`.
+    def decide(self, heads: Mapping[str, Head]) -> Decision:
+        """Decide the batch, once every event that is stored has been added.
 
         Args:
             heads: the head of each topic in `topics`, read under its lock.
+
+        Returns:
+            The verdicts, the rows to store and the counts to add.
         """
-        batch, known, conflicting = self._batch, self._offsets, self._conflicts
+        batch, stored, conflicting = self._batch, self._offsets, self._conflicts
         tail = {topic: head.offset for topic, head in heads.items()}
         repeated = dict.fromkeys(self.topics, 0)
         conflicts = dict.fromkeys(self.topics, 0)
@@ -127,8 +114,8 @@ class BatchDeduplicator:
         for key, indexes in self._indexes.items():
             topic, event_id = key
             repeats: Sequence[int] = indexes
-            if key in known:
-                offset = known[key]
+            if key in stored:
+                offset = stored[key]
             else:
                 index = indexes[0]
                 event = batch[index]

@@ -26,7 +26,7 @@ from aggregator.wire.stats_query import next_topics, parse_stats_query
 from storage.errors import PayloadOverLimit, StorageError
 from storage.model import LogEvent, Page
 from storage.protocols import EventStore
-from storage.reading.chunks import event_memory_bytes, page_memory_bytes
+from storage.reading.page_fetch import event_memory_bytes, page_memory_bytes
 
 _EXPECTED_PAYLOAD_BYTES = 2**20
 """A read reserves memory for payloads of this size, and begins anew if it meets a larger one."""

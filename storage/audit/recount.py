@@ -1,4 +1,4 @@
-"""Recounting a log from its rows: does everything agree with everything?
+"""The audit of a log: everything recounted from its rows, and compared.
 
 Every row is read once to see whether the aggregator could have written it. Then the table,
 its indexes and the counts are read side by side, topic by topic, so that nothing has to be
@@ -13,27 +13,31 @@ from itertools import chain
 from typing import NamedTuple
 
 from storage.audit.snapshot import KEY, PLACE, TIME, LogDamaged, LogSnapshot, Row
-from storage.audit.streams import Stream, Sum, columns
-from storage.audit.topic import Differences, Topic, index_name, shown
+from storage.audit.streams import MultisetHash, Stream, columns
+from storage.audit.topic import Differences, TopicAudit, index_name, printable
 from storage.model import Counts
 
 RowRule = Callable[[Row], str | None]
-"""What is wrong with a row as `LogSnapshot.rows` gives it, or None."""
+"""Checks a row as `LogSnapshot.rows` gives it; returns what is wrong with it, or None."""
 
 OnRows = Callable[[str, int], None]
-"""Told of progress: what is being read, and how many rows more have been."""
+"""Progress callback: what is being read, and how many more rows of it have been."""
 
-_MOST_DOUBLED_KEYS = 20
-_MOST_FOREIGN_TOPICS = 10_000
-_ROWS_A_REPORT = 1000
+_MAX_DOUBLED_KEYS = 20
+_MAX_FOREIGN_TOPICS = 10_000
+_ROWS_PER_REPORT = 1000
 
 
 class TopicFound(NamedTuple):
-    """One topic recounted.
+    """The audit's result for one topic.
 
-    counts: what the table of counts says; None if it does not know the topic. head_offset: the
-    largest offset found, 0 if there is none. differences: how many; None if it has none, but
-    so many topics have foreign rows that not all could be remembered.
+    Args:
+        topic: its name, as it is stored.
+        counts: what the table of counts says; None if it does not know the topic.
+        rows: the rows found in the table.
+        head_offset: the largest offset found, 0 if there is none.
+        differences: how many; None if it has none, but so many topics have foreign rows that not
+            all could be remembered.
     """
 
     topic: str
@@ -44,37 +48,40 @@ class TopicFound(NamedTuple):
 
 
 class Audit:
-    """Recounts one snapshot.
+    """Audit of one snapshot.
 
     Args:
-        snapshot: open.
-        row_rule: the rules a row must keep to.
-        on_rows: told how far it is.
+        snapshot: an open one.
+        row_rule: the rule that a row must keep to.
+        on_rows: progress callback.
     """
 
     def __init__(self, snapshot: LogSnapshot, row_rule: RowRule, on_rows: OnRows) -> None:
         self.differences = Differences()
         self.complete = False
-        """Whether everything was read; damage ends it early, and is a difference."""
+        """Whether everything was read; damage ends the audit early, and is a difference."""
         self._snapshot = snapshot
         self._row_rule = row_rule
         self._on_rows = on_rows
         self._foreign: dict[str, int] = {}
         self._foreign_forgotten = False
         self._hidden_keys = False
-        self._times = Sum()
+        self._times = MultisetHash()
 
     def topics(self) -> Iterator[TopicFound]:
-        """Do it all, giving each topic as it is done, by topic.
+        """Run the audit, yielding each topic as it is done, in byte order of the names.
 
         `differences` and `complete` are final when this ends.
+
+        Yields:
+            The result for one topic.
 
         Raises:
             StorageError: the database was lost meanwhile.
         """
         try:
-            self._look_at_structure()
-            self._look_at_rows()
+            self._check_structure()
+            self._check_rows()
             yield from self._recount()
             self._compare_times()
             self._name_doubled_keys()
@@ -83,23 +90,23 @@ class Audit:
         else:
             self.complete = True
 
-    def _look_at_structure(self) -> None:
+    def _check_structure(self) -> None:
         self._on_rows("structure", 0)
         for fault in self._snapshot.faults():
             self.differences.add(fault)
 
-    def _look_at_rows(self) -> None:
+    def _check_rows(self) -> None:
         read = 0
         for row in self._snapshot.rows():
             read += 1
-            if read == _ROWS_A_REPORT:
+            if read == _ROWS_PER_REPORT:
                 self._on_rows("values", read)
                 read = 0
             broken = self._row_rule(row)
             if broken is not None:
                 topic, offset = row[0], row[1]
-                self.differences.add(f"topic {shown(topic)}, offset {offset}: {broken}")
-                if topic in self._foreign or len(self._foreign) < _MOST_FOREIGN_TOPICS:
+                self.differences.add(f"topic {printable(topic)}, offset {offset}: {broken}")
+                if topic in self._foreign or len(self._foreign) < _MAX_FOREIGN_TOPICS:
                     self._foreign[topic] = self._foreign.get(topic, 0) + 1
                 else:
                     self._foreign_forgotten = True
@@ -115,16 +122,16 @@ class Audit:
         places = Stream(place_index, index_name(PLACE), (0, 1), read) if place_index else None
         streams = [stream for stream in (counts, table, keys, places) if stream is not None]
         while (topic := _least(streams)) is not None:
-            one = Topic(topic, self.differences)
-            one.take_table(table.take(topic), self._times)
-            one.compare_keys(keys.take(topic))
+            one = TopicAudit(topic, self.differences)
+            one.add_table(table.read_topic(topic), self._times)
+            one.compare_keys(keys.read_topic(topic))
             if places is not None:
-                one.compare_places(places.take(topic))
-            one.compare_counts(list(chain.from_iterable(counts.take(topic))))
+                one.compare_places(places.read_topic(topic))
+            one.compare_counts(list(chain.from_iterable(counts.read_topic(topic))))
             self._hidden_keys |= one.hidden_keys
             yield self._found(one)
 
-    def _found(self, one: Topic) -> TopicFound:
+    def _found(self, one: TopicAudit) -> TopicFound:
         differences: int | None = one.differences + self._foreign.get(one.topic, 0)
         if not differences and self._foreign_forgotten:
             differences = None
@@ -135,7 +142,7 @@ class Audit:
         if time_index is None:
             return
         stream = Stream(time_index, index_name(TIME), (0, 1, 2), partial(self._on_rows, "times"))
-        held = Sum()
+        held = MultisetHash()
         for block in stream.blocks():
             held.add(map("{} {} {}".format, *columns(block, 0, 1, 2)), len(block))
         if held != self._times:
@@ -148,10 +155,9 @@ class Audit:
         if not self._hidden_keys:
             return
         self._on_rows("doubled keys", 0)
-        for topic, event_id, times in self._snapshot.doubled_keys(_MOST_DOUBLED_KEYS):
-            self.differences.add(
-                f"topic {shown(topic)}: the event_id {shown(event_id)} is stored {times} times"
-            )
+        for topic, event_id, times in self._snapshot.doubled_keys(_MAX_DOUBLED_KEYS):
+            key = f"topic {printable(topic)}: the event_id {printable(event_id)}"
+            self.differences.add(f"{key} is stored {times} times")
 
 
 def _least(streams: Sequence[Stream]) -> str | None:

@@ -1,4 +1,4 @@
-"""One moment of a database, to be read whole: what an audit asks of a backend.
+"""Snapshot of a database, to be read whole: the protocol between an audit and a backend.
 
 A snapshot never writes and never waits for a writer. Its rows come in blocks, so that
 memory does not grow with the log, and each of its orders comes from one place alone: from
@@ -21,12 +21,18 @@ TIME = ("ts_ingest", "topic", "offset")
 
 
 class LogDamaged(StorageError):
-    """The database holds what it can't read; the message says what it said of it."""
+    """The database can't read what it holds; the message has its words."""
 
 
 class Extent(NamedTuple):
-    """How much there is, by the counts: topics, rows, and the longest topic and the largest count
-    in characters. A guess for progress and for the width of columns, for counts may be wrong."""
+    """The size of a log by its counts, which may be wrong: for progress and the width of columns.
+
+    Args:
+        topics: how many topics.
+        rows: how many events.
+        topic_width: the longest name of a topic, in characters.
+        count_width: the largest count, in characters.
+    """
 
     topics: int
     rows: int
@@ -35,7 +41,7 @@ class Extent(NamedTuple):
 
 
 class LogSnapshot(Protocol):
-    """The log at one moment.
+    """Snapshot of a log: all that it holds at one moment.
 
     Every method may raise `LogDamaged`, and after that nothing more can be read; or
     `StorageUnavailable`, when the database is lost meanwhile. Every stream of blocks may be
@@ -55,44 +61,63 @@ class LogSnapshot(Protocol):
         """Let go of the moment. Idempotent."""
 
     def extent(self) -> Extent:
-        """How much there is to read."""
+        """Estimate how much there is to read."""
         ...
 
     def faults(self) -> Iterator[str]:
-        """What is wrong with the structure of the database itself, a sentence each.
+        """Check the structure of the database itself.
 
         An index that is missing or does not forbid what it must; and what the engine finds in
         its own pages, if it has a check that is not slower than reading everything.
+
+        Yields:
+            A sentence for each fault.
         """
         ...
 
     def rows(self) -> Iterator[Row]:
-        """Every row of the table, in no order: topic, offset, event_id, timestamp, ts_ingest,
-        source, payload."""
+        """Read every row of the table, in no order.
+
+        Yields:
+            Topic, offset, event_id, timestamp, ts_ingest, source, payload.
+        """
         ...
 
     def counts(self) -> Blocks:
-        """The table of counts by topic: topic, received, unique_processed, duplicate_dropped,
-        conflicts, last_ts_ingest."""
+        """Read the table of counts, by topic.
+
+        Returns:
+            Topic, received, unique_processed, duplicate_dropped, conflicts, last_ts_ingest.
+        """
         ...
 
     def table(self) -> Blocks:
-        """From the table by topic and offset: topic, offset, event_id, ts_ingest."""
+        """Read the table by topic and offset.
+
+        Returns:
+            Topic, offset, event_id, ts_ingest.
+        """
         ...
 
     def place_index(self) -> Blocks | None:
-        """What the index PLACE holds, in its order; None if it is the table itself, or missing."""
+        """Read the index PLACE in its order; None if it is the table itself, or missing."""
 
     def key_index(self) -> Blocks:
-        """What the index KEY holds, in its order; if it is missing, the table in that order."""
+        """Read the index KEY in its order; if it is missing, the table in that order."""
         ...
 
     def time_index(self) -> Blocks | None:
-        """What the index TIME holds, in its order; None if it is missing."""
+        """Read the index TIME in its order; None if it is missing."""
 
-    def doubled_keys(self, most: int) -> list[Row]:
-        """Keys that the table has more than once: topic, event_id and how often; up to `most`.
+    def doubled_keys(self, max_keys: int) -> list[Row]:
+        """Find keys that the table has more than once, whatever the indexes say.
 
-        Whatever the indexes say, by sorting the table. May take as long as all the rest.
+        The table is sorted, which may take as long as all the rest.
+
+        Args:
+            max_keys: maximum number of keys returned.
+
+        Returns:
+            Topic, event_id and how often the key is there.
         """
         ...

@@ -1,4 +1,4 @@
-"""Blocks of rows in a known order, taken topic by topic, and sums to compare them by."""
+"""Streams of rows in a known order, read topic by topic, and hashes to compare them by."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from storage.audit.snapshot import Blocks, LogDamaged, Row
 
 
 @dataclass(slots=True)
-class Sum:
-    """Entries, each as often as it is there, as their number and the sum of their hashes.
+class MultisetHash:
+    """Hash of a multiset: the number of its entries and the sum of their hashes.
 
-    The hash is Python's own for strings: 64 bits of SipHash, with a key that is new in every
-    run. That different entries agree in both is a chance of 1 in 2^64, and another one the
+    The hash of an entry is Python's own for strings: 64 bits of SipHash, with a key that is new in
+    every run. That different entries agree in both is a chance of 1 in 2^64, and another one the
     next time. Hashes of numbers or tuples would not do: their sums agree far more often.
     """
 
@@ -22,22 +22,22 @@ class Sum:
     hashes: int = 0
 
     def add(self, entries: Iterable[str], count: int) -> None:
-        """Take in `count` entries."""
+        """Add `count` entries."""
         self.count += count
         self.hashes = (self.hashes + sum(map(hash, entries))) & (2**64 - 1)
 
 
 class Stream:
-    """Blocks in a known order, to be taken topic by topic.
+    """Stream of rows in a known order, to be read topic by topic.
 
     Every method raises `LogDamaged` where they turn out not to be in that order, for then no
     two streams can be compared.
 
     Args:
-        blocks: rows whose first column is the topic, or whose topic is never asked for.
+        blocks: rows whose first column is the topic, or whose topic is never needed.
         name: what a sentence calls it.
         order: the numbers of the columns by which they are ordered.
-        on_rows: told how many rows came.
+        on_rows: callback with the number of rows of each block.
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class Stream:
         """The topic of the next row; None at the end."""
         return self._block[self._start][0] if self._block else None
 
-    def take(self, topic: str) -> Iterator[Sequence[Row]]:
-        """The rows of this topic, if they come next."""
+    def read_topic(self, topic: str) -> Iterator[Sequence[Row]]:
+        """Read the rows of a topic, if they come next, in parts of blocks."""
         while self.topic == topic:
             end = _end_of_run(self._block, self._start)
             yield self._block[self._start : end]
@@ -71,7 +71,7 @@ class Stream:
                 self._fill()
 
     def blocks(self) -> Iterator[Sequence[Row]]:
-        """All that is left, whatever the topic."""
+        """Read all that is left, whatever the topic."""
         while self._block:
             yield self._block
             self._fill()
@@ -89,12 +89,12 @@ class Stream:
 
 
 def columns(block: Sequence[Row], *columns: int) -> list[Iterator[Any]]:
-    """Some columns of a block, each as an iterator."""
+    """Make an iterator over each of these columns of a block."""
     return [map(itemgetter(column), block) for column in columns]
 
 
 def _end_of_run(block: Sequence[Row], start: int) -> int:
-    """Where the rows end that have the topic of the one at `start`; they are in order."""
+    """Find where the rows end that have the topic of the one at `start`; they are in order."""
     topic = block[start][0]
     low, high = start + 1, len(block)
     if block[high - 1][0] == topic:

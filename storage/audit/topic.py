@@ -1,36 +1,36 @@
-"""One topic of a log, recounted from its rows."""
+"""The audit of one topic, from its rows."""
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from operator import eq, le
 
 from storage.audit.snapshot import KEY, PLACE, Row
-from storage.audit.streams import Sum, columns
+from storage.audit.streams import MultisetHash, columns
 from storage.model import Counts
 
-MOST_DIFFERENCES = 100
+MAX_DIFFERENCES = 100
 
 
 class Differences:
-    """What does not agree: the first sentences, and how many there are in all."""
+    """Differences found: the first sentences, and how many there are in all."""
 
     def __init__(self) -> None:
         self.sentences: list[str] = []
         self.total = 0
 
     def add(self, sentence: str) -> None:
-        """Note one more."""
+        """Add one."""
         self.total += 1
-        if len(self.sentences) < MOST_DIFFERENCES:
+        if len(self.sentences) < MAX_DIFFERENCES:
             self.sentences.append(sentence)
 
 
-class Topic:
-    """One topic, while it is recounted: first its table, then what is to be compared with it.
+class TopicAudit:
+    """Audit of one topic: first its table is added, then the rest is compared with it.
 
     Args:
         topic: its name, as it is stored.
-        differences: takes what does not agree.
+        differences: those of the whole log, to which its own are added.
     """
 
     def __init__(self, topic: str, differences: Differences) -> None:
@@ -38,23 +38,28 @@ class Topic:
         self.head_offset = 0
         """The largest offset found."""
         self.counts: Counts | None = None
-        """What the table of counts says of it."""
+        """Its counts in the table of counts."""
         self.differences = 0
-        """How many of its own."""
+        """How many it has."""
         self.hidden_keys = False
         """Whether the table may hold keys more than once that the index does not show."""
-        self._told = differences
-        self._places = Sum()
-        self._keys = Sum()
+        self._all_differences = differences
+        self._places = MultisetHash()
+        self._keys = MultisetHash()
         self._last_us: int | None = None
 
     @property
     def rows(self) -> int:
-        """The rows found in the table."""
+        """The number of rows found in the table."""
         return self._places.count
 
-    def take_table(self, blocks: Iterable[Sequence[Row]], times: Sum) -> None:
-        """Take the topic's rows by offset, and add them to the sum over all topics' times."""
+    def add_table(self, blocks: Iterable[Sequence[Row]], times: MultisetHash) -> None:
+        """Add the topic's rows in the table.
+
+        Args:
+            blocks: topic, offset, event_id and ts_ingest, by offset.
+            times: the hash over the times of all topics, to which they are added.
+        """
         for block in blocks:
             topics, offsets, event_ids, times_us = map(list, columns(block, 0, 1, 2, 3))
             self._places.add(map(str, offsets), len(block))
@@ -64,8 +69,8 @@ class Topic:
             self._follow_times(times_us, offsets)
 
     def compare_keys(self, blocks: Iterable[Sequence[Row]]) -> None:
-        """Compare with the topic's entries in the order of the key."""
-        held = Sum()
+        """Compare the table with the topic's entries in the order of the key."""
+        held = MultisetHash()
         last: list[str] = []
         for block in blocks:
             event_ids = last + [row[1] for row in block]
@@ -73,20 +78,20 @@ class Topic:
             if any(map(eq, event_ids, event_ids[1:])):
                 for earlier, later in pairwise(event_ids):
                     if earlier == later:
-                        self._add(f"the event_id {shown(later)} is stored more than once")
+                        self._add(f"the event_id {printable(later)} is stored more than once")
             last = event_ids[-1:]
         self._compare(KEY, held, self._keys)
         self.hidden_keys = held != self._keys
 
     def compare_places(self, blocks: Iterable[Sequence[Row]]) -> None:
-        """Compare with the topic's entries in the index of its places."""
-        held = Sum()
+        """Compare the table with the topic's entries in the index of its places."""
+        held = MultisetHash()
         for block in blocks:
             held.add((str(row[1]) for row in block), len(block))
         self._compare(PLACE, held, self._places)
 
     def compare_counts(self, rows: Sequence[Row]) -> None:
-        """Compare with the topic's rows in the table of counts: one, if all is well."""
+        """Compare the table with the topic's rows in the table of counts: one, if all is well."""
         for _, *four, last_ts_ingest_us in rows:
             self.counts = Counts(*four)
             self._check_counts(self.counts)
@@ -97,7 +102,7 @@ class Topic:
         elif len(rows) > 1:
             self._add(f"its counts are there {len(rows)} times")
 
-    def _compare(self, index: Sequence[str], held: Sum, expected: Sum) -> None:
+    def _compare(self, index: Sequence[str], held: MultisetHash, expected: MultisetHash) -> None:
         if held != expected:
             self._add(
                 f"{index_name(index)} does not hold what the table holds: "
@@ -142,7 +147,7 @@ class Topic:
 
     def _add(self, sentence: str) -> None:
         self.differences += 1
-        self._told.add(f"topic {shown(self.topic)}: {sentence}")
+        self._all_differences.add(f"topic {printable(self.topic)}: {sentence}")
 
 
 def _missing(first: int, last: int) -> str:
@@ -152,10 +157,10 @@ def _missing(first: int, last: int) -> str:
 
 
 def index_name(columns: Sequence[str]) -> str:
-    """An index as a sentence names it."""
+    """Name an index by its columns, for a sentence."""
     return f"the index ({', '.join(columns)})"
 
 
-def shown(text: str) -> str:
-    """A text from the database, safe to print."""
+def printable(text: str) -> str:
+    """Quote a text from the database so that it is safe to print."""
     return ascii(text) if not text.isprintable() else repr(text)

@@ -1,4 +1,4 @@
-"""What goes wrong on the way to Postgres, in the words of `storage.errors`.
+"""Translation of the driver's exceptions into those of `storage.errors`.
 
 No exception of the driver leaves `storage`, and a connection that was cut off is not used again.
 """
@@ -20,19 +20,17 @@ _RETRYABLE = ("08", "25", "40", "53", "55", "57", "58")
 """SQLSTATE classes whose cause is not the batch: connection, read-only, deadlock or
 serialization, resources, lock not available, operator, system."""
 
-_CANCELLED = "57014"
-
 UNUSABLE = (asyncpg.ClientConfigurationError, asyncpg.UndefinedObjectError)
-"""What connecting raises if a DSN says what the driver, or the server, does not know."""
+"""Exceptions of a connection attempt with a DSN that the driver, or the server, can't use."""
 
 CUT_OFF = (OSError, TimeoutError, asyncpg.InterfaceError, asyncpg.InternalClientError)
-"""What the driver raises when a connection is lost; the last one when the server's farewell
+"""Exceptions of the driver when a connection is lost; the last one when the server's farewell
 arrives just as a statement is sent."""
 
 
 _UNKNOWN_PARAMETER = "unsupported startup parameter"
 _STATEMENT_POOLING = "not allowed in statement pooling mode"
-"""What PgBouncer says; it has no code of its own."""
+"""Texts of PgBouncer's errors, which have no code of their own."""
 
 SHARED = (
     "Postgres: something between gives one session to several clients in turn (transaction or "
@@ -43,7 +41,7 @@ SHARED = (
 
 
 class SessionShared(StorageUnavailable):
-    """A session is not that of its connection alone."""
+    """A server session is shared with other clients; nothing was stored."""
 
     def __init__(self) -> None:
         super().__init__(SHARED)
@@ -52,24 +50,21 @@ class SessionShared(StorageUnavailable):
 def terminate(connection: PoolConnectionProxy | asyncpg.Connection) -> None:
     """Close a connection at once, without a word to the server."""
     # A connection that was seen to be lost has gone back to its pool by itself, and then even
-    # this raises; what is being told must not be replaced by that.
+    # this raises; the error that is on its way must not be replaced by that.
     with suppress(asyncpg.InterfaceError):
         connection.terminate()
 
 
-def may_be_committed(error: asyncpg.PostgresError) -> bool:
-    """Whether what a statement was to commit may be committed although it ended in this error.
-
-    An error that the server ends the statement with, and not the session, comes before the commit
-    or not at all. A cancellation is not trusted: it may have hit a wait that follows the commit.
-    """
-    severity: str | None = getattr(error, "severity_en", None)
-    return severity != "ERROR" or error.sqlstate == _CANCELLED
-
-
 @asynccontextmanager
 async def translated() -> AsyncGenerator[None, None]:
-    """Turn the driver's exceptions into those of `storage.errors`."""
+    """Translate the driver's exceptions that the body raises.
+
+    Raises:
+        StorageMisconfigured: waiting will not help: the role, its rights, the database's name.
+        SessionShared: a pooler gives the session to others as well.
+        StorageUnavailable: the cause is not the batch.
+        BatchRefused: the cause may be the batch.
+    """
     try:
         yield
     except (
@@ -91,7 +86,14 @@ async def translated() -> AsyncGenerator[None, None]:
 
 
 def unusable(error: Exception) -> str:
-    """Why a DSN can't be used, of one of `UNUSABLE` or a ValueError that connecting raised."""
+    """Describe why a DSN can't be used.
+
+    Args:
+        error: one of `UNUSABLE`, or the ValueError that the connection attempt raised.
+
+    Returns:
+        A sentence that shows nothing of the password.
+    """
     if isinstance(error, asyncpg.UndefinedObjectError):
         return f"Postgres: {words(error)}; if it is in the query of the DSN, take it out there"
     if isinstance(error, asyncpg.ClientConfigurationError):
@@ -101,13 +103,13 @@ def unusable(error: Exception) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Why a connection was lost, in a few words."""
+    """Describe why a connection was lost, in a few words."""
     silent = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
     return str(error) or silent
 
 
 def words(error: asyncpg.PostgresError) -> str:
-    """What the server said, in one line."""
+    """Render the server's message, its detail and hint in one line."""
     parts = (error.args[0] if error.args else "", error.detail, error.hint)
     return "; ".join(part for part in parts if part).replace("\n", " ")
 

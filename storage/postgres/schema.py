@@ -1,7 +1,7 @@
-"""Where in a Postgres database the log is, and how it gets there.
+"""The schema of a Postgres database that has the log: found, made, and brought up to date.
 
-A log is the three tables of the migrations in one schema. It is looked for in every schema before
-one is made: an empty log beside a full one would take every retry for new.
+A log is known by three of its tables, which every version has. It is looked for in every schema
+before one is made: an empty log beside a full one would take every retry for new.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,20 @@ WHERE n.nspname !~ '^pg_' AND 3 = (
       AND c.relname IN ('aggregator_schema', 'topics', 'events'))
 ORDER BY n.nspname"""
 
-# Whatever has one of the names that a log needs, and would be in its way.
+_NO_LOG = -1
+"""In place of a version."""
+
+_RELATIONS = (
+    (0, "aggregator_schema"),
+    (1, "topics"),
+    (1, "events"),
+    (1, "events_by_ts_ingest"),
+    (4, "writers"),
+)
+_FUNCTIONS = ((2, "append_if_as_known"), (4, "append_if_unchanged_v4"))
+"""The names that a log needs, and from which version on."""
+
+# Whatever has one of these names, and would be in its way.
 _IN_THE_WAY = """
 SELECT what, name FROM (
     SELECT CASE c.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'table' WHEN 'v' THEN 'view'
@@ -30,15 +43,15 @@ SELECT what, name FROM (
                           WHEN 'f' THEN 'foreign table' WHEN 'c' THEN 'type' ELSE 'index' END,
            c.relname::text, n.nspname
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE c.relname IN ('aggregator_schema', 'topics', 'events', 'events_by_ts_ingest')
+    WHERE c.relname = ANY ($2::text[])
     UNION ALL
     SELECT 'type', t.typname::text, n.nspname
     FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace
-    WHERE t.typrelid = 0 AND t.typname IN ('aggregator_schema', 'topics', 'events')
+    WHERE t.typrelid = 0 AND t.typname = ANY ($2::text[])
     UNION ALL
     SELECT 'function', p.proname::text, n.nspname
     FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
-    WHERE p.proname = 'append_if_as_known') AS found (what, name, schema)
+    WHERE p.proname = ANY ($3::text[])) AS found (what, name, schema)
 WHERE schema = $1 ORDER BY name, what LIMIT 1"""
 
 _RIGHTS = """
@@ -51,7 +64,8 @@ SELECT current_user::text, quote_ident(current_user), quote_ident($1),
 _TABLE_RIGHTS = """
 SELECT right_name, name FROM (VALUES
     ('SELECT', 'aggregator_schema'), ('SELECT', 'topics'), ('INSERT', 'topics'),
-    ('UPDATE', 'topics'), ('SELECT', 'events'), ('INSERT', 'events')) AS needed (right_name, name)
+    ('UPDATE', 'topics'), ('SELECT', 'events'), ('INSERT', 'events'), ('SELECT', 'writers'),
+    ('INSERT', 'writers'), ('UPDATE', 'writers'), ('DELETE', 'writers')) AS need (right_name, name)
 WHERE NOT has_table_privilege(name, right_name) LIMIT 1"""
 
 _NOT_KEPT = """
@@ -64,7 +78,7 @@ WHERE name IN ('fsync', 'full_page_writes') AND setting <> 'on' ORDER BY name"""
 
 
 class _Rights(NamedTuple):
-    """What the role may do in the database and in one schema."""
+    """The rights of the role in the database and in one schema."""
 
     role: str
     quoted_role: str
@@ -76,7 +90,7 @@ class _Rights(NamedTuple):
 
 
 async def first_schema(connection: AnyConnection) -> str | None:
-    """The schema that names are looked for in, in a session as `start_session` leaves it."""
+    """Read the schema that names are looked for in, in a session as `start_session` leaves it."""
     await begin(connection, "BEGIN")
     name: str | None = await connection.fetchval("SELECT current_schema()::text")
     await connection.execute("COMMIT")
@@ -90,10 +104,10 @@ async def prepare(connection: AnyConnection, schema: str | None, *, named: bool)
     Args:
         connection: a `Session` whose names are looked for in the schema.
         schema: where the log is to be; None if no schema of `search_path` exists.
-        named: the schema was asked for by name.
+        named: whether an operator named the schema.
 
     Returns:
-        What the operator of the database should hear of, a sentence each.
+        Warnings for the operator of the database, a sentence each.
 
     Raises:
         StorageMisconfigured: the log is elsewhere, something is in its way, a right is missing,
@@ -116,12 +130,12 @@ async def prepare(connection: AnyConnection, schema: str | None, *, named: bool)
 
 
 def log_of(logs: Sequence[str], schema: str | None, *, named: bool) -> str:
-    """The schema to read a log from.
+    """Choose the schema to read a log from.
 
     Args:
         logs: the schemas that have one, see `find_logs`.
-        schema: the one that was asked for, or is the first of `search_path`.
-        named: it was asked for by name.
+        schema: the one that an operator named, or the first of `search_path`.
+        named: whether an operator named it.
 
     Raises:
         StorageMisconfigured: it has none.
@@ -141,7 +155,7 @@ def log_of(logs: Sequence[str], schema: str | None, *, named: bool) -> str:
 
 
 async def find_logs(connection: AnyConnection) -> list[str]:
-    """The schemas of the database that have a log, in order."""
+    """List the schemas of the database that have a log, in order."""
     return [name for (name,) in await connection.fetch(_LOGS)]
 
 
@@ -156,7 +170,7 @@ async def _find_or_make(connection: AnyConnection, schema: str | None, *, named:
         _check_may_use(rights)
     else:
         await _make_room(connection, schema, logs, rights, named=named)
-    await _migrate(connection, rights)
+    await _migrate(connection, schema, rights)
     for right, table in await connection.fetch(_TABLE_RIGHTS):
         raise _lacks(rights, right, f"{rights.quoted_schema}.{table}")
     for (table,) in await connection.fetch(_NOT_KEPT):
@@ -182,8 +196,8 @@ async def _check_database(connection: AnyConnection) -> None:
 async def _make_room(
     connection: AnyConnection, schema: str, logs: Sequence[str], rights: _Rights, *, named: bool
 ) -> None:
-    """Make sure that a log can be made in the schema, and may be."""
-    # A schema that was made and is asked for by name is meant. One that is not there may be a
+    """Check that a log can be made in the schema, and may be; make the schema if it is missing."""
+    # A schema that exists and is named by the operator is meant. One that does not exist may be a
     # slip of the pen, and one that nobody named is chance.
     if logs and not (named and rights.exists):
         raise _elsewhere(logs, schema)
@@ -197,16 +211,25 @@ async def _make_room(
         await connection.execute(f"CREATE SCHEMA {rights.quoted_schema}")
         return
     _check_may_use(rights)
-    for what, name in await connection.fetch(_IN_THE_WAY, schema):
-        raise StorageMisconfigured(
-            f"the schema {schema!r} of the Postgres database has a {what} {name!r} that is not of "
-            "this program: use another database, or a schema of its own with --schema"
-        )
+    await _check_names(connection, schema, _NO_LOG)
     if not rights.create:
         raise _lacks(rights, "CREATE", f"SCHEMA {rights.quoted_schema}")
 
 
-async def _migrate(connection: AnyConnection, rights: _Rights) -> None:
+async def _check_names(connection: AnyConnection, schema: str, version: int) -> None:
+    """Check that nothing of another program has a name that a log of `version` lacks yet."""
+    relations, functions = (
+        [name for needed_from, name in names if needed_from > version]
+        for names in (_RELATIONS, _FUNCTIONS)
+    )
+    for what, name in await connection.fetch(_IN_THE_WAY, schema, relations, functions):
+        raise StorageMisconfigured(
+            f"the schema {schema!r} of the Postgres database has a {what} {name!r} that is not of "
+            "this program: use another database, or a schema of its own with --schema"
+        )
+
+
+async def _migrate(connection: AnyConnection, schema: str, rights: _Rights) -> None:
     if await connection.fetchval("SELECT to_regclass('aggregator_schema') IS NULL"):
         await connection.execute(
             "CREATE TABLE aggregator_schema (version integer NOT NULL PRIMARY KEY, "
@@ -215,7 +238,10 @@ async def _migrate(connection: AnyConnection, rights: _Rights) -> None:
     elif not await connection.fetchval("SELECT has_table_privilege('aggregator_schema', 'SELECT')"):
         raise _lacks(rights, "SELECT", f"{rights.quoted_schema}.aggregator_schema")
     version = await connection.fetchval("SELECT coalesce(max(version), 0) FROM aggregator_schema")
-    for step in pending("postgres", version):
+    steps = pending("postgres", version)
+    if steps and version:
+        await _check_names(connection, schema, version)
+    for step in steps:
         await connection.execute(step.sql)
         await connection.execute(
             "INSERT INTO aggregator_schema (version) VALUES ($1)", step.version

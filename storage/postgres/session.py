@@ -1,12 +1,12 @@
-"""What a Postgres session is told at its start, so that it depends on no default of its server.
+"""Session settings, set and verified, so that a session depends on no default of its server.
 
 And so that a session whose client is gone without a word does not keep what it holds: the lock
 on a topic stops everybody who publishes to it.
 
-It is set in the session, not asked for when connecting: poolers refuse start-up parameters that
-they do not know, or drop them. Then it is asked back, in another transaction, for what stands
-between may give that to another session. A session is known by a marker, a setting that means
-nothing to the server; who finds it there has the session that all else was set in. Until that is
+They are set in the session, not by start-up parameters: poolers refuse those that they do not
+know, or drop them. Then they are read back, in another transaction, for what stands between may
+give that to another session. A session is known by a marker, a setting that means nothing to the
+server; a connection that finds its own has the session that all else was set in. Until that is
 sure, nothing runs outside of a transaction by the name of a prepared statement: behind a pooler it
 might be somebody else's statement.
 """
@@ -38,19 +38,19 @@ _FIXED = {
 }
 
 _STRONGER = {"synchronous_commit": "remote_apply"}
-"""What is left as it is where an operator asks for more than is needed."""
+"""Values that are left as they are: the operator wants more than is needed."""
 
-_NOT_ASKED_BACK = ("application_name", "tcp_")
+_NOT_VERIFIED = ("application_name", "tcp_")
 """No promise rests on a name; and the others are 0 on a Unix socket."""
 
 MARKER = "aggregator.session"
-"""The setting that a session is known by."""
+"""The setting that identifies a session."""
 
 _ROUNDS = 4
 
 _SHORTEST_ABSENCE_S = 1.0
 _LAST_RESORT_S = 10.0
-_LOOK_FOR_CLIENT_MS = 1000
+_CLIENT_CHECK_MS = 1000
 _POSTGRES_EPOCH_US = 946_684_800_000_000
 """Postgres counts microseconds from 2000-01-01T00:00:00Z."""
 
@@ -63,26 +63,29 @@ class Session(asyncpg.Connection):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.marker = uuid.uuid4().hex
-        """What no other connection of any store has."""
+        """Unique among the connections of all stores."""
         self.if_marked = (
             f"SELECT WHERE pg_catalog.current_setting('{MARKER}', true) = '{self.marker}'"
         )
-        """Has a row if the session that runs it is the one of this connection."""
+        """A query that has a row if the session that runs it is the one of this connection."""
 
 
 def own(connection: AnyConnection) -> Session:
-    """The connection of a store as what it is, itself or as its pool lends it."""
+    """Cast a connection of a store, or its proxy of a pool, to its class."""
     return cast("Session", connection)
 
 
 def session_settings(command_timeout_s: float) -> dict[str, str]:
-    """The settings that a session starts with.
+    """Compute the settings that a session starts with.
 
     A client that is stopped or cut off in mid-transaction loses its session after half of the
     command timeout, a second at the least: whoever waits for its lock gets it in time.
 
     Args:
         command_timeout_s: how long a client waits for a statement, in seconds.
+
+    Returns:
+        Values by the names of the settings.
     """
     absence_s = max(_SHORTEST_ABSENCE_S, command_timeout_s / 2)
     absence_ms = round(absence_s * 1000)
@@ -103,7 +106,7 @@ def session_settings(command_timeout_s: float) -> dict[str, str]:
 async def start_session(
     connection: asyncpg.Connection, settings: Mapping[str, str], schema: str | None
 ) -> None:
-    """Give a new connection of a store the session that it needs.
+    """Start the session of a new connection of a store.
 
     Args:
         connection: not used before.
@@ -116,22 +119,29 @@ async def start_session(
         StorageMisconfigured: a setting is not what it was set to.
     """
     try:
-        await connection.execute(setting({**settings, MARKER: own(connection).marker}, schema))
+        await connection.execute(set_settings({**settings, MARKER: own(connection).marker}, schema))
         await begin(connection, "BEGIN")
-        await _ask_back(connection, settings)
-        await exact_times(connection)
+        await _verify_settings(connection, settings)
+        await use_exact_times(connection)
         await connection.execute("COMMIT")
-        await look_for_client(connection)
+        await enable_client_check(connection)
     except BaseException:
         # To close it in an orderly way, an answer would have to be waited for.
         terminate(connection)
         raise
 
 
-def setting(settings: Mapping[str, str], schema: str | None, *, local: bool = False) -> str:
-    """What gives a session its settings, to be sent as one; `local`: until the transaction ends."""
-    path = literal(schema) if schema is not None else "pg_catalog.current_schema()"
-    values = {name: literal(value) for name, value in settings.items()}
+def set_settings(settings: Mapping[str, str], schema: str | None, *, local: bool = False) -> str:
+    """Make the statements that set settings, to be sent as one.
+
+    Args:
+        settings: values by name.
+        schema: the schema that names are then looked for in; None for the first of `search_path`
+            that exists.
+        local: whether they end with the transaction.
+    """
+    path = quote_literal(schema) if schema is not None else "pg_catalog.current_schema()"
+    values = {name: quote_literal(value) for name, value in settings.items()}
     for name, stronger in _STRONGER.items():
         if name in values:
             values[name] = (
@@ -150,7 +160,7 @@ def setting(settings: Mapping[str, str], schema: str | None, *, local: bool = Fa
 async def begin(connection: AnyConnection, transaction: str) -> None:
     """Begin a transaction in the session of a store's connection.
 
-    Whatever stands between: what is run until it ends is run in that session.
+    Whatever pooler stands between: until it ends, all runs in that session.
 
     Args:
         connection: one that has a session by `start_session`.
@@ -163,7 +173,7 @@ async def begin(connection: AnyConnection, transaction: str) -> None:
         raise SessionShared
 
 
-async def check_apart(one: AnyConnection, other: AnyConnection) -> None:
+async def check_separate_sessions(one: AnyConnection, other: AnyConnection) -> None:
     """Check that each of two connections finds its own session again and again.
 
     Where several clients share sessions by turns, one of them gets the other's, or each gets
@@ -174,11 +184,11 @@ async def check_apart(one: AnyConnection, other: AnyConnection) -> None:
         SessionShared: they do not have a session each.
     """
     for _ in range(_ROUNDS):
-        for asked, busy in ((one, other), (other, one)):
-            await _check_marked(asked)
-            await _check_marked(asked)
+        for idle, busy in ((one, other), (other, one)):
+            await _check_marked(idle)
+            await _check_marked(idle)
             await begin(busy, "BEGIN")
-            await _check_marked(asked)
+            await _check_marked(idle)
             await busy.execute("ROLLBACK")
 
 
@@ -187,10 +197,8 @@ async def _check_marked(connection: AnyConnection) -> None:
         raise SessionShared
 
 
-async def _ask_back(connection: asyncpg.Connection, settings: Mapping[str, str]) -> None:
-    wanted = {
-        name: value for name, value in settings.items() if not name.startswith(_NOT_ASKED_BACK)
-    }
+async def _verify_settings(connection: asyncpg.Connection, settings: Mapping[str, str]) -> None:
+    wanted = {name: value for name, value in settings.items() if not name.startswith(_NOT_VERIFIED)}
     rows = await connection.fetch(
         "SELECT name, setting FROM pg_catalog.pg_settings WHERE name = ANY ($1::text[])",
         list(wanted),
@@ -206,14 +214,14 @@ async def _ask_back(connection: asyncpg.Connection, settings: Mapping[str, str])
             )
 
 
-def literal(text: str) -> str:
-    """A text as SQL has it, whatever `standard_conforming_strings` is."""
+def quote_literal(text: str) -> str:
+    """Quote a text as an SQL literal, whatever `standard_conforming_strings` is."""
     escaped = text.replace("\\", "\\\\").replace("'", "''")
     return f"E'{escaped}'"
 
 
-async def exact_times(connection: asyncpg.Connection) -> None:
-    """Let every timestamptz be an int of microseconds since 1970-01-01T00:00:00Z."""
+async def use_exact_times(connection: asyncpg.Connection) -> None:
+    """Set a codec by which a timestamptz is an int of microseconds since 1970-01-01T00:00:00Z."""
     # The driver's own codec takes the last microsecond of the year 9999 for infinity.
     await connection.set_type_codec(
         "timestamptz",
@@ -224,13 +232,13 @@ async def exact_times(connection: asyncpg.Connection) -> None:
     )
 
 
-async def look_for_client(connection: asyncpg.Connection) -> None:
-    """Let the server look, while a statement runs, whether its client is still there.
+async def enable_client_check(connection: asyncpg.Connection) -> None:
+    """Enable the server's check, while a statement runs, that its client is still there.
 
     Without it, a statement that waits for a lock goes on waiting after its client hung up.
     """
     try:
-        await connection.execute(f"SET client_connection_check_interval = {_LOOK_FOR_CLIENT_MS}")
+        await connection.execute(f"SET client_connection_check_interval = {_CLIENT_CHECK_MS}")
     except asyncpg.InvalidParameterValueError:
-        # The server runs on a system that can't tell it; statement_timeout is the last resort.
+        # The server's system does not support it; statement_timeout is the last resort.
         return

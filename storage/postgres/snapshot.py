@@ -1,4 +1,4 @@
-"""One moment of a Postgres log: one transaction, repeatable read and read only.
+"""Snapshot of a Postgres log: one transaction, repeatable read and read only.
 
 A table and its indexes can come apart, and a statement that reads one through the other
 hides just that. So each statement is planned with all other ways to read switched off: the
@@ -20,7 +20,7 @@ from storage.errors import StorageMisconfigured, StorageUnavailable
 from storage.migrations import pending
 from storage.postgres.errors import CUT_OFF, UNUSABLE, translated, unusable
 from storage.postgres.schema import find_logs, log_of
-from storage.postgres.session import exact_times, setting
+from storage.postgres.session import set_settings, use_exact_times
 
 T = TypeVar("T")
 
@@ -105,7 +105,7 @@ class _Index(NamedTuple):
 
 
 class PostgresSnapshot:
-    """A `LogSnapshot` of a Postgres database, which may be a standby.
+    """Snapshot of a Postgres log, which may be on a standby; a `LogSnapshot`.
 
     Args:
         dsn: a connection URI, postgresql://user:password@host:port/database.
@@ -113,7 +113,7 @@ class PostgresSnapshot:
     """
 
     block_rows = 5000
-    """Rows in a block, at most."""
+    """Maximum number of rows in a block."""
 
     def __init__(self, dsn: str, *, schema: str | None = None) -> None:
         self._dsn = dsn
@@ -183,10 +183,10 @@ class PostgresSnapshot:
         """See `LogSnapshot.time_index`."""
         return self._blocks(TIMES, INDEX_ALONE) if TIME in self._indexes else None
 
-    def doubled_keys(self, most: int) -> list[Row]:
+    def doubled_keys(self, max_keys: int) -> list[Row]:
         """See `LogSnapshot.doubled_keys`."""
         self._run(self._plan_with(TABLE_ALONE))
-        return self._run(self._fetch(DOUBLED, most))
+        return self._run(self._fetch(DOUBLED, max_keys))
 
     async def _begin(self) -> None:
         try:
@@ -200,10 +200,10 @@ class PostgresSnapshot:
             raise StorageMisconfigured(unusable(error)) from error
         # All that is set is set in the one transaction, which whatever stands between leaves to
         # one session; and no statement has a name.
-        settings = setting(_SESSION, self._schema, local=True)
+        settings = set_settings(_SESSION, self._schema, local=True)
         await connection.execute(f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {settings}")
         await connection.execute(_NO_TRANSACTION_TIMEOUT)
-        await exact_times(connection)
+        await use_exact_times(connection)
         await self._check_schema(connection)
         for name, unique, columns in await connection.fetch(_INDEXES):
             self._indexes.setdefault(tuple(columns), _Index(name, unique))
@@ -236,21 +236,21 @@ class PostgresSnapshot:
                 f"{steps[-1].version} of this program: let the aggregator bring it up to date"
             )
 
-    def _blocks(self, sql: str, ways: Mapping[str, str], most: int | None = None) -> Blocks:
-        size = min(most or self.block_rows, self.block_rows)
-        cursor = self._run(self._cursor(sql, ways))
+    def _blocks(self, sql: str, paths: Mapping[str, str], max_rows: int | None = None) -> Blocks:
+        size = min(max_rows or self.block_rows, self.block_rows)
+        cursor = self._run(self._cursor(sql, paths))
         while block := self._run(_next(cursor, size)):
             if sql is not ROWS and any(None in column for column in zip(*block, strict=True)):
                 raise LogDamaged(_NULL)
             yield cast("list[Row]", block)
 
-    async def _cursor(self, sql: str, ways: Mapping[str, str]) -> asyncpg.cursor.Cursor:
+    async def _cursor(self, sql: str, paths: Mapping[str, str]) -> asyncpg.cursor.Cursor:
         # Planned here and now; what is set later does not change the plan.
-        await self._plan_with(ways)
+        await self._plan_with(paths)
         return await self._connection.cursor(sql)
 
-    async def _plan_with(self, ways: Mapping[str, str]) -> None:
-        settings = "; ".join(f"SET LOCAL {name} = {value}" for name, value in ways.items())
+    async def _plan_with(self, paths: Mapping[str, str]) -> None:
+        settings = "; ".join(f"SET LOCAL {name} = {value}" for name, value in paths.items())
         await self._connection.execute(settings)
 
     async def _fetch(self, sql: str, *arguments: object) -> list[Row]:
@@ -270,7 +270,7 @@ class PostgresSnapshot:
 
 
 async def _next(cursor: asyncpg.cursor.Cursor, rows: int) -> list[asyncpg.Record]:
-    # Of a connection that was closed the driver tells where it is called, not where it is awaited.
+    # Of a closed connection the driver raises where it is called, not where it is awaited.
     return await cursor.fetch(rows)
 
 

@@ -1,48 +1,44 @@
 """The Postgres store: for several aggregators on one database, and for production.
 
 Two connections write, so that a batch can be decided while the one before it is stored (see
-`storage.postgres.optimistic_append` and `storage.postgres.locked_append`). A few others read, each
-page from one snapshot. A lost connection is replaced at the next call. One of each kind will do,
+`storage.postgres.turn` and `storage.postgres.appender`). A few others read, each page from one
+snapshot. A lost connection is replaced at the next call. One of each kind will do,
 where the server gives no more.
 """
 
 import asyncio
-import sys
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import cast
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 
 from storage.errors import BatchRefused, StorageMisconfigured, StorageUnavailable
-from storage.model import Appended, Event, Pool, Usage
-from storage.postgres.errors import UNUSABLE, SessionShared, terminate, translated, unusable
-from storage.postgres.optimistic_append import OptimisticAppender
-from storage.postgres.pool import Lender
+from storage.model import Appended, Event, Usage
+from storage.postgres.appender import Appender
+from storage.postgres.errors import SessionShared, terminate, translated
+from storage.postgres.pool import ConnectionPool
 from storage.postgres.schema import first_schema, prepare
-from storage.postgres.session import (
-    Session,
-    begin,
-    check_apart,
-    session_settings,
-    start_session,
-)
+from storage.postgres.session import begin, check_separate_sessions, session_settings, start_session
+from storage.postgres.turn import TurnQueue
+from storage.postgres.writers import WriterRow
 from storage.reading import log_reader
-from storage.reading.chunks import PayloadSql, Row, Rows
+from storage.reading.page_fetch import PayloadSql, Row, Rows
 
 _WRITERS = 2
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-_UNLIMITED_QUERIES = sys.maxsize
 
 _NEEDS_TWO = "an aggregator needs two connections at the least, one that writes and one that reads"
 
 
 class PostgresStore(log_reader.LogReader):
-    """An `EventStore` in a Postgres database.
+    """Store of a log in a Postgres database; an `EventStore`.
 
     Args:
         dsn: a connection URI, postgresql://user:password@host:port/database.
-        readers: connections that read, at most; two more write.
+        readers: maximum number of connections that read; two more write.
         connect_timeout_s: how long to wait for a connection, in seconds.
         command_timeout_s: how long to wait for a statement, in seconds.
         schema: where the log is, or is to be made; None for the first that the role's
@@ -56,8 +52,8 @@ class PostgresStore(log_reader.LogReader):
         value="json_send(payload)",
         length="octet_length(json_send(payload))",
         # A value is kept with a header of up to 4 bytes.
-        small="pg_column_size(payload) - 4 <= {most} "
-        "AND octet_length(json_send(payload)) <= {most}",
+        small="pg_column_size(payload) - 4 <= {max_bytes} "
+        "AND octet_length(json_send(payload)) <= {max_bytes}",
     )
 
     names_sql = "SELECT json_array_elements_text($1::text::json)"
@@ -76,22 +72,22 @@ class PostgresStore(log_reader.LogReader):
         self._reader_count = readers
         self._connect_timeout_s = connect_timeout_s
         self._command_timeout_s = command_timeout_s
-        self._asked_schema = self._schema = schema
+        self._configured_schema = self._schema = schema
         """The second is what sessions get: from the first of them on, the one that it found."""
-        self._writers: asyncpg.Pool | None = None
-        self._readers: asyncpg.Pool | None = None
-        self._lenders: dict[asyncpg.Pool, Lender] = {}
+        self._writers: ConnectionPool | None = None
+        self._readers: ConnectionPool | None = None
+        self._writer_row: WriterRow | None = None
         self._sessions_are_shared = False
         """Whether one was found not to be that of its connection alone, after it was checked."""
-        self._turn = asyncio.Lock()
-        self._optimistic = OptimisticAppender()
+        self._turns = TurnQueue()
+        self._appender = Appender()
         self._at_writer = 0
-        """Calls that have, or wait for, the connection that writes."""
+        """Calls that have, or wait for, a connection that writes."""
 
     async def open(self) -> None:
         """See `EventStore.open`."""
         await self.aclose()
-        self._schema = self._asked_schema
+        self._schema = self._configured_schema
         try:
             async with translated():
                 warnings = await self._open()
@@ -109,7 +105,7 @@ class PostgresStore(log_reader.LogReader):
 
     async def _open(self) -> list[str]:
         self._writers = await self._pool(_WRITERS)
-        async with self._writers.acquire() as writer:
+        async with self._writers.driver_pool.acquire() as writer:
             self._schema = self._schema or await first_schema(writer)
             try:
                 async with translated():
@@ -118,9 +114,13 @@ class PostgresStore(log_reader.LogReader):
                 raise
             except StorageUnavailable as error:
                 raise StorageUnavailable(f"{error}; {_NEEDS_TWO}") from error
-            async with self._readers.acquire() as reader:
-                await check_apart(writer, reader)
-            return await prepare(writer, self._schema, named=self._asked_schema is not None)
+            async with self._readers.driver_pool.acquire() as reader:
+                await check_separate_sessions(writer, reader)
+            named = self._configured_schema is not None
+            warnings = await prepare(writer, self._schema, named=named)
+        self._writer_row = WriterRow(partial(self._acquire, self._readers))
+        await self._writer_row.insert()
+        return warnings
 
     async def append(self, batch: Sequence[Event]) -> Appended:
         """See `EventStore.append`.
@@ -128,42 +128,39 @@ class PostgresStore(log_reader.LogReader):
         Batches are begun in the order in which they are given. Mostly they are stored in it, too;
         but one may overtake another on its way to the server, and then that one is decided anew.
         """
-        await self._turn.acquire()
-        with ExitStack() as turn:
-            turn.callback(self._turn.release)
-            async with self._writer() as connection:
-                # The next one may begin once it is known what this one leaves behind.
-                return await self._optimistic.append(connection, batch, on_decided=turn.close)
+        async with self._turns.next_turn() as turn, self._writer() as connection:
+            return await self._appender.append(connection, batch, turn)
 
     async def usage(self) -> Usage:
         """See `EventStore.usage`."""
         async with self._acquire(self._readers) as connection:
             size: int = await connection.fetchval("SELECT pg_database_size(current_database())")
         pools = {"writers": self._writers, "readers": self._readers}
-        return Usage(size, {name: _pool_of(pool) for name, pool in pools.items() if pool})
+        return Usage(size, {name: pool.usage() for name, pool in pools.items() if pool})
 
     async def ping(self) -> None:
-        """See `EventStore.ping`: asks on the connection that writes, unless it is at work."""
+        """See `EventStore.ping`: asks on a connection that writes, unless one is at work."""
         if self._sessions_are_shared:
             await self._check_sessions()
-        if self._at_writer and self._readers and self._lenders[self._readers].all_in_use:
-            # They have the database in reach, or will tell; to wait for one would be to wait
+        if self._at_writer and self._readers and self._readers.all_in_use:
+            # They have the database in reach, or will fail; to wait for one would be to wait
             # for those who read, and they must not stop those who write.
             return
-        async with self._acquire(self._readers) if self._at_writer else self._writer() as asked:
-            read_only = await asked.fetchval(
+        pool = self._acquire(self._readers) if self._at_writer else self._writer()
+        async with pool as connection:
+            read_only = await connection.fetchval(
                 "SHOW transaction_read_only", timeout=self._connect_timeout_s
             )
         if read_only == "on":
-            # Of the hosts that a DSN names, another one may take events by now.
+            # Of the hosts that a DSN names, another one may accept writes by now.
             await self._expire()
             raise StorageUnavailable("Postgres: the database is read-only")
 
     async def _check_sessions(self) -> None:
-        """Take anew what was found to be shared: by now it may have been mended."""
+        """Check new sessions after one was found to be shared: by now that may be mended."""
         await self._expire()
         async with self._writer() as writer, self._acquire(self._readers) as reader:
-            await check_apart(writer, reader)
+            await check_separate_sessions(writer, reader)
         self._sessions_are_shared = False
 
     async def _expire(self) -> None:
@@ -174,21 +171,19 @@ class PostgresStore(log_reader.LogReader):
     async def aclose(self) -> None:
         """See `EventStore.aclose`."""
         pools, self._writers, self._readers = (self._writers, self._readers), None, None
-        self._lenders = {}
+        row, self._writer_row = self._writer_row, None
         self._sessions_are_shared = False
-        await asyncio.gather(*(self._close(pool) for pool in pools if pool is not None))
+        try:
+            if row is not None:
+                await row.delete()
+        finally:
+            await asyncio.gather(*(pool.close() for pool in pools if pool is not None))
 
     def abandon(self) -> None:
         """See `EventStore.abandon`: the server ends the sessions of a client that is gone."""
 
-    async def _close(self, pool: asyncpg.Pool) -> None:
-        try:
-            await asyncio.wait_for(pool.close(), self._connect_timeout_s)
-        except TimeoutError:
-            pool.terminate()
-
     @asynccontextmanager
-    async def _writer(self) -> AsyncGenerator[asyncpg.pool.PoolConnectionProxy, None]:
+    async def _writer(self) -> AsyncGenerator[PoolConnectionProxy, None]:
         self._at_writer += 1
         try:
             async with self._acquire(self._writers) as connection:
@@ -198,14 +193,13 @@ class PostgresStore(log_reader.LogReader):
 
     @asynccontextmanager
     async def _acquire(
-        self, pool: asyncpg.Pool | None
-    ) -> AsyncGenerator[asyncpg.pool.PoolConnectionProxy, None]:
+        self, pool: ConnectionPool | None
+    ) -> AsyncGenerator[PoolConnectionProxy, None]:
         if pool is None:
             raise StorageUnavailable("Postgres: not connected yet")
         try:
-            lender = self._lenders[pool]
             async with translated():
-                connection = await lender.acquire()
+                connection = await pool.acquire()
                 try:
                     yield connection
                 except (TimeoutError, asyncio.CancelledError, SessionShared):
@@ -214,7 +208,7 @@ class PostgresStore(log_reader.LogReader):
                     terminate(connection)
                     raise
                 finally:
-                    await lender.release(connection)
+                    await pool.release(connection)
         except SessionShared:
             self._sessions_are_shared = True
             raise
@@ -236,49 +230,21 @@ class PostgresStore(log_reader.LogReader):
             except (TimeoutError, asyncio.CancelledError):
                 raise
             except BaseException:
-                # It may be closed by now; what is being told must not be replaced by that.
+                # It may be closed by now; the error on its way must not be replaced by that.
                 with suppress(asyncpg.InterfaceError):
                     await connection.execute("ROLLBACK")
                 raise
             await connection.execute("ROLLBACK")
 
-    async def _pool(self, size: int) -> asyncpg.Pool:
-        # Of its own accord a pool connects again in the background, and logs each failure. Nor is
-        # a connection given up that works: there might be no other one to be had.
-        pool = await asyncpg.create_pool(
+    async def _pool(self, max_size: int) -> ConnectionPool:
+        return await ConnectionPool.open(
             self._dsn,
-            min_size=0,
-            max_size=size,
-            max_queries=_UNLIMITED_QUERIES,
-            max_inactive_connection_lifetime=0,
-            timeout=self._connect_timeout_s,
-            command_timeout=self._command_timeout_s,
-            connection_class=Session,
-            init=self._start_session,
-            reset=_keep_session,
-        )
-        self._lenders[pool] = Lender(
-            pool,
+            max_size,
             connect_timeout_s=self._connect_timeout_s,
-            open_timeout_s=self._command_timeout_s,
+            command_timeout_s=self._command_timeout_s,
+            start_session=self._start_session,
         )
-        try:
-            async with pool.acquire(timeout=self._connect_timeout_s):
-                return pool
-        except (*UNUSABLE, ValueError) as error:
-            raise StorageMisconfigured(unusable(error)) from error
 
     async def _start_session(self, connection: asyncpg.Connection) -> None:
         settings = session_settings(self._command_timeout_s)
         await start_session(connection, settings, self._schema)
-
-
-async def _keep_session(_connection: asyncpg.Connection) -> None:
-    # Nothing is set in a session but what it starts with. The driver's own reset would cost
-    # a round trip a batch, and its failure would make an error of a batch that is committed.
-    # An open transaction is rolled back by the driver before this is called.
-    return
-
-
-def _pool_of(pool: asyncpg.Pool) -> Pool:
-    return Pool(pool.get_size() - pool.get_idle_size(), pool.get_max_size())

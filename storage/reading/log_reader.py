@@ -6,10 +6,10 @@ topic, so a time is found by bisection of the offsets, without an index. And not
 changed, so pages need no common snapshot to fit together.
 
 What a read holds in memory is bounded in bytes, however large payloads are: see
-`storage.reading.chunks`.
+`storage.reading.page_fetch`.
 
-The SQL is what SQLite and Postgres have in common, with `$1` placeholders; how a payload is
-fetched each of them says for itself.
+The SQL is what SQLite and Postgres have in common, with `$1` placeholders; each of them defines how
+a payload is fetched.
 """
 
 from abc import ABC, abstractmethod
@@ -32,10 +32,19 @@ from storage.model import (
     Query,
     Stats,
 )
-from storage.reading.chunks import Behind, PayloadSql, Rows, Span, fill, first, single, whole
+from storage.reading.page_fetch import (
+    BoundsAfter,
+    PayloadSql,
+    RowRange,
+    Rows,
+    fetch_event,
+    fetch_first,
+    fetch_page,
+    fetch_value,
+)
 
 SCAN_ROWS = 10_000
-"""How many rows a page looks at for a filter that no index serves."""
+"""Maximum number of rows that a page reads for a filter that no index serves."""
 
 _COLUMNS = 'topic, "offset", event_id, timestamp, ts_ingest, source'
 
@@ -105,7 +114,7 @@ _encode_names = msgspec.json.Encoder().encode
 
 
 class LogReader(ABC):
-    """An `EventReader` over connections that a backend provides."""
+    """Reader of the log over connections that a backend provides; an `EventReader`."""
 
     payload_sql: ClassVar[PayloadSql]
     """How the backend fetches a payload."""
@@ -115,7 +124,7 @@ class LogReader(ABC):
 
     @abstractmethod
     def _reader(self) -> AbstractAsyncContextManager[Rows]:
-        """A connection to read through, for as long as the context lasts."""
+        """Lend a connection to read through, for as long as the context lasts."""
 
     async def read(self, query: Query) -> Page:
         """See `EventReader.read`."""
@@ -130,10 +139,10 @@ class LogReader(ABC):
         """See `EventReader.get`."""
         sql = GET.format(payload=self.payload_sql.up_to("$3"))
         async with self._reader() as rows:
-            row = await first(rows, sql, (topic, event_id, max_payload_bytes))
+            row = await fetch_first(rows, sql, (topic, event_id, max_payload_bytes))
             if row is None:
                 return None
-            return await whole(rows, self.payload_sql, row, max_payload_bytes)
+            return await fetch_event(rows, self.payload_sql, row, max_payload_bytes)
 
     async def heads(self, topics: Sequence[str]) -> Mapping[str, int]:
         """See `EventReader.heads`."""
@@ -168,14 +177,14 @@ class LogReader(ABC):
                 high = min(high, low + SCAN_ROWS - 1)
         scanned = low if query.newest_first else high
 
-        def behind(event: LogEvent | None) -> tuple[str, int, int]:
+        def bounds_after(event: LogEvent | None) -> tuple[str, int, int]:
             if event is None:
                 return topic, low, high
             if query.newest_first:
                 return topic, low, event.offset - 1
             return topic, event.offset + 1, high
 
-        events, more = await fill(rows, self._span(SPAN, 4, query, behind), query)
+        events, more = await fetch_page(rows, self._row_range(SPAN, 4, query, bounds_after), query)
         seen = events[-1].offset if more else scanned
         if seen == last:
             return Page(events, None)
@@ -192,8 +201,8 @@ class LogReader(ABC):
 
         scanned: Position | None = None
         if query.source is not None:
-            row = await first(
-                rows, SCAN_END.format(**_way(query)), (*_flat(low, high), SCAN_ROWS - 1)
+            row = await fetch_first(
+                rows, SCAN_END.format(**_direction(query)), (*_bounds(low, high), SCAN_ROWS - 1)
             )
             if row is not None:
                 scanned = Position(*row)
@@ -203,29 +212,38 @@ class LogReader(ABC):
                 else:
                     high = Position(scanned.ts_ingest_us, scanned.topic, scanned.offset + 1)
 
-        def behind(event: LogEvent | None) -> tuple[int, str, int, int, str, int]:
+        def bounds_after(event: LogEvent | None) -> tuple[int, str, int, int, str, int]:
             if event is None:
-                return _flat(low, high)
+                return _bounds(low, high)
             position = _position(event)
-            return _flat(low, position) if query.newest_first else _flat(position, high)
+            return _bounds(low, position) if query.newest_first else _bounds(position, high)
 
-        events, more = await fill(rows, self._span(ACROSS, 7, query, behind), query)
+        events, more = await fetch_page(
+            rows, self._row_range(ACROSS, 7, query, bounds_after), query
+        )
         return Page(events, _position(events[-1]) if more else scanned)
 
-    def _span(self, sql: str, limit: int, query: Query, behind: Behind) -> Span:
-        """What `fill` asks for; `limit` is the number of the parameter that is its LIMIT."""
+    def _row_range(self, sql: str, limit: int, query: Query, bounds_after: BoundsAfter) -> RowRange:
+        """Make the range that a page is fetched from.
+
+        Args:
+            sql: with the parameter number `limit` as its LIMIT.
+            limit: see there.
+            query: the page.
+            bounds_after: the first arguments of the statement.
+        """
         source = () if query.source is None else (query.source,)
         text = sql.format(
             payload=self.payload_sql.up_to(f"${limit + 1}"),
             source=f"AND source = ${limit + 2}" if source else "",
-            **_way(query),
+            **_direction(query),
         )
-        return Span(text, behind, source, self.payload_sql)
+        return RowRange(text, bounds_after, source, self.payload_sql)
 
 
 async def _offsets(rows: Rows, query: Query, topic: str) -> tuple[int, int]:
-    """The first and the last offset that may be part of what is asked for."""
-    head: int = await single(rows, HEAD, (topic,)) or 0
+    """Find the first and the last offset that may be part of the pages of a query."""
+    head: int = await fetch_value(rows, HEAD, (topic,)) or 0
     low, high = query.after + 1, head
     if query.since_us is not None and low <= high:
         low = max(low, await _first_offset_at(rows, topic, query.since_us, head))
@@ -238,7 +256,7 @@ async def _offsets(rows: Rows, query: Query, topic: str) -> tuple[int, int]:
 
 
 async def _first_offset_at(rows: Rows, topic: str, time_us: int, head: int) -> int:
-    offset: int | None = await single(rows, BISECT, (topic, time_us, head))
+    offset: int | None = await fetch_value(rows, BISECT, (topic, time_us, head))
     if offset is None:
         raise StorageError(f"topic {topic!r} lacks an offset between 1 and its head {head}")
     return offset
@@ -248,9 +266,9 @@ def _position(event: LogEvent) -> Position:
     return Position(event.ts_ingest_us, event.topic, event.offset)
 
 
-def _way(query: Query) -> dict[str, str]:
+def _direction(query: Query) -> dict[str, str]:
     return {"direction": "DESC" if query.newest_first else "ASC"}
 
 
-def _flat(low: Position, high: Position) -> tuple[int, str, int, int, str, int]:
+def _bounds(low: Position, high: Position) -> tuple[int, str, int, int, str, int]:
     return (low.ts_ingest_us, low.topic, low.offset, high.ts_ingest_us, high.topic, high.offset)

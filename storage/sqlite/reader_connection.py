@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import aiosqlite
 
-from storage.reading.chunks import Row, Rows
+from storage.reading.page_fetch import Row, Rows
 from storage.sqlite.file_guard import FileGuard, GuardedConnection
 
 Result = TypeVar("Result")

@@ -172,11 +172,11 @@ class SqliteSnapshot:
         """See `LogSnapshot.time_index`."""
         return self._blocks(_TIMES, TIME, "iti") if self._index(TIME) else None
 
-    def doubled_keys(self, most: int) -> list[Row]:
+    def doubled_keys(self, max_keys: int) -> list[Row]:
         """See `LogSnapshot.doubled_keys`."""
         with self._translated():
             sql = _DOUBLED.format(indexed=self._indexed(PLACE))
-            return self._connection.execute(sql, (most,)).fetchall()
+            return self._connection.execute(sql, (max_keys,)).fetchall()
 
     @property
     def _connection(self) -> sqlite3.Connection:

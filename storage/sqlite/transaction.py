@@ -125,7 +125,7 @@ def _write(connection: sqlite3.Connection, batch: Sequence[Event]) -> Decision:
     deduplicator = BatchDeduplicator(batch)
     heads = _heads(connection, deduplicator.topics)
     _probe(connection, deduplicator)
-    decision = deduplicator.settle(heads)
+    decision = deduplicator.decide(heads)
     _insert(connection, decision.rows)
     counts = [
         (topic, c.received, c.unique_processed, c.duplicate_dropped, c.conflicts,
@@ -156,7 +156,7 @@ def _probe(connection: sqlite3.Connection, deduplicator: BatchDeduplicator) -> N
         key: Key = (topic, event_id)
         if payload is None:
             (payload,) = connection.execute(_PAYLOAD, (topic, offset)).fetchone()  # noqa: PLW2901
-        deduplicator.found(key, offset, source, payload)
+        deduplicator.add_stored(key, offset, source, payload)
 
 
 def _insert(connection: sqlite3.Connection, rows: Sequence[StoredEvent]) -> None:

@@ -24,7 +24,7 @@ import aiosqlite
 from storage.errors import OutcomeUnknown, StorageMisconfigured, StorageUnavailable
 from storage.model import Appended, Event, Pool, Usage
 from storage.reading import log_reader
-from storage.reading.chunks import PayloadSql, Rows
+from storage.reading.page_fetch import PayloadSql, Rows
 from storage.sqlite import transaction as sqlite_transaction
 from storage.sqlite.checkpointer import CHECKPOINT, Checkpointer
 from storage.sqlite.file_guard import FileGuard, GuardedConnection
@@ -51,7 +51,7 @@ class SqliteStore(log_reader.LogReader):
     payload_sql = PayloadSql(
         value="CAST(payload AS BLOB)",
         length="length(CAST(payload AS BLOB))",
-        small="length(CAST(payload AS BLOB)) <= {most}",
+        small="length(CAST(payload AS BLOB)) <= {max_bytes}",
     )
 
     names_sql = "SELECT value FROM json_each($1)"

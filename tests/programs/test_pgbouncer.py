@@ -32,6 +32,7 @@ from storage.errors import StorageMisconfigured, StorageUnavailable
 from storage.postgres import store as postgres_store
 from storage.postgres.errors import SHARED, SessionShared
 from storage.postgres.store import PostgresStore
+from storage.postgres.writers import WriterRow
 
 Run = Callable[..., Aggregator]
 
@@ -189,7 +190,8 @@ async def test_what_the_start_did_not_notice_is_noticed_before_anything_is_store
         dsn, stop = pooler.dsn_for("postgres", name), asyncio.Event()
         stranger = asyncio.create_task(busy(dsn, stop))
         store = PostgresStore(dsn)
-        monkeypatch.setattr(postgres_store, "check_apart", lucky)
+        monkeypatch.setattr(postgres_store, "check_separate_sessions", lucky)
+        monkeypatch.setattr(WriterRow, "insert", lucky)
         for _ in range(200):
             try:
                 await store.open()
@@ -231,6 +233,19 @@ async def test_a_pool_of_two_is_enough(run_aggregator: Run, server: OwnPostgres,
             publishing = [publish(client, aggregator.url, batch, told) for batch in batches]
             assert set(await asyncio.gather(*publishing)) == {200}
             await check_kept(client, aggregator.url, told, ["t"])
+
+
+async def test_in_session_pooling_an_open_store_is_in_the_table_of_writers(
+    server: OwnPostgres, name: str
+) -> None:
+    own = await asyncpg.connect(server.dsn_for("postgres", database=name))
+    with pgbouncer(server, *documented()) as pooler:
+        store = PostgresStore(pooler.dsn_for("postgres", name))
+        await store.open()
+        assert await own.fetchval("SELECT count(*) FROM writers") == 1
+        await store.aclose()
+        assert await own.fetchval("SELECT count(*) FROM writers") == 0
+    await own.close()
 
 
 @pytest.mark.parametrize("mode", ["session", "transaction"])

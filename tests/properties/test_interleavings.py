@@ -14,7 +14,7 @@ from support.reference import Reference
 
 from storage.errors import StorageError
 from storage.model import Appended, Event
-from storage.postgres import optimistic_append as postgres_optimistic_append
+from storage.postgres import appender
 from storage.protocols import EventStore
 
 _STORES = 3
@@ -36,19 +36,19 @@ class Rig:
     """The stores and the observer, opened once for all examples."""
 
     def __init__(
-        self, database: Database, stores: Sequence[EventStore], observer: Observer, ahead: bool
+        self, database: Database, stores: Sequence[EventStore], observer: Observer, optimistic: bool
     ) -> None:
         self.database = database
         self.stores = stores
         self.observer = observer
-        self.ahead = ahead
+        self.optimistic = optimistic
 
     async def interleave(self, publishers: list[list[list[Event]]], order: list[int]) -> None:
         """Step the publishers in this order (then to the end), looking after every step."""
         await self.observer.empty()
         reference = Reference()
         expected: dict[str, list[object]] = {str(number): [] for number in range(len(publishers))}
-        async with Interleaving(self.database, ahead=self.ahead) as run:
+        async with Interleaving(self.database, optimistic=self.optimistic) as run:
             for number, batches in enumerate(publishers):
                 await run.start(str(number), self.stores[number], *batches)
             picks = iter(order)
@@ -64,7 +64,7 @@ class Rig:
                 if statement == "COMMIT":
                     commit(name)
                 await run.step(name)
-                if statement == "STORE_IF_AS_KNOWN":
+                if statement == "STORE_IF_UNCHANGED":
                     storing.add(name)
                 # It may have waited for another one's COMMIT, and been in vain. Whoever is blocked
                 # now and has its outcome waits for its next batch's turn.
@@ -91,29 +91,29 @@ def _told(outcome: object) -> object:
     return [(v.topic, v.event_id, v.status.value, v.offset) for v in outcome.verdicts]
 
 
-async def _open(database: Database, stack: AsyncExitStack, ahead: bool) -> Rig:
+async def _open(database: Database, stack: AsyncExitStack, optimistic: bool) -> Rig:
     stores = [database.store(readers=1) for _ in range(_STORES)]
     for store in stores:
         stack.push_async_callback(store.aclose)
         await store.open()
-    if ahead:
+    if optimistic:
         # Two batches of one store, so that one is decided on what the other will leave.
         stores[1] = stores[0]
     observer = await stack.enter_async_context(Observer.on(database))
-    return Rig(database, stores, observer, ahead)
+    return Rig(database, stores, observer, optimistic)
 
 
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
-    ("backend", "ahead"), [("sqlite", False), ("postgres", False), ("postgres", True)]
+    ("backend", "optimistic"), [("sqlite", False), ("postgres", False), ("postgres", True)]
 )
 def test_any_interleaving_of_statements_equals_the_batches_one_after_the_other(
-    database: Database, ahead: bool, monkeypatch: pytest.MonkeyPatch
+    database: Database, optimistic: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_optimistic_append, "PAUSE", 0)
+    monkeypatch.setattr(appender, "BACKOFF_BATCHES", 0)
     stack = AsyncExitStack()
     with asyncio.Runner() as runner:
-        rig = runner.run(_open(database, stack, ahead))
+        rig = runner.run(_open(database, stack, optimistic))
 
         @settings(max_examples=settings().max_examples // 2)
         @given(publishers=_PUBLISHERS, order=_ORDER)

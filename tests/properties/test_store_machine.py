@@ -24,7 +24,7 @@ from support.strategies import EVENT_IDS, SOURCES, TOPICS, Pool, pools
 
 from storage.model import Event, LogEvent, Query
 from storage.protocols import EventStore
-from storage.reading import chunks, log_reader
+from storage.reading import log_reader, page_fetch
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ class StoreMachine(RuleBasedStateMachine):
     def begin_empty(self, pool: Pool, scan_rows: int, page_bytes: int) -> None:
         self.pool = pool
         self.patch.setattr(log_reader, "SCAN_ROWS", scan_rows)
-        self.patch.setattr(chunks, "PAGE_BYTES", page_bytes)
+        self.patch.setattr(page_fetch, "PAGE_BYTES", page_bytes)
         self.run(self._open_another())
         self.observer = self.run(self.stack.enter_async_context(Observer.on(self.database)))
         self.run(self.observer.empty())

@@ -55,3 +55,20 @@ async def test_a_synchronous_standby_takes_over_and_nothing_acknowledged_is_lost
             await check_all(client, aggregator.url, told)
         check_log(aggregator)
         assert aggregator.stop() == 0
+
+
+async def test_an_aggregator_starts_and_ends_while_no_standby_confirms_a_commit(
+    run_aggregator: Run, own_database: OwnDatabase
+) -> None:
+    """That another one has opened the log is written down, but is not worth waiting for."""
+    aggregator = await asyncio.to_thread(run_aggregator, *own_database.arguments())
+    async with session() as client:
+        await until_ready(client, aggregator.url)
+        assert await asyncio.to_thread(aggregator.stop) == 0
+        await asyncio.to_thread(own_database.server.set, "synchronous_standby_names = 'nobody'")
+        short = ("--postgres-command-timeout-ms", "1000")
+        again = await asyncio.to_thread(run_aggregator, *own_database.arguments(), *short)
+        await until_ready(client, again.url)
+        assert await asyncio.to_thread(again.stop) == 0
+    writers = "SELECT 1 / (count(*) = 0)::int FROM writers"
+    await asyncio.to_thread(own_database.execute, writers)

@@ -26,7 +26,7 @@ from support.processes import Aggregator
 Run = Callable[..., Aggregator]
 
 WHAT_COMMITS = re.compile(rb"COMMIT|\{\d")
-"""What is sent to commit: COMMIT, or the statement of a batch decided ahead, which alone has arrays
+"""What is sent to commit: COMMIT, or the statement of an optimistic append, which alone has arrays
 as texts."""
 
 SHORT = ("--postgres-command-timeout-ms", "1000")

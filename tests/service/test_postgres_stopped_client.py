@@ -54,7 +54,7 @@ async def test_a_topic_locked_by_a_stopped_aggregator_is_free_again(
 async def test_an_aggregator_that_is_stopped_holds_no_topic_that_it_did_not_lock_first(
     run_aggregator: Run, own_database: OwnDatabase
 ) -> None:
-    """A batch that is decided ahead is stored and committed by the server alone."""
+    """An optimistic append is stored and committed by the server alone."""
     stopped = run_aggregator(*own_database.arguments())
     other = run_aggregator(*own_database.arguments())
     told = Told()

@@ -14,8 +14,9 @@ import pytest
 
 from aggregator.__main__ import main
 from storage import backends
-from storage.model import Event, Verdict
+from storage.model import Appended, Event, Verdict
 from storage.postgres import locked_append as postgres_locked_append
+from storage.postgres.commit import commit
 from storage.postgres.store import PostgresStore
 from storage.sqlite import transaction as sqlite_transaction
 from storage.sqlite.writer import SqliteStore
@@ -49,14 +50,14 @@ async def _sqlite_append(self: Any, batch: Sequence[Event]) -> list[Verdict]:
     return await told
 
 
-async def _postgres_append(self: Any, batch: Sequence[Event]) -> list[Verdict]:
-    told: asyncio.Future[list[Verdict]] = asyncio.get_running_loop().create_future()
+async def _postgres_append(self: Any, batch: Sequence[Event]) -> Appended:
+    told: asyncio.Future[Appended] = asyncio.get_running_loop().create_future()
 
     async def transaction() -> None:
-        async with self._acquire(self._writers) as connection:
+        async with self._turns.next_turn() as turn, self._writer() as connection:
             await connection.execute(postgres_locked_append.BEGIN)
-            decision = await postgres_locked_append._write(connection, batch)
-            told.set_result(decision.verdicts)
+            decision = await postgres_locked_append._write(connection, batch, turn)
+            told.set_result(Appended(decision.verdicts, 0.0))
             await asyncio.sleep(_A_WHILE_S)
             await connection.execute("COMMIT")
 
@@ -68,13 +69,12 @@ async def _postgres_append(self: Any, batch: Sequence[Event]) -> list[Verdict]:
 
 def count_afterwards(backend: str, patch: pytest.MonkeyPatch) -> None:
     """The counts are written in a transaction of their own, on Postgres a while later."""
-    commit = postgres_locked_append._commit
 
     async def commit_and_wait(connection: Any) -> None:
         await commit(connection)
         await asyncio.sleep(_A_WHILE_S)
 
-    patch.setattr(postgres_locked_append, "_commit", commit_and_wait)
+    patch.setattr(postgres_locked_append, "commit", commit_and_wait)
     unprotected.count_afterwards(backend, patch)
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from support.interleaving import Interleaving, Publisher
 
 _NAMES = ("BEGIN", "LOCK_TOPICS", "_HEADS", "PROBE", "_INSERT", "COUNT", "STORE")
-_NAMES_AHEAD = ("PEEK", "STORE_IF_AS_KNOWN")
+_OPTIMISTIC_NAMES = ("PROBE_WITH_TOPICS", "STORE_IF_UNCHANGED")
 _OPEN_GATE_TIMEOUT_MS = 20_000
 
 
@@ -27,7 +27,7 @@ def _name(module: ModuleType, sql: str) -> str:
 
 
 def _postgres_name(sql: str) -> str:
-    for name in _NAMES_AHEAD:
+    for name in _OPTIMISTIC_NAMES:
         if sql == getattr(postgres_optimistic_append, name):
             return name
     return _name(postgres_locked_append, sql)

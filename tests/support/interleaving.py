@@ -20,7 +20,8 @@ import pytest
 from storage.errors import StorageError
 from storage.model import Appended, Event, Verdict
 from storage.postgres import locked_append as postgres_locked_append
-from storage.postgres.optimistic_append import OptimisticAppender
+from storage.postgres.appender import Appender
+from storage.postgres.turn import Turn
 from storage.protocols import EventStore
 from storage.sqlite import transaction as sqlite_transaction
 from support.backends import Database
@@ -54,8 +55,7 @@ class Publisher:
         self.outcomes: list[Outcome] = []
         self.go = asyncio.Event()
         self.pid = 0
-        self.has_its_turn = False
-        self.deciding = False
+        self.turn: Turn | None = None
         self.crashed = False
         self.task: asyncio.Task[None] | None = None
 
@@ -76,12 +76,12 @@ class Interleaving:
 
     Args:
         database: what the stores are on.
-        ahead: whether batches on Postgres are decided before their topics are locked.
+        optimistic: whether batches on Postgres are decided before their topics are locked.
     """
 
-    def __init__(self, database: Database, *, ahead: bool = False) -> None:
+    def __init__(self, database: Database, *, optimistic: bool = False) -> None:
         self._database = database
-        self._optimistic = ahead
+        self._optimistic = optimistic
         self._patch = pytest.MonkeyPatch()
         self._publishers: dict[str, Publisher] = {}
         self.loop = asyncio.get_running_loop()
@@ -94,7 +94,7 @@ class Interleaving:
         else:
             self._observer = await asyncpg.connect(self._database.dsn)
             if self._optimistic:
-                self._gate_ahead()
+                self._gate_appender()
             else:
                 lock_first(self._patch)
                 self._gate(postgres_locked_append, self._postgres_append)
@@ -104,32 +104,23 @@ class Interleaving:
         self._original = module.append
         self._patch.setattr(module, "append", append)
 
-    def _gate_ahead(self) -> None:
-        original = OptimisticAppender.append
+    def _gate_appender(self) -> None:
+        original = Appender.append
 
         async def append(
-            ahead: OptimisticAppender,
-            connection: Any,
-            batch: Sequence[Event],
-            *,
-            on_decided: Callable[[], object],
-            **options: Any,
+            appender: Appender, connection: Any, batch: Sequence[Event], turn: Turn
         ) -> Appended:
-            def decided() -> None:
-                publisher.deciding = False
-                on_decided()
-
             publisher = self._whose(batch)
             publisher.pid = connection.get_server_pid()
-            publisher.has_its_turn = publisher.deciding = True
+            publisher.turn = turn
             publisher.state = State.RUNNING
             gated: Any = GatedPostgres(self, publisher, connection)
             try:
-                return await original(ahead, gated, batch, on_decided=decided, **options)
+                return await original(appender, gated, batch, turn)
             finally:
-                publisher.has_its_turn = publisher.deciding = False
+                publisher.turn = None
 
-        self._patch.setattr(OptimisticAppender, "append", append)
+        self._patch.setattr(Appender, "append", append)
 
     async def __aexit__(
         self,
@@ -230,12 +221,12 @@ class Interleaving:
         return next(p for p in self._publishers.values() if any(b is batch for b in p.batches))
 
     async def _postgres_append(
-        self, connection: Any, batch: Sequence[Event], **options: Any
+        self, connection: Any, batch: Sequence[Event], turn: Turn, **options: Any
     ) -> Appended:
         publisher = self._whose(batch)
         publisher.pid = connection.get_server_pid()
         appended: Appended = await self._original(
-            GatedPostgres(self, publisher, connection), batch, **options
+            GatedPostgres(self, publisher, connection), batch, turn, **options
         )
         return appended
 
@@ -279,7 +270,9 @@ class Interleaving:
     def _waits_for_its_turn(self, publisher: Publisher) -> bool:
         """Another batch of the same store is not decided yet."""
         others = (p for p in self._publishers.values() if p.store is publisher.store)
-        return not publisher.has_its_turn and any(other.deciding for other in others)
+        return publisher.turn is None and any(
+            other.turn is not None and other.turn.is_held for other in others
+        )
 
     def wake_blocked(self) -> None:
         """A transaction ended on SQLite: whoever was refused the lock tries again."""

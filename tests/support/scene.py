@@ -23,9 +23,9 @@ class Scene(NamedTuple):
     observer: Observer
     patch: pytest.MonkeyPatch
 
-    def interleaving(self, *, ahead: bool = False) -> Interleaving:
+    def interleaving(self, *, optimistic: bool = False) -> Interleaving:
         """The gate before every statement, made after a protection was taken away."""
-        return Interleaving(self.database, ahead=ahead)
+        return Interleaving(self.database, optimistic=optimistic)
 
     @classmethod
     @asynccontextmanager

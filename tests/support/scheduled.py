@@ -19,7 +19,9 @@ import pytest
 from storage.errors import StorageUnavailable
 from storage.model import Appended, Event, Verdict
 from storage.postgres import locked_append as postgres_locked_append
-from storage.postgres.optimistic_append import STORE_IF_AS_KNOWN, OptimisticAppender
+from storage.postgres.appender import Appender
+from storage.postgres.optimistic_append import STORE_IF_UNCHANGED
+from storage.postgres.turn import Turn
 from storage.sqlite import transaction as sqlite_transaction
 from support.reference import Reference, Told
 
@@ -81,19 +83,19 @@ class ScheduledFaults:
 
     async def __aenter__(self) -> Self:
         self._sqlite_append = sqlite_transaction.append
-        postgres_append = OptimisticAppender.append
+        postgres_append = Appender.append
         self._patch.setattr(sqlite_transaction, "append", self._on_sqlite)
 
         async def on_postgres(
-            ahead: OptimisticAppender, connection: Any, batch: Sequence[Event], **options: Any
+            appender: Appender, connection: Any, batch: Sequence[Event], turn: Turn
         ) -> Appended:
             fault = next(self._faults, Fault())
             if fault.kind is Kind.OUT_OF_REACH:
                 raise StorageUnavailable("by schedule")
             failing: Any = _FailingPostgres(self, fault, connection, batch)
-            return await postgres_append(ahead, failing, batch, **options)
+            return await postgres_append(appender, failing, batch, turn)
 
-        self._patch.setattr(OptimisticAppender, "append", on_postgres)
+        self._patch.setattr(Appender, "append", on_postgres)
         return self
 
     async def __aexit__(
@@ -191,7 +193,7 @@ class _Failing:
         """What happens before this statement."""
         self._next += 1
         if self._fault.kind is Kind.ANSWER_LOST:
-            return Kind.ANSWER_LOST if sql in {"COMMIT", STORE_IF_AS_KNOWN} else Kind.FINE
+            return Kind.ANSWER_LOST if sql in {"COMMIT", STORE_IF_UNCHANGED} else Kind.FINE
         # A rollback that fails as well is the same as a connection that is lost.
         due = self._next == self._fault.statement + 1 and sql != "ROLLBACK"
         return self._fault.kind if due else Kind.FINE
@@ -219,7 +221,7 @@ class _FailingPostgres(_Failing):
     async def fetchval(self, sql: str, *arguments: Any) -> Any:
         due = await self._before(sql)
         answer = self._connection.fetchval(sql, *arguments)
-        if sql != STORE_IF_AS_KNOWN:
+        if sql != STORE_IF_UNCHANGED:
             return await answer
         topics, _, heads, _, _, added, *_ = arguments
         names = topics.split("\x1f")

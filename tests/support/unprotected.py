@@ -10,7 +10,8 @@ import pytest
 from storage.deduplication import BatchDeduplicator, Decision, Head
 from storage.model import Event, Verdict
 from storage.postgres import locked_append as postgres_locked_append
-from storage.postgres.optimistic_append import OptimisticAppender
+from storage.postgres.appender import Backoff
+from storage.postgres.turn import Turn
 from storage.sqlite import transaction as sqlite_transaction
 
 _COUNT_ARGUMENTS = 7
@@ -37,7 +38,7 @@ FROM locked AS l LEFT JOIN found AS f ON f.topic = l.topic"""
 
 def lock_first(patch: pytest.MonkeyPatch) -> None:
     """Every batch on Postgres locks its topics before it is decided."""
-    patch.setattr(OptimisticAppender, "_may_try", lambda _: False)
+    patch.setattr(Backoff, "may_try", lambda _: False)
 
 
 def no_topic_lock(backend: str, patch: pytest.MonkeyPatch) -> None:
@@ -58,7 +59,9 @@ def probe_before_lock(backend: str, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(postgres_locked_append, "_write", _lock_and_probe)
 
 
-async def _lock_and_probe(connection: Any, batch: Sequence[Event], *_: object) -> Decision:
+async def _lock_and_probe(
+    connection: Any, batch: Sequence[Event], *_: object, **_options: object
+) -> Decision:
     deduplicator = BatchDeduplicator(batch)
     topics, event_ids = zip(*deduplicator.keys, strict=True)
     heads: dict[str, Head] = {}
@@ -67,8 +70,8 @@ async def _lock_and_probe(connection: Any, batch: Sequence[Event], *_: object) -
     ):
         heads[topic] = Head(head, time_us)
         if event_id is not None:
-            deduplicator.found((topic, event_id), offset, source, payload)
-    decision = deduplicator.settle(heads)
+            deduplicator.add_stored((topic, event_id), offset, source, payload)
+    decision = deduplicator.decide(heads)
     await postgres_locked_append._store(connection, decision, heads, str(uuid4()))
     return decision
 
@@ -97,7 +100,7 @@ class _Notes(BatchDeduplicator):
 
     notes: list[tuple[Any, ...]]
 
-    def found(self, *arguments: Any) -> None:
+    def add_stored(self, *arguments: Any) -> None:
         self.notes.append(arguments)
 
 
@@ -113,7 +116,7 @@ def _sqlite_probe_before_lock(patch: pytest.MonkeyPatch) -> None:
 
     def replay(connection: Any, deduplicator: BatchDeduplicator) -> None:
         for arguments in connection.found:
-            deduplicator.found(*arguments)
+            deduplicator.add_stored(*arguments)
 
     patch.setattr(sqlite_transaction, "append", append_with_early_probe)
     patch.setattr(sqlite_transaction, "_probe", replay)
@@ -169,9 +172,9 @@ def _sqlite_count_afterwards(append: Any) -> Any:
 
 
 def _postgres_count_afterwards(append: Any) -> Any:
-    async def changed(connection: Any, batch: Sequence[Event], **options: Any) -> Any:
+    async def changed(connection: Any, batch: Sequence[Event], turn: Turn, **options: Any) -> Any:
         later = _CountsLater(connection)
-        verdicts = await append(later, batch, **options)
+        verdicts = await append(later, batch, turn, **options)
         await connection.execute(postgres_locked_append.COUNT, *later.kept)
         return verdicts
 

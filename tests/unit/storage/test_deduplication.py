@@ -26,8 +26,8 @@ def test_a_batch_on_top_of_any_log_is_decided_as_the_contract_says(data: st.Data
     for topic, event_id in deduplicator.keys:
         if (found := reference.find(topic, event_id)) is not None:
             offset, first = found
-            deduplicator.found((topic, event_id), offset, first.source, first.payload)
-    decision = deduplicator.settle(heads)
+            deduplicator.add_stored((topic, event_id), offset, first.source, first.payload)
+    decision = deduplicator.decide(heads)
 
     told = [(v.topic, v.event_id, v.status.value, v.offset) for v in decision.verdicts]
     assert told == reference.publish(batch)
@@ -69,8 +69,8 @@ def test_topics_are_locked_in_byte_order_and_each_key_is_looked_for_once(
 
 def test_counts_of_a_batch_of_repeats_only() -> None:
     deduplicator = BatchDeduplicator([event("t", "x"), event("t", "x", '{"n":1}')])
-    deduplicator.found(("t", "x"), 5, "shop", "{}")
-    decision = deduplicator.settle({"t": Head(9, _TIME_US)})
+    deduplicator.add_stored(("t", "x"), 5, "shop", "{}")
+    decision = deduplicator.decide({"t": Head(9, _TIME_US)})
     assert [(v.status, v.offset) for v in decision.verdicts] == [
         (Status.DUPLICATE, 5),
         (Status.CONFLICT, 5),
@@ -81,8 +81,8 @@ def test_counts_of_a_batch_of_repeats_only() -> None:
 
 def test_a_repeat_is_compared_with_the_stored_event_not_with_its_neighbour() -> None:
     deduplicator = BatchDeduplicator([event("t", "x", '{"n":1}'), event("t", "x", '{"n":1}')])
-    deduplicator.found(("t", "x"), 1, "shop", '{"n":2}')
-    verdicts = deduplicator.settle({"t": Head(1, _TIME_US)}).verdicts
+    deduplicator.add_stored(("t", "x"), 1, "shop", '{"n":2}')
+    verdicts = deduplicator.decide({"t": Head(1, _TIME_US)}).verdicts
     assert [v.status for v in verdicts] == [Status.CONFLICT, Status.CONFLICT]
 
 
@@ -97,5 +97,5 @@ def test_only_texts_that_differ_have_to_be_read_to_be_compared() -> None:
     )
     assert deduplicator.characters_to_compare(("t", "y"), "{}") == 0
     # The first of its kind is what the others are compared with.
-    assert deduplicator.characters_to_settle() == len(long) + len(short)
-    assert BatchDeduplicator([event("t", "x"), event("t", "x", short)]).characters_to_settle() == 9
+    assert deduplicator.characters_to_decide() == len(long) + len(short)
+    assert BatchDeduplicator([event("t", "x"), event("t", "x", short)]).characters_to_decide() == 9

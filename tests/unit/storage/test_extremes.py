@@ -14,8 +14,8 @@ from support.strategies import EVENT_IDS
 from storage.errors import StorageUnavailable
 from storage.model import MAX_TIME_US, MIN_TIME_US, Event, LogEvent, Query
 from storage.protocols import EventStore
-from storage.reading import chunks, log_reader
-from storage.reading.chunks import Rows, Span
+from storage.reading import log_reader, page_fetch
+from storage.reading.page_fetch import RowRange, Rows
 
 _MANY = 3_000
 _LIMIT_S = 20
@@ -108,13 +108,13 @@ async def test_closing_waits_for_the_reads_under_way(
     await store.open()
     await store.append([event("t", f"e-{number}") for number in range(_MANY)])
     begun: asyncio.Queue[None] = asyncio.Queue()
-    fill = chunks.fill
+    fetch_page = page_fetch.fetch_page
 
-    async def noted(rows: Rows, span: Span, query: Query) -> tuple[list[LogEvent], bool]:
+    async def noted(rows: Rows, row_range: RowRange, query: Query) -> tuple[list[LogEvent], bool]:
         begun.put_nowait(None)
-        return await fill(rows, span, query)
+        return await fetch_page(rows, row_range, query)
 
-    monkeypatch.setattr(log_reader, "fill", noted)
+    monkeypatch.setattr(log_reader, "fetch_page", noted)
     query = Query(topic="t", limit=_MANY)
     under_way = [asyncio.create_task(store.read(query)) for _ in range(2)]
     for _ in under_way:

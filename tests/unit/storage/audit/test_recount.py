@@ -172,7 +172,7 @@ def test_a_row_that_no_aggregator_wrote_is_named(filled: Database, name: str) ->
 def test_a_topic_is_not_called_ok_when_not_every_foreign_row_is_remembered(
     filled: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recount, "_MOST_FOREIGN_TOPICS", 1)
+    monkeypatch.setattr(recount, "_MAX_FOREIGN_TOPICS", 1)
     damage(filled, "UPDATE events SET source = ''")
     assert len(differences(filled)) == 5
     forgotten = {"orders": "unknown", "shipments": "2 differences", "total": "5 differences"}

@@ -59,8 +59,8 @@ class Lists:
     def time_index(self) -> Blocks | None:
         return iter([self._lists["times"]])
 
-    def doubled_keys(self, most: int) -> list[Row]:
-        return self._lists["doubled"][:most]
+    def doubled_keys(self, max_keys: int) -> list[Row]:
+        return self._lists["doubled"][:max_keys]
 
 
 def audited(snapshot: Lists) -> tuple[Audit, list[tuple[str, int]]]:
@@ -84,7 +84,7 @@ def test_each_stage_tells_what_it_reads_and_how_much() -> None:
 
 
 def test_reading_many_values_is_told_of_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recount, "_ROWS_A_REPORT", 2)
+    monkeypatch.setattr(recount, "_ROWS_PER_REPORT", 2)
     _, told = audited(Lists())
     assert [each for each in told if each[0] == "values"] == [("values", 2), ("values", 1)]
 
@@ -132,5 +132,7 @@ def test_a_block_is_cut_where_its_topics_end(sizes: tuple[int, int, int]) -> Non
     block = [(topic, n) for topic, size in topics.items() for n in range(size)]
     stream = Stream(iter([block]), "the index", (0, 1))
     for topic, size in topics.items():
-        assert [list(part) for part in stream.take(topic)] == [[(topic, n) for n in range(size)]]
+        assert [list(part) for part in stream.read_topic(topic)] == [
+            [(topic, n) for n in range(size)]
+        ]
     assert stream.topic is None

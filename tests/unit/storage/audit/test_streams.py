@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage.audit.snapshot import LogDamaged, Row
-from storage.audit.streams import Stream, Sum
+from storage.audit.streams import MultisetHash, Stream
 
 
-def sum_of(*parts: Sequence[str]) -> Sum:
-    total = Sum()
+def sum_of(*parts: Sequence[str]) -> MultisetHash:
+    total = MultisetHash()
     for part in parts:
         total.add(part, len(part))
     return total
@@ -51,10 +51,10 @@ def test_an_entry_counts_as_often_as_it_is_there() -> None:
 def test_a_stream_gives_topic_by_topic_over_the_blocks() -> None:
     rows = stream([("a", 1), ("a", 2)], [("a", 3), ("b", 1), ("c", 1)], [("c", 2)])
     assert rows.topic == "a"
-    assert list(rows.take("a")) == [[("a", 1), ("a", 2)], [("a", 3)]]
-    assert list(rows.take("aa")) == []
-    assert list(rows.take("b")) == [[("b", 1)]]
-    assert list(rows.take("c")) == [[("c", 1)], [("c", 2)]]
+    assert list(rows.read_topic("a")) == [[("a", 1), ("a", 2)], [("a", 3)]]
+    assert list(rows.read_topic("aa")) == []
+    assert list(rows.read_topic("b")) == [[("b", 1)]]
+    assert list(rows.read_topic("c")) == [[("c", 1)], [("c", 2)]]
     assert rows.topic is None
 
 
@@ -89,5 +89,5 @@ def test_a_stream_reads_no_further_than_the_block_it_is_in() -> None:
             yield [(f"t-{n:02}", 1)]
 
     rows = Stream(blocks(), "the index", (0, 1))
-    list(rows.take("t-00"))
+    list(rows.read_topic("t-00"))
     assert read == [0, 1]

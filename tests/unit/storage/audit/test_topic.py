@@ -2,22 +2,22 @@
 
 import pytest
 
-from storage.audit.streams import Sum
-from storage.audit.topic import MOST_DIFFERENCES, Differences, Topic, shown
+from storage.audit.streams import MultisetHash
+from storage.audit.topic import MAX_DIFFERENCES, Differences, TopicAudit, printable
 
 
 def test_all_differences_are_counted_and_the_first_ones_kept() -> None:
     differences = Differences()
-    for number in range(MOST_DIFFERENCES + 5):
+    for number in range(MAX_DIFFERENCES + 5):
         differences.add(f"difference {number}")
-    assert differences.total == MOST_DIFFERENCES + 5
-    assert differences.sentences == [f"difference {number}" for number in range(MOST_DIFFERENCES)]
+    assert differences.total == MAX_DIFFERENCES + 5
+    assert differences.sentences == [f"difference {number}" for number in range(MAX_DIFFERENCES)]
 
 
 def test_a_topic_counts_each_of_its_differences() -> None:
     differences = Differences()
-    topic = Topic("orders", differences)
-    topic.take_table([[("orders", 1, "a", 7), ("orders", 2, "b", 8)]], Sum())
+    topic = TopicAudit("orders", differences)
+    topic.add_table([[("orders", 1, "a", 7), ("orders", 2, "b", 8)]], MultisetHash())
     topic.compare_counts([("orders", 9, 3, 1, 2, 5)])
     assert differences.sentences == [
         "topic 'orders': unique_processed is 3, but 2 rows are there",
@@ -40,12 +40,12 @@ def test_a_topic_counts_each_of_its_differences() -> None:
     ],
 )
 def test_a_text_is_shown_so_that_it_can_be_printed(text: str, printed: str) -> None:
-    assert shown(text) == printed
+    assert printable(text) == printed
 
 
 def test_a_key_that_is_doubled_at_the_end_of_a_block_is_told_once() -> None:
     differences = Differences()
-    topic = Topic("orders", differences)
+    topic = TopicAudit("orders", differences)
     topic.compare_keys([[("orders", name) for name in block] for block in ("abb", "c", "cd")])
     told = [sentence for sentence in differences.sentences if "more than once" in sentence]
     assert told == [
@@ -56,5 +56,5 @@ def test_a_key_that_is_doubled_at_the_end_of_a_block_is_told_once() -> None:
 def test_time_that_stands_still_does_not_go_back() -> None:
     differences = Differences()
     rows = [("orders", offset, "x", time_us) for offset, time_us in enumerate([5, 5, 3, 3], 1)]
-    Topic("orders", differences).take_table([rows], Sum())
+    TopicAudit("orders", differences).add_table([rows], MultisetHash())
     assert differences.sentences == ["topic 'orders': ts_ingest goes back at offset 3"]

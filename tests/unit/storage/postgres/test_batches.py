@@ -9,6 +9,7 @@ from support.events import event
 from storage.errors import BatchRefused
 from storage.model import Event, Status
 from storage.postgres import locked_append as postgres_locked_append
+from storage.postgres.commit import commit
 from storage.postgres.store import PostgresStore
 
 BATCH = [event("t", name) for name in "abc"]
@@ -35,7 +36,6 @@ async def test_the_next_batch_may_begin_as_soon_as_the_topics_are_locked(
     store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     committing = asyncio.Event()
-    commit = postgres_locked_append._commit
 
     async def wait_and_commit(connection: Any) -> None:
         committing.set()
@@ -45,7 +45,7 @@ async def test_the_next_batch_may_begin_as_soon_as_the_topics_are_locked(
 
     other_is_stored = asyncio.Event()
     with monkeypatch.context() as patched:
-        patched.setattr(postgres_locked_append, "_commit", wait_and_commit)
+        patched.setattr(postgres_locked_append, "commit", wait_and_commit)
         first = asyncio.create_task(store.append(BATCH))
         await committing.wait()
     await store.append([event("another topic", "x")])

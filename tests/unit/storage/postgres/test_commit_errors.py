@@ -4,18 +4,17 @@ from typing import Any
 
 import asyncpg
 import pytest
-from support.events import event
 
 from storage.errors import OutcomeUnknown
-from storage.postgres import locked_append as postgres_locked_append
-from storage.postgres.errors import may_be_committed
-from storage.postgres.optimistic_append import _NOTHING, _Batch
+from storage.postgres import optimistic_append
+from storage.postgres.commit import commit, may_be_committed
 
 
-def error(kind: type[asyncpg.PostgresError], severity: str | None) -> asyncpg.PostgresError:
-    """An error as the driver makes it of what a server sends."""
+def error(kind: type[Exception], severity: str | None) -> Exception:
+    """An error as the driver makes it of what a server sends, or of a connection that is lost."""
     made = kind("what it says")
-    made.severity_en = severity
+    if isinstance(made, asyncpg.PostgresError):
+        made.severity_en = severity
     return made
 
 
@@ -43,6 +42,11 @@ TABLE = [
     (asyncpg.ConnectionDoesNotExistError, None, True),
     (asyncpg.ConnectionFailureError, None, True),
     (WITHOUT_CODE, None, True),
+    # There is no answer.
+    (TimeoutError, None, True),
+    (ConnectionResetError, None, True),
+    (asyncpg.InterfaceError, None, True),
+    (asyncpg.InternalClientError, None, True),
 ]
 
 
@@ -51,7 +55,7 @@ class Failing:
 
     marker = if_marked = ""
 
-    def __init__(self, error: asyncpg.PostgresError) -> None:
+    def __init__(self, error: Exception) -> None:
         self._error = error
 
     async def execute(self, _sql: str, *_arguments: object) -> str:
@@ -63,22 +67,29 @@ class Failing:
 
     def remove_log_listener(self, _listener: object) -> None: ...
 
+    def terminate(self) -> None: ...
+
 
 async def commit_in_a_transaction(connection: Any) -> None:
-    await postgres_locked_append._commit(connection)
+    await commit(connection)
 
 
-async def store_ahead_of_the_lock(connection: Any) -> None:
-    await _Batch(connection, [event("t", "x")], _NOTHING)._store([])
+async def store_optimistically(connection: Any) -> None:
+    await optimistic_append._store(connection, [])
 
 
-@pytest.mark.parametrize("way", [commit_in_a_transaction, store_ahead_of_the_lock])
+@pytest.mark.parametrize("way", [commit_in_a_transaction, store_optimistically])
 @pytest.mark.parametrize(("kind", "severity", "unknown"), TABLE)
 async def test_both_ways_say_the_same_of_an_error(
-    kind: type[asyncpg.PostgresError], severity: str | None, unknown: bool, way: Any
+    kind: type[Exception], severity: str | None, unknown: bool, way: Any
 ) -> None:
     failed = error(kind, severity)
     assert may_be_committed(failed) == unknown
     with pytest.raises(OutcomeUnknown if unknown else kind) as caught:
         await way(Failing(failed))
     assert "what it says" in str(caught.value)
+
+
+@pytest.mark.parametrize("failed", [ValueError("wrong"), KeyError("wrong")])
+def test_an_error_of_another_kind_says_nothing_of_a_commit(failed: Exception) -> None:
+    assert not may_be_committed(failed)

@@ -109,12 +109,11 @@ async def test_once_there_are_more_again_they_are_used(few: Few) -> None:
         await store.open()
         await use(store)
     assert store._writers is not None
-    lender = store._lenders[store._writers]
-    assert store._writers.get_size() == 1
+    assert store._writers.driver_pool.get_size() == 1
     # As if the pause between two attempts were over.
-    lender._try_again_s = 0.0
+    store._writers._retry_at_s = 0.0
     async with store._writer(), store._writer():
-        assert store._writers.get_size() == 2
+        assert store._writers.driver_pool.get_size() == 2
     await store.aclose()
 
 

@@ -23,6 +23,7 @@ from storage.errors import (
 from storage.model import Event
 from storage.postgres import errors as postgres_errors
 from storage.postgres import locked_append as postgres_locked_append
+from storage.postgres.commit import commit
 from storage.postgres.store import PostgresStore
 from storage.protocols import EventStore
 
@@ -47,7 +48,7 @@ def batch() -> list[Event]:
 async def database_is_read_only(store: PostgresStore) -> None:
     """Let the connection that a ping finds idle say so."""
     assert store._readers is not None
-    async with store._readers.acquire() as connection:
+    async with store._readers.driver_pool.acquire() as connection:
         await connection.execute("SET default_transaction_read_only = on")
 
 
@@ -102,8 +103,6 @@ async def test_a_connection_lost_at_commit_leaves_the_outcome_open(
 async def test_a_commit_that_was_done_but_not_answered_is_found_by_the_retry(
     store: EventStore, observer: Observer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commit = postgres_locked_append._commit
-
     class Cut:
         """Commits, and loses the answer."""
 
@@ -121,7 +120,7 @@ async def test_a_commit_that_was_done_but_not_answered_is_found_by_the_retry(
     async def cut(connection: asyncpg.Connection) -> None:
         await commit(Cut(connection))  # type: ignore[arg-type]
 
-    monkeypatch.setattr(postgres_locked_append, "_commit", cut)
+    monkeypatch.setattr(postgres_locked_append, "commit", cut)
     with pytest.raises(OutcomeUnknown):
         await store.append(batch())
     monkeypatch.undo()
@@ -163,7 +162,7 @@ async def test_a_connection_that_nobody_has_made_yet_is_not_in_use(database: Dat
     store = PostgresStore(database.dsn, readers=2, connect_timeout_s=1.0)
     await store.open()
     assert store._readers is not None
-    assert (store._readers.get_size(), store._readers.get_idle_size()) == (1, 1)
+    assert (store._readers.driver_pool.get_size(), store._readers.usage().in_use) == (1, 0)
     await database_is_read_only(store)
     async with store._writer():
         with pytest.raises(StorageUnavailable, match="read-only"):
@@ -215,7 +214,7 @@ async def test_a_commit_that_postgres_turns_into_a_rollback_is_no_success() -> N
             return "ROLLBACK"
 
     with pytest.raises(StorageUnavailable, match="ROLLBACK"):
-        await postgres_locked_append._commit(Aborted())  # type: ignore[arg-type]
+        await commit(Aborted())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Batches that the Postgres store decides ahead: what becomes of the connection, time and order."""
+"""Optimistic appends of the Postgres store: what becomes of the connection, time and order."""
 
 import asyncio
 import time
@@ -15,9 +15,8 @@ from support.scene import told
 from storage.errors import BatchRefused, OutcomeUnknown
 from storage.migrations import migrations
 from storage.model import Event
-from storage.postgres import locked_append as postgres_locked_append
-from storage.postgres import optimistic_append as postgres_optimistic_append
-from storage.postgres.optimistic_append import LONGEST_PAUSE, PAUSE, OptimisticAppender
+from storage.postgres import locked_append, optimistic_append
+from storage.postgres.appender import BACKOFF_BATCHES, MAX_BACKOFF_BATCHES, Backoff
 from storage.postgres.store import PostgresStore
 
 SEED = [event("t", "seed")]
@@ -30,27 +29,28 @@ def backend() -> str:
 
 
 def ways(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Which way batches go from now on: "ahead", "locked", or both for one that was in vain."""
+    """Which way batches go from now on: "optimistic", "locked", or both if one was in vain."""
     seen: list[str] = []
-    ahead, locked = postgres_optimistic_append._Batch.append, postgres_locked_append.append
+    optimistic, locked = optimistic_append.append, locked_append.append
 
-    async def through_ahead(self: Any, *arguments: Any) -> Any:
-        seen.append("ahead")
-        return await ahead(self, *arguments)
+    async def through_optimistic(*arguments: Any) -> Any:
+        seen.append("optimistic")
+        return await optimistic(*arguments)
 
     async def through_locked(*arguments: Any, **options: Any) -> Any:
         seen.append("locked")
         return await locked(*arguments, **options)
 
-    monkeypatch.setattr(postgres_optimistic_append._Batch, "append", through_ahead)
-    monkeypatch.setattr(postgres_locked_append, "append", through_locked)
+    monkeypatch.setattr(optimistic_append, "append", through_optimistic)
+    monkeypatch.setattr(locked_append, "append", through_locked)
     return seen
 
 
 async def writers(store: PostgresStore) -> set[int]:
     """The server processes of the connections that write."""
     assert store._writers is not None
-    async with store._writers.acquire() as one, store._writers.acquire() as other:
+    pool = store._writers.driver_pool
+    async with pool.acquire() as one, pool.acquire() as other:
         return {one.get_server_pid(), other.get_server_pid()}
 
 
@@ -79,48 +79,49 @@ async def test_a_topic_goes_the_locked_way_once(
     seen = ways(monkeypatch)
     for name in "abc":
         await store.append([event("t", name)])
-    assert seen == ["ahead", "locked", "ahead", "ahead"]
+    assert seen == ["optimistic", "locked", "optimistic", "optimistic"]
     await store.append([event("t", "d"), event("new", "x")])
-    assert seen[4:] == ["ahead", "locked"]
+    assert seen[4:] == ["optimistic", "locked"]
 
 
-async def test_after_one_in_vain_the_next_batches_are_not_decided_ahead(
+async def test_after_one_in_vain_the_next_batches_are_locked_first(
     database: Database, store: PostgresStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And twice as many when it happens again, until one is stored as it was decided."""
     await store.append(SEED)
-    look = postgres_optimistic_append._Batch._look
+    expect = optimistic_append._expect
     other = PostgresStore(database.dsn)
     await other.open()
-    # The other store shares the class: it must not be overtaken as well.
-    monkeypatch.setattr(other._optimistic, "_may_try", lambda: False)
+    # The other store shares the function: it must not be overtaken as well.
+    monkeypatch.setattr(other._appender.backoff, "may_try", lambda: False)
 
-    async def overtaken(self: Any) -> Any:
-        known = await look(self)
+    async def overtaken(*arguments: Any) -> Any:
+        expected = await expect(*arguments)
         await other.append(SEED)
-        return known
+        return expected
 
     async def next_ways(*, in_vain: bool) -> int:
-        """How many batches go the locked way before the next one that is decided ahead."""
+        """How many batches go the locked way before the next one that is tried without."""
         with monkeypatch.context() as patched:
             if in_vain:
-                patched.setattr(postgres_optimistic_append._Batch, "_look", overtaken)
+                patched.setattr(optimistic_append, "_expect", overtaken)
             seen = ways(patched)
-            while "ahead" not in seen:
+            while "optimistic" not in seen:
                 await store.append(SEED)
             # That one was overtaken, and went the locked way itself, as did the other store's.
-            assert seen[seen.index("ahead") :] == ["ahead", *["locked"] * (2 * in_vain)]
-            return seen.index("ahead")
+            assert seen[seen.index("optimistic") :] == ["optimistic", *["locked"] * (2 * in_vain)]
+            return seen.index("optimistic")
 
     assert await next_ways(in_vain=True) == 0
-    assert await next_ways(in_vain=True) == PAUSE
-    assert await next_ways(in_vain=True) == 2 * PAUSE
-    assert await next_ways(in_vain=False) == 4 * PAUSE
+    assert await next_ways(in_vain=True) == BACKOFF_BATCHES
+    assert await next_ways(in_vain=True) == 2 * BACKOFF_BATCHES
+    assert await next_ways(in_vain=False) == 4 * BACKOFF_BATCHES
     assert await next_ways(in_vain=True) == 0
-    assert await next_ways(in_vain=True) == PAUSE
-    store._optimistic._pause, store._optimistic._next_pause = 0, LONGEST_PAUSE
+    assert await next_ways(in_vain=True) == BACKOFF_BATCHES
+    backoff = store._appender.backoff
+    backoff.remaining, backoff.next_batches = 0, MAX_BACKOFF_BATCHES
     assert await next_ways(in_vain=True) == 0
-    assert store._optimistic._next_pause == LONGEST_PAUSE
+    assert backoff.next_batches == MAX_BACKOFF_BATCHES
     (counts,) = (await store.stats()).topics.values()
     assert counts.unique_processed == 1
     await other.aclose()
@@ -203,7 +204,7 @@ async def test_time_stands_still_in_a_topic_whose_last_event_is_of_the_future(
 
 
 async def test_the_commit_time_is_returned_whichever_way_it_went(store: PostgresStore) -> None:
-    # The first locks, for its topic is new; the others are decided ahead.
+    # The first locks, for its topic is new; the others do not.
     for _ in range(3):
         assert 0 <= (await store.append(SEED)).commit_s < 60
 
@@ -252,7 +253,7 @@ async def test_a_log_of_the_version_before_is_gone_on_with(
     for number in (2, 3):
         outcome = await store.append([event("t", f"{number}"), event("t", "seed", "{}")])
         assert told(outcome) == [("stored", number), ("duplicate", 1)]
-    assert seen == ["ahead", "locked", "ahead"]
+    assert seen == ["optimistic", "locked", "optimistic"]
     await store.aclose()
 
 
@@ -262,13 +263,13 @@ async def test_a_batch_that_nothing_stopped_leaves_nothing_to_build_on(
     """What it stored would be kept in memory for as long as no other batch comes."""
     for _ in range(2):
         await store.append(SEED)
-        assert store._optimistic._last is None
+        assert store._turns.pending is None
     with pytest.raises(BatchRefused):
         await store.append([event("t", "a\x1fb")])
-    assert store._optimistic._last is None
+    assert store._turns.pending is None
 
 
-def test_a_pause_is_counted_in_batches() -> None:
-    ahead = OptimisticAppender()
-    ahead._pause = 2
-    assert [ahead._may_try() for _ in range(4)] == [False, False, True, True]
+def test_a_backoff_is_counted_in_batches() -> None:
+    backoff = Backoff()
+    backoff.remaining = 2
+    assert [backoff.may_try() for _ in range(4)] == [False, False, True, True]

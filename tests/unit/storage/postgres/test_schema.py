@@ -14,6 +14,7 @@ from support.verifying import ORDERS, SHIPMENTS, SOUND, Verified, fill, verified
 
 from storage.backends import postgres_snapshot
 from storage.errors import StorageError, StorageMisconfigured
+from storage.migrations import migrations
 from storage.postgres.store import PostgresStore
 
 ODD = 'Log "of" \\ \'24, naïve'
@@ -198,6 +199,9 @@ async def test_a_schema_that_was_made_for_it_takes_a_second_log(database: Databa
          "index 'events_by_ts_ingest'"),
         ("CREATE FUNCTION append_if_as_known() RETURNS int LANGUAGE sql AS 'SELECT 1'",
          "function 'append_if_as_known'"),
+        ("CREATE FUNCTION append_if_unchanged_v4() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+         "function 'append_if_unchanged_v4'"),
+        ("CREATE TABLE writers (mine text)", "table 'writers'"),
     ],
 )  # fmt: skip
 async def test_what_another_program_has_there_is_named_with_the_remedy(
@@ -213,12 +217,40 @@ async def test_what_another_program_has_there_is_named_with_the_remedy(
     assert await stored(database.dsn, "a", "own") == [("stored", 1)]
 
 
+@pytest.mark.parametrize(
+    ("statement", "what"),
+    [
+        ("CREATE VIEW writers AS SELECT 1", "view 'writers'"),
+        ("CREATE FUNCTION append_if_unchanged_v4() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+         "function 'append_if_unchanged_v4'"),
+    ],
+)  # fmt: skip
+async def test_what_is_in_the_way_of_a_migration_is_named_and_the_log_stays_as_it_is(
+    database: Database, statement: str, what: str
+) -> None:
+    """A later version needs names that an earlier one left to others."""
+    before = "".join(step.sql for step in migrations("postgres")[:3])
+    await execute(
+        database,
+        f"{before}CREATE TABLE aggregator_schema (version integer NOT NULL PRIMARY KEY)",
+        "INSERT INTO aggregator_schema VALUES (1), (2), (3)",
+        statement,
+    )
+    for named in (None, "public"):
+        assert f"has a {what} that is not of this program" in await refusal(database.dsn, named)
+    async with connected(database) as connection:
+        versions = await connection.fetchval("SELECT max(version) FROM aggregator_schema")
+        assert versions == 3
+        await connection.execute(f"DROP {what.replace(chr(39), '')}")
+    assert await stored(database.dsn, "a") == [("stored", 1)]
+
+
 async def test_temporary_tables_of_the_session_hide_nothing(database: Database) -> None:
     """As a pooler may leave them behind that does not reset a session."""
     store = PostgresStore(database.dsn)
     await store.open()
     assert store._writers is not None
-    async with store._writers.acquire() as connection:
+    async with store._writers.driver_pool.acquire() as connection:
         await connection.execute("CREATE TEMPORARY TABLE events (mine text)")
     assert told(await store.append([event("t", "a")])) == [("stored", 1)]
     assert told(await store.append([event("t", "a")])) == [("duplicate", 1)]
@@ -253,14 +285,22 @@ async def test_a_role_that_may_not_make_the_schema_is_told_so(
 
 @pytest.mark.parametrize(
     ("right", "table"),
-    [("SELECT", "aggregator_schema"), ("INSERT", "events"), ("UPDATE", "topics")],
+    [
+        ("SELECT", "aggregator_schema"),
+        ("INSERT", "events"),
+        ("UPDATE", "topics"),
+        ("SELECT", "writers"),
+        ("INSERT", "writers"),
+        ("UPDATE", "writers"),
+        ("DELETE", "writers"),
+    ],
 )
 async def test_a_right_that_a_table_lacks_is_told_at_the_start(
     database: Database, role: Role, right: str, table: str
 ) -> None:
     """As after a restore with --no-privileges by another role."""
     await stored(database.dsn, "a")
-    others = "GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO {}"
+    others = "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {}"
     await execute(
         database,
         others.format(role.name),

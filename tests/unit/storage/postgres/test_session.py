@@ -12,7 +12,7 @@ from storage.errors import StorageMisconfigured, StorageUnavailable
 from storage.postgres import locked_append as postgres_locked_append
 from storage.postgres import session as postgres_session
 from storage.postgres.errors import SHARED, SessionShared, translated
-from storage.postgres.session import look_for_client, session_settings
+from storage.postgres.session import enable_client_check, session_settings
 from storage.postgres.store import PostgresStore
 
 
@@ -32,7 +32,7 @@ async def alter(database: Database, setting: str) -> None:
 async def shown(store: PostgresStore, setting: str) -> str:
     """A setting of the session that writes."""
     assert store._writers is not None
-    async with store._writers.acquire() as connection:
+    async with store._writers.driver_pool.acquire() as connection:
         return str(await connection.fetchval("SELECT current_setting($1)", setting))
 
 
@@ -71,7 +71,7 @@ async def test_a_server_that_can_not_look_for_its_client_is_used_all_the_same() 
                 "client_connection_check_interval must be set to 0 on this platform"
             )
 
-    await look_for_client(OnAnotherSystem())  # type: ignore[arg-type]
+    await enable_client_check(OnAnotherSystem())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -104,13 +104,13 @@ async def test_a_setting_that_does_not_hold_is_refused_by_its_name(
 ) -> None:
     """As where what stands between drops it."""
     await alter(database, f"{name} = '{default}'")
-    whole = postgres_session.setting
+    whole = postgres_session.set_settings
 
     def without_it(settings: dict[str, str], schema: str | None) -> str:
         left = {each: value for each, value in settings.items() if each != name}
         return whole(left, schema).replace("SET statement_timeout = 0;", "")
 
-    monkeypatch.setattr(postgres_session, "setting", without_it)
+    monkeypatch.setattr(postgres_session, "set_settings", without_it)
     with pytest.raises(StorageMisconfigured) as caught:
         await PostgresStore(database.dsn).open()
     assert str(caught.value).startswith(f"Postgres: {name} is {default!r} in a session that set it")
@@ -121,16 +121,16 @@ async def lose_the_sessions(store: PostgresStore) -> None:
     """Let every open connection have a session in which nothing is set."""
     for pool in (store._writers, store._readers):
         assert pool is not None
-        for _ in range(pool.get_idle_size()):
-            async with pool.acquire() as connection:
+        for _ in range(pool.driver_pool.get_idle_size()):
+            async with pool.driver_pool.acquire() as connection:
                 await connection.execute("RESET ALL")
 
 
-@pytest.mark.parametrize("ahead", [True, False])
+@pytest.mark.parametrize("optimistic", [True, False])
 async def test_nothing_is_stored_or_read_in_another_session(
-    database: Database, ahead: bool, monkeypatch: pytest.MonkeyPatch
+    database: Database, optimistic: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not ahead:
+    if not optimistic:
         lock_first(monkeypatch)
     store = PostgresStore(database.dsn)
     await store.open()
@@ -177,16 +177,16 @@ async def test_a_transaction_is_read_committed_whatever_the_default(
     seen = []
     write = postgres_locked_append._write
 
-    async def looking(connection: object, *arguments: object) -> object:
+    async def looking(connection: object, *arguments: object, **options: object) -> object:
         seen.append(await connection.fetchval("SHOW transaction_isolation"))  # type: ignore[attr-defined]
-        return await write(connection, *arguments)  # type: ignore[arg-type]
+        return await write(connection, *arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(postgres_locked_append, "_write", looking)
     store = PostgresStore(database.dsn)
     await store.open()
     await store.append([event("t", "x")])
     assert seen == ["read committed"]
-    # What is decided ahead is stored by a statement that is a transaction of its own.
+    # An optimistic append is stored by a statement that is a transaction of its own.
     assert await shown(store, "transaction_isolation") == "read committed"
     await store.aclose()
 

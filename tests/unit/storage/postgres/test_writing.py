@@ -19,8 +19,10 @@ from storage.errors import (
     StorageUnavailable,
 )
 from storage.postgres import errors as postgres_errors
-from storage.postgres import locked_append as postgres_locked_append
+from storage.postgres import locked_append
+from storage.postgres.commit import commit
 from storage.postgres.store import PostgresStore
+from storage.postgres.turn import TurnQueue
 
 BATCH = [event("t", name) for name in "abc"]
 
@@ -97,10 +99,10 @@ async def test_a_refused_batch_costs_no_connection(
     async with Observer.on(database) as observer:
         await observer.fetch('ALTER TABLE events ADD CONSTRAINT few CHECK ("offset" < 2)')
     assert store._writers is not None
-    before = await store._writers.fetchval("SELECT pg_backend_pid()")
+    before = await store._writers.driver_pool.fetchval("SELECT pg_backend_pid()")
     with pytest.raises(BatchRefused):
         await store.append(BATCH)
-    assert await store._writers.fetchval("SELECT pg_backend_pid()") == before
+    assert await store._writers.driver_pool.fetchval("SELECT pg_backend_pid()") == before
 
 
 async def test_a_row_that_the_database_passes_over_is_told_and_nothing_is_stored(
@@ -137,28 +139,29 @@ async def test_without_a_confirmed_rollback_the_connection_is_closed(
 ) -> None:
     connection = Scripted(BEGIN=asyncpg.UniqueViolationError("twice"), ROLLBACK=answer)
     with pytest.raises(expected):
-        await postgres_locked_append.append(connection, BATCH)  # type: ignore[arg-type]
+        async with TurnQueue().next_turn() as turn:
+            await locked_append.append(connection, BATCH, turn)  # type: ignore[arg-type]
     assert connection.terminated == terminated
 
 
 async def test_a_commit_without_an_answer_leaves_the_outcome_open() -> None:
     connection = Scripted(COMMIT=TimeoutError())
     with pytest.raises(OutcomeUnknown) as caught:
-        await postgres_locked_append._commit(connection)  # type: ignore[arg-type]
+        await commit(connection)  # type: ignore[arg-type]
     assert str(caught.value) == "Postgres: COMMIT was not answered: no answer in time"
     assert connection.terminated
 
 
 async def test_a_commit_that_gave_up_its_standby_leaves_the_outcome_open() -> None:
     with pytest.raises(OutcomeUnknown) as caught:
-        await postgres_locked_append._commit(Scripted(notice("SyncRepWaitForLSN")))  # type: ignore[arg-type]
+        await commit(Scripted(notice("SyncRepWaitForLSN")))  # type: ignore[arg-type]
     assert str(caught.value) == (
         "Postgres: a standby may not have what was committed: the wait was canceled"
     )
 
 
 async def test_any_other_notice_says_nothing_about_a_commit() -> None:
-    await postgres_locked_append._commit(Scripted(notice("DoCheckpoint")))  # type: ignore[arg-type]
+    await commit(Scripted(notice("DoCheckpoint")))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -269,7 +272,7 @@ async def test_closing_gives_up_a_connection_that_is_not_given_back(database: Da
     await store.open()
     assert store._readers is not None
     kept = await store._readers.acquire()
-    store._connect_timeout_s = 0.05
+    store._readers._connect_timeout_s = 0.05
     await store.aclose()
     with pytest.raises(asyncpg.InterfaceError):
         await kept.execute("SELECT 1")

@@ -16,7 +16,7 @@ from support.observer import Observer, StoredRow
 from storage.errors import StorageError
 from storage.model import LogEvent, Query
 from storage.protocols import EventStore
-from storage.reading import chunks, log_reader
+from storage.reading import log_reader, page_fetch
 
 _TOPICS = ["a", "b", "C"]
 _SOURCES = ["common", "rare", "never"]
@@ -114,7 +114,7 @@ def test_following_the_pages_gives_what_was_asked_for_once_and_in_order(log: Log
     def holds(query: Query, scan_rows: int, page_bytes: int) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(log_reader, "SCAN_ROWS", scan_rows)
-            patch.setattr(chunks, "PAGE_BYTES", page_bytes)
+            patch.setattr(page_fetch, "PAGE_BYTES", page_bytes)
             got = log.runner.run(_all(log.store, query))
         assert got == [(r.topic, r.offset, r.ts_ingest_us) for r in _expected(log.rows, query)]
 
@@ -133,7 +133,7 @@ def test_the_log_has_times_that_repeat_and_differ(log: Log) -> None:
 def test_a_page_ends_behind_the_event_that_takes_it_past_its_bytes(
     log: Log, monkeypatch: pytest.MonkeyPatch, topic: str | None
 ) -> None:
-    monkeypatch.setattr(chunks, "PAGE_BYTES", 3 * len('{"n":0}') - 1)
+    monkeypatch.setattr(page_fetch, "PAGE_BYTES", 3 * len('{"n":0}') - 1)
     page = log.runner.run(log.store.read(Query(topic=topic, limit=100)))
     assert len(page.events) == 3
     assert page.next is not None

@@ -12,7 +12,7 @@ from support.observer import Observer, StoredRow
 
 from storage.model import Page, Position, Query
 from storage.protocols import EventStore
-from storage.reading import chunks, log_reader
+from storage.reading import log_reader, page_fetch
 
 LIMIT = 4
 SCAN_ROWS = 3
@@ -138,7 +138,7 @@ def test_a_page_looks_at_so_many_rows_and_no_fewer(
 def test_a_page_ends_behind_the_event_that_fills_its_bytes(
     log: Log, monkeypatch: pytest.MonkeyPatch, topic: str | None, page_bytes: int
 ) -> None:
-    monkeypatch.setattr(chunks, "PAGE_BYTES", page_bytes)
+    monkeypatch.setattr(page_fetch, "PAGE_BYTES", page_bytes)
     sizes = [len(page.events) for page in log.pages(Query(topic=topic))]
     assert sizes == [3] * (len(log.expected(Query(topic=topic))) // 3)
 

@@ -9,11 +9,11 @@ from support.backends import Database
 from support.events import event
 from support.observer import Observer
 
-from storage.postgres import locked_append as postgres_locked_append
-from storage.postgres import optimistic_append as postgres_optimistic_append
+from storage.postgres.optimistic_append import PROBE_WITH_TOPICS
+from storage.postgres.probe import PROBE
 from storage.postgres.store import PostgresStore
 from storage.protocols import EventStore
-from storage.reading import chunks, log_reader
+from storage.reading import log_reader, page_fetch
 from storage.reading.log_reader import LogReader
 from storage.sqlite import transaction as sqlite_transaction
 
@@ -47,7 +47,7 @@ class PostgresObserver(Observer):
 async def session(database: Database, store: EventStore) -> AsyncIterator[Observer]:
     if isinstance(store, PostgresStore):
         assert store._writers is not None
-        async with store._writers.acquire() as connection:
+        async with store._writers.driver_pool.acquire() as connection:
             yield PostgresObserver(connection)
     else:
         async with Observer.on(database) as observer:
@@ -84,7 +84,7 @@ async def fill_topics(observer: Observer) -> None:
 @pytest.mark.parametrize("filled", [None, fill, fill_topics])
 @pytest.mark.parametrize(
     ("probe", "topics_of"),
-    [(postgres_locked_append.PROBE, ""), (postgres_optimistic_append.PEEK, ", '{t}'")],
+    [(PROBE, ""), (PROBE_WITH_TOPICS, ", '{t}'")],
 )
 async def test_the_postgres_probe_looks_each_key_up_in_the_unique_index(
     session: Observer,
@@ -149,7 +149,7 @@ READS: dict[str, tuple[str, list[Any]]] = {
     ),
     "scan end": (log_reader.SCAN_END, [10**6, "", 0, 10**10, "", 0, 9_999]),
     "bisect": (log_reader.BISECT, ["t", 10**9, _ROWS]),
-    "payload": (chunks.PAYLOAD, ["t", 5, 4096]),
+    "payload": (page_fetch.PAYLOAD, ["t", 5, 4096]),
 }
 MOST = {"get": "$3", "payload": "$3", "across": "$8", "filtered across": "$8"}
 
@@ -208,3 +208,43 @@ async def test_a_probe_of_new_and_stored_keys_gives_each_its_own_verdict(
     await store.append([event("t", key) for key in _KEYS])
     verdicts = (await store.append([event("t", key) for key in reversed([*_KEYS, "new"])])).verdicts
     assert [v.offset for v in verdicts] == [101, *range(100, 0, -1)]
+
+
+async def fill_many_topics(observer: Observer) -> None:
+    """More topics than anybody would want to read all of."""
+    numbers = (
+        "WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 20000) "
+        if not isinstance(observer, PostgresObserver)
+        else f"WITH n AS (SELECT generate_series(1, {_ROWS}) AS n) "
+    )
+    await observer.fetch(
+        "INSERT INTO topics (topic, received, unique_processed, duplicate_dropped, conflicts, "
+        f"last_ts_ingest) {numbers} SELECT 't-' || n, 1, 1, 0, 0, "
+        f"{'now()' if isinstance(observer, PostgresObserver) else 'n'} FROM n"
+    )
+
+
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+@pytest.mark.parametrize("analyze", [True, False])
+@pytest.mark.parametrize("count", [1, 1000])
+async def test_heads_looks_each_topic_up_by_its_name(
+    session: Observer, store: EventStore, analyze: bool, count: int, mode: str
+) -> None:
+    assert isinstance(store, LogReader)
+    await fill_many_topics(session)
+    if analyze:
+        await session.fetch("ANALYZE")
+    sql = log_reader.HEADS.format(names=store.names_sql)
+    names = json.dumps([f"t-{n}" for n in range(count)])
+    if isinstance(session, PostgresObserver):
+        await session.fetch(f"SET plan_cache_mode = {mode}")
+        await session.fetch(f"PREPARE heads AS {sql}")
+        nodes = await postgres_plan(session, f"EXECUTE heads('{names}')")
+        (look_up,) = [node for node in nodes if node.get("Relation Name") == "topics"]
+        assert look_up["Node Type"] in {"Index Scan", "Index Only Scan"}, nodes
+        assert look_up.get("Index Cond", "").startswith("(topic = "), nodes
+        assert nodes[0]["Total Cost"] < 100_000, nodes
+    else:
+        plan = await sqlite_plan(session, sql, {"1": names})
+        assert [step for step in plan if "SEARCH topics USING PRIMARY KEY (topic=?)" in step], plan
+        assert not [step for step in plan if "SCAN topics" in step], plan

@@ -1,24 +1,26 @@
-"""What the database checks of a batch that was decided ahead, with one check taken away."""
+"""The SQL function of the optimistic append, with one of its checks taken away."""
 
 from storage.migrations import migrations
 from support.observer import Observer
 
+FUNCTION = "append_if_unchanged_v4"
+
 _CHECK = """IF (found_names, found_appends, found_heads)
-       IS DISTINCT FROM (names, known_appends, known_heads) THEN"""
+       IS DISTINCT FROM (names, expected_appends, expected_heads) THEN"""
 _HEADS_ALONE = """IF (found_names, found_heads)
-       IS DISTINCT FROM (names, known_heads) THEN"""
+       IS DISTINCT FROM (names, expected_heads) THEN"""
 _SORTED = "ORDER BY topic FOR UPDATE"
 _AS_NAMED = "ORDER BY array_position(names, topic) FOR UPDATE"
 _ROWS = "IF stored <> cardinality(new_offsets) THEN"
 
 
 async def check_nothing(observer: Observer) -> None:
-    """What a batch was decided on counts, whatever has become of it."""
+    """A batch is stored as it was decided, whatever has become of its topics."""
     await _replace(observer, _CHECK, "IF false THEN")
 
 
 async def check_heads_alone(observer: Observer) -> None:
-    """A topic that has the head that it was taken to have is as it was taken to be."""
+    """A topic that has the expected head counts as unchanged."""
     await _replace(observer, _CHECK, _HEADS_ALONE)
 
 
@@ -33,8 +35,9 @@ async def count_no_rows(observer: Observer) -> None:
 
 
 async def _replace(observer: Observer, check: str, weaker: str) -> None:
-    (sql,) = [step.sql for step in migrations("postgres") if "CREATE FUNCTION" in step.sql]
-    function = sql[sql.index("CREATE FUNCTION") :]
+    create = f"CREATE FUNCTION {FUNCTION}"
+    (sql,) = [step.sql for step in migrations("postgres") if create in step.sql]
+    function = sql[sql.index(create) :]
     assert function.count(check) == 1
     await observer.connection.execute(
         function.replace("CREATE FUNCTION", "CREATE OR REPLACE FUNCTION").replace(check, weaker)

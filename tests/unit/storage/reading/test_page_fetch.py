@@ -14,7 +14,7 @@ from support.events import event
 
 from storage.errors import PayloadOverLimit
 from storage.model import LogEvent, Query
-from storage.reading import chunks
+from storage.reading import page_fetch
 from storage.reading.log_reader import LogReader
 
 _SIZES = [2, 2, 2, 300, 2, 40, 40, 1200, 1200, 1200, 5, 9, 2, 3000, 2, 2, 70]
@@ -37,10 +37,10 @@ class Log:
         self._reader = store._reader
 
     @asynccontextmanager
-    async def noted(self) -> AsyncGenerator[chunks.Rows, None]:
+    async def noted(self) -> AsyncGenerator[page_fetch.Rows, None]:
         async with self._reader() as rows:
 
-            async def note(sql: str, arguments: Sequence[object]) -> Sequence[chunks.Row]:
+            async def note(sql: str, arguments: Sequence[object]) -> Sequence[page_fetch.Row]:
                 found = await rows(sql, arguments)
                 sizes = [len(row[-1]) for row in found if isinstance(row[-1], bytes)]
                 self.fetched.append(sizes)
@@ -116,10 +116,10 @@ def test_no_fetch_has_more_bytes_than_a_chunk_or_one_payload(log: Log) -> None:
         max_payload_bytes: int,
     ) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(chunks, "CHUNK_BYTES", chunk_bytes)
-            patch.setattr(chunks, "_FIRST_ROWS", first_rows)
-            patch.setattr(chunks, "PAGE_BYTES", page_bytes)
-            patch.setattr(chunks, "_MOST_ALONE", 2)
+            patch.setattr(page_fetch, "MAX_CHUNK_BYTES", chunk_bytes)
+            patch.setattr(page_fetch, "_FIRST_CHUNK_ROWS", first_rows)
+            patch.setattr(page_fetch, "PAGE_BYTES", page_bytes)
+            patch.setattr(page_fetch, "_MAX_SINGLE_FETCHES", 2)
             log.fetched.clear()
             query = Query(
                 topic=topic, newest_first=newest_first, limit=limit,

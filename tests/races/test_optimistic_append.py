@@ -1,13 +1,13 @@
-"""A batch that is decided before its topics are locked is stored only if it was decided right."""
+"""An optimistic append stores a batch only if its topics are as they were expected to be."""
 
 from typing import Any
 
 import pytest
-from support.ahead import check_heads_alone, check_nothing, count_no_rows, lock_as_named
 from support.events import event
 from support.interleaving import Interleaving, Outcome, State
 from support.scene import Scene, told
 from support.unprotected import ArrivalOrder
+from support.weakened_function import check_heads_alone, check_nothing, count_no_rows, lock_as_named
 
 from storage.errors import BatchRefused, OutcomeUnknown, StorageUnavailable
 from storage.postgres import optimistic_append as postgres_optimistic_append
@@ -15,7 +15,7 @@ from storage.postgres import optimistic_append as postgres_optimistic_append
 # SQLite's writer has the whole file to itself.
 pytestmark = pytest.mark.parametrize("backend", ["postgres"])
 
-STORE = "STORE_IF_AS_KNOWN"
+STORE = "STORE_IF_UNCHANGED"
 
 
 async def statements(run: Interleaving, name: str) -> list[str]:
@@ -30,7 +30,7 @@ async def statements(run: Interleaving, name: str) -> list[str]:
 async def b_stores_while_a_is_decided(scene: Scene, of_b: str) -> tuple[list[str], Outcome]:
     """A has decided to store "x" at offset 2 when another store commits an event of its own."""
     await scene.a.append([event("t", "seed")])
-    async with scene.interleaving(ahead=True) as run:
+    async with scene.interleaving(optimistic=True) as run:
         await run.start("a", scene.a, [event("t", "x"), event("t", "seed")])
         await run.until("a", STORE)
         await run.start("b", scene.b, [event("t", of_b)])
@@ -41,9 +41,9 @@ async def b_stores_while_a_is_decided(scene: Scene, of_b: str) -> tuple[list[str
 
 async def test_alone_a_batch_takes_two_statements(scene: Scene) -> None:
     await scene.a.append([event("t", "seed")])
-    async with scene.interleaving(ahead=True) as run:
+    async with scene.interleaving(optimistic=True) as run:
         await run.start("a", scene.a, [event("t", "x"), event("t", "seed")])
-        assert await statements(run, "a") == ["PEEK", STORE]
+        assert await statements(run, "a") == ["PROBE_WITH_TOPICS", STORE]
         assert told(run.outcomes("a")[0]) == [("stored", 2), ("duplicate", 1)]
     (await scene.observer.snapshot()).assert_sound()
 
@@ -68,7 +68,7 @@ async def test_unless_it_is_checked_an_innocent_batch_is_refused(scene: Scene, o
 
 async def test_a_repeat_that_another_store_adds_counts_as_well(scene: Scene) -> None:
     await scene.a.append([event("t", "seed")])
-    async with scene.interleaving(ahead=True) as run:
+    async with scene.interleaving(optimistic=True) as run:
         await run.start("a", scene.a, [event("t", "x")])
         await run.until("a", STORE)
         await run.start("b", scene.b, [event("t", "seed")])
@@ -82,7 +82,7 @@ async def test_a_repeat_that_another_store_adds_counts_as_well(scene: Scene) -> 
 async def test_a_writer_that_names_no_append_is_noticed_by_what_it_stored(scene: Scene) -> None:
     """An aggregator of the version before, on its last batch while this one has begun."""
     await scene.a.append([event("t", "seed")])
-    async with scene.interleaving(ahead=True) as run:
+    async with scene.interleaving(optimistic=True) as run:
         await run.start("a", scene.a, [event("t", "x")])
         await run.until("a", STORE)
         await scene.observer.fetch(
@@ -100,11 +100,11 @@ async def test_the_next_batch_is_decided_on_what_the_one_under_way_will_leave(
     scene: Scene,
 ) -> None:
     await scene.a.append([event("t", "seed")])
-    async with scene.interleaving(ahead=True) as run:
+    async with scene.interleaving(optimistic=True) as run:
         await run.start("first", scene.a, [event("t", "x"), event("u", "x")])
         await run.until("first", "COMMIT")
         await run.start("next", scene.a, [event("t", "x", '{"n":1}'), event("t", "y")])
-        assert await statements(run, "next") == ["PEEK", STORE]
+        assert await statements(run, "next") == ["PROBE_WITH_TOPICS", STORE]
         assert run.state("next") is State.BLOCKED
         await run.finish("first")
         assert run.state("next") is State.ENDED
@@ -118,7 +118,7 @@ async def one_built_on_what_was_lost(scene: Scene) -> Outcome:
     Then the head of the topic is what it was taken to be, and its content is not.
     """
     await scene.a.append([event("t", "seed")])
-    async with scene.interleaving(ahead=True) as run:
+    async with scene.interleaving(optimistic=True) as run:
         await run.start("first", scene.a, [event("t", "x")])
         await run.until("first", STORE)
         await run.start("next", scene.a, [event("t", "x")])
@@ -147,7 +147,7 @@ async def opposite_orders(scene: Scene) -> tuple[Outcome, Outcome]:
     """Both batches are let into their statement and stop at the middle topic, held by a third."""
     await scene.a.append([event(topic, "seed") for topic in "amz"])
     third = scene.observer.connection.transaction()
-    async with scene.interleaving(ahead=True) as run:
+    async with scene.interleaving(optimistic=True) as run:
         await third.start()
         await scene.observer.fetch("SELECT * FROM topics WHERE topic = 'm' FOR UPDATE")
         await run.start("a", scene.a, [event(topic, "new") for topic in "amz"])
@@ -180,7 +180,7 @@ async def test_locked_in_arrival_order_they_end_in_a_deadlock(scene: Scene) -> N
 
 async def a_key_appears_past_every_lock(scene: Scene) -> Outcome:
     """Somebody inserts an event and neither locks nor counts, after a batch looked for its key."""
-    async with scene.interleaving(ahead=True) as run:
+    async with scene.interleaving(optimistic=True) as run:
         await run.start("a", scene.a, [event("t", "x"), event("t", "y")])
         await run.until("a", STORE)
         await scene.observer.connection.execute(
@@ -218,9 +218,9 @@ async def a_row_is_passed_over(scene: Scene) -> Outcome:
         "CREATE TRIGGER skip BEFORE INSERT ON events FOR EACH ROW "
         "WHEN (NEW.source = 'unwanted') EXECUTE FUNCTION skip()"
     )
-    async with scene.interleaving(ahead=True) as run:
+    async with scene.interleaving(optimistic=True) as run:
         await run.start("a", scene.a, [event("t", "x"), event("t", "y", source="unwanted")])
-        assert await statements(run, "a") == ["PEEK", STORE]
+        assert await statements(run, "a") == ["PROBE_WITH_TOPICS", STORE]
         return run.outcomes("a")[0]
 
 
@@ -239,7 +239,7 @@ async def test_unless_rows_are_counted_a_skipped_event_is_confirmed_and_lost(sce
 
 async def test_a_crash_before_the_statement_leaves_nothing(scene: Scene) -> None:
     await scene.a.append([event("t", "seed")])
-    async with scene.interleaving(ahead=True) as run:
+    async with scene.interleaving(optimistic=True) as run:
         await run.start("a", scene.a, [event("t", "x")])
         await run.until("a", STORE)
         assert isinstance((await run.crash("a"))[0], OutcomeUnknown)
@@ -247,13 +247,13 @@ async def test_a_crash_before_the_statement_leaves_nothing(scene: Scene) -> None
     assert told(await scene.b.append([event("t", "x")])) == [("stored", 2)]
 
 
-async def test_while_none_is_decided_ahead_the_next_batch_waits_for_the_lock_in_the_database(
+async def test_during_a_backoff_the_next_batch_waits_for_the_lock_in_the_database(
     scene: Scene,
 ) -> None:
     store: Any = scene.a
     await store.append([event("t", "seed")])
-    store._optimistic._pause = 2
-    async with scene.interleaving(ahead=True) as run:
+    store._appender.backoff.remaining = 2
+    async with scene.interleaving(optimistic=True) as run:
         await run.start("first", store, [event("t", "x")])
         await run.until("first", "PROBE")
         await run.start("next", store, [event("t", "x")])
