@@ -64,7 +64,7 @@ def configured_store(settings: Settings) -> EventStore:
         settings.database,
         busy_timeout_ms=settings.sqlite_busy_timeout_ms,
         command_timeout_ms=settings.sqlite_command_timeout_ms,
-        on_text=_log_text(),
+        on_process_output=_log_text(),
     )
 
 

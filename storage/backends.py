@@ -12,11 +12,11 @@ from storage.protocols import EventStore
 def sqlite_store(path: Path, *, busy_timeout_ms: int, **options: Any) -> EventStore:
     """A store, not opened yet, in the SQLite file `path`; a process of its own writes.
 
-    The options are those of `StoreApart`.
+    The options are those of `SqliteStore`.
     """
-    from storage.sqlite.store import StoreApart
+    from storage.sqlite.store import SqliteStore
 
-    return StoreApart(path, busy_timeout_ms=busy_timeout_ms, **options)
+    return SqliteStore(path, busy_timeout_ms=busy_timeout_ms, **options)
 
 
 def postgres_store(

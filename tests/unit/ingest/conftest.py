@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from support.in_process import InProcessStore
 from support.stores import ControlledStore
 
 from aggregator.ingest.group_commit import Flush, GroupCommit
-from storage.sqlite.writer import SqliteStore
 
 MakeGroupCommit = Callable[..., GroupCommit]
 
@@ -15,7 +15,7 @@ MakeGroupCommit = Callable[..., GroupCommit]
 @pytest.fixture
 async def controlled(tmp_path: Path) -> AsyncIterator[ControlledStore]:
     """An open SQLite store under the test's control."""
-    store = ControlledStore(SqliteStore(tmp_path / "events.db"))
+    store = ControlledStore(InProcessStore(tmp_path / "events.db"))
     await store.open()
     yield store
     await store.aclose()

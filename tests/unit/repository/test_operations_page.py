@@ -9,11 +9,11 @@ from pathlib import Path
 
 from support.backends import PostgresServer, new_database
 from support.events import event
+from support.in_process import InProcessStore
 
 from aggregator.settings.model import Settings
 from storage.postgres.store import PostgresStore
 from storage.protocols import EventStore
-from storage.sqlite.writer import SqliteStore
 
 TEXT = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
 
@@ -67,7 +67,7 @@ async def check_restored(store: EventStore) -> None:
 
 
 async def test_a_sqlite_file_is_copied_while_in_use_and_restored(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "events.db")
+    store = InProcessStore(tmp_path / "events.db")
     await store.open()
     try:
         await fill(store)
@@ -77,7 +77,7 @@ async def test_a_sqlite_file_is_copied_while_in_use_and_restored(tmp_path: Path)
         await store.append([event("orders", "later")])
     finally:
         await store.aclose()
-    await check_restored(SqliteStore(tmp_path / "copy.db"))
+    await check_restored(InProcessStore(tmp_path / "copy.db"))
 
 
 async def test_a_postgres_database_is_dumped_while_in_use_and_restored(
