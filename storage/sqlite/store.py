@@ -20,6 +20,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 from storage.errors import StorageUnavailable
 from storage.model import (
@@ -89,6 +90,8 @@ class SqliteStore:
             damage=self._damage,
             max_connections=readers,
         )
+        self._writer_id = ""
+        """Names it in the table of writers from one `open` to the next."""
         self._process: WriterProcess | None = None
         self._opened = False
         self._starting: asyncio.Task[None] | None = None
@@ -186,6 +189,7 @@ class SqliteStore:
                 f"{str(self._path)!r} is still being closed: see whether its disk answers"
             )
         self._damage.clear()
+        self._writer_id = str(uuid4())
         try:
             # The writer makes the file, and both sides then hold on to the same ones.
             await self._reader.open(await self._start())
@@ -217,7 +221,7 @@ class SqliteStore:
         )
         try:
             await process.start()
-            return await process.open(program=_program(), expected=expected)
+            return await process.open(self._writer_id, _program(), expected)
         except Exception as error:
             await process.end(self._ending_s)
             if isinstance(error, OSError):

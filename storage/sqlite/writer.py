@@ -75,11 +75,12 @@ class SqliteWriter:
         self._row: WriterRow | None = None
         self._heartbeat: Heartbeat | None = None
 
-    def open(self, *, program: str = "", expected: FileIdentities = ()) -> FileIdentities:
+    def open(self, writer_id: str, program: str, expected: FileIdentities = ()) -> FileIdentities:
         """Open the file, making it if it is not there, and bring its schema up to date.
 
         Args:
-            program: the version of this program, for the table of writers.
+            writer_id: the id of the store, for the table of writers.
+            program: the version of this program, for the same.
             expected: the files that a reader has open already, if there is one.
 
         Returns:
@@ -105,7 +106,7 @@ class SqliteWriter:
                 if not expected:
                     files.record()
                 self._may_write = True
-                self._insert_row(self._connection, program)
+                self._insert_row(self._connection, WriterRow(writer_id, program))
             self._probe = open_beside(self._path, files, 0)
             self._checkpointer = Checkpointer(
                 open_beside(self._path, files, self._busy_timeout_s),
@@ -221,8 +222,7 @@ class SqliteWriter:
         self._needs_proof = False
         return result
 
-    def _insert_row(self, connection: GuardedConnection, program: str) -> None:
-        row = WriterRow(program)
+    def _insert_row(self, connection: GuardedConnection, row: WriterRow) -> None:
         try:
             row.insert(connection)
         except sqlite3.Error as error:

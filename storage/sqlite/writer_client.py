@@ -143,11 +143,12 @@ class WriterProcess:
                 if number >= connected:
                     ours.close()
 
-    async def open(self, *, program: str, expected: FileIdentities) -> FileIdentities:
+    async def open(self, writer_id: str, program: str, expected: FileIdentities) -> FileIdentities:
         """Have it open the file.
 
         Args:
-            program: the version of this program, for the table of writers.
+            writer_id: the id of the store, for the table of writers.
+            program: the version of this program, for the same.
             expected: the files that a reader has open; empty if none has.
 
         Returns:
@@ -158,7 +159,7 @@ class WriterProcess:
         """
         channels = self._connected()
         number, reply = self._pending.add(StorageUnavailable, extra_s=_START_S)
-        channels.questions.send(encode(OpenRequest(number, program, expected)))
+        channels.questions.send(encode(OpenRequest(number, writer_id, program, expected)))
         opened: OpenReply = await reply
         return opened.files
 

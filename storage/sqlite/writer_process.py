@@ -82,8 +82,8 @@ def _serve(connection: socket.socket, handle: Callable[[bytes], Answer | AppendO
 def _answer(writer: SqliteWriter, question: Question) -> Answer:
     try:
         match question:
-            case OpenRequest(number, program, expected):
-                return OpenReply(number, writer.open(program=program, expected=expected))
+            case OpenRequest(number, writer_id, program, expected):
+                return OpenReply(number, writer.open(writer_id, program, expected))
             case PingRequest(number):
                 writer.ping()
                 return PingReply(number)

@@ -25,11 +25,13 @@ class OpenRequest(msgspec.Struct, array_like=True, tag=0):
 
     Args:
         number: the number of the reply.
-        program: the version of this program, for the table of writers.
+        writer_id: the id of the store, for the table of writers.
+        program: the version of this program, for the same.
         expected: the identities of the files that the reader has open; empty if it has none yet.
     """
 
     number: int
+    writer_id: str
     program: str
     expected: Sequence[tuple[int, int]]
 

@@ -9,7 +9,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from uuid import uuid4
 
 from storage.migrations import migrations
 from storage.sqlite.transaction import write_transaction
@@ -32,11 +31,13 @@ class WriterRow:
     """The row of one open store.
 
     Args:
+        writer: the id of the store, new with every opening; a writer process that is started
+            anew for the same store goes on with its row.
         program: the version of this program.
     """
 
-    def __init__(self, program: str) -> None:
-        self._writer = str(uuid4())
+    def __init__(self, writer: str, program: str) -> None:
+        self._writer = writer
         self._schema_version = migrations("sqlite")[-1].version
         self._program = program
         self._opened_at_us = time.time_ns() // 1000

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import uuid4
 
 from storage.model import (
     LARGEST_PAYLOAD_BYTES,
@@ -42,7 +43,8 @@ class InProcessStore:
     async def open(self) -> None:
         await self.aclose()
         try:
-            await self.reader.open(await asyncio.to_thread(self.writer.open))
+            files = await asyncio.to_thread(self.writer.open, str(uuid4()), "in process")
+            await self.reader.open(files)
         except BaseException:
             await self.aclose()
             raise

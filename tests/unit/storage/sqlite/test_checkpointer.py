@@ -60,7 +60,7 @@ async def test_what_is_committed_gets_into_the_file_while_the_store_is_open(
     path: Path, tmp_path: Path
 ) -> None:
     writer = SqliteWriter(path, busy_timeout_s=10)
-    writer.open()
+    writer.open("w", "1.2.3")
     writer.append([large(number) for number in range(20)])
     await until(lambda: rows_in_the_file_alone(path, tmp_path) == 20, "the rows are copied")
     writer.append([large(20)])
@@ -70,7 +70,7 @@ async def test_what_is_committed_gets_into_the_file_while_the_store_is_open(
 
 async def test_the_wal_begins_anew_instead_of_growing(path: Path, tmp_path: Path) -> None:
     writer = SqliteWriter(path, busy_timeout_s=10)
-    writer.open()
+    writer.open("w", "1.2.3")
     writer.append([large(number) for number in range(20)])
     first = size(f"{path}-wal")
     copied = partial(rows_in_the_file_alone, path, tmp_path)
@@ -119,7 +119,7 @@ async def test_nothing_is_copied_over_what_another_process_wrote_in_a_wal_of_its
 ) -> None:
     monkeypatch.setattr(sqlite_checkpointer, "_INTERVAL_S", 3600)
     writer = SqliteWriter(path, busy_timeout_s=10)
-    writer.open()
+    writer.open("w", "1.2.3")
     writer.append([large(0)])
     have_another_write(path)
     written = content(path)
@@ -135,7 +135,7 @@ async def test_after_a_failure_the_next_ping_has_to_prove_that_the_store_can_wri
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = SqliteWriter(path, busy_timeout_s=10)
-    writer.open()
+    writer.open("w", "1.2.3")
     with monkeypatch.context() as patched:
         patched.setattr(sqlite_checkpointer, "CHECKPOINT", "no SQL")
         writer.append([large(0)])

@@ -43,7 +43,7 @@ async def test_a_batch_that_comes_to_its_turn_after_the_end_is_refused(tmp_path:
     path, lock = tmp_path / "log.db", LateLock()
     writer = SqliteWriter(path, busy_timeout_s=10)
     writer._lock = lock  # type: ignore[assignment]
-    writer.open()
+    writer.open("w", "1.2.3")
 
     def append() -> None:
         lock.late = threading.get_ident()
@@ -85,7 +85,7 @@ async def test_a_batch_that_is_committed_as_the_store_closes_has_its_verdicts(
     tmp_path: Path,
 ) -> None:
     writer: Any = ClosedMeanwhile(tmp_path / "log.db", busy_timeout_s=10)
-    writer.open()
+    writer.open("w", "1.2.3")
     copying = writer._kept
     verdicts, _ = await asyncio.to_thread(writer.append, [event("t", "a")])
     assert [verdict.status for verdict in verdicts] == [Status.STORED]
@@ -106,7 +106,7 @@ async def test_the_end_waits_for_a_batch_of_another_thread(
 
     monkeypatch.setattr(sqlite_transaction, "append", append)
     writer = SqliteWriter(tmp_path / "log.db", busy_timeout_s=10)
-    writer.open()
+    writer.open("w", "1.2.3")
     appending = asyncio.create_task(asyncio.to_thread(writer.append, [event("t", "a")]))
     assert await asyncio.to_thread(begun.wait, _LIMIT_S)
     end = asyncio.create_task(asyncio.to_thread(writer.close))

@@ -33,7 +33,7 @@ from storage.sqlite.writer_protocol import (
 FILES = [(1, 2), (3, 4), (5, 6)]
 BATCH = [event("t", "a"), event("t", "b")]
 VERDICTS = [Verdict("t", "a", Status.STORED, 1)]
-OPEN, PING, APPEND = OpenRequest(1, "0.1.0", FILES), PingRequest(2), AppendRequest(3, BATCH)
+OPEN, PING, APPEND = OpenRequest(1, "w", "0.1.0", FILES), PingRequest(2), AppendRequest(3, BATCH)
 OPENED, PONG, APPENDED = OpenReply(1, FILES), PingReply(2), AppendReply(3, VERDICTS, 0.5)
 FAILED = Failure(3, "BatchRefused", "no", damage="all of it")
 

@@ -32,7 +32,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def writer(path: Path) -> Iterator[SqliteWriter]:
     writer = SqliteWriter(path, busy_timeout_s=10, renewal_s=0.01)
-    writer.open(program="1.2.3")
+    writer.open("w", "1.2.3")
     yield writer
     writer.close()
 
@@ -76,8 +76,6 @@ async def test_a_killed_writer_leaves_its_row_until_it_is_a_day_old(path: Path) 
     assert store._process is not None
     psutil.Process(store._process.pid).kill()
     await until(lambda: not (store._process and store._process.is_connected), "its end is noticed")
-    await store.ping()
-    assert len(rows(path)) == 2
     await store.aclose()
     assert rows(path) == [(killed,)]
 
@@ -89,6 +87,24 @@ async def test_a_killed_writer_leaves_its_row_until_it_is_a_day_old(path: Path) 
     await store.open()
     assert killed not in {row[0] for row in rows(path)}
     assert len(rows(path)) == 1
+    await store.aclose()
+
+
+async def test_a_writer_process_that_is_started_anew_goes_on_with_the_row(path: Path) -> None:
+    store = SqliteStore(path, busy_timeout_ms=1000)
+    await store.open()
+    ((writer, opened),) = rows(path, "writer, opened_at")
+    before = seen_at(path)
+    assert store._process is not None
+    psutil.Process(store._process.pid).kill()
+    await until(lambda: not (store._process and store._process.is_connected), "its end is noticed")
+    await store.ping()
+    assert rows(path, "writer, opened_at") == [(writer, opened)]
+    assert seen_at(path) > before
+    await store.aclose()
+    assert rows(path) == []
+    await store.open()
+    assert rows(path) != [(writer,)]
     await store.aclose()
 
 
@@ -128,7 +144,7 @@ async def test_a_renewal_that_fails_is_no_failure_of_the_store(
 async def test_the_end_does_not_wait_for_a_lock_to_delete_the_row(path: Path) -> None:
     # Far longer than the test may take.
     writer = SqliteWriter(path, busy_timeout_s=3600)
-    writer.open()
+    writer.open("w", "1.2.3")
     with closing(sqlite3.connect(path, isolation_level=None)) as stranger:
         stranger.execute("BEGIN IMMEDIATE")
         await asyncio.to_thread(writer.close)
@@ -145,7 +161,7 @@ def test_an_older_version_goes_on_beside_a_newer_one(path: Path) -> None:
         older.execute("PRAGMA application_id = 0x45564C47")
         sqlite_transaction.append(older, [event("t", "a")])
         newer = SqliteWriter(path, busy_timeout_s=10)
-        newer.open()
+        newer.open("w", "1.2.3")
         (verdict,) = sqlite_transaction.append(older, [event("t", "b")])
         assert verdict.offset == 2
         (verdict,) = newer.append([event("t", "c")]).verdicts
