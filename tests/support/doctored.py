@@ -14,7 +14,7 @@ import pytest
 
 from aggregator import app
 from aggregator.__main__ import main
-from storage.model import Event, Verdict
+from storage.model import Appended, Event, Verdict
 from storage.postgres import locked_append as postgres_locked_append
 from storage.postgres.store import PostgresStore
 from storage.sqlite import transaction as sqlite_transaction
@@ -34,7 +34,7 @@ def acknowledge_first(backend: str, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(PostgresStore, "append", _postgres_append)
 
 
-async def _sqlite_append(self: Any, batch: Sequence[Event]) -> list[Verdict]:
+async def _sqlite_append(self: Any, batch: Sequence[Event]) -> Appended:
     loop = asyncio.get_running_loop()
     told: asyncio.Future[list[Verdict]] = loop.create_future()
 
@@ -47,7 +47,7 @@ async def _sqlite_append(self: Any, batch: Sequence[Event]) -> list[Verdict]:
         connection.execute("COMMIT")
 
     loop.run_in_executor(self._appends, transaction)
-    return await told
+    return Appended(await told, 0.0)
 
 
 async def _postgres_append(self: Any, batch: Sequence[Event]) -> list[Verdict]:
