@@ -33,7 +33,7 @@ from publisher.ids import NumberedIds, TimeNodeIds, uuid7
 from storage.model import Event
 from storage.postgres.store import PostgresStore
 from storage.protocols import EventStore
-from storage.sqlite.writer import SqliteStore
+from storage.sqlite.store import SqliteStore
 
 BATCH = 2_000
 PAYLOAD = '{"text": "%s", "number": %d}'
@@ -82,7 +82,7 @@ async def sqlite_store() -> AsyncIterator[Opened]:
                     raise SystemExit(f"this SQLite can't tell an index's size: {error}") from error
             return Size(whole, index)
 
-        store = SqliteStore(Path(database.location))
+        store = SqliteStore(Path(database.location), busy_timeout_ms=10_000)
         await store.open()
         try:
             yield store, size

@@ -112,13 +112,13 @@ def sqlite_store(
         command_timeout_ms: how long SQLite and the disk may take besides, in milliseconds.
         on_process_output: called with what the process writes to its standard error.
     """
-    from storage.sqlite.store import StoreApart
+    from storage.sqlite.store import SqliteStore
 
-    return StoreApart(
+    return SqliteStore(
         path,
         busy_timeout_ms=busy_timeout_ms,
         command_timeout_ms=command_timeout_ms,
-        on_text=on_process_output,
+        on_process_output=on_process_output,
     )
 
 

@@ -115,6 +115,15 @@ async def store(database: Database) -> AsyncIterator[EventStore]:
 
 
 @pytest.fixture
+async def in_process_store(database: Database) -> AsyncIterator[EventStore]:
+    """An open store on that database which writes in this process, so that a test can reach in."""
+    store = database.in_process_store()
+    await store.open()
+    yield store
+    await store.aclose()
+
+
+@pytest.fixture
 def fast_path() -> str:
     """Whether publishes may go the short way, as the setting has it; a module may ask for both."""
     return "auto"

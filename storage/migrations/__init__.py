@@ -5,11 +5,13 @@ applied in order, each together with the version it leads to, in one transaction
 lock, so that two aggregators that start together do not collide.
 """
 
-from importlib.resources import files
+from pathlib import Path
 
 import msgspec
 
 from storage.errors import StorageMisconfigured
+
+_DIRECTORY = Path(__file__).parent
 
 
 class Migration(msgspec.Struct, frozen=True):
@@ -21,10 +23,7 @@ class Migration(msgspec.Struct, frozen=True):
 
 def migrations(backend: str) -> list[Migration]:
     """All steps of a backend ("sqlite" or "postgres"), oldest first, numbered from 1."""
-    found = sorted(
-        (file for file in (files(__name__) / backend).iterdir() if file.name.endswith(".sql")),
-        key=lambda file: file.name,
-    )
+    found = sorted((_DIRECTORY / backend).glob("*.sql"), key=lambda file: file.name)
     return [Migration(int(f.name.split("_", 1)[0]), f.read_text(encoding="utf-8")) for f in found]
 
 

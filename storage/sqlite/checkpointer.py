@@ -9,75 +9,81 @@ Copied once a second, a page that each transaction changes is written to the dat
 once a commit. (sqlite.org/wal.html calls these application-initiated checkpoints.)
 """
 
-import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable
-
-import aiosqlite
+import threading
+from collections.abc import Callable
 
 from storage.errors import StorageUnavailable
 
 CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
 """Copies what it can without keeping anybody waiting."""
 
-_EVERY_S = 1.0
+_INTERVAL_S = 1.0
 _FEW_PAGES = 250
-_MOST_PASSES = 5
+_MAX_PASSES = 5
 
 
 class Checkpointer:
-    """Copies while there is something to copy.
+    """A thread that copies while there is something to copy.
 
     Args:
-        connection: on the database, for nothing else.
-        check: raises `StorageUnavailable` if nothing may be written to it.
+        connection: on the database, for nothing else; it is closed at the end.
+        check: raises `StorageUnavailable` if nothing may be written to the database.
         finish: copies the rest while nobody writes.
-        on_failure: told what went wrong; it is tried again after the next commit.
+        on_failure: callback with what went wrong; it is tried again after the next commit.
     """
 
     def __init__(
         self,
-        connection: aiosqlite.Connection,
+        connection: sqlite3.Connection,
         *,
         check: Callable[[], None],
-        finish: Callable[[], Awaitable[None]],
+        finish: Callable[[], None],
         on_failure: Callable[[Exception], None],
     ) -> None:
         self._connection = connection
         self._check = check
         self._finish = finish
         self._on_failure = on_failure
-        self._committed = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        self._task = asyncio.create_task(self._run(), name="checkpoints")
+        self._committed = threading.Event()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sqlite-checkpoints", daemon=True)
+        self._thread.start()
 
     def committed(self) -> None:
-        """There is more to copy. May be called from any thread."""
+        """Wake the thread: there is more to copy. May be called from any thread."""
         if not self._committed.is_set():
-            self._loop.call_soon_threadsafe(self._committed.set)
+            self._committed.set()
 
-    async def aclose(self) -> None:
-        """End the copying, and close the connection."""
-        self._task.cancel()
-        await asyncio.wait([self._task])
-        await self._connection.close()
+    def close(self) -> None:
+        """End the thread, behind a copy under way, and close the connection."""
+        self._closing.set()
+        self._committed.set()
+        self._thread.join()
+        self._connection.close()
 
-    async def _run(self) -> None:
-        while True:
-            await self._committed.wait()
-            await asyncio.sleep(_EVERY_S)
+    def _run(self) -> None:
+        while self._committed.wait() and not self._closing.wait(_INTERVAL_S):
             self._committed.clear()
             try:
-                await self._copy()
+                self.copy()
             except (sqlite3.Error, StorageUnavailable) as error:
                 self._on_failure(error)
 
-    async def _copy(self) -> None:
+    def copy(self) -> None:
+        """Copy what was committed so far, in passes: all but the last go on beside commits.
+
+        Raises:
+            StorageUnavailable: nothing may be written to the database.
+            sqlite3.Error: it could not be.
+        """
         copied_before = 0
-        for _ in range(_MOST_PASSES):
+        for _ in range(_MAX_PASSES):
             self._check()
-            ((_, pages, copied),) = await self._connection.execute_fetchall(CHECKPOINT)
+            ((_, pages, copied),) = self._connection.execute(CHECKPOINT).fetchall()
+            if self._closing.is_set():
+                return  # the last connection copies the rest as it is closed
             if pages - copied_before <= _FEW_PAGES:
                 break
             copied_before = copied
-        await self._finish()
+        self._finish()

@@ -1,25 +1,26 @@
-"""Whether the files of a SQLite database are still the ones that were opened.
+"""The file guard: checks that the files of a SQLite database are still those that were opened.
 
 SQLite goes on with an open file that has lost its name: it writes, flushes and acknowledges,
 and at the next start all of it is gone. A -wal or -shm file that others see in another place
 is worse, since then locks are no longer shared. So every transaction looks at the names twice:
-under the write lock, before it writes, and behind its COMMIT, before anybody is told of it.
+under the write lock, before it writes, and behind its COMMIT, before anybody gets a verdict.
 Reads do too: what another process writes into a new -wal is not what these connections see.
 
-The names are only ever asked for with stat(). To open and close the database file once more
+The names are only ever looked up with stat(). To open and close the database file once more
 would drop every lock that this process holds on it (POSIX).
 """
 
-import ctypes
 import os
-import sqlite3
-import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 from storage.errors import StorageMisconfigured, StorageUnavailable
 
 _COMPANIONS = ("-wal", "-shm")
+
+FileIdentities: TypeAlias = Sequence[tuple[int, int]]
+"""Device and inode of the database file, its -wal and its -shm."""
 
 
 class FileGuard:
@@ -33,6 +34,7 @@ class FileGuard:
         self._path = str(path)
         # SQLite puts them beside the file itself, not beside a link to it.
         self._companions = [os.path.realpath(path) + end for end in _COMPANIONS]
+        self._names = [self._path, *self._companions]
         self._opened: dict[str, tuple[int, int]] = {}
         self._size = 0
         self._overwritten = False
@@ -51,31 +53,50 @@ class FileGuard:
                 f"stored in it last: put the file back, or remove {wal!r} to begin a new log"
             )
 
-    def note(self) -> None:
-        """Take the files that are there now for those that were opened.
+    @property
+    def identities(self) -> FileIdentities:
+        """The files that were opened; none before `record` or `expect`."""
+        return list(self._opened.values())
+
+    def record(self) -> None:
+        """Record the files that are there now as those that were opened.
 
         Raises:
             StorageUnavailable: one of them is gone already.
         """
         self._opened = {}
         self._overwritten = False
-        for name in (self._path, *self._companions):
+        for name in self._names:
             found = self._find(name)
             self._opened[name] = (found.st_dev, found.st_ino)
             if name == self._path:
                 self._size = found.st_size
 
+    def expect(self, identities: FileIdentities) -> None:
+        """Expect the files that another process has opened, and no others.
+
+        Args:
+            identities: the `identities` of that process's guard.
+
+        Raises:
+            StorageUnavailable: one of them is gone, or another is in its place.
+        """
+        self._opened = dict(zip(self._names, identities, strict=True))
+        self._overwritten = False
+        self._size = 0
+        self.check()
+
     def check(self) -> None:
         """Raise `StorageUnavailable`, with what to do, unless all of them are in their place."""
         for name, opened in self._opened.items():
-            # Known before it is asked for: several threads ask, and the file grows meanwhile.
-            least = self._size
+            # Read before the file is looked at: several threads check, and it grows meanwhile.
+            min_size = self._size
             found = self._find(name)
             if (found.st_dev, found.st_ino) != opened:
                 raise self._lost(name)
             if name == self._path:
                 # A log only ever grows; nobody can tell what else in it is no longer the same.
-                self._overwritten |= found.st_size < least
+                self._overwritten |= found.st_size < min_size
                 self._size = max(self._size, found.st_size)
         if self._overwritten:
             raise StorageUnavailable(
@@ -131,38 +152,6 @@ class FileGuard:
 
     def _named_companions(self) -> str:
         return " and ".join(map(repr, self._companions))
-
-
-class GuardedConnection(sqlite3.Connection):
-    """A connection whose transactions begin and end only where the files are in their place.
-
-    Args:
-        files: the files it belongs to; the other arguments are those of `sqlite3.Connection`.
-    """
-
-    def __init__(self, *arguments: Any, files: FileGuard, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._files = files
-        self.commit_s = 0.0
-        """How long the last COMMIT took, in seconds."""
-
-    def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
-        """See `sqlite3.Connection.execute`; behind BEGIN and COMMIT see `FileGuard.check`."""
-        started = time.perf_counter()
-        cursor = super().execute(sql, *arguments)
-        if sql.startswith("COMMIT"):
-            self.commit_s = time.perf_counter() - started
-        if sql.startswith(("BEGIN", "COMMIT")):
-            self._files.check()
-        return cursor
-
-    def close(self) -> None:
-        """Close it, or leave it open for good where closing would do damage."""
-        if self._files.may_be_closed():
-            super().close()
-        else:
-            # What is left to the interpreter to clear away would be closed all the same.
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self))
 
 
 def _identity(name: str) -> tuple[int, int] | None:

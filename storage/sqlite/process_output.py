@@ -1,4 +1,4 @@
-"""What a process writes to its standard error, taken in by the one that started it."""
+"""The standard error of another process, read by the one that started it."""
 
 import asyncio
 from collections.abc import Callable
@@ -14,7 +14,7 @@ class ProcessOutput(asyncio.Protocol):
     not end.
 
     Args:
-        on_text: told each text, without the white space around it.
+        on_text: callback with each text, without the white space around it.
     """
 
     def __init__(self, on_text: Callable[[str], object]) -> None:
@@ -35,13 +35,13 @@ class ProcessOutput(asyncio.Protocol):
         """See `asyncio.Protocol`."""
         self._written += data
         while len(self._written) > _MAX_TEXT_BYTES:
-            self._tell(_MAX_TEXT_BYTES)
+            self._emit(_MAX_TEXT_BYTES)
         if self._pause is None:
-            self._pause = asyncio.get_running_loop().call_later(_PAUSE_S, self._tell_all)
+            self._pause = asyncio.get_running_loop().call_later(_PAUSE_S, self._emit_all)
 
     def connection_lost(self, _exc: Exception | None) -> None:
         """See `asyncio.Protocol`."""
-        self._tell_all()
+        self._emit_all()
         self.ended.set()
 
     def close(self) -> None:
@@ -49,13 +49,13 @@ class ProcessOutput(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
-    def _tell_all(self) -> None:
+    def _emit_all(self) -> None:
         if self._pause is not None:
             self._pause.cancel()
             self._pause = None
-        self._tell(len(self._written))
+        self._emit(len(self._written))
 
-    def _tell(self, length: int) -> None:
+    def _emit(self, length: int) -> None:
         text = self._written[:length].decode("utf-8", "backslashreplace").strip()
         del self._written[:length]
         if text:

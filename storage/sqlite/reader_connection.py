@@ -1,4 +1,4 @@
-"""A connection that reads the SQLite file, and the rows that come over it."""
+"""A connection that reads the SQLite file, in a thread of its own."""
 
 import asyncio
 from collections.abc import Awaitable, Sequence
@@ -9,7 +9,8 @@ from typing import TypeVar
 import aiosqlite
 
 from storage.reading.page_fetch import Row, Rows
-from storage.sqlite.file_guard import FileGuard, GuardedConnection
+from storage.sqlite.connection import FIRST_READ, GuardedConnection
+from storage.sqlite.file_guard import FileGuard
 
 Result = TypeVar("Result")
 
@@ -17,16 +18,28 @@ Result = TypeVar("Result")
 async def connect_reader(
     path: Path, files: FileGuard, busy_timeout_s: float
 ) -> aiosqlite.Connection:
-    """A connection to the file, with a thread of its own, that is used to read.
+    """Open a connection that is used to read, with a thread of its own.
 
     Args:
         path: the database file.
-        files: what the connection belongs to from now on.
+        files: the guard that the connection belongs to from now on.
         busy_timeout_s: how long to wait for a lock, in seconds.
 
     Raises:
-        sqlite3.Error: it can't be used now.
+        sqlite3.Error: the file can't be used now.
     """
+    opening = asyncio.create_task(_connect(path, files, busy_timeout_s))
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        # What hangs in the kernel can't be ended: it is waited for, so that nobody begins another.
+        await asyncio.wait([opening])
+        if opening.exception() is None:
+            await opening.result().close()
+        raise
+
+
+async def _connect(path: Path, files: FileGuard, busy_timeout_s: float) -> aiosqlite.Connection:
     connection = await aiosqlite.connect(
         path,
         timeout=busy_timeout_s,
@@ -34,8 +47,7 @@ async def connect_reader(
         factory=partial(GuardedConnection, files=files),
     )
     try:
-        # The -wal file is opened with the first read: now, not when it may be another.
-        await connection.execute_fetchall("SELECT count(*) FROM sqlite_schema")
+        await connection.execute_fetchall(FIRST_READ)
     except BaseException:
         await connection.close()
         raise
@@ -43,7 +55,7 @@ async def connect_reader(
 
 
 def rows_of(connection: aiosqlite.Connection) -> Rows:
-    """What runs a statement on the connection and gives its rows."""
+    """Return a function that runs a statement on the connection and returns its rows."""
 
     async def rows(sql: str, arguments: Sequence[object]) -> Sequence[Row]:
         named = {str(number): value for number, value in enumerate(arguments, start=1)}
@@ -55,7 +67,7 @@ def rows_of(connection: aiosqlite.Connection) -> Rows:
 
 
 async def _interruptible(connection: aiosqlite.Connection, step: Awaitable[Result]) -> Result:
-    """What a step comes to; one that is waited for no longer does not go on for long."""
+    """Await a step; interrupt it if the wait for it is cancelled."""
     try:
         return await step
     except asyncio.CancelledError:

@@ -24,7 +24,7 @@ from storage.migrations import pending
 from storage.sqlite.schema import APPLICATION_ID
 
 _BUSY_TIMEOUT_S = 10.0
-_MOST_MESSAGES = 100
+_MAX_MESSAGES = 100
 _STEPS_A_LOOK = 1_000_000
 """Virtual machine steps between two chances for Ctrl-C, a few a second."""
 
@@ -136,7 +136,7 @@ class SqliteSnapshot:
         """See `LogSnapshot.faults`."""
         try:
             with self._translated():
-                for (message,) in self._execute(f"PRAGMA quick_check({_MOST_MESSAGES})"):
+                for (message,) in self._execute(f"PRAGMA quick_check({_MAX_MESSAGES})"):
                     if message != "ok":
                         yield f"SQLite: {' '.join(message.split())}"
         except LogDamaged as damage:

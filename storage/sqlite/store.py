@@ -1,24 +1,26 @@
-"""The SQLite store that writes in a process of its own.
+"""The SQLite store: reads in this process, and writes through one that does nothing else.
 
 A Python process runs one thread at a time. A writing thread beside an event loop that parses and
 answers gets its turn late, statement by statement, and each turn costs both of them; measured,
-that was most of what storing single events took. So batches go to a process that does nothing
-else, and reads stay here. See `docs/understand/decisions/0015-sqlite-is-written-by-a-process.md`.
+that was most of what storing single events took. So batches go to a process of their own. See
+`docs/understand/decisions/0015-sqlite-is-written-by-a-process.md`.
 
-The process ends when this one does, however it does: its end of the connection is closed then.
-If it is the first to end, or is killed for it took too long, what it was given has an unknown
-outcome, and the next `ping` starts another.
+The writer process ends when this one does, however it does: its end of the connection is closed
+then. If it is the first to end, or is killed because it took too long, the batches that it had
+have an unknown outcome, and the next `ping` starts another.
 
-What is done here, opening and reading, can hang in the kernel as well, in a thread that nobody can
-end. So whoever waits for it waits for so long and no longer, and it is never begun a second time
-beside one that hangs.
+Reading can hang in the kernel as well, in a thread that nobody can end. So callers wait for a
+limited time, and nothing is begun a second time beside a call that hangs.
 """
 
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 from storage.errors import StorageUnavailable
 from storage.model import (
@@ -32,33 +34,37 @@ from storage.model import (
     Stats,
     Usage,
 )
-from storage.sqlite.writer import SqliteStore
-from storage.sqlite.writer_client import NOT_RUNNING, Reply, What, WriterProcess
+from storage.sqlite.damage import DamageRecord
+from storage.sqlite.file_guard import FileIdentities
+from storage.sqlite.reader import SqliteReader
+from storage.sqlite.writer_client import NOT_RUNNING, WriterProcess
 
 _MAX_CLOSING_S, _MAX_ENDING_S = 2.0, 4.0
-"""What connections that read get to be closed, and the process that writes to end."""
+"""Time limits for closing the connections that read, and for the end of the writer process."""
 
 _log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
 
-class StoreApart:
-    """An `EventStore` in one SQLite file whose `append` and `ping` are done by a process.
+class SqliteStore:
+    """An `EventStore` in one SQLite file: a reader, and the client of a writer process.
 
     No call takes longer than both timeouts together, as long as this process runs: after that it
-    raises `StorageUnavailable`, or `OutcomeUnknown` if it is an append that the process had. An
-    append that has another before it gets its time when that is done.
+    raises `StorageUnavailable`, or `OutcomeUnknown` if it is an append that was sent. The time of
+    an append that has another before it begins when that is done.
 
     Args:
         path: the database file; made if it is not there, its directory must be.
         busy_timeout_ms: how long to wait for another process's write lock, in milliseconds.
         command_timeout_ms: how long SQLite and the disk may take besides, in milliseconds.
-        on_text: told the tracebacks of errors in the process that nobody foresaw, and all else
-            that it writes to its standard error; logged if it is not given.
+        readers: how many reads may go on at once.
+        on_warning: callback with a sentence for the operator.
+        on_process_output: callback with each text that the writer process writes to its standard
+            error, and with the traceback of each unexpected error there.
     """
 
-    backend = SqliteStore.backend
+    backend = "sqlite"
 
     def __init__(
         self,
@@ -66,20 +72,30 @@ class StoreApart:
         *,
         busy_timeout_ms: int,
         command_timeout_ms: int = 30_000,
-        on_text: Callable[[str], object] = _log.error,
+        readers: int = 2,
+        on_warning: Callable[[str], object] = _log.warning,
+        on_process_output: Callable[[str], object] = _log.error,
     ) -> None:
-        self.on_warning: Callable[[str], object] = lambda _sentence: None
+        self.on_warning = on_warning
+        self.on_process_output = on_process_output
         self._path = path
         self._busy_timeout_ms = busy_timeout_ms
         self._limit_s = (busy_timeout_ms + command_timeout_ms) / 1000
         self._closing_s = min(_MAX_CLOSING_S, self._limit_s)
         self._ending_s = min(_MAX_ENDING_S, self._limit_s)
-        self._on_text = on_text
-        self._reader = SqliteStore(path, busy_timeout_s=busy_timeout_ms / 1000)
+        self._damage = DamageRecord(path)
+        self._reader = SqliteReader(
+            path,
+            busy_timeout_s=busy_timeout_ms / 1000,
+            damage=self._damage,
+            max_connections=readers,
+        )
+        self._writer_id = ""
+        """Names it in the table of writers from one `open` to the next."""
         self._process: WriterProcess | None = None
         self._opened = False
         self._starting: asyncio.Task[None] | None = None
-        """Opens all of it, or starts the process anew; whoever needs that waits for the same."""
+        """Opens all of it, or starts the process anew; all who need that wait for the same task."""
         self._closing: asyncio.Task[None] | None = None
         self._reading: set[asyncio.Task[Any]] = set()
 
@@ -89,19 +105,16 @@ class StoreApart:
 
     async def append(self, batch: Sequence[Event]) -> Appended:
         """See `EventStore.append`."""
-        self._check()
-        reply = await self._ask("append", batch)
-        return Appended(reply.verdicts, reply.commit_s)
+        return await self._writer().append(batch)
 
     async def ping(self) -> None:
         """See `EventStore.ping`; starts the process anew if it is gone."""
-        if not self._opened or (self._process is not None and self._process.takes_more):
-            self._check()
-            await self._ask("ping")
+        if not self._opened or (self._process is not None and self._process.is_connected):
+            await self._writer().ping()
         else:
             # Opening the file proves what a ping does.
             await self._attempt(self._restart)
-            self._check()
+            self._damage.check()
 
     async def read(self, query: Query) -> Page:
         """See `EventStore.read`."""
@@ -141,29 +154,22 @@ class StoreApart:
         await self._close()
 
     def abandon(self) -> None:
-        """See `EventStore.abandon`: the process that writes is killed."""
+        """See `EventStore.abandon`: the writer process is killed."""
         if self._process is not None:
             self._process.abandon()
 
-    def _check(self) -> None:
-        # Whoever came upon it: on a damaged index a sound batch might get a wrong verdict.
-        if self._reader.damage is not None:
-            raise StorageUnavailable(self._reader.damage)
-
-    async def _ask(self, what: What, batch: Sequence[Event] = ()) -> Reply:
+    def _writer(self) -> WriterProcess:
+        # Whichever side found it: on a damaged index a sound batch might get a wrong verdict.
+        self._damage.check()
         if self._process is None:
             raise StorageUnavailable(NOT_RUNNING)
-        return await self._process.ask(what, batch)
-
-    def _note(self, answered: Reply) -> None:
-        # Kept here, for the process that found it may be replaced.
-        self._reader.damage = self._reader.damage or answered.damage
+        return self._process
 
     async def _attempt(self, begin: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Begin it, unless something is being started, and wait, but not for good."""
         if self._starting is None or self._starting.done():
             self._starting = asyncio.create_task(begin(), name="sqlite-start")
-            # Nobody may be there any more to be told of a failure.
+            # Nobody may wait for it any more, and an exception that nobody fetches is logged.
             self._starting.add_done_callback(lambda done: done.cancelled() or done.exception())
         starting = self._starting
         await asyncio.wait([starting], timeout=self._limit_s)
@@ -182,9 +188,11 @@ class StoreApart:
             raise StorageUnavailable(
                 f"{str(self._path)!r} is still being closed: see whether its disk answers"
             )
+        self._damage.clear()
+        self._writer_id = str(uuid4())
         try:
-            await self._reader.open()
-            await self._start()
+            # The writer makes the file, and both sides then hold on to the same ones.
+            await self._reader.open(await self._start())
         except Exception:
             await self._close()
             raise
@@ -195,30 +203,35 @@ class StoreApart:
             # Others beside it would do no harm, since the file's locks keep them apart; but they
             # would hang as it does, one more with every attempt.
             raise StorageUnavailable(
-                f"the process that stored (pid {self._process.pid}) was killed and hangs in the "
+                f"the SQLite writer process (pid {self._process.pid}) was killed and hangs in the "
                 f"kernel: see whether the disk of {str(self._path)!r} answers"
             )
-        await self._start()
+        self._reader.files.check()
+        await self._start(self._reader.files.identities)
 
-    async def _start(self) -> None:
+    async def _start(self, expected: FileIdentities = ()) -> FileIdentities:
+        """Start a writer process and have it open the file; return the files that it opened."""
         process = self._process = WriterProcess(
             self._path,
             busy_timeout_ms=self._busy_timeout_ms,
             limit_s=self._limit_s,
-            on_answer=self._note,
-            on_text=self._on_text,
+            # Kept here, for the process that found it may be replaced.
+            on_damage=self._damage.adopt,
+            on_process_output=self.on_process_output,
         )
         try:
             await process.start()
-            await process.ask("open")
+            return await process.open(self._writer_id, _program(), expected)
         except Exception as error:
             await process.end(self._ending_s)
             if isinstance(error, OSError):
-                raise StorageUnavailable(f"can't start the process that stores: {error}") from error
+                raise StorageUnavailable(
+                    f"can't start the SQLite writer process: {error}"
+                ) from error
             raise
 
     async def _close(self) -> bool:
-        """Close all of it, as far as that can be done in time; whether it is."""
+        """Close all of it, as far as that can be done in time; return whether it is closed."""
         # The last one on a database tidies up after all; that is for the one that wrote.
         if self._closing is None or self._closing.done():
             self._closing = asyncio.create_task(self._reader.aclose(), name="sqlite-close")
@@ -254,5 +267,14 @@ class StoreApart:
     def _forget(self, reading: asyncio.Task[Any]) -> None:
         self._reading.discard(reading)
         if not reading.cancelled():
-            # Nobody may be there any more to be told of a failure.
+            # Nobody may wait for it any more, and an exception that nobody fetches is logged.
             reading.exception()
+
+
+@cache
+def _program() -> str:
+    """Return the version of this program."""
+    try:
+        return metadata.version("pubsub-log-aggregator")
+    except metadata.PackageNotFoundError:
+        return "unknown"

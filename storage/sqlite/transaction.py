@@ -1,4 +1,4 @@
-"""The writing half of the SQLite store: one connection, one thread, one transaction a batch.
+"""The write transaction: stores one batch on one connection, in a handful of statements.
 
 It uses the standard library's `sqlite3` on a thread of its own, so that a whole transaction
 runs in one hop. Every call that `sqlite3` makes into the engine gives up the interpreter
@@ -11,7 +11,7 @@ comes back as one JSON value. `docs/understand/decisions/0003-sqlite-writer.md` 
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import TypeVar
 
@@ -187,6 +187,22 @@ def _parts(rows: Sequence[StoredEvent]) -> Iterator[Sequence[StoredEvent]]:
         start += size
 
 
+@contextmanager
+def write_transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Run the context as one transaction under the write lock; driver errors are not translated.
+
+    Args:
+        connection: in autocommit mode.
+    """
+    try:
+        connection.execute(BEGIN)
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        roll_back(connection)
+        raise
+
+
 def roll_back(connection: sqlite3.Connection) -> None:
     """End the transaction if there is one; what fails here is not raised."""
     # SQLite ends a transaction by itself after some errors (full disk, I/O).
@@ -206,7 +222,7 @@ def is_spent(connection: sqlite3.Connection) -> bool:
 
 
 def translate(error: sqlite3.Error, *, committing: bool = False) -> StorageError:
-    """The storage error that a driver error means.
+    """Translate a driver error into the storage error that it means.
 
     Args:
         error: what the driver raised.
@@ -223,7 +239,7 @@ def translate(error: sqlite3.Error, *, committing: bool = False) -> StorageError
     return StorageUnavailable(sentence)
 
 
-def tells_of_damage(error: BaseException | None) -> bool:
+def reports_damage(error: BaseException | None) -> bool:
     """Whether a driver error says that the file itself is damaged."""
     return isinstance(error, sqlite3.Error) and _code(error) in {
         sqlite3.SQLITE_CORRUPT,

@@ -1,294 +1,277 @@
-"""The SQLite store: one file in WAL mode, for one machine.
+"""The writing side of a SQLite log, as the writer process runs it.
 
-One connection writes (see `storage.sqlite.transaction`), a few others read; WAL lets them work
-side by side, and any number of processes may share the file. `synchronous=FULL` makes a
-commit survive power loss.
+One connection writes (see `storage.sqlite.transaction`), one checks whether a write could succeed,
+one copies what was committed into the database file. Any number of processes may share the file.
+`synchronous=FULL` makes a commit survive power loss.
 
-While one of the files is not the one that was opened (see `storage.sqlite.file_guard`), nothing is
-written and nothing is read. Once SQLite has found the database damaged, nothing is written
-until it is opened anew: on a damaged index even a sound batch might get a wrong verdict. Reads
-go on as far as they can.
+While one of the files is not the one that was opened (see `storage.sqlite.file_guard`), or once
+the database is damaged (see `storage.sqlite.damage`), nothing is written.
 """
 
-import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncGenerator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-import aiosqlite
-
 from storage.errors import OutcomeUnknown, StorageMisconfigured, StorageUnavailable
-from storage.model import Appended, Event, Pool, Usage
-from storage.reading import log_reader
-from storage.reading.page_fetch import PayloadSql, Rows
+from storage.model import Appended, Event
 from storage.sqlite import transaction as sqlite_transaction
 from storage.sqlite.checkpointer import CHECKPOINT, Checkpointer
-from storage.sqlite.file_guard import FileGuard, GuardedConnection
-from storage.sqlite.reader_connection import connect_reader, rows_of
-from storage.sqlite.schema import open_writer
+from storage.sqlite.connection import (
+    GuardedConnection,
+    open_beside,
+    open_writer,
+    raise_if_misconfigured,
+)
+from storage.sqlite.damage import DamageRecord
+from storage.sqlite.file_guard import FileGuard, FileIdentities
+from storage.sqlite.writers import RENEWAL_S, Heartbeat, WriterRow
 
 _MIN_VERSION = (3, 38, 0)
 _NOT_OPEN = "the SQLite store is not open"
 
+_SHORT_WAIT_MS = 100
+"""How long the row in `writers` waits for another process's write lock: nothing depends on it."""
+
 Result = TypeVar("Result")
 
 
-class SqliteStore(log_reader.LogReader):
-    """An `EventStore` in one SQLite file.
+class SqliteWriter:
+    """The writing side of a log in one SQLite file; any thread may call it, and waits.
 
     Args:
         path: the database file; made if it is not there, its directory must be.
         busy_timeout_s: how long to wait for another process's write lock, in seconds.
-        readers: connections that read.
+        damage: the record of what is found wrong with the file.
+        renewal_s: how often the row in the table of writers is renewed, in seconds.
     """
 
-    backend = "sqlite"
-    # octet_length() would not even read a long one, and is newer than SQLite 3.40.
-    payload_sql = PayloadSql(
-        value="CAST(payload AS BLOB)",
-        length="length(CAST(payload AS BLOB))",
-        small="length(CAST(payload AS BLOB)) <= {max_bytes}",
-    )
-
-    names_sql = "SELECT value FROM json_each($1)"
-
-    def __init__(self, path: Path, *, busy_timeout_s: float = 10.0, readers: int = 2) -> None:
-        self.on_warning: Callable[[str], object] = lambda _sentence: None
+    def __init__(
+        self,
+        path: Path,
+        *,
+        busy_timeout_s: float,
+        damage: DamageRecord | None = None,
+        renewal_s: float = RENEWAL_S,
+    ) -> None:
         self._path = path
         self._busy_timeout_s = busy_timeout_s
-        self._reader_count = readers
+        self._renewal_s = renewal_s
+        self.damage = damage or DamageRecord(path)
         self._files = FileGuard(path)
-        self._thread: ThreadPoolExecutor | None = None
-        self._writer: GuardedConnection | None = None
-        self._writing = threading.Lock()
-        """Held by whoever uses the connection that writes, or opens or closes it."""
+        self._lock = threading.Lock()
+        """Held while the connection that writes is used, opened or closed."""
+        self._connection: GuardedConnection | None = None
         self._may_write = False
-        """From open to close, whether there is such a connection at the moment or not; read and
-        changed by whoever holds the lock."""
-        self._doubted = False
-        """Whether the last transaction failed: then only a commit proves that the next may not."""
-        self.damage: str | None = None
-        """What SQLite found wrong with the database since it was opened, and what to do."""
-        self._readers: list[aiosqlite.Connection] = []
-        self._idle: asyncio.Queue[aiosqlite.Connection] = asyncio.Queue()
-        self._probe_writable: aiosqlite.Connection | None = None
-        self._ping_lock = asyncio.Lock()
-        self._checkpoints: Checkpointer | None = None
+        """Set from open to close, whether there is such a connection at the moment or not; read
+        and changed with the lock held."""
+        self._needs_proof = False
+        """Set after a failed transaction; only a commit proves that the next may not fail."""
+        self._probe_lock = threading.Lock()
+        self._probe: sqlite3.Connection | None = None
+        self._checkpointer: Checkpointer | None = None
+        self._row: WriterRow | None = None
+        self._heartbeat: Heartbeat | None = None
 
-    async def open(self) -> None:
-        """See `EventStore.open`."""
-        await self.aclose()
+    def open(self, writer_id: str, program: str, expected: FileIdentities = ()) -> FileIdentities:
+        """Open the file, making it if it is not there, and bring its schema up to date.
+
+        Args:
+            writer_id: the id of the store, for the table of writers.
+            program: the version of this program, for the same.
+            expected: the files that a reader has open already, if there is one.
+
+        Returns:
+            The files that were opened, for the guards of readers.
+
+        Raises:
+            StorageUnavailable: out of reach now, or not the expected files; try again.
+            StorageMisconfigured: waiting will not help.
+        """
+        self.close()
         if sqlite3.sqlite_version_info < _MIN_VERSION:
             raise StorageMisconfigured(
                 f"this Python has SQLite {sqlite3.sqlite_version}; 3.38 or newer is needed"
             )
-        self._files, self._doubted, self.damage = FileGuard(self._path), False, None
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite-writer")
+        self.damage.clear()
+        self._needs_proof = False
+        self._files = files = FileGuard(self._path)
         try:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(self._thread, self._in_turn, self._open_writer)
-            for _ in range(self._reader_count):
-                reader = await self._connect_reader()
-                self._readers.append(reader)
-                self._idle.put_nowait(reader)
-            self._probe_writable = await self._connect_reader()
-            await self._probe_writable.execute("PRAGMA busy_timeout = 0")
-            self._checkpoints = Checkpointer(
-                await self._connect_reader(),
+            if expected:
+                files.expect(expected)
+            with self._lock:
+                self._connection = open_writer(self._path, files, self._busy_timeout_s)
+                if not expected:
+                    files.record()
+                self._may_write = True
+                self._insert_row(self._connection, WriterRow(writer_id, program))
+            self._probe = open_beside(self._path, files, 0)
+            self._checkpointer = Checkpointer(
+                open_beside(self._path, files, self._busy_timeout_s),
                 check=self._check,
                 finish=self._finish_checkpoint,
-                on_failure=self._doubt,
+                on_failure=self._checkpoint_failed,
             )
-            self._files.check()
+            self._heartbeat = Heartbeat(self._renew_row, self._renewal_s)
+            files.check()
         except sqlite3.Error as error:
-            await self.aclose()
+            self.close()
             raise sqlite_transaction.translate(error) from error
         except BaseException:
-            await self.aclose()
+            self.close()
             raise
+        return files.identities
 
-    async def append(self, batch: Sequence[Event]) -> Appended:
-        """See `EventStore.append`. Once begun, the transaction runs to its end."""
-        return await self._in_thread(self.append_here, batch)
-
-    def append_here(self, batch: Sequence[Event]) -> Appended:
-        """Do as `append` does, in the calling thread, which is not that of the event loop."""
-        with self._writing:
-            done = self._write(
+    def append(self, batch: Sequence[Event]) -> Appended:
+        """See `EventAppender.append`."""
+        with self._lock:
+            appended = self._write(
                 lambda writer: Appended(sqlite_transaction.append(writer, batch), writer.commit_s)
             )
-            # Looked at once, for they may be gone the next time. The event loop that they are
-            # told through is not: the end waits for this lock.
-            checkpoints = self._checkpoints
-            if checkpoints is not None:
-                checkpoints.committed()
-        return done
+            # Looked up once: it may be gone the next time, for the end waits for this lock.
+            checkpointer = self._checkpointer
+            if checkpointer is not None:
+                checkpointer.committed()
+        return appended
 
-    async def ping(self) -> None:
-        """See `EventStore.ping`: takes the write lock and gives it back.
+    def ping(self) -> None:
+        """Check that an append could succeed: take the write lock and give it back.
 
         After a transaction that failed it does one that changes nothing: a full disk gives
         the lock as readily as any.
+
+        Raises:
+            StorageUnavailable: it could not.
         """
-        if self._doubted:
-            await self._in_thread(self._in_turn, self._write, sqlite_transaction.prove)
+        if self._needs_proof:
+            with self._lock:
+                self._write(sqlite_transaction.prove)
             return
         try:
-            async with self._ping_lock:
-                connection = self._probe_writable
-                if connection is None:
+            with self._probe_lock:
+                if self._probe is None:
                     raise StorageUnavailable(_NOT_OPEN)
                 self._check()
-                # In one hop: cancelled between the two, it would keep the lock for good.
-                await connection.executescript(f"{sqlite_transaction.BEGIN}; ROLLBACK")
+                # In one call, for whatever happens: left between the two, it would keep the lock.
+                self._probe.executescript(f"{sqlite_transaction.BEGIN}; ROLLBACK")
         except sqlite3.Error as error:
             # Somebody is writing right now: that is what a working database looks like.
             if getattr(error, "sqlite_errorcode", None) != sqlite3.SQLITE_BUSY:
-                self._note(error)
+                self.damage.inspect(error)
                 raise sqlite_transaction.translate(error) from error
 
-    async def usage(self) -> Usage:
-        """See `EventStore.usage`: of the file and its -wal, and of the connections that read."""
-        if not self._readers:
-            raise StorageUnavailable(_NOT_OPEN)
-        in_use = len(self._readers) - self._idle.qsize()
-        return Usage(self._files.size(), {"readers": Pool(in_use, len(self._readers))})
-
-    async def aclose(self) -> None:
-        """See `EventStore.aclose`."""
-        checkpoints, self._checkpoints = self._checkpoints, None
-        if checkpoints is not None:
-            await checkpoints.aclose()
-        readers, self._readers = self._readers, []
-        for _ in readers:
-            # A read under way gives its connection back first.
-            reader = await self._idle.get()
-            await reader.close()
-        async with self._ping_lock:
-            probe, self._probe_writable = self._probe_writable, None
+    def close(self) -> None:
+        """Close every connection, behind what is under way. Idempotent."""
+        heartbeat, self._heartbeat = self._heartbeat, None
+        if heartbeat is not None:
+            heartbeat.close()
+        checkpointer, self._checkpointer = self._checkpointer, None
+        if checkpointer is not None:
+            checkpointer.close()
+        with self._probe_lock:
+            probe, self._probe = self._probe, None
             if probe is not None:
-                await probe.close()
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            # Behind whatever is under way, cancelled or not.
-            await asyncio.get_running_loop().run_in_executor(thread, self._in_turn, self._end)
-            thread.shutdown()
-
-    def abandon(self) -> None:
-        """See `EventStore.abandon`: nothing runs elsewhere."""
-
-    @asynccontextmanager
-    async def _reader(self) -> AsyncGenerator[Rows, None]:
-        if not self._readers:
-            raise StorageUnavailable(_NOT_OPEN)
-        idle = self._idle
-        connection = await idle.get()
-        try:
-            self._files.check()
-            yield rows_of(connection)
-            self._files.check()
-        except sqlite3.Error as error:
-            self._note(error)
-            raise sqlite_transaction.translate(error) from error
-        finally:
-            idle.put_nowait(connection)
-
-    async def _connect_reader(self) -> aiosqlite.Connection:
-        return await connect_reader(self._path, self._files, self._busy_timeout_s)
+                probe.close()
+        with self._lock:
+            row, self._row = self._row, None
+            if row is not None:
+                self._write_aside(row.delete)
+            self._may_write = False
+            self._close_connection()
 
     def _check(self) -> None:
-        if self.damage is not None:
-            raise StorageUnavailable(self.damage)
+        self.damage.check()
         try:
             self._files.check()
         except StorageUnavailable:
-            # It is the writer's thread that can save what the files still hold.
-            self._doubted = True
+            # The connection that writes can save what the files still hold.
+            self._needs_proof = True
             raise
 
-    def _doubt(self, error: Exception) -> None:
+    def _checkpoint_failed(self, error: Exception) -> None:
         # The log goes on in the WAL; whether it can be written for long, the next ping proves.
-        self._doubted = True
-        self._note(error)
+        self._needs_proof = True
+        self.damage.inspect(error)
 
-    def _note(self, error: BaseException | None) -> None:
-        if self.damage is None and sqlite_transaction.tells_of_damage(error):
-            self.damage = (
-                f"the database file {str(self._path)!r} is damaged (SQLite: {error}), nothing more "
-                "is stored in it: stop the aggregator, see what `python -m aggregator verify` "
-                "finds, and restore the file"
-            )
+    def _finish_checkpoint(self) -> None:
+        with self._lock:
+            if self._connection is not None:
+                self._check()
+                self._connection.execute(CHECKPOINT)
 
-    async def _in_thread(self, work: Callable[..., Result], *arguments: object) -> Result:
-        if self._thread is None:
-            raise StorageUnavailable(_NOT_OPEN)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, work, *arguments)
+    def _renew_row(self) -> None:
+        with self._lock:
+            if self._row is not None:
+                self._write_aside(self._row.renew)
 
-    async def _finish_checkpoint(self) -> None:
-        if self._thread is not None:
-            await self._in_thread(self._in_turn, self._copy_the_rest)
-
-    # What follows runs in a thread, one at a time.
-
-    def _in_turn(self, work: Callable[..., Result], *arguments: object) -> Result:
-        with self._writing:
-            return work(*arguments)
-
-    def _copy_the_rest(self) -> None:
-        if self._writer is not None:
-            self._check()
-            self._writer.execute(CHECKPOINT)
-
-    def _open_writer(self) -> None:
-        self._writer = open_writer(self._path, self._files, self._busy_timeout_s)
-        self._files.note()
-        self._may_write = True
-
-    def _end(self) -> None:
-        self._may_write = False
-        self._close_writer()
-
-    def _close_writer(self) -> None:
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            writer.close()
+    # What follows is called with the lock held.
 
     def _write(self, work: Callable[[GuardedConnection], Result]) -> Result:
         if not self._may_write:
             raise StorageUnavailable(_NOT_OPEN)
         try:
             self._check()
-            result = work(self._writer or self._reopen_writer())
+            result = work(self._connection or self._reopen())
         except BaseException as error:
-            self._doubted |= isinstance(error, (StorageUnavailable, OutcomeUnknown))
-            self._note(error.__cause__)
+            self._needs_proof |= isinstance(error, (StorageUnavailable, OutcomeUnknown))
+            self.damage.inspect(error.__cause__)
             self._save_what_can_be_saved()
             raise
-        self._doubted = False
+        self._needs_proof = False
         return result
 
-    def _save_what_can_be_saved(self) -> None:
-        writer = self._writer
-        if writer is None:
+    def _insert_row(self, connection: GuardedConnection, row: WriterRow) -> None:
+        try:
+            row.insert(connection)
+        except sqlite3.Error as error:
+            self.damage.inspect(error)
+            if self.damage.sentence is None:
+                raise_if_misconfigured(error, self._path)
+                raise
+            # Nothing more is written, and the log is read as far as it can be.
+        else:
+            self._row = row
+
+    def _write_aside(self, work: Callable[[GuardedConnection], None]) -> None:
+        """Write what no store depends on: not at all if it can't be done at once."""
+        connection = self._connection
+        if connection is None or self.damage.sentence is not None:
             return
-        if sqlite_transaction.is_spent(writer):
+        try:
+            self._files.check()
+            with connection.busy_timeout(_SHORT_WAIT_MS):
+                work(connection)
+        except sqlite3.Error as error:
+            self.damage.inspect(error)
+        except StorageUnavailable:
+            pass  # one of the files is gone: the next append says so
+        if sqlite_transaction.is_spent(connection):
+            self._close_connection()
+
+    def _save_what_can_be_saved(self) -> None:
+        connection = self._connection
+        if connection is None:
+            return
+        if sqlite_transaction.is_spent(connection):
             # Closing it ends its transaction; the next call opens another.
-            self._close_writer()
+            self._close_connection()
         elif self._files.wal_is_orphaned():
             # What was acknowledged goes where the next start will find it.
             with suppress(sqlite3.Error):
-                writer.execute("PRAGMA wal_checkpoint(FULL)")
+                connection.execute("PRAGMA wal_checkpoint(FULL)")
 
-    def _reopen_writer(self) -> GuardedConnection:
+    def _reopen(self) -> GuardedConnection:
         try:
-            self._writer = open_writer(self._path, self._files, self._busy_timeout_s)
+            self._connection = open_writer(self._path, self._files, self._busy_timeout_s)
         except StorageMisconfigured as error:
             raise StorageUnavailable(str(error)) from error
         except sqlite3.Error as error:
             raise sqlite_transaction.translate(error) from error
-        return self._writer
+        return self._connection
+
+    def _close_connection(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()

@@ -1,12 +1,12 @@
-"""The process that writes a SQLite file, as the one that started it has it.
+"""The client of the SQLite writer process: starts it, sends it requests and ends it.
 
 Two sockets lead to it: one for batches, and one for what must not wait behind them. What it
 writes to its standard error comes over a third.
 
-It is given so much time, and no more. A stalled disk or a stopped process would keep whoever
-asks waiting for good, so it is killed then: what it had has no known outcome. A killed process
-that is inside the kernel stays there until the disk answers, and keeps its locks on the file as
-long; nobody here waits for it. See `docs/understand/decisions/0022-sqlite-has-limited-time.md`.
+It has a limited time, and no more. A stalled disk or a stopped process would keep callers waiting
+for good, so it is killed then: what it had has no known outcome. A killed process that is inside
+the kernel stays there until the disk answers, and keeps its locks on the file as long; nobody here
+waits for it. See `docs/understand/decisions/0022-sqlite-has-limited-time.md`.
 """
 
 import asyncio
@@ -19,19 +19,32 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from subprocess import DEVNULL
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-import msgspec
-
-from storage import errors
-from storage.errors import OutcomeUnknown, StorageError, StorageUnavailable
-from storage.model import Event, Verdict
-from storage.sqlite.framing import Channel
+from storage.errors import OutcomeUnknown, StorageUnavailable
+from storage.model import Appended, Event
+from storage.sqlite.channel import Channel
+from storage.sqlite.file_guard import FileIdentities
+from storage.sqlite.pending_requests import PendingRequests
 from storage.sqlite.process_output import ProcessOutput
+from storage.sqlite.writer_protocol import (
+    Answer,
+    AppendOutcome,
+    AppendReply,
+    AppendRequest,
+    Failure,
+    OpenReply,
+    OpenRequest,
+    PingRequest,
+    decode_answer,
+    decode_append_outcome,
+    encode,
+    storage_error,
+)
 
-WORKER = "storage.sqlite.writer_process"
-NOT_RUNNING = "the process that stores is not running"
-_UNFORESEEN = "the process that stores failed in a way that nobody foresaw; the log has the details"
+MODULE = "storage.sqlite.writer_process"
+NOT_RUNNING = "the SQLite writer process is not running"
+_UNEXPECTED = "the SQLite writer process failed unexpectedly; the log has the details"
 
 _KILLED_S = 1.0
 """What a killed process needs to be gone, unless it hangs in the kernel."""
@@ -39,52 +52,22 @@ _KILLED_S = 1.0
 _START_S = 10.0
 """What an interpreter may take to start, beside what opening takes."""
 
-_LATE_S = 1.0
-"""A timer so late tells that this process did not run, so the other may not have run either."""
-
-What = Literal["open", "ping", "append"]
-
-
-class Command(msgspec.Struct, array_like=True):
-    """What the process is to do; `number` is that of its answer."""
-
-    number: int
-    what: What
-    batch: Sequence[Event] = ()
-
-
-class Reply(msgspec.Struct, array_like=True):
-    """What came of it: verdicts of an append, the class and the message of an error and, if
-    nobody foresaw it, its traceback; what is wrong with the database itself, and the seconds that
-    COMMIT took."""
-
-    number: int
-    verdicts: list[Verdict] = []
-    error: tuple[str, str] | None = None
-    traceback: str | None = None
-    damage: str | None = None
-    commit_s: float = 0.0
-
 
 class _Channels(NamedTuple):
-    asks: Channel
+    questions: Channel
     appends: Channel
 
 
-_encode = msgspec.msgpack.encode
-_decode = msgspec.msgpack.Decoder(Reply).decode
-
-
 class WriterProcess:
-    """A process that writes a SQLite file, from its start to its end.
+    """A SQLite writer process, from its start to its end.
 
     Args:
         path: the database file.
         busy_timeout_ms: how long it waits for another process's write lock, in milliseconds.
-        limit_s: how long it may take for what it is given, one after the other, in seconds.
-        on_answer: told each of its answers.
-        on_text: told what it writes to its standard error, and the tracebacks of errors that
-            nobody foresaw.
+        limit_s: how long it may take for each request, one after the other, in seconds.
+        on_damage: callback with what it found wrong with the file.
+        on_process_output: callback with each text that it writes to its standard error, and the
+            tracebacks of unexpected errors.
     """
 
     def __init__(
@@ -93,30 +76,25 @@ class WriterProcess:
         *,
         busy_timeout_ms: int,
         limit_s: float,
-        on_answer: Callable[[Reply], object],
-        on_text: Callable[[str], object],
+        on_damage: Callable[[str], object],
+        on_process_output: Callable[[str], object],
     ) -> None:
         self._path = path
         self._arguments = [str(path), str(busy_timeout_ms)]
         self._limit_s = limit_s
-        self._on_answer = on_answer
-        self._on_text = on_text
+        self._on_damage = on_damage
+        self._on_process_output = on_process_output
         self._process: asyncio.subprocess.Process | None = None
         self._ended: asyncio.Task[int] | None = None
         self._channels: _Channels | None = None
-        self._output = ProcessOutput(on_text)
-        self._asked = 0
-        self._waiting: dict[int, tuple[asyncio.Future[Reply], type[StorageError]]] = {}
-        """Who waits for which answer, oldest first, and what it means if there is none."""
-        self._since = 0.0
-        """When the oldest of them was the oldest, on the event loop's clock."""
-        self._timer: asyncio.TimerHandle | None = None
+        self._output = ProcessOutput(on_process_output)
+        self._pending = PendingRequests(limit_s, self._kill_overdue)
         self._killed = ""
         """Why it was killed."""
 
     @property
-    def takes_more(self) -> bool:
-        """Whether it can be asked for anything."""
+    def is_connected(self) -> bool:
+        """Whether requests can be sent to it."""
         return self._channels is not None
 
     @property
@@ -136,7 +114,7 @@ class WriterProcess:
                 sys.executable,
                 "-P",
                 "-m",
-                WORKER,
+                MODULE,
                 *map(str, numbers),
                 *self._arguments,
                 pass_fds=numbers,
@@ -148,10 +126,11 @@ class WriterProcess:
                 # A terminal's Ctrl-C is for this process, which ends the other in its turn.
                 start_new_session=True,
             )
-            self._ended = asyncio.create_task(self._process.wait(), name="writing-process")
+            self._ended = asyncio.create_task(self._process.wait(), name="sqlite-writer-process")
             # Known before they are connected: the other end may be gone as soon as they are.
             self._channels = _Channels(
-                *[Channel(self._answer, self._lose) for _ in _Channels._fields]
+                Channel(lambda message: self._receive(decode_answer(message)), self._lose),
+                Channel(lambda message: self._receive(decode_append_outcome(message)), self._lose),
             )
             loop = asyncio.get_running_loop()
             protocols: tuple[asyncio.Protocol, ...] = (*self._channels, self._output)
@@ -164,36 +143,52 @@ class WriterProcess:
                 if number >= connected:
                     ours.close()
 
-    async def ask(self, what: What, batch: Sequence[Event] = ()) -> Reply:
-        """Have it do something, and return what came of it.
+    async def open(self, writer_id: str, program: str, expected: FileIdentities) -> FileIdentities:
+        """Have it open the file.
+
+        Args:
+            writer_id: the id of the store, for the table of writers.
+            program: the version of this program, for the same.
+            expected: the files that a reader has open; empty if none has.
+
+        Returns:
+            The files that it opened.
 
         Raises:
-            StorageError: what it raised; `OutcomeUnknown` for an append, and
-                `StorageUnavailable` for anything else, if it ended or took too long.
+            StorageError: what it raised; `StorageUnavailable` if it ended or took too long.
         """
-        if self._channels is None:
-            raise StorageUnavailable(self._killed or NOT_RUNNING)
-        self._asked += 1
-        loop = asyncio.get_running_loop()
-        answered: asyncio.Future[Reply] = loop.create_future()
-        if not self._waiting:
-            self._since = loop.time() + (_START_S if what == "open" else 0)
-            # One that is set already comes in time, and mostly for nothing: see `_look`.
-            if self._timer is None or self._timer.when() > self._since + self._limit_s:
-                self._look_again()
-        unknown = OutcomeUnknown if what == "append" else StorageUnavailable
-        self._waiting[self._asked] = answered, unknown
-        channel = self._channels.appends if what == "append" else self._channels.asks
-        channel.send(_encode(Command(self._asked, what, batch)))
-        return await answered
+        channels = self._connected()
+        number, reply = self._pending.add(StorageUnavailable, extra_s=_START_S)
+        channels.questions.send(encode(OpenRequest(number, writer_id, program, expected)))
+        opened: OpenReply = await reply
+        return opened.files
+
+    async def ping(self) -> None:
+        """Have it check that an append could succeed; raises as `open` does."""
+        channels = self._connected()
+        number, reply = self._pending.add(StorageUnavailable)
+        channels.questions.send(encode(PingRequest(number)))
+        await reply
+
+    async def append(self, batch: Sequence[Event]) -> Appended:
+        """Have it store a batch; see `EventAppender.append`.
+
+        Raises:
+            StorageError: what it raised; `OutcomeUnknown` if it ended or took too long.
+        """
+        channels = self._connected()
+        number, reply = self._pending.add(OutcomeUnknown)
+        channels.appends.send(encode(AppendRequest(number, batch)))
+        appended: AppendReply = await reply
+        return Appended(appended.verdicts, appended.commit_s)
 
     def kill(self, reason: str) -> None:
-        """Kill it; whoever waits for an answer is told the reason."""
+        """Kill it; requests without a reply fail with the reason."""
         if self._channels is not None:
             for channel in self._channels:
                 channel.abort()
         self._killed = reason
-        self._leave_waiting(reason)
+        self._disconnect(reason)
         self.abandon()
 
     def abandon(self) -> None:
@@ -203,11 +198,14 @@ class WriterProcess:
                 os.kill(self.pid, signal.SIGKILL)
 
     async def end(self, within_s: float) -> bool:
-        """Let it finish what it was given; kill it if that takes longer. Whether it is gone.
+        """Let it finish what it was given; kill it if that takes longer.
 
         Args:
-            within_s: how long it may take, in seconds. A process that hangs in the kernel even
-                killed is there a second later still.
+            within_s: how long it may take, in seconds.
+
+        Returns:
+            Whether it is gone. A process that hangs in the kernel even killed is not, a second
+            later still.
         """
         channels, self._channels = self._channels, None
         for channel in channels or ():
@@ -217,7 +215,7 @@ class WriterProcess:
             await asyncio.wait([self._ended], timeout=0 if self._killed else within_s)
             if not self._ended.done():
                 self.kill(
-                    f"the process that stores was killed, for it did not end in {within_s:g} s"
+                    f"the SQLite writer process was killed, for it did not end in {within_s:g} s"
                 )
                 await asyncio.wait([self._ended], timeout=_KILLED_S)
             if not self._ended.done():
@@ -227,73 +225,41 @@ class WriterProcess:
                 async with asyncio.timeout(_KILLED_S):
                     await self._output.ended.wait()
         self._output.close()
-        self._leave_waiting(NOT_RUNNING)
+        self._disconnect(NOT_RUNNING)
         return True
 
-    def _answer(self, message: memoryview) -> None:
-        answered = _decode(message)
-        self._on_answer(answered)
-        if answered.traceback is not None:
-            self._on_text(answered.traceback)
-        oldest = next(iter(self._waiting), None)
-        if answered.number == oldest:
-            # The next one's time begins: what came before it is done.
-            self._since = asyncio.get_running_loop().time()
-        waiting, unknown = self._waiting.pop(answered.number)
-        if waiting.done():
-            return
-        if answered.error is None:
-            waiting.set_result(answered)
-        else:
-            waiting.set_exception(_error(*answered.error, unknown))
+    def _connected(self) -> _Channels:
+        if self._channels is None:
+            raise StorageUnavailable(self._killed or NOT_RUNNING)
+        return self._channels
 
-    def _look(self) -> None:
-        """Kill it if the oldest of what it has is overdue; look again when that may be so."""
-        self._timer = None
-        if not self._waiting:
+    def _receive(self, reply: Answer | AppendOutcome) -> None:
+        if not isinstance(reply, Failure):
+            self._pending.resolve(reply.number, reply)
             return
-        loop = asyncio.get_running_loop()
-        late_s = loop.time() - (self._since + self._limit_s)
-        if late_s > _LATE_S:
-            self._since = loop.time()
-        elif late_s >= 0:
-            self.kill(
-                f"the process that stores gave no answer for {self._limit_s:g} s and was killed: "
-                f"see whether the disk of {str(self._path)!r} answers"
-            )
-            return
-        self._look_again()
+        if reply.damage is not None:
+            self._on_damage(reply.damage)
+        if reply.traceback is not None:
+            self._on_process_output(reply.traceback)
+        # The words of an unexpected error may hold anything, and a client may get them.
+        self._pending.fail(reply.number, storage_error(reply), _UNEXPECTED)
 
-    def _look_again(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        due = self._since + self._limit_s
-        self._timer = asyncio.get_running_loop().call_at(due, self._look)
+    def _kill_overdue(self) -> None:
+        self.kill(
+            f"the SQLite writer process gave no answer for {self._limit_s:g} s and was killed: "
+            f"see whether the disk of {str(self._path)!r} answers"
+        )
 
     def _lose(self) -> None:
-        """One of the channels is closed: without both there is nothing it could be asked."""
+        """Close what is left: without both channels there is nothing it could be sent."""
         for channel in self._channels or ():
             channel.close()
-        self._leave_waiting("the process that stores ended while it had this")
+        self._disconnect("the SQLite writer process ended before it answered")
 
-    def _leave_waiting(self, reason: str) -> None:
+    def _disconnect(self, reason: str) -> None:
         self._channels = None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        lost, self._waiting = self._waiting, {}
-        for waiting, unknown in lost.values():
-            if not waiting.done():
-                waiting.set_exception(unknown(reason))
+        self._pending.fail_all(reason)
 
 
 def _same(protocol: asyncio.Protocol) -> asyncio.Protocol:
     return protocol
-
-
-def _error(name: str, message: str, unknown: type[StorageError]) -> StorageError:
-    kind = getattr(errors, name, None)
-    if isinstance(kind, type) and issubclass(kind, StorageError):
-        return kind(message)
-    # Its own words may hold anything, and whoever waits may pass them on to a client.
-    return unknown(_UNFORESEEN)

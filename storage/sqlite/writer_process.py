@@ -1,99 +1,117 @@
-"""The process that writes a SQLite file for `storage.sqlite.store.StoreApart`.
+"""The SQLite writer process: writes one file for the store that started it.
 
-python -m storage.sqlite.writer_process ASKS APPENDS PATH BUSY_TIMEOUT_MS
+python -m storage.sqlite.writer_process QUESTIONS APPENDS PATH BUSY_TIMEOUT_MS
 
-ASKS and APPENDS are the numbers of its ends of two sockets. It ends when their other ends are
-closed, after what is under way, and at no signal but SIGKILL: the process that started it decides.
+QUESTIONS and APPENDS are the numbers of its ends of two sockets (see
+`storage.sqlite.writer_protocol`). It ends when their other ends are closed, after what is under
+way, and at no signal but SIGKILL: the process that started it decides.
+
+It needs no event loop: one thread answers questions, one stores batches, and what they wait for
+is a socket or SQLite. So it imports little, and is there soon.
 """
 
-import asyncio
 import faulthandler
 import gc
 import signal
 import socket
 import sys
-import traceback
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-import msgspec
-
 from storage.errors import StorageError
-from storage.sqlite.framing import Channel, receive, send
-from storage.sqlite.writer import SqliteStore
-from storage.sqlite.writer_client import Command, Reply
-
-_new_event_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
-with suppress(ImportError):  # not made for this platform
-    from uvloop import new_event_loop as _new_event_loop
+from storage.sqlite.framing import receive, send
+from storage.sqlite.writer import SqliteWriter
+from storage.sqlite.writer_protocol import (
+    Answer,
+    AppendOutcome,
+    AppendReply,
+    AppendRequest,
+    Failure,
+    OpenReply,
+    OpenRequest,
+    PingReply,
+    PingRequest,
+    Question,
+    decode_append,
+    decode_question,
+    encode,
+)
 
 _COLLECT_EVERY = 20_000
-
-_encode = msgspec.msgpack.encode
-_decode = msgspec.msgpack.Decoder(Command).decode
+"""Allocations between two collections: a batch makes thousands of objects, and no cycles."""
 
 
-async def work(store: SqliteStore, asks: socket.socket, appends: socket.socket) -> None:
-    """Do what is asked over two connections, until their other ends are closed; close the store.
+def serve(writer: SqliteWriter, questions: socket.socket, appends: socket.socket) -> None:
+    """Answer requests until the other ends of the sockets are closed; close the writer.
 
     Args:
-        asks: for what may not have to wait for a batch that is being stored.
-        appends: for batches; the thread that stores one takes it from there and answers.
+        writer: not opened yet.
+        questions: for what may not have to wait for a batch that is being stored.
+        appends: for batches.
     """
-    ended = asyncio.Event()
-    under_way: set[asyncio.Task[None]] = set()
 
-    def take(message: memoryview) -> None:
-        task = asyncio.create_task(answer(_decode(message)))
-        under_way.add(task)
-        task.add_done_callback(under_way.discard)
-
-    async def answer(asked: Command) -> None:
+    def serve_appends() -> None:
         try:
-            await (store.open() if asked.what == "open" else store.ping())
-            answered = Reply(asked.number)
-        except Exception as error:  # noqa: BLE001 - the other end has to deal with it
-            answered = _failed(asked.number, error)
-        answered.damage = store.damage
-        channel.send(_encode(answered))
+            with appends:
+                _serve(appends, lambda message: _append(writer, decode_append(message)))
+        finally:
+            # Without it there is nothing left to be here for, whatever ended it.
+            with suppress(OSError):
+                questions.shutdown(socket.SHUT_RD)
 
-    channel = Channel(take, ended.set)
-    loop = asyncio.get_running_loop()
-    await loop.create_connection(lambda: channel, sock=asks)
-    appending = loop.run_in_executor(None, _append_all, store, appends)
-    # Without it there is nothing left to be here for, whatever ended it.
-    appending.add_done_callback(lambda _: ended.set())
-    await ended.wait()
-    await asyncio.wait([appending, *under_way])
-    # Open, it would keep the process from its end.
-    await store.aclose()
-    await appending
-
-
-def _append_all(store: SqliteStore, connection: socket.socket) -> None:
-    # Whoever is gone needs no answer; what was stored is stored.
-    with connection, connection.makefile("rb") as received, suppress(OSError):
-        while message := receive(received):
-            send(connection, _encode(_append(store, _decode(message))))
-
-
-def _append(store: SqliteStore, asked: Command) -> Reply:
+    appending = threading.Thread(target=serve_appends, name="sqlite-appends")
+    appending.start()
     try:
-        verdicts, commit_s = store.append_here(asked.batch)
-        answered = Reply(asked.number, verdicts, commit_s=commit_s)
+        with questions:
+            _serve(questions, lambda message: _answer(writer, decode_question(message)))
+    finally:
+        # The other end closes both: with nobody to answer questions, or when it has sent its last.
+        appending.join()
+        writer.close()
+
+
+def _serve(connection: socket.socket, handle: Callable[[bytes], Answer | AppendOutcome]) -> None:
+    # Whoever is gone needs no reply; what was stored is stored.
+    with connection.makefile("rb") as received, suppress(OSError):
+        while message := receive(received):
+            send(connection, encode(handle(message)))
+
+
+def _answer(writer: SqliteWriter, question: Question) -> Answer:
+    try:
+        match question:
+            case OpenRequest(number, writer_id, program, expected):
+                return OpenReply(number, writer.open(writer_id, program, expected))
+            case PingRequest(number):
+                writer.ping()
+                return PingReply(number)
     except Exception as error:  # noqa: BLE001 - the other end has to deal with it
-        answered = _failed(asked.number, error)
-    answered.damage = store.damage
-    return answered
+        return _failure(writer, question.number, error)
 
 
-def _failed(number: int, error: Exception) -> Reply:
-    foreseen = isinstance(error, StorageError)
-    return Reply(
+def _append(writer: SqliteWriter, request: AppendRequest) -> AppendOutcome:
+    try:
+        verdicts, commit_s = writer.append(request.batch)
+        return AppendReply(request.number, verdicts, commit_s)
+    except Exception as error:  # noqa: BLE001 - the other end has to deal with it
+        return _failure(writer, request.number, error)
+
+
+def _failure(writer: SqliteWriter, number: int, error: Exception) -> Failure:
+    trace = None
+    if not isinstance(error, StorageError):
+        # Imported by whoever needs it: a process that starts should not wait for it.
+        from traceback import format_exception  # noqa: PLC0415
+
+        trace = "".join(format_exception(error))
+    return Failure(
         number,
-        error=(type(error).__name__, str(error)),
-        traceback=None if foreseen else "".join(traceback.format_exception(error)),
+        type(error).__name__,
+        str(error),
+        traceback=trace,
+        damage=writer.damage.sentence,
     )
 
 
@@ -103,13 +121,11 @@ def main() -> None:
         signal.signal(ending, signal.SIG_IGN)
     # What the process that started it reads there tells where it was when it crashed.
     faulthandler.enable()
-    asks, appends, path, busy_timeout_ms = sys.argv[1:]
-    # What reads is on the other end.
-    store = SqliteStore(Path(path), busy_timeout_s=int(busy_timeout_ms) / 1000, readers=0)
+    questions, appends, path, busy_timeout_ms = sys.argv[1:]
     gc.set_threshold(_COLLECT_EVERY, 10, 10)
-    with asyncio.Runner(loop_factory=_new_event_loop) as runner:
-        sockets = (socket.socket(fileno=int(number)) for number in (asks, appends))
-        runner.run(work(store, *sockets))
+    writer = SqliteWriter(Path(path), busy_timeout_s=int(busy_timeout_ms) / 1000)
+    sockets = (socket.socket(fileno=int(number)) for number in (questions, appends))
+    serve(writer, *sockets)
 
 
 if __name__ == "__main__":

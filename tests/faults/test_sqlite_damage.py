@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.events import event
+from support.in_process import InProcessStore
 from support.load import (
     Told,
     batch_of,
@@ -18,8 +19,6 @@ from support.load import (
 from support.processes import Aggregator
 from support.sqlite_pages import overwrite_page, page_bytes, tree
 from support.sqlite_process import arguments, refusal
-
-from storage.sqlite.writer import SqliteStore
 
 Run = Callable[..., Aggregator]
 KEYS = "sqlite_autoindex_events_2"
@@ -35,7 +34,7 @@ FILLINGS = {
 
 async def log_of_some_pages(path: Path) -> Told:
     """A database that was closed in order, with a few leaves in every tree."""
-    store = SqliteStore(path)
+    store = InProcessStore(path)
     await store.open()
     told = Told()
     for topic in ("orders", "visits"):

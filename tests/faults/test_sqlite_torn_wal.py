@@ -15,13 +15,12 @@ from typing import NamedTuple
 import pytest
 from support.backends import Database
 from support.going_on import Load
+from support.in_process import InProcessStore
 from support.load import Told, batch_of, publish, session
 from support.observer import Observer, Snapshot
 from support.processes import Aggregator
 from support.sqlite_pages import commit_ends
 from support.sqlite_process import arguments, companions
-
-from storage.sqlite.writer import SqliteStore
 
 Run = Callable[..., Aggregator]
 CASES = 25
@@ -57,7 +56,7 @@ def found(path: Path, told: Told) -> Crashed:
 async def recovered(crashed: Crashed, wal: bytes, directory: Path) -> Snapshot:
     """What a store makes of the database with this -wal file."""
     path = lay_out(crashed.database, wal, directory)
-    store = SqliteStore(path)
+    store = InProcessStore(path)
     await store.open()
     await store.aclose()
     async with Observer.on(Database("sqlite", path, "")) as observer:

@@ -92,7 +92,7 @@ def _told(outcome: object) -> object:
 
 
 async def _open(database: Database, stack: AsyncExitStack, optimistic: bool) -> Rig:
-    stores = [database.store(readers=1) for _ in range(_STORES)]
+    stores = [database.in_process_store(readers=1) for _ in range(_STORES)]
     for store in stores:
         stack.push_async_callback(store.aclose)
         await store.open()

@@ -175,7 +175,7 @@ class Rig:
 
 
 async def open_rig(database: Database, stack: AsyncExitStack) -> Rig:
-    store = database.store(readers=1)
+    store = database.in_process_store(readers=1)
     stack.push_async_callback(store.aclose)
     await store.open()
     return Rig(store, await stack.enter_async_context(Observer.on(database)))

@@ -59,7 +59,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.run(self.observer.empty())
 
     async def _open_another(self) -> None:
-        store = self.database.store(readers=1)
+        store = self.database.in_process_store(readers=1)
         self.stores.append(store)
         await store.open()
 
@@ -101,7 +101,7 @@ class StoreMachine(RuleBasedStateMachine):
     def reopen(self, pick: int) -> None:
         number = pick % len(self.stores)
         self.run(self.stores[number].aclose())
-        self.stores[number] = self.database.store(readers=1)
+        self.stores[number] = self.database.in_process_store(readers=1)
         self.run(self.stores[number].open())
 
     @rule(data=st.data(), pick=st.integers(0, 2))

@@ -195,7 +195,7 @@ _NEVER_CLOSED = """
 import asyncio, sys
 from aggregator.server import run
 from aggregator.__main__ import main
-from storage.sqlite.store import StoreApart
+from storage.sqlite.store import SqliteStore
 run.BEYOND_DRAIN_S = 0.2
 async def never(store):
     while True:
@@ -203,7 +203,7 @@ async def never(store):
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             pass
-StoreApart.aclose = never
+SqliteStore.aclose = never
 raise SystemExit(main(sys.argv[1:]))
 """
 

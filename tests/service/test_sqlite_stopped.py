@@ -47,15 +47,14 @@ ENDLESS = """CREATE TRIGGER endless AFTER INSERT ON events BEGIN
 # if it is to.
 _HANGING = """
 import sys, threading
-from storage.sqlite import writer as sqlite_writer
-from storage.sqlite import file_guard as sqlite_file_guard
+from storage.sqlite import connection as sqlite_connection
 from aggregator.__main__ import main
-execute = sqlite_file_guard.GuardedConnection.execute
+execute = sqlite_connection.GuardedConnection.execute
 def hang(connection, sql, *arguments):
     if {statement!r} in sql:
         threading.Event().wait()
     return execute(connection, sql, *arguments)
-sqlite_file_guard.GuardedConnection.execute = hang
+sqlite_connection.GuardedConnection.execute = hang
 raise SystemExit(main(sys.argv[1:]))
 """
 
@@ -222,7 +221,7 @@ async def test_a_read_that_hangs_is_given_up_and_does_not_hold_up_the_end(tmp_pa
 async def test_a_file_whose_opening_hangs_is_told_and_does_not_hold_up_the_end(
     tmp_path: Path,
 ) -> None:
-    aggregator = hanging(tmp_path / "log.db", tmp_path / "log", "PRAGMA page_size")
+    aggregator = hanging(tmp_path / "log.db", tmp_path / "log", "FROM sqlite_schema")
     try:
         await until(aggregator.listening)
         async with session() as client:

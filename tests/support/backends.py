@@ -13,7 +13,8 @@ import asyncpg
 
 from storage.postgres.store import PostgresStore
 from storage.protocols import EventStore
-from storage.sqlite.writer import SqliteStore
+from storage.sqlite.store import SqliteStore
+from support.in_process import InProcessStore
 
 BACKENDS = ["sqlite", "postgres"]
 
@@ -45,10 +46,16 @@ class Database(NamedTuple):
     dsn: str
 
     def store(self, **options: Any) -> EventStore:
-        """A store on it, not opened yet."""
+        """A store on it as production has it, not opened yet."""
         if self.backend == "sqlite":
-            return SqliteStore(self.path, **options)
+            return SqliteStore(self.path, busy_timeout_ms=10_000, **options)
         return PostgresStore(self.dsn, **options)
+
+    def in_process_store(self, **options: Any) -> EventStore:
+        """A store on it that writes in this process, for a test that reaches into the writing."""
+        if self.backend == "sqlite":
+            return InProcessStore(self.path, **options)
+        return self.store(**options)
 
     def settings(self) -> dict[str, object]:
         """The settings that name it."""

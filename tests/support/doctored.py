@@ -19,8 +19,8 @@ from storage.postgres import locked_append as postgres_locked_append
 from storage.postgres.commit import commit
 from storage.postgres.store import PostgresStore
 from storage.sqlite import transaction as sqlite_transaction
-from storage.sqlite.writer import SqliteStore
 from support import unprotected
+from support.in_process import InProcessStore
 
 _A_WHILE_S = 0.05
 _committing: set[asyncio.Task[None]] = set()
@@ -30,24 +30,25 @@ _committing: set[asyncio.Task[None]] = set()
 def acknowledge_first(backend: str, patch: pytest.MonkeyPatch) -> None:
     """The verdicts are given out just before the COMMIT, which takes its time."""
     if backend == "sqlite":
-        patch.setattr(SqliteStore, "append", _sqlite_append)
+        patch.setattr(InProcessStore, "append", _sqlite_append)
     else:
         patch.setattr(PostgresStore, "append", _postgres_append)
 
 
-async def _sqlite_append(self: Any, batch: Sequence[Event]) -> list[Verdict]:
+async def _sqlite_append(self: Any, batch: Sequence[Event]) -> Appended:
     loop = asyncio.get_running_loop()
     told: asyncio.Future[list[Verdict]] = loop.create_future()
 
     def transaction() -> None:
-        self._writer.execute(sqlite_transaction.BEGIN)
-        decision = sqlite_transaction._write(self._writer, batch)
+        connection = self.writer._connection
+        connection.execute(sqlite_transaction.BEGIN)
+        decision = sqlite_transaction._write(connection, batch)
         loop.call_soon_threadsafe(told.set_result, decision.verdicts)
         time.sleep(_A_WHILE_S)
-        self._writer.execute("COMMIT")
+        connection.execute("COMMIT")
 
-    loop.run_in_executor(self._thread, transaction)
-    return await told
+    loop.run_in_executor(self._appends, transaction)
+    return Appended(await told, 0.0)
 
 
 async def _postgres_append(self: Any, batch: Sequence[Event]) -> Appended:
@@ -84,9 +85,11 @@ _PROTECTIONS: dict[str, Callable[[str, pytest.MonkeyPatch], None]] = {
 }
 
 
-def store_in_this_process(path: Path, *, busy_timeout_ms: int, **_options: object) -> SqliteStore:
+def store_in_this_process(
+    path: Path, *, busy_timeout_ms: int, **_options: object
+) -> InProcessStore:
     """In place of the process of its own, which nothing here could reach into."""
-    return SqliteStore(path, busy_timeout_s=busy_timeout_ms / 1000)
+    return InProcessStore(path, busy_timeout_s=busy_timeout_ms / 1000)
 
 
 if __name__ == "__main__":

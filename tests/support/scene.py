@@ -32,7 +32,7 @@ class Scene(NamedTuple):
     async def on(cls, database: Database, patch: pytest.MonkeyPatch) -> AsyncIterator["Scene"]:
         """Both stores open, for as long as the context lasts."""
         async with AsyncExitStack() as stack:
-            a, b = database.store(readers=1), database.store(readers=1)
+            a, b = database.in_process_store(readers=1), database.in_process_store(readers=1)
             for store in (a, b):
                 stack.push_async_callback(store.aclose)
                 await store.open()

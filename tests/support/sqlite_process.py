@@ -5,7 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from support.processes import Aggregator, wait_for
@@ -157,3 +157,14 @@ def descriptors(started: Aggregator) -> int:
     """The lowest number that no open file of the process has."""
     taken = {int(name.name) for name in Path(f"/proc/{started.process.pid}/fd").iterdir()}
     return next(number for number in range(len(taken) + 1) if number not in taken)
+
+
+def open_files(path: Path, pid: int | None = None) -> list[str]:
+    """The descriptors of a process on this database: the file itself, its -wal and its -shm."""
+    names = []
+    for descriptor in Path(f"/proc/{pid or 'self'}/fd").iterdir():
+        with suppress(FileNotFoundError):  # the one that the directory is read through
+            names.append(str(descriptor.readlink()))
+    ends = ("", "-wal", "-shm")
+    real = str(path.resolve())
+    return sorted(name.removeprefix(real) for name in names if name in {real + e for e in ends})

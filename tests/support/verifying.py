@@ -106,7 +106,7 @@ def fill(database: Database, *batches: Sequence[Event]) -> None:
     """Make the schema and append the batches through a store of its own."""
 
     async def run() -> None:
-        store = database.store()
+        store = database.in_process_store()
         await store.open()
         try:
             for batch in batches:

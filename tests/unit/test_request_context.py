@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import structlog.testing
 from support.events import published
+from support.in_process import InProcessStore
 from support.served import Served, serving, talking
 from support.sockets import post
 from support.stores import ControlledStore
@@ -15,7 +16,6 @@ from support.stores import ControlledStore
 from aggregator.http import problem_details
 from aggregator.ingest.publish_service import Publish
 from storage.model import Stats, Verdict
-from storage.sqlite.writer import SqliteStore
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SENT = f"00-{TRACE}-{SPAN}-01"
@@ -57,6 +57,6 @@ async def test_a_failure_is_in_the_trace_of_its_request(
     for module in (problem_details,):
         monkeypatch.setattr(module, "_log", structlog.get_logger())
     monkeypatch.setattr(Publish, "_parse", fail)
-    async with serving(tmp_path, Defective(SqliteStore(tmp_path / "log.db"))) as served:
+    async with serving(tmp_path, Defective(InProcessStore(tmp_path / "log.db"))) as served:
         line = await logged_failure(served, request_)
     assert line.items() >= {"request_id": "r-1", "trace_id": TRACE, "span_id": SPAN}.items()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from support.events import published
+from support.in_process import InProcessStore
 from support.served import HEALTH, Served, Talk, serving, talking
 from support.sockets import post
 
@@ -16,7 +17,6 @@ from aggregator.http.fast_connection import FastConnection
 from aggregator.observability.access_log import AccessLog
 from storage.errors import StorageUnavailable
 from storage.model import Appended, Event
-from storage.sqlite.writer import SqliteStore
 
 pytestmark = pytest.mark.usefixtures("processes")
 
@@ -50,7 +50,7 @@ PUBLISHES = {
 }
 
 
-class WaitingStore(SqliteStore):
+class WaitingStore(InProcessStore):
     """A store whose transactions wait until they are let go, and may fail then."""
 
     def __init__(self, path: Path) -> None:

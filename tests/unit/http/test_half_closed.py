@@ -14,13 +14,13 @@ import pytest
 import structlog.testing
 import uvloop
 from support.events import published
+from support.in_process import InProcessStore
 from support.served import HEALTH, serving, serving_in_a_thread, talking
 from support.sockets import post
 from support.stores import ControlledStore, until
 
 from aggregator.http import problem_details
 from aggregator.observability import access_log
-from storage.sqlite.writer import SqliteStore
 
 LIMIT_S = 30.0
 PUBLISH = post(json.dumps(published()).encode())
@@ -142,7 +142,7 @@ async def test_a_client_that_is_gone_is_noticed_and_not_said_to_be_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fast_path: str
 ) -> None:
     monkeypatch.setattr(access_log, "_log", structlog.get_logger())
-    store = ControlledStore(SqliteStore(tmp_path / "log.db"))
+    store = ControlledStore(InProcessStore(tmp_path / "log.db"))
     async with serving(tmp_path, store, fast_path=fast_path) as served, talking(served) as other:
         await other.answer(HEALTH)
         store.hold()

@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from support.in_process import InProcessStore
 from support.stores import ControlledStore
 
 from aggregator.ingest.flush import Flush
 from aggregator.ingest.group_commit import GroupCommit
-from storage.sqlite.writer import SqliteStore
 
 MakeGroupCommit = Callable[..., GroupCommit]
 
@@ -16,7 +16,7 @@ MakeGroupCommit = Callable[..., GroupCommit]
 @pytest.fixture
 async def controlled(tmp_path: Path) -> AsyncIterator[ControlledStore]:
     """An open SQLite store under the test's control."""
-    store = ControlledStore(SqliteStore(tmp_path / "events.db"))
+    store = ControlledStore(InProcessStore(tmp_path / "events.db"))
     await store.open()
     yield store
     await store.aclose()

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 import structlog.testing
 from support.events import event
+from support.in_process import InProcessStore
 from support.stores import ControlledStore
 
 from aggregator.ingest.flush import Flush
@@ -14,7 +15,6 @@ from aggregator.log import observers
 from aggregator.log.rate_limit import LogRateLimit
 from storage.errors import BatchRefused, OutcomeUnknown
 from storage.model import Appended, Event, Status
-from storage.sqlite.writer import SqliteStore
 
 SECRET = "hush-4711"
 PLACES = ["flush", "names", "transaction", "end of transaction", "end of flush", "on_flush"]
@@ -99,7 +99,7 @@ async def test_a_commit_that_nobody_can_be_told_of_is_a_commit(controlled: Contr
     store = controlled
 
     async def stored_and_failed(batch: Sequence[Event]) -> Appended:
-        await SqliteStore.append(store._inner, batch)  # type: ignore[arg-type]
+        await InProcessStore.append(store._inner, batch)  # type: ignore[arg-type]
         raise RuntimeError(SECRET)
 
     flushes: list[Flush] = []

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from support.in_process import InProcessStore
 
 from aggregator.ingest import store_monitor
 from aggregator.ingest.store_monitor import StoreMonitor
@@ -14,10 +15,9 @@ from storage.errors import (
     StorageMisconfigured,
     StorageUnavailable,
 )
-from storage.sqlite.writer import SqliteStore
 
 
-class FailingStore(SqliteStore):
+class FailingStore(InProcessStore):
     """Fails as it is told, call by call, and then works."""
 
     def __init__(self, path: Path) -> None:

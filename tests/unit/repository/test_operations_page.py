@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from support.backends import PostgresServer, new_database
 from support.events import event
+from support.in_process import InProcessStore
 
 from aggregator.settings.model import Settings
 from storage.postgres.store import PostgresStore
 from storage.protocols import EventStore
-from storage.sqlite.writer import SqliteStore
 
 PAGES = Path(__file__).parents[3] / "docs" / "operate"
 SETTINGS = (PAGES / "settings.md").read_text()
@@ -71,7 +71,7 @@ async def check_restored(store: EventStore) -> None:
 
 @pytest.mark.usefixtures("processes")
 async def test_a_sqlite_file_is_copied_while_in_use_and_restored(tmp_path: Path) -> None:
-    store = SqliteStore(tmp_path / "events.db")
+    store = InProcessStore(tmp_path / "events.db")
     await store.open()
     try:
         await fill(store)
@@ -81,7 +81,7 @@ async def test_a_sqlite_file_is_copied_while_in_use_and_restored(tmp_path: Path)
         await store.append([event("orders", "later")])
     finally:
         await store.aclose()
-    await check_restored(SqliteStore(tmp_path / "copy.db"))
+    await check_restored(InProcessStore(tmp_path / "copy.db"))
 
 
 async def test_a_postgres_database_is_dumped_while_in_use_and_restored(

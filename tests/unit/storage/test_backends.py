@@ -18,24 +18,21 @@ from aggregator.settings.storage import VerifySettings
 from storage import backends
 from storage.backends import BACKENDS, postgres_store, sqlite_store
 from storage.postgres.store import PostgresStore
-from storage.sqlite.store import StoreApart
-from storage.sqlite.writer import SqliteStore
+from storage.sqlite.store import SqliteStore
 
 
 @pytest.mark.usefixtures("processes")
 async def test_a_sqlite_store_waits_for_a_lock_as_long_as_is_set(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     store = sqlite_store(path, busy_timeout_ms=2500, command_timeout_ms=1500)
-    assert isinstance(store, StoreApart)
+    assert isinstance(store, SqliteStore)
     await store.open()
     process = store._process
     assert process is not None
     assert process._arguments == [str(path), "2500"]
     assert (store._limit_s, process._limit_s) == (4.0, 4.0)
-    reader = store._reader
-    assert isinstance(reader, SqliteStore)
-    assert reader._writer is not None
-    assert reader._writer.execute("PRAGMA busy_timeout").fetchone() == (2500,)
+    for connection in store._reader._connections:
+        assert list(await connection.execute_fetchall("PRAGMA busy_timeout")) == [(2500,)]
     await store.aclose()
     assert path.read_bytes().startswith(b"SQLite format 3")
 

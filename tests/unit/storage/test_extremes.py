@@ -79,25 +79,25 @@ async def test_the_first_and_the_last_microsecond_come_back(
 
 
 async def test_time_stands_still_while_the_clock_is_behind(
-    store: EventStore, monkeypatch: pytest.MonkeyPatch
+    in_process_store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     times = []
     for number, seconds in enumerate([3600, 0, -7200, 7200]):
         shift_clock(monkeypatch, seconds)
-        await store.append([event("t", f"e-{number}")])
-        found = await store.get("t", f"e-{number}")
+        await in_process_store.append([event("t", f"e-{number}")])
+        found = await in_process_store.get("t", f"e-{number}")
         assert found is not None
         times.append(found.ts_ingest_us)
     assert times[0] == times[1] == times[2] < times[3]
 
 
 async def test_a_repeat_does_not_let_time_run_backwards_either(
-    store: EventStore, monkeypatch: pytest.MonkeyPatch
+    in_process_store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for seconds, event_id in [(3600, "x"), (0, "x"), (-60, "y")]:
         shift_clock(monkeypatch, seconds)
-        await store.append([event("t", event_id)])
-    first, second = (await store.read(Query(topic="t", newest_first=False))).events
+        await in_process_store.append([event("t", event_id)])
+    first, second = (await in_process_store.read(Query(topic="t", newest_first=False))).events
     assert first.ts_ingest_us == second.ts_ingest_us
 
 
@@ -129,14 +129,14 @@ async def test_closing_waits_for_the_reads_under_way(
 
 
 async def test_closing_waits_for_the_append_under_way(
-    database: Database, store: EventStore
+    database: Database, in_process_store: EventStore
 ) -> None:
     async with Interleaving(database) as run:
-        await run.start("a", store, [event("t", "x")])
+        await run.start("a", in_process_store, [event("t", "x")])
         await run.until("a", "PROBE")
-        closing = asyncio.create_task(store.aclose())
+        closing = asyncio.create_task(in_process_store.aclose())
         (outcome,) = await run.finish("a")
         assert told(outcome) == [("stored", 1)]
         await asyncio.wait_for(closing, _LIMIT_S)
     with pytest.raises(StorageUnavailable):
-        await store.append([event("t", "y")])
+        await in_process_store.append([event("t", "y")])

@@ -17,7 +17,7 @@ def twelve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in (7, 12, 1, 3, 11, 2, 10, 4, 9, 6, 8, 5):
         (directory / f"{number:04}_a_step.sql").write_text(f"SELECT {number}; -- é")
     (directory / "README.txt").write_text("not a step")
-    monkeypatch.setattr(migrations, "files", lambda _package: tmp_path)
+    monkeypatch.setattr(migrations, "_DIRECTORY", tmp_path)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -75,10 +75,14 @@ from pathlib import Path
 from storage.errors import StorageUnavailable
 from storage.model import Event
 from storage.postgres.store import PostgresStore
-from storage.sqlite.writer import SqliteStore
+from storage.sqlite.store import SqliteStore
 
 async def main(backend, where, name):
-    store = SqliteStore(Path(where)) if backend == "sqlite" else PostgresStore(where)
+    store = (
+        SqliteStore(Path(where), busy_timeout_ms=10_000)
+        if backend == "sqlite"
+        else PostgresStore(where)
+    )
     print("ready", flush=True)
     sys.stdin.readline()
     for _ in range(20):
@@ -130,7 +134,7 @@ _OPENS_AS_TOLD = """
 import sys
 from pathlib import Path
 from storage.sqlite.file_guard import FileGuard
-from storage.sqlite.schema import open_writer
+from storage.sqlite.connection import open_writer
 for line in sys.stdin:
     path = Path(line.strip())
     try:

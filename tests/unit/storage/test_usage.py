@@ -14,24 +14,29 @@ from storage.errors import BatchRefused, StorageUnavailable
 from storage.model import Event
 from storage.postgres.store import PostgresStore
 from storage.protocols import EventStore
-from storage.sqlite.writer import SqliteStore
+from storage.sqlite.store import SqliteStore
 
 
-def refused_by(backend: str) -> Sequence[Event]:
+def refused_by(database: Database) -> Sequence[Event]:
     """A batch that the database itself refuses."""
-    if backend == "postgres":
-        return [event("orders", "bad", payload="{")]
-    bad = Event("orders", "bad", None, "shop", "{}")  # type: ignore[arg-type]
-    return [bad]
+    if database.backend == "sqlite":
+        with closing(sqlite3.connect(database.path)) as stranger:
+            stranger.execute(
+                "CREATE TRIGGER refuse BEFORE INSERT ON events WHEN new.event_id = 'bad' "
+                "BEGIN SELECT RAISE(ABORT, 'refused'); END"
+            )
+    return [event("orders", "bad", payload="{")]
 
 
-async def test_an_append_returns_the_time_its_commit_took(store: EventStore, backend: str) -> None:
+async def test_an_append_returns_the_time_its_commit_took(
+    store: EventStore, database: Database
+) -> None:
     for number in range(1, 4):
         # A duplicate is counted, and so committed, too.
         appended = await store.append([event("orders", f"e-{number // 2}")])
         assert 0 < appended.commit_s < 60
     with pytest.raises(BatchRefused):
-        await store.append(refused_by(backend))
+        await store.append(refused_by(database))
 
 
 @pytest.mark.usefixtures("processes")
@@ -52,8 +57,9 @@ async def test_the_writer_process_returns_the_time_its_commit_took(tmp_path: Pat
 
 async def test_the_connections_in_use_are_counted(store: EventStore) -> None:
     assert isinstance(store, (SqliteStore, PostgresStore))
+    reader = store._reader if isinstance(store, SqliteStore) else store
     idle = (await store.usage()).pools["readers"]
-    async with store._reader():
+    async with reader._reader():
         reading = (await store.usage()).pools["readers"]
     assert (reading.in_use, reading.most) == (idle.in_use + 1, idle.most)
 

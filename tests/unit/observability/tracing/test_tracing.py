@@ -14,6 +14,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from support.clocks import StandingClock
 from support.collector import Collector, collecting
 from support.events import published
+from support.in_process import InProcessStore
 from support.served import Served, refuse, serving, talking
 from support.sockets import post
 from support.stores import ControlledStore, until
@@ -23,7 +24,6 @@ from aggregator.ingest.telemetry import CannotTrace
 from aggregator.observability.tracing import otlp_exporter
 from aggregator.settings.model import Settings
 from storage.errors import OutcomeUnknown, StorageError, StorageUnavailable
-from storage.sqlite.writer import SqliteStore
 
 Serve = Callable[..., AbstractAsyncContextManager[tuple[Served, ControlledStore]]]
 
@@ -42,7 +42,7 @@ def serve(tmp_path: Path, collector: Collector) -> Serve:
 
     @asynccontextmanager
     async def run() -> AsyncIterator[tuple[Served, ControlledStore]]:
-        store = ControlledStore(SqliteStore(tmp_path / "log.db"))
+        store = ControlledStore(InProcessStore(tmp_path / "log.db"))
         async with serving(tmp_path, store, tracing="otlp") as served:
             yield served, store
 

@@ -36,7 +36,7 @@ class Log:
 def log(database: Database) -> Iterator[Log]:
     stack = AsyncExitStack()
     with asyncio.Runner() as runner:
-        store = database.store(readers=1)
+        store = database.in_process_store(readers=1)
         rows = runner.run(_fill(database, store, stack))
         yield Log(store, rows, runner)
         runner.run(stack.aclose())

@@ -57,7 +57,7 @@ class Log:
 @pytest.fixture
 def log(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
     with asyncio.Runner() as runner:
-        store = database.store(readers=1)
+        store = database.in_process_store(readers=1)
         rows = runner.run(fill(database, store))
         monkeypatch.setattr(log_reader, "SCAN_ROWS", SCAN_ROWS)
         yield Log(store, rows, runner)

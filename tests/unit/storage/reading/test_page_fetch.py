@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.backends import Database
 from support.events import event
+from support.in_process import InProcessStore
 
 from storage.errors import PayloadOverLimit
 from storage.model import LogEvent, Query
@@ -80,13 +81,14 @@ class Log:
 @pytest.fixture
 def log(database: Database, monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
     with asyncio.Runner() as runner:
-        store: Any = database.store(readers=1)
+        store: Any = database.in_process_store(readers=1)
         runner.run(store.open())
         for topic in ("a", "b"):
             batch = [event(topic, f"{n}", _payload(size)) for n, size in enumerate(_SIZES)]
             runner.run(store.append(batch))
-        log = Log(store, runner)
-        monkeypatch.setattr(store, "_reader", log.noted)
+        reader = store.reader if isinstance(store, InProcessStore) else store
+        log = Log(reader, runner)
+        monkeypatch.setattr(reader, "_reader", log.noted)
         yield log
         monkeypatch.undo()
         runner.run(store.aclose())

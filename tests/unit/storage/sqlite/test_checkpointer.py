@@ -6,7 +6,7 @@ import sys
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from support.events import event
@@ -15,12 +15,12 @@ from support.stores import until
 from storage.errors import StorageUnavailable
 from storage.sqlite import checkpointer as sqlite_checkpointer
 from storage.sqlite.checkpointer import Checkpointer
-from storage.sqlite.writer import SqliteStore
+from storage.sqlite.writer import SqliteWriter
 
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(sqlite_checkpointer, "_EVERY_S", 0.01)
+    monkeypatch.setattr(sqlite_checkpointer, "_INTERVAL_S", 0.01)
     return tmp_path / "log.db"
 
 
@@ -59,26 +59,26 @@ def large(number: int) -> Any:
 async def test_what_is_committed_gets_into_the_file_while_the_store_is_open(
     path: Path, tmp_path: Path
 ) -> None:
-    store = SqliteStore(path)
-    await store.open()
-    await store.append([large(number) for number in range(20)])
+    writer = SqliteWriter(path, busy_timeout_s=10)
+    writer.open("w", "1.2.3")
+    writer.append([large(number) for number in range(20)])
     await until(lambda: rows_in_the_file_alone(path, tmp_path) == 20, "the rows are copied")
-    await store.append([large(20)])
+    writer.append([large(20)])
     await until(lambda: rows_in_the_file_alone(path, tmp_path) == 21, "the next one is, too")
-    await store.aclose()
+    writer.close()
 
 
 async def test_the_wal_begins_anew_instead_of_growing(path: Path, tmp_path: Path) -> None:
-    store = SqliteStore(path)
-    await store.open()
-    await store.append([large(number) for number in range(20)])
+    writer = SqliteWriter(path, busy_timeout_s=10)
+    writer.open("w", "1.2.3")
+    writer.append([large(number) for number in range(20)])
     first = size(f"{path}-wal")
     copied = partial(rows_in_the_file_alone, path, tmp_path)
     for number in range(20, 60):
-        await store.append([large(number)])
+        writer.append([large(number)])
         await until(lambda n=number + 1: copied() == n, "it is copied")  # type: ignore[misc]
     assert size(f"{path}-wal") <= 2 * first
-    await store.aclose()
+    writer.close()
 
 
 async def test_little_that_came_meanwhile_is_left_to_the_writer(path: Path) -> None:
@@ -89,25 +89,28 @@ async def test_little_that_came_meanwhile_is_left_to_the_writer(path: Path) -> N
 
         pages = iter([(0, 1000, 1000), (0, 1500, 1500), (0, 1700, 1700), (0, 9999, 9999)])
 
-        async def execute_fetchall(self, _sql: str) -> list[tuple[int, int, int]]:
+        def execute(self, _sql: str) -> Self:
             passes.append("pass")
+            return self
+
+        def fetchall(self) -> list[tuple[int, int, int]]:
             return [next(self.pages)]
 
-        async def close(self) -> None:
+        def close(self) -> None:
             passes.append("closed")
 
-    async def finish() -> None:
+    def finish() -> None:
         passes.append("finish")
 
-    checkpoints = Checkpointer(
+    checkpointer = Checkpointer(
         Connection(),  # type: ignore[arg-type]
         check=lambda: None,
         finish=finish,
         on_failure=lambda error: passes.append(repr(error)),
     )
-    checkpoints.committed()
+    checkpointer.committed()
     await until(lambda: "finish" in passes, "it is finished")
-    await checkpoints.aclose()
+    checkpointer.close()
     assert passes == ["pass", "pass", "pass", "finish", "closed"]
 
 
@@ -115,30 +118,30 @@ async def test_little_that_came_meanwhile_is_left_to_the_writer(path: Path) -> N
 async def test_nothing_is_copied_over_what_another_process_wrote_in_a_wal_of_its_own(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_checkpointer, "_EVERY_S", 3600)
-    store = SqliteStore(path)
-    await store.open()
-    await store.append([large(0)])
+    monkeypatch.setattr(sqlite_checkpointer, "_INTERVAL_S", 3600)
+    writer = SqliteWriter(path, busy_timeout_s=10)
+    writer.open("w", "1.2.3")
+    writer.append([large(0)])
     have_another_write(path)
     written = content(path)
-    assert store._checkpoints is not None
+    assert writer._checkpointer is not None
     with pytest.raises(StorageUnavailable):
-        await store._checkpoints._copy()
+        writer._checkpointer.copy()
     assert content(path) == written
-    await store.aclose()
+    writer.close()
     assert content(path) == written
 
 
 async def test_after_a_failure_the_next_ping_has_to_prove_that_the_store_can_write(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = SqliteStore(path)
-    await store.open()
+    writer = SqliteWriter(path, busy_timeout_s=10)
+    writer.open("w", "1.2.3")
     with monkeypatch.context() as patched:
         patched.setattr(sqlite_checkpointer, "CHECKPOINT", "no SQL")
-        await store.append([large(0)])
-        await until(lambda: store._doubted, "it failed")
-    await store.ping()
-    assert not store._doubted
-    await store.append([large(1)])
-    await store.aclose()
+        writer.append([large(0)])
+        await until(lambda: writer._needs_proof, "it failed")
+    writer.ping()
+    assert not writer._needs_proof
+    writer.append([large(1)])
+    writer.close()

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 from support.events import event
+from support.in_process import InProcessStore
 from support.sqlite_process import moved, size
 
 from storage.errors import BatchRefused, OutcomeUnknown, StorageUnavailable
 from storage.model import Event, Verdict
 from storage.sqlite import transaction as sqlite_transaction
-from storage.sqlite.writer import SqliteStore
 
 
 @pytest.fixture
@@ -24,30 +24,32 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def store(path: Path) -> AsyncIterator[SqliteStore]:
-    store = SqliteStore(path, busy_timeout_s=0.05)
+async def store(path: Path) -> AsyncIterator[InProcessStore]:
+    store = InProcessStore(path, busy_timeout_s=0.05)
     await store.open()
     yield store
     await store.aclose()
 
 
-def writer(store: SqliteStore) -> sqlite3.Connection:
-    assert store._writer is not None
-    return store._writer
+def writer(store: InProcessStore) -> sqlite3.Connection:
+    assert store.writer._connection is not None
+    return store.writer._connection
 
 
-async def stored(store: SqliteStore) -> int:
+async def stored(store: InProcessStore) -> int:
     return sum(counts.unique_processed for counts in (await store.stats()).topics.values())
 
 
-async def test_the_writer_flushes_every_commit_into_a_write_ahead_log(store: SqliteStore) -> None:
+async def test_the_writer_flushes_every_commit_into_a_write_ahead_log(
+    store: InProcessStore,
+) -> None:
     full = 2
     assert writer(store).execute("PRAGMA synchronous").fetchone() == (full,)
     assert writer(store).execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 async def test_a_full_disk_stores_nothing_and_passes_when_there_is_room(
-    store: SqliteStore,
+    store: InProcessStore,
 ) -> None:
     await store.append([event("t", "before")])
     (pages,) = writer(store).execute("PRAGMA page_count").fetchone()
@@ -65,7 +67,7 @@ async def test_a_full_disk_stores_nothing_and_passes_when_there_is_room(
 
 
 async def test_a_lock_held_longer_than_the_busy_timeout_is_unavailable_and_passes(
-    store: SqliteStore, path: Path
+    store: InProcessStore, path: Path
 ) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as stranger:
         stranger.execute("BEGIN IMMEDIATE")
@@ -83,7 +85,7 @@ async def test_a_lock_held_longer_than_the_busy_timeout_is_unavailable_and_passe
 
 
 async def test_a_table_that_is_gone_refuses_nothing_in_silence(
-    store: SqliteStore, path: Path
+    store: InProcessStore, path: Path
 ) -> None:
     with closing(sqlite3.connect(path)) as stranger:
         stranger.execute("ALTER TABLE events RENAME TO elsewhere")
@@ -126,7 +128,7 @@ class _Failing:
     ],
 )
 async def test_a_commit_that_failed_while_writing_leaves_the_outcome_open(
-    store: SqliteStore, code: int, expected: type[Exception]
+    store: InProcessStore, code: int, expected: type[Exception]
 ) -> None:
     failing = _Failing(writer(store), COMMIT=code)
     with pytest.raises(expected):
@@ -136,9 +138,9 @@ async def test_a_commit_that_failed_while_writing_leaves_the_outcome_open(
     assert await stored(store) == 1
 
 
-async def test_a_connection_that_cannot_even_roll_back_is_replaced(store: SqliteStore) -> None:
+async def test_a_connection_that_cannot_even_roll_back_is_replaced(store: InProcessStore) -> None:
     code = sqlite3.SQLITE_IOERR_WRITE
-    store._writer = _Failing(writer(store), COMMIT=code, ROLLBACK=code)  # type: ignore[assignment]
+    store.writer._connection = _Failing(writer(store), COMMIT=code, ROLLBACK=code)  # type: ignore[assignment]
     with pytest.raises(OutcomeUnknown, match="at COMMIT"):
         await store.append([event("t", "x")])
     await store.ping()
@@ -147,10 +149,10 @@ async def test_a_connection_that_cannot_even_roll_back_is_replaced(store: Sqlite
 
 
 async def test_no_connection_is_opened_anew_to_what_lies_in_the_place_of_the_file(
-    store: SqliteStore, path: Path
+    store: InProcessStore, path: Path
 ) -> None:
     code = sqlite3.SQLITE_IOERR_WRITE
-    store._writer = _Failing(writer(store), COMMIT=code, ROLLBACK=code)  # type: ignore[assignment]
+    store.writer._connection = _Failing(writer(store), COMMIT=code, ROLLBACK=code)  # type: ignore[assignment]
     with pytest.raises(OutcomeUnknown):
         await store.append([event("t", "x")])
     away = path.with_name("away.db")
@@ -186,16 +188,16 @@ class _Disturbed(_Failing):
     [(sqlite_transaction.BEGIN, StorageUnavailable, 1), ("COMMIT", OutcomeUnknown, 2)],
 )
 async def test_a_file_that_goes_during_the_transaction_is_noticed_before_anybody_is_told(
-    store: SqliteStore, path: Path, end: str, sql: str, expected: type[Exception], kept: int
+    store: InProcessStore, path: Path, end: str, sql: str, expected: type[Exception], kept: int
 ) -> None:
     await store.append([event("t", "before")])
     name, away = path.with_name(path.name + end), path.with_name("away")
     connection = writer(store)
-    store._writer = _Disturbed(connection, sql, lambda: moved(name, away))  # type: ignore[assignment]
+    store.writer._connection = _Disturbed(connection, sql, lambda: moved(name, away))  # type: ignore[assignment]
     with pytest.raises(expected, match="deleted or replaced while in use"):
         await store.append([event("t", "x")])
     assert not connection.in_transaction
-    store._writer = connection  # type: ignore[assignment]
+    store.writer._connection = connection  # type: ignore[assignment]
     with pytest.raises(StorageUnavailable, match="deleted or replaced while in use"):
         await store.stats()
     moved(away, name)
@@ -215,7 +217,7 @@ async def test_an_append_given_up_in_mid_transaction_is_finished_before_the_stor
         return append_batch(connection, batch)
 
     monkeypatch.setattr(sqlite_transaction, "append", begin)
-    store = SqliteStore(path, busy_timeout_s=30)
+    store = InProcessStore(path, busy_timeout_s=30)
     await store.open()
     with closing(sqlite3.connect(path, isolation_level=None)) as stranger:
         stranger.execute("BEGIN IMMEDIATE")
@@ -257,7 +259,7 @@ def test_a_driver_error_becomes_the_storage_error_that_it_means(
     assert str(translated) == "SQLite: what the driver says"
 
 
-async def test_a_ping_that_is_cancelled_keeps_no_lock(store: SqliteStore) -> None:
+async def test_a_ping_that_is_cancelled_keeps_no_lock(store: InProcessStore) -> None:
     for hops in range(8):
         ping = asyncio.create_task(store.ping())
         for _ in range(hops):

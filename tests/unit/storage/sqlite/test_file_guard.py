@@ -22,7 +22,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def files(path: Path) -> FileGuard:
     files = FileGuard(path)
-    files.note()
+    files.record()
     return files
 
 
@@ -101,7 +101,7 @@ def test_a_database_that_was_cut_short_is_not_used_again_however_it_grows(
     beside(path, "-wal").unlink()
     assert not files.wal_is_orphaned()
     beside(path, "-wal").touch()
-    files.note()
+    files.record()
     files.check()
     assert files.may_be_closed()
 
@@ -110,7 +110,7 @@ def test_a_database_that_was_cut_short_is_not_used_again_however_it_grows(
 def test_a_file_that_is_gone_already_is_not_noted(path: Path, end: str) -> None:
     beside(path, end).unlink()
     with pytest.raises(StorageUnavailable, match="deleted or replaced"):
-        FileGuard(path).note()
+        FileGuard(path).record()
 
 
 @pytest.mark.parametrize("left", ["missing", "empty"])
@@ -176,7 +176,7 @@ def test_behind_a_link_the_companions_are_those_of_the_file(path: Path, tmp_path
     link = tmp_path / "link.db"
     link.symlink_to(path)
     files = FileGuard(link)
-    files.note()
+    files.record()
     files.check()
     beside(path, "-wal").unlink()
     assert files.wal_is_orphaned()

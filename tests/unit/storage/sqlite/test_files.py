@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 from support.events import event
+from support.in_process import InProcessStore
 
 from storage.errors import StorageMisconfigured, StorageUnavailable
 from storage.sqlite.schema import APPLICATION_ID
-from storage.sqlite.writer import SqliteStore
 
 _NOBODY = 65534
 
 
 async def refused(path: Path) -> str:
-    store = SqliteStore(path)
+    store = InProcessStore(path)
     with pytest.raises(StorageMisconfigured) as caught:
         await store.open()
     with pytest.raises(StorageUnavailable):
@@ -52,7 +52,7 @@ async def test_a_file_that_is_no_database_is_left_untouched(tmp_path: Path) -> N
 async def test_an_empty_file_is_taken(tmp_path: Path) -> None:
     path = tmp_path / "empty.db"
     path.touch()
-    store = SqliteStore(path)
+    store = InProcessStore(path)
     await store.open()
     await store.aclose()
     connection = sqlite3.connect(path)
@@ -96,7 +96,7 @@ async def test_a_read_only_file_is_refused(readable_by_all: Path, used_before: b
     path = readable_by_all / "log.db"
     path.touch()
     if used_before:
-        store = SqliteStore(path)
+        store = InProcessStore(path)
         await store.open()
         await store.aclose()
     path.chmod(0o444)

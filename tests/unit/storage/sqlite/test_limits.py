@@ -1,6 +1,7 @@
 """How long the SQLite store waits: for the process that writes, for its files, for a read."""
 
 import asyncio
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -11,17 +12,19 @@ import psutil
 import pytest
 from support.events import event
 from support.processes import suspend
+from support.sqlite_process import open_files
 from support.stores import until
 
 from storage.errors import OutcomeUnknown, StorageUnavailable
 from storage.model import Status
 from storage.reading import log_reader
-from storage.sqlite import schema as sqlite_schema
-from storage.sqlite import writer as sqlite_writer
+from storage.sqlite import reader_connection
 from storage.sqlite import writer_client as sqlite_writer_client
+from storage.sqlite.connection import FIRST_READ, GuardedConnection
+from storage.sqlite.pending_requests import PendingRequests
 from storage.sqlite.process_output import ProcessOutput
-from storage.sqlite.store import StoreApart
-from storage.sqlite.writer_client import Reply, WriterProcess
+from storage.sqlite.store import SqliteStore
+from storage.sqlite.writer_client import WriterProcess
 
 pytestmark = pytest.mark.usefixtures("processes")
 
@@ -37,16 +40,19 @@ def texts() -> list[str]:
 
 
 @pytest.fixture
-async def store(tmp_path: Path, texts: list[str]) -> AsyncIterator[StoreApart]:
-    store = StoreApart(
-        tmp_path / "log.db", busy_timeout_ms=100, command_timeout_ms=400, on_text=texts.append
+async def store(tmp_path: Path, texts: list[str]) -> AsyncIterator[SqliteStore]:
+    store = SqliteStore(
+        tmp_path / "log.db",
+        busy_timeout_ms=100,
+        command_timeout_ms=400,
+        on_process_output=texts.append,
     )
     await until_done(store.open)
     yield store
     await store.aclose()
 
 
-def process_of(store: StoreApart) -> psutil.Process:
+def process_of(store: SqliteStore) -> psutil.Process:
     assert store._process is not None
     return psutil.Process(store._process.pid)
 
@@ -62,7 +68,7 @@ async def until_done(attempt: Callable[[], Awaitable[None]]) -> None:
 
 
 async def test_a_process_that_does_not_answer_is_killed_and_another_one_is_started(
-    store: StoreApart,
+    store: SqliteStore,
 ) -> None:
     stopped = process_of(store)
     suspend(stopped)
@@ -73,7 +79,7 @@ async def test_a_process_that_does_not_answer_is_killed_and_another_one_is_start
     )
     assert [type(each) for each in outcomes] == [OutcomeUnknown] * 2 + [StorageUnavailable] * 3
     (sentence,) = {str(each) for each in outcomes}
-    assert sentence.startswith("the process that stores gave no answer for 0.5 s and was killed")
+    assert sentence.startswith("the SQLite writer process gave no answer for 0.5 s and was killed")
     with pytest.raises(StorageUnavailable, match="gave no answer"):
         await store.append([event("t", "2")])
     await until_done(store.ping)
@@ -83,7 +89,7 @@ async def test_a_process_that_does_not_answer_is_killed_and_another_one_is_start
 
 
 async def test_beside_one_that_can_t_be_killed_no_other_is_started(
-    store: StoreApart, monkeypatch: pytest.MonkeyPatch
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stuck = process_of(store)
     suspend(stuck)
@@ -105,63 +111,48 @@ async def test_beside_one_that_can_t_be_killed_no_other_is_started(
     assert (await store.append([event("t", "a")])).verdicts[0].status is Status.STORED
 
 
-class _Sent:
-    """A channel to nobody."""
+async def test_the_time_of_a_request_begins_when_the_one_before_it_is_done() -> None:
+    overdue = list[str]()
 
-    def send(self, _message: bytes) -> None: ...
+    def on_overdue() -> None:
+        overdue.append("no answer")
+        pending.fail_all("no answer")
 
-    def close(self) -> None: ...
-
-    abort = close
-
-
-async def test_its_time_is_that_of_the_oldest_thing_that_it_has() -> None:
-    process = WriterProcess(
-        Path("log.db"), busy_timeout_ms=0, limit_s=1000,
-        on_answer=lambda _answer: None, on_text=lambda _text: None,
-    )  # fmt: skip
-    channels: Any = sqlite_writer_client._Channels(*[_Sent()] * 2)  # type: ignore[arg-type]
-    process._channels = channels
+    pending = PendingRequests(1000, on_overdue)
     now = asyncio.get_running_loop().time()
+    opening, opened = pending.add(StorageUnavailable, extra_s=10)
+    pending.resolve(opening, None)
+    await opened
+    (first, stored), (_, second), (ping, _), (_, last) = (
+        pending.add(unknown)
+        for unknown in (OutcomeUnknown, OutcomeUnknown, StorageUnavailable, OutcomeUnknown)
+    )
+    assert pending._timer is not None
+    assert pending._timer.when() == pending._since + 1000, "what opening may take is not its time"
 
-    def ask(what: sqlite_writer_client.What) -> asyncio.Task[Reply]:
-        return asyncio.create_task(process.ask(what))
-
-    def answer(number: int) -> None:
-        process._answer(memoryview(msgspec.msgpack.encode(Reply(number))))
-
-    opening = ask("open")
-    await asyncio.sleep(0)
-    answer(1)
-    await opening
-    asked = [ask("append"), ask("append"), ask("ping"), ask("append")]
-    await asyncio.sleep(0)
-    assert process._timer is not None
-    assert process._timer.when() == process._since + 1000, "what opening may take is not its time"
-
-    process._since = now - 100
-    answer(4)
-    assert process._since == now - 100, "a ping that was answered is no sign of a batch"
-    answer(2)
-    assert process._since >= now
-    await asyncio.wait(asked[:1])
+    pending._since = now - 100
+    pending.resolve(ping, None)
+    assert pending._since == now - 100, "a ping that was answered is no sign of a batch"
+    pending.resolve(first, None)
+    assert pending._since >= now
+    await stored
 
     # So late itself, this process did not run, and perhaps the other did not either.
-    process._since = now - 1010
-    process._look()
-    assert process._since >= now
-    assert not asked[1].done()
-    process._since = asyncio.get_running_loop().time() - 1000.5
-    process._look()
-    with pytest.raises(OutcomeUnknown, match="no answer for 1000 s"):
-        await asked[1]
-    with pytest.raises(OutcomeUnknown):
-        await asked[3]
-    assert process._timer is None
+    pending._since = now - 1010
+    pending._look()
+    assert pending._since >= now
+    assert not second.done()
+    pending._since = asyncio.get_running_loop().time() - 1000.5
+    pending._look()
+    assert overdue == ["no answer"]
+    for reply in (second, last):
+        with pytest.raises(OutcomeUnknown, match="no answer"):
+            await reply
+    assert pending._timer is None
 
 
 async def test_reads_that_take_too_long_are_given_up_and_let_go_of_their_connections(
-    store: StoreApart, monkeypatch: pytest.MonkeyPatch
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(log_reader, "STATS", ENDLESS)
@@ -178,20 +169,23 @@ async def test_a_file_whose_opening_hangs_is_not_opened_a_second_time_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     goes_on, opened = threading.Event(), list[object]()
-    open_writer: Callable[..., Any] = sqlite_schema.open_writer
 
-    def hang(*arguments: Any) -> Any:
-        opened.append(None)
-        assert goes_on.wait(60)
-        return open_writer(*arguments)
+    class Hanging(GuardedConnection):
+        def execute(self, sql: str, *arguments: Any) -> sqlite3.Cursor:
+            cursor = super().execute(sql, *arguments)
+            if sql == FIRST_READ:
+                opened.append(None)
+                assert goes_on.wait(60)
+            return cursor
 
-    monkeypatch.setattr(sqlite_writer, "open_writer", hang)
-    store = StoreApart(tmp_path / "log.db", busy_timeout_ms=50, command_timeout_ms=50)
+    monkeypatch.setattr(reader_connection, "GuardedConnection", Hanging)
+    store = SqliteStore(tmp_path / "log.db", busy_timeout_ms=50, command_timeout_ms=50)
     attempts = set()
     for _ in range(2):
         with pytest.raises(StorageUnavailable, match=r"could not be opened within 0\.1 s"):
             await store.open()
         attempts.add(store._starting)
+        await until(lambda: bool(opened), "it hangs")
     assert len(attempts) == 1
     # Nor does it hold up the end; what is opened late is closed.
     await store.aclose()
@@ -201,11 +195,11 @@ async def test_a_file_whose_opening_hangs_is_not_opened_a_second_time_beside_it(
     goes_on.set()
     assert store._starting is not None
     await asyncio.wait([store._starting])
-    assert store._reader._writer is None
+    assert open_files(tmp_path / "log.db") == []
 
 
 async def test_what_nobody_foresaw_is_told_with_where_it_was(
-    store: StoreApart, texts: list[str]
+    store: SqliteStore, texts: list[str]
 ) -> None:
     too_large = msgspec.structs.replace(event("t", "a"), timestamp_us=2**63)
     with pytest.raises(OutcomeUnknown, match="the log has the details") as caught:
@@ -223,9 +217,9 @@ async def test_what_nobody_foresaw_is_told_with_where_it_was(
 async def test_what_a_process_says_that_does_not_even_start_is_told(
     tmp_path: Path, texts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_writer_client, "WORKER", "storage.no_such_module")
-    store = StoreApart(tmp_path / "log.db", busy_timeout_ms=9, on_text=texts.append)
-    with pytest.raises(StorageUnavailable, match=r"ended while it had this|not running"):
+    monkeypatch.setattr(sqlite_writer_client, "MODULE", "storage.no_such_module")
+    store = SqliteStore(tmp_path / "log.db", busy_timeout_ms=9, on_process_output=texts.append)
+    with pytest.raises(StorageUnavailable, match=r"ended before it answered|not running"):
         await store.open()
     assert "No module named storage.no_such_module" in "".join(texts)
     await store.aclose()

@@ -21,28 +21,28 @@ from storage.backends import sqlite_store
 from storage.errors import OutcomeUnknown, StorageMisconfigured, StorageUnavailable
 from storage.model import Query, Status
 from storage.sqlite import writer_client as sqlite_writer_client
-from storage.sqlite.store import StoreApart
+from storage.sqlite.store import SqliteStore
 
 pytestmark = pytest.mark.usefixtures("processes")
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[StoreApart]:
+async def store(tmp_path: Path) -> AsyncIterator[SqliteStore]:
     store = sqlite_store(tmp_path / "log.db", busy_timeout_ms=100)
-    assert isinstance(store, StoreApart)
+    assert isinstance(store, SqliteStore)
     await store.open()
     yield store
     await store.aclose()
 
 
-def process_of(store: StoreApart) -> psutil.Process:
+def process_of(store: SqliteStore) -> psutil.Process:
     assert store._process is not None
     return psutil.Process(store._process.pid)
 
 
-def has_lost_it(store: StoreApart) -> bool:
+def has_lost_it(store: SqliteStore) -> bool:
     """Whether it knows that its process is gone."""
-    return store._process is None or not store._process.takes_more
+    return store._process is None or not store._process.is_connected
 
 
 def children() -> list[psutil.Process]:
@@ -51,11 +51,11 @@ def children() -> list[psutil.Process]:
     return [
         each
         for each in psutil.Process().children()
-        if sqlite_writer_client.WORKER in each.cmdline()
+        if sqlite_writer_client.MODULE in each.cmdline()
     ]
 
 
-async def test_what_one_process_stores_the_other_reads(store: StoreApart) -> None:
+async def test_what_one_process_stores_the_other_reads(store: SqliteStore) -> None:
     large = event("t", "large", payload='{"text":"%s"}' % ("\u00e4" * 2_000_000))
     verdicts = (await store.append([event("t", "a"), large, event("t", "a")])).verdicts
     assert [(v.event_id, v.status, v.offset) for v in verdicts] == [
@@ -72,7 +72,7 @@ async def test_what_one_process_stores_the_other_reads(store: StoreApart) -> Non
     assert (await store.stats()).topics["t"].received == 3
 
 
-async def test_many_batches_at_once_each_get_their_own_verdicts(store: StoreApart) -> None:
+async def test_many_batches_at_once_each_get_their_own_verdicts(store: SqliteStore) -> None:
     batches = [[event(f"t{n}", f"{n}-{i}") for i in range(n % 7 + 1)] for n in range(50)]
     outcomes = await asyncio.gather(*(store.append(batch) for batch in batches))
     assert [[v.event_id for v in verdicts] for verdicts, _ in outcomes] == [
@@ -80,7 +80,7 @@ async def test_many_batches_at_once_each_get_their_own_verdicts(store: StoreApar
     ]
 
 
-async def test_it_is_another_process_and_ends_with_the_store(store: StoreApart) -> None:
+async def test_it_is_another_process_and_ends_with_the_store(store: SqliteStore) -> None:
     process = process_of(store)
     assert process.ppid() == os.getpid()
     await store.aclose()
@@ -93,7 +93,7 @@ async def test_it_is_another_process_and_ends_with_the_store(store: StoreApart) 
     await store.ping()
 
 
-async def test_signals_that_end_the_aggregator_do_not_end_it(store: StoreApart) -> None:
+async def test_signals_that_end_the_aggregator_do_not_end_it(store: SqliteStore) -> None:
     process = process_of(store)
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGTERM)
@@ -102,7 +102,7 @@ async def test_signals_that_end_the_aggregator_do_not_end_it(store: StoreApart) 
 
 
 async def test_killed_it_leaves_an_unknown_outcome_and_is_started_anew(
-    store: StoreApart, tmp_path: Path
+    store: SqliteStore, tmp_path: Path
 ) -> None:
     await store.append([event("t", "before")])
     killed = process_of(store)
@@ -112,7 +112,7 @@ async def test_killed_it_leaves_an_unknown_outcome_and_is_started_anew(
     await asyncio.sleep(0)
     killed.kill()
     for append in appends:
-        with pytest.raises(OutcomeUnknown, match=r"^the process that stores ended while it had"):
+        with pytest.raises(OutcomeUnknown, match=r"writer process ended before it answered$"):
             await append
     with pytest.raises(StorageUnavailable):
         await ping
@@ -130,21 +130,21 @@ async def test_killed_it_leaves_an_unknown_outcome_and_is_started_anew(
 async def test_a_process_that_ends_at_once_is_told_and_waited_for_no_longer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite_writer_client, "WORKER", "storage.no_such_module")
+    monkeypatch.setattr(sqlite_writer_client, "MODULE", "storage.no_such_module")
     store = sqlite_store(tmp_path / "log.db", busy_timeout_ms=100)
     async with asyncio.timeout(30):
-        with pytest.raises(StorageUnavailable, match=r"ended while it had this|not running"):
+        with pytest.raises(StorageUnavailable, match=r"ended before it answered|not running"):
             await store.open()
     assert children() == []
 
 
-async def test_with_no_descriptor_left_for_it_it_is_started_later(store: StoreApart) -> None:
+async def test_with_no_descriptor_left_for_it_it_is_started_later(store: SqliteStore) -> None:
     process_of(store).kill()
     await until(lambda: has_lost_it(store), "its end is noticed")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
     try:
-        with pytest.raises(StorageUnavailable, match="can't start the process that stores"):
+        with pytest.raises(StorageUnavailable, match="can't start the SQLite writer process"):
             await store.ping()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
@@ -155,7 +155,7 @@ async def test_with_no_descriptor_left_for_it_it_is_started_later(store: StoreAp
 async def test_damage_that_a_process_found_outlives_it(tmp_path: Path) -> None:
     path = tmp_path / "log.db"
     store = sqlite_store(path, busy_timeout_ms=100)
-    assert isinstance(store, StoreApart)
+    assert isinstance(store, SqliteStore)
     await store.open()
     await store.append([event("t", f"{n}", '{"text":"%s"}' % ("x" * 1000)) for n in range(500)])
     await store.aclose()
@@ -174,7 +174,7 @@ async def test_damage_that_a_process_found_outlives_it(tmp_path: Path) -> None:
     await store.aclose()
 
 
-async def test_errors_come_as_what_they_are(store: StoreApart, tmp_path: Path) -> None:
+async def test_errors_come_as_what_they_are(store: SqliteStore, tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "log.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StorageUnavailable, match=r"^SQLite: database is locked$"):
@@ -199,20 +199,20 @@ async def test_a_ping_does_not_wait_behind_a_batch_that_waits_for_a_lock(tmp_pat
 
 
 async def test_what_it_can_t_read_ends_the_process_and_leaves_nobody_waiting(
-    store: StoreApart,
+    store: SqliteStore,
 ) -> None:
     process = process_of(store)
     assert store._process is not None
     assert store._process._channels is not None
     store._process._channels.appends.send(b"no batch")
-    with pytest.raises(OutcomeUnknown, match="ended while it had this"):
+    with pytest.raises(OutcomeUnknown, match="ended before it answered"):
         await store.append([event("t", "a")])
     await until(lambda: not process.is_running(), "the process ends")
     await store.ping()
     assert (await store.append([event("t", "a")])).verdicts[0].status is Status.STORED
 
 
-async def test_an_append_that_nobody_waits_for_any_more_is_stored(store: StoreApart) -> None:
+async def test_an_append_that_nobody_waits_for_any_more_is_stored(store: SqliteStore) -> None:
     append = asyncio.create_task(store.append([event("t", "a")]))
     await asyncio.sleep(0)
     append.cancel()
@@ -250,4 +250,4 @@ async def test_it_ends_when_the_process_that_uses_it_is_killed(tmp_path: Path) -
     process = psutil.Process(int(await user.stdout.readline()))
     user.kill()
     await user.wait()
-    await until(lambda: not process.is_running(), "the process that stored ends")
+    await until(lambda: not process.is_running(), "the writer process ends")

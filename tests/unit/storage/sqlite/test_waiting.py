@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from support.events import event
+from support.in_process import InProcessStore
 
 from storage.errors import BatchRefused, StorageMisconfigured, StorageUnavailable
 from storage.model import Event, Verdict
 from storage.sqlite import transaction as sqlite_transaction
-from storage.sqlite.writer import SqliteStore
 
 BATCH = [event("t", "x")]
 
@@ -22,27 +22,29 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def store(path: Path) -> AsyncIterator[SqliteStore]:
-    store = SqliteStore(path, busy_timeout_s=7.0)
+async def store(path: Path) -> AsyncIterator[InProcessStore]:
+    store = InProcessStore(path, busy_timeout_s=7.0)
     await store.open()
     yield store
     await store.aclose()
 
 
-async def test_writing_and_reading_wait_for_a_lock_and_a_ping_does_not(store: SqliteStore) -> None:
+async def test_writing_and_reading_wait_for_a_lock_and_a_ping_does_not(
+    store: InProcessStore,
+) -> None:
     busy_timeout = "PRAGMA busy_timeout"
-    assert store._writer is not None
-    assert store._probe_writable is not None
-    assert store._writer.execute(busy_timeout).fetchone() == (7000,)
-    for reader in store._readers:
+    assert store.writer._connection is not None
+    assert store.writer._probe is not None
+    assert store.writer._connection.execute(busy_timeout).fetchone() == (7000,)
+    for reader in store.reader._connections:
         assert list(await reader.execute_fetchall(busy_timeout)) == [(7000,)]
-    assert list(await store._probe_writable.execute_fetchall(busy_timeout)) == [(0,)]
+    assert store.writer._probe.execute(busy_timeout).fetchone() == (0,)
 
 
 async def test_a_file_that_somebody_has_to_himself_can_be_opened_once_he_is_gone(
     path: Path,
 ) -> None:
-    store = SqliteStore(path, busy_timeout_s=0.05)
+    store = InProcessStore(path, busy_timeout_s=0.05)
     with closing(sqlite3.connect(path, isolation_level=None)) as stranger:
         stranger.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StorageUnavailable, match=r"^SQLite: database is locked$"):
@@ -56,7 +58,7 @@ async def test_a_file_that_somebody_has_to_himself_can_be_opened_once_he_is_gone
 async def test_an_sqlite_that_is_too_old_is_refused(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = SqliteStore(path)
+    store = InProcessStore(path)
     monkeypatch.setattr(sqlite3, "sqlite_version_info", (3, 37, 2))
     monkeypatch.setattr(sqlite3, "sqlite_version", "3.37.2")
     with pytest.raises(StorageMisconfigured) as caught:
@@ -68,7 +70,7 @@ async def test_an_sqlite_that_is_too_old_is_refused(
 
 
 async def test_after_a_failure_a_ping_proves_a_whole_transaction_until_one_is_committed(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+    store: InProcessStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proofs: list[sqlite3.Connection] = []
 
@@ -102,7 +104,7 @@ async def test_after_a_failure_a_ping_proves_a_whole_transaction_until_one_is_co
 
 async def refused(path: Path) -> str:
     with pytest.raises(StorageMisconfigured) as caught:
-        await SqliteStore(path).open()
+        await InProcessStore(path).open()
     return str(caught.value)
 
 

@@ -4,16 +4,18 @@ import gc
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 from support.events import event
+from support.in_process import InProcessStore
+from support.sqlite_pages import overwrite_page, tree
 
 from storage.errors import BatchRefused, StorageMisconfigured, StorageUnavailable
 from storage.model import Query
 from storage.sqlite import transaction as sqlite_transaction
 from storage.sqlite import writer as sqlite_writer
-from storage.sqlite.writer import SqliteStore
 
 PAGE_BYTES = 4096
 
@@ -24,8 +26,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def store(path: Path) -> AsyncIterator[SqliteStore]:
-    store = SqliteStore(path)
+async def store(path: Path) -> AsyncIterator[InProcessStore]:
+    store = InProcessStore(path)
     await store.open()
     yield store
     await store.aclose()
@@ -37,10 +39,14 @@ def failure(code: int, text: str = "what the driver says") -> sqlite3.Operationa
     return error
 
 
-def damage_all_but_the_schema(path: Path) -> bytes:
-    """What the file held before."""
+def damage_all_but_the_schema(path: Path, *, spare: str = "") -> bytes:
+    """Damage every page but the first, and that of the table `spare`; return what was there."""
     content = path.read_bytes()
-    path.write_bytes(content[:PAGE_BYTES] + b"\xff" * (len(content) - PAGE_BYTES))
+    damaged = bytearray(content[:PAGE_BYTES] + b"\xff" * (len(content) - PAGE_BYTES))
+    if spare:
+        start = (tree(path, spare).root - 1) * PAGE_BYTES
+        damaged[start : start + PAGE_BYTES] = content[start : start + PAGE_BYTES]
+    path.write_bytes(damaged)
     return content
 
 
@@ -82,14 +88,14 @@ def log_of(path: Path) -> str:
     ids=["append", "ping", "get", "read", "stats"],
 )
 async def test_a_store_that_is_not_open_says_so(
-    path: Path, call: Callable[[SqliteStore], Awaitable[object]]
+    path: Path, call: Callable[[InProcessStore], Awaitable[object]]
 ) -> None:
     with pytest.raises(StorageUnavailable, match=r"^the SQLite store is not open$"):
-        await call(SqliteStore(path))
+        await call(InProcessStore(path))
 
 
 async def test_a_row_that_the_database_passes_over_is_told_and_nothing_is_stored(
-    store: SqliteStore, path: Path
+    store: InProcessStore, path: Path
 ) -> None:
     with closing(sqlite3.connect(path)) as stranger:
         stranger.execute(
@@ -102,7 +108,9 @@ async def test_a_row_that_the_database_passes_over_is_told_and_nothing_is_stored
     assert (await store.stats()).topics == {}
 
 
-async def test_what_is_in_a_log_that_lost_its_name_is_saved(store: SqliteStore, path: Path) -> None:
+async def test_what_is_in_a_log_that_lost_its_name_is_saved(
+    store: InProcessStore, path: Path
+) -> None:
     await store.append([event("t", "a")])
     remove_log(path)
     with pytest.raises(StorageUnavailable, match="-wal', a part of the database"):
@@ -111,7 +119,9 @@ async def test_what_is_in_a_log_that_lost_its_name_is_saved(store: SqliteStore, 
 
 
 @pytest.mark.usefixtures("processes")
-async def test_closing_leaves_a_log_that_is_another_s_alone(store: SqliteStore, path: Path) -> None:
+async def test_closing_leaves_a_log_that_is_another_s_alone(
+    store: InProcessStore, path: Path
+) -> None:
     await store.append([event("t", "a")])
     replace_log(path)
     await store.aclose()
@@ -121,7 +131,7 @@ async def test_closing_leaves_a_log_that_is_another_s_alone(store: SqliteStore, 
 
 
 async def test_a_ping_that_finds_a_file_missing_lets_the_writer_save_its_log(
-    store: SqliteStore, path: Path
+    store: InProcessStore, path: Path
 ) -> None:
     await store.append([event("t", "a")])
     remove_log(path)
@@ -138,13 +148,13 @@ async def test_a_ping_that_finds_a_file_missing_lets_the_writer_save_its_log(
     ids=["read", "append"],
 )
 async def test_once_damage_was_found_nothing_is_stored_until_it_is_opened_anew(
-    path: Path, find: Callable[[SqliteStore], Awaitable[object]]
+    path: Path, find: Callable[[InProcessStore], Awaitable[object]]
 ) -> None:
-    store = SqliteStore(path)
+    store = InProcessStore(path)
     await store.open()
     await store.append([event("t", "a")])
     await store.aclose()
-    sound = damage_all_but_the_schema(path)
+    sound = damage_all_but_the_schema(path, spare="writers")
     await store.open()
     with pytest.raises(StorageUnavailable, match=r"^SQLite: .*malformed"):
         await find(store)
@@ -168,27 +178,42 @@ async def test_once_damage_was_found_nothing_is_stored_until_it_is_opened_anew(
     await store.aclose()
 
 
+async def test_damage_that_opening_finds_keeps_nobody_from_reading(path: Path) -> None:
+    store = InProcessStore(path)
+    await store.open()
+    await store.append([event("t", "a")])
+    await store.aclose()
+    overwrite_page(path, tree(path, "writers").root, b"\xff" * PAGE_BYTES)
+    await store.open()
+    found = await store.get("t", "a")
+    assert found is not None
+    for call in (store.ping, partial(store.append, [event("t", "b")])):
+        with pytest.raises(StorageUnavailable, match=r"is damaged .*malformed"):
+            await call()
+    await store.aclose()
+
+
 class FailingProbe:
     """In the place of the connection that pings."""
 
     def __init__(self, error: sqlite3.Error) -> None:
         self._error = error
 
-    async def executescript(self, _script: str) -> None:
+    def executescript(self, _script: str) -> None:
         raise self._error
 
-    async def close(self) -> None: ...
+    def close(self) -> None: ...
 
 
-async def ping_fails(store: SqliteStore, error: sqlite3.Error) -> str:
-    probe, store._probe_writable = store._probe_writable, FailingProbe(error)  # type: ignore[assignment]
+async def ping_fails(store: InProcessStore, error: sqlite3.Error) -> str:
+    probe, store.writer._probe = store.writer._probe, FailingProbe(error)  # type: ignore[assignment]
     with pytest.raises(StorageUnavailable) as caught:
         await store.ping()
-    store._probe_writable = probe
+    store.writer._probe = probe
     return str(caught.value)
 
 
-async def test_a_ping_tells_what_failed(store: SqliteStore) -> None:
+async def test_a_ping_tells_what_failed(store: InProcessStore) -> None:
     error = failure(sqlite3.SQLITE_IOERR_LOCK)
     assert await ping_fails(store, error) == "SQLite: what the driver says"
     await store.append([event("t", "a")])
@@ -209,12 +234,12 @@ async def test_a_ping_tells_what_failed(store: SqliteStore) -> None:
     ],
 )
 async def test_a_connection_that_cannot_be_replaced_is_told_and_tried_again(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch, error: Exception, sentence: str
+    store: InProcessStore, monkeypatch: pytest.MonkeyPatch, error: Exception, sentence: str
 ) -> None:
     def fail(*_arguments: object) -> sqlite3.Connection:
         raise error
 
-    writer, store._writer = store._writer, None
+    writer, store.writer._connection = store.writer._connection, None
     assert writer is not None
     writer.close()
     with monkeypatch.context() as patched:
@@ -250,4 +275,4 @@ def test_a_connection_that_is_closed_or_still_in_a_transaction_is_spent() -> Non
     ],
 )
 def test_which_errors_tell_of_damage(error: BaseException | None, expected: bool) -> None:
-    assert sqlite_transaction.tells_of_damage(error) == expected
+    assert sqlite_transaction.reports_damage(error) == expected
