@@ -1,4 +1,4 @@
-"""Publishing to an aggregator, at least once: a client of it like any other.
+"""A client library that publishes events to an aggregator, at least once.
 
 async with Publisher("http://127.0.0.1:8080") as publisher:
     verdict = await publisher.publish(Event("orders", {"total": 42}, source="shop"))

@@ -88,7 +88,7 @@ class Model:
         elif what == "answer" and self.out:
             batch = self.out.pop(number % len(self.out))
             self.answered |= {pending.number for pending in batch}
-            self.buffer.give_back(batch)
+            self.buffer.release(batch)
             self.slots.release()
         elif what == "flush":
             self.flushed = self.accepted
@@ -216,18 +216,18 @@ def test_whoever_is_cancelled_as_room_comes_leaves_neither_a_hole_nor_a_waiter_b
         first = await buffer.next_batch()
         # Cancelled just before there is room: the next one gets it.
         waiting[0].cancel()
-        buffer.give_back(first)
+        buffer.release(first)
         # Cancelled just after it got room: the event stays accepted, and is sent.
         waiting[1].cancel()
         await settle()
         second = await buffer.next_batch()
         assert [len(pending.event.line) for pending in second] == [3]
-        buffer.give_back(second)
+        buffer.release(second)
         await settle()
         assert [task.cancelled() for task in waiting] == [True, True, False]
         third = await buffer.next_batch()
         assert [len(pending.event.line) for pending in third] == [4]
-        buffer.give_back(third)
+        buffer.release(third)
         await asyncio.wait_for(buffer.flush(), None)
 
     on_still_loop(main)
@@ -240,12 +240,12 @@ def test_those_who_wait_can_be_turned_away() -> None:
         waiting = [loop.create_task(buffer.put(event(1))) for _ in range(3)]
         await settle()
         waiting[1].cancel()
-        buffer.turn_away()
+        buffer.reject_waiters()
         await settle()
         assert waiting[0].result() is None
         assert waiting[1].cancelled()
         assert waiting[2].result() is None
-        buffer.give_back(buffer.take_all())
+        buffer.release(buffer.drain())
         assert await buffer.put(event(1)) is not None
 
     on_still_loop(main)

@@ -21,7 +21,7 @@ from publisher.errors import (
     PublishRefused,
     TlsError,
 )
-from publisher.response import AnswerCutShort, Verdict, read_outcomes
+from publisher.response import TruncatedResponse, Verdict, read_outcomes
 
 BATCH = [encoded("a"), encoded("b"), encoded("c"), encoded("d")]
 RESULTS: list[dict[str, Any]] = [
@@ -115,13 +115,13 @@ def test_an_answer_that_is_cut_anywhere_is_recognised() -> None:
     # Also in the middle of a character that takes three bytes.
     whole = json.dumps({"note": "€"} | ANSWER, ensure_ascii=False).encode()
     for end in range(len(whole)):
-        with pytest.raises(AnswerCutShort):
+        with pytest.raises(TruncatedResponse):
             read_outcomes(whole[:end], BATCH)
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
 def test_no_bytes_raise_anything_else(answer: bytes) -> None:
-    with pytest.raises((PublishRefused, AnswerCutShort)):
+    with pytest.raises((PublishRefused, TruncatedResponse)):
         read_outcomes(answer, BATCH)
 
 
