@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from publisher import cli
 from publisher.load import chart
-from publisher.load.content import LEAST_PAYLOAD_BYTES, MOST_PAYLOAD_BYTES
+from publisher.load.content import MAX_PAYLOAD_BYTES, MIN_PAYLOAD_BYTES
 from publisher.load.key_ids import ID_KINDS, new_run
 from publisher.load.plan import Plan, Shape
 from publisher.load.report import Report, Settings, as_json, as_text
@@ -77,7 +77,7 @@ def add_to(commands: cli.Commands) -> None:
     )  # fmt: skip
     add(
         "--payload-bytes", metavar="N", default=150,
-        type=cli.whole_number(LEAST_PAYLOAD_BYTES, MOST_PAYLOAD_BYTES),
+        type=cli.whole_number(MIN_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES),
         help="size of each payload (default: 150 bytes)",
     )  # fmt: skip
     add("--ids", default="uuid7", choices=ID_KINDS, help="kind of the ids (default: %(default)s)")

@@ -135,7 +135,7 @@ async def test_a_conflict_that_is_called_a_duplicate_is_found_out(url: str, tmp_
     assert ended.report["differences_total"] == 60
     assert len(ended.report["differences"]) == 20
     assert "- and 40 more" in ended.out
-    assert "was told duplicate, expected conflict" in ended.report["differences"][0]["sentence"]
+    assert "got duplicate, expected conflict" in ended.report["differences"][0]["sentence"]
 
 
 async def test_payloads_that_were_written_anew_are_found_out(url: str, tmp_path: Path) -> None:

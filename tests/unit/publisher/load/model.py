@@ -10,8 +10,8 @@ from publisher.load.key_ids import ids_for
 from publisher.load.log_check import TopicCheck
 from publisher.load.plan import Plan, Shape
 from publisher.load.read_back import Counts, Stats, StoredEvent
-from publisher.load.stats_check import StatsSeen, check_rise
-from publisher.load.verdict_check import Told, Unanswered
+from publisher.load.stats_check import StatsCheck, check_increase
+from publisher.load.verdict_check import UnansweredAttempts, VerdictCheck
 from publisher.response import Outcome, Verdict
 
 TOPICS = ("auth", "orders", "payment")
@@ -30,12 +30,12 @@ class Scene:
         self.content = Content(self.plan, ids_for("numbered", "run"), self.topics, 150)
         self.findings = Findings()
         self.heads = list(heads)
-        self.told = Told(self.plan, self.content, self.heads, self.findings)
+        self.verdicts = VerdictCheck(self.plan, self.content, self.heads, self.findings)
         self.log: dict[str, list[StoredEvent]] = {topic: [] for topic in self.topics}
         self.counts = dict(zip(self.topics, (Counts(n, n, 0, 0, n) for n in heads), strict=False))
         self._offsets: dict[tuple[str, str], int] = {}
         self.before = self.stats()
-        self.seen = StatsSeen(self.before, self.findings)
+        self.stats_check = StatsCheck(self.before, self.findings)
 
     def publish(self, request: int) -> list[Verdict]:
         """Store a request, count it, and give the verdicts of a right aggregator."""
@@ -95,30 +95,29 @@ class Scene:
             listed_to=names[-1],
         )
 
-    def take(
+    def respond(
         self, request: int, outcomes: Sequence[Outcome] = (), tries: int = 0, late: int = 0
     ) -> None:
         """Tell the oracle the answer to a request, that of a right aggregator if none is given."""
         answer = outcomes or self.publish(request)
-        self.told.take(request, answer, Unanswered(tries, late))
+        self.verdicts.check_response(request, answer, UnansweredAttempts(tries, late))
 
-    def take_all(self) -> None:
+    def publish_all(self) -> None:
         """Publish every request, one after another."""
         for request in range(self.plan.shape.requests):
-            self.take(request)
+            self.respond(request)
 
     def check(self) -> list[str]:
         """Make every check that follows a run; gives the differences as sentences."""
         after = self.stats()
-        self.seen.take(after, self.told.events - self.told.rejected)
-        check_rise(self.plan, self.topics, self.before, after, self.told, self.findings)
-        for number, (topic, keys) in enumerate(zip(self.topics, self.told.settle(), strict=True)):
-            check = TopicCheck(
-                topic, self.heads[number], keys, self.content, self.told, self.findings
-            )
+        self.stats_check.check(after, self.verdicts.acknowledged)
+        check_increase(self.plan, self.topics, self.before, after, self.verdicts, self.findings)
+        key_at = self.verdicts.finish()
+        for topic, head, keys in zip(self.topics, self.heads, key_at, strict=False):
+            check = TopicCheck(topic, head, keys, self.content, self.verdicts, self.findings)
             for event in self.log[topic]:
-                check.take(event)
-            check.end()
+                check.check(event)
+            check.finish()
         return self.sentences
 
     @property

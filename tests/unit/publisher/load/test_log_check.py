@@ -9,7 +9,7 @@ from unit.publisher.load.model import MakeScene, Scene
 def scene(make_scene: MakeScene) -> Scene:
     """All was sent, on a topic that had seven events before, and stored rightly."""
     made = make_scene(topics=1, heads=(7, 0, 0))
-    made.take_all()
+    made.publish_all()
     return made
 
 
@@ -47,7 +47,7 @@ def test_an_event_that_is_doubled_behind_the_end_is_named(scene: Scene) -> None:
     again = scene.log["auth"][10]
     scene.log["auth"].append(msgspec.structs.replace(again, offset=248))
     assert scene.check() == [
-        f"the log of topic 'auth' has event {again.event_id!r} at offset 248, where none was told"
+        f"the log of topic 'auth' has event {again.event_id!r} at offset 248, which no verdict has"
     ]
 
 
@@ -73,7 +73,7 @@ def test_a_wrong_offset_leaves_a_gap_that_is_named(scene: Scene) -> None:
             f"the log of topic 'auth' has no event at offset 247 (the first is event "
             f"{last.event_id!r})"
         ),
-        f"the log of topic 'auth' has event {last.event_id!r} at offset 248, where none was told",
+        f"the log of topic 'auth' has event {last.event_id!r} at offset 248, which no verdict has",
     ]
 
 

@@ -192,7 +192,7 @@ async def test_topics_that_the_first_answer_does_not_list_are_asked_for() -> Non
     assert server.asked == ["/log/stats", "/log/stats?topic=d", "/log/stats?topic=e"]
     assert stats.of("a") == stats.of("d") == Counts(3, 2, 1, 1, 2)
     assert stats.of("b") == stats.of("e") == Counts()
-    assert [topic for topic in "abcdef" if not stats.tells_of(topic)] == ["f"]
+    assert [topic for topic in "abcdef" if not stats.knows(topic)] == ["f"]
     assert stats.in_pages
 
 
@@ -206,7 +206,7 @@ async def test_where_there_are_more_of_these_topics_than_pages_the_pages_are_rea
         stats = await reader.stats(["c", "d", "e"])
     assert server.asked == ["/log/stats", "/log/stats?topics_after=b", "/log/stats?topics_after=c"]
     assert stats.of("d") == Counts(3, 2, 1, 1, 2)
-    assert stats.tells_of("e")
+    assert stats.knows("e")
     assert stats.in_pages
 
 

@@ -5,7 +5,7 @@ import pytest
 from unit.publisher.load.model import MakeScene, Scene
 
 from publisher.load.plan import OTHER_PAYLOAD
-from publisher.load.stats_check import check_rise
+from publisher.load.stats_check import check_increase
 
 
 def falsified(scene: Scene, topic: str, **changes: int) -> None:
@@ -20,7 +20,7 @@ def test_received_that_is_off_by_one_is_named_per_topic_and_in_all(
     make_scene: MakeScene, off: int
 ) -> None:
     scene = make_scene()
-    scene.take_all()
+    scene.publish_all()
     falsified(scene, "orders", received=off, duplicate_dropped=off)
     sent = scene.plan.events_of[1]
     found = scene.check()
@@ -33,7 +33,7 @@ def test_received_that_is_off_by_one_is_named_per_topic_and_in_all(
 @pytest.mark.parametrize("off", [-1, 1])
 def test_unique_processed_that_is_off_by_one_is_named(make_scene: MakeScene, off: int) -> None:
     scene = make_scene()
-    scene.take_all()
+    scene.publish_all()
     falsified(scene, "auth", unique_processed=off, duplicate_dropped=-off, head_offset=off)
     unique = scene.plan.unique_of[0]
     found = scene.check()
@@ -46,7 +46,7 @@ def test_unique_processed_that_is_off_by_one_is_named(make_scene: MakeScene, off
 @pytest.mark.parametrize("off", [-1, 1])
 def test_conflicts_that_are_off_by_one_are_named(make_scene: MakeScene, off: int) -> None:
     scene = make_scene()
-    scene.take_all()
+    scene.publish_all()
     falsified(scene, "payment", conflicts=off)
     sent = scene.plan.conflicts_of[2]
     assert scene.check() == [
@@ -57,7 +57,7 @@ def test_conflicts_that_are_off_by_one_are_named(make_scene: MakeScene, off: int
 
 def test_counts_of_other_topics_are_nobodys_business(make_scene: MakeScene) -> None:
     scene = make_scene()
-    scene.take_all()
+    scene.publish_all()
     scene.counts["elsewhere"] = msgspec.structs.replace(
         scene.counts["auth"], received=9, unique_processed=9, duplicate_dropped=0, conflicts=0,
         head_offset=9,
@@ -72,9 +72,9 @@ def test_tries_that_were_counted_again_are_admissible_and_part_of_one_is_not(
     for request in range(scene.plan.shape.requests):
         if request in {3, 7}:
             scene.publish(request)
-            scene.take(request, tries=2)
+            scene.respond(request, tries=2)
         else:
-            scene.take(request)
+            scene.respond(request)
     assert scene.check() == []
     falsified(scene, "auth", received=1, duplicate_dropped=1)
     found = [sentence for sentence in scene.check() if "all topics" in sentence]
@@ -93,9 +93,9 @@ def test_a_lost_try_whose_marker_is_there_must_have_been_counted(make_scene: Mak
             before = dict(scene.counts)
             scene.publish(request)
             scene.counts = before
-            scene.take(request, tries=1)
+            scene.respond(request, tries=1)
         else:
-            scene.take(request)
+            scene.respond(request)
     found = scene.check()
     assert (
         "received of all topics together rose by 400, expected 420 with 1 try whose answer was "
@@ -108,11 +108,11 @@ def test_the_rise_says_what_is_due_to_lost_tries(make_scene: MakeScene) -> None:
     for request in range(scene.plan.shape.requests):
         if request == 5:
             scene.publish(request)
-            scene.take(request, tries=1)
+            scene.respond(request, tries=1)
         else:
-            scene.take(request)
-    rise = check_rise(
-        scene.plan, ("auth", "orders", "payment"), scene.before, scene.stats(), scene.told,
+            scene.respond(request)
+    rise = check_increase(
+        scene.plan, ("auth", "orders", "payment"), scene.before, scene.stats(), scene.verdicts,
         scene.findings,
     )  # fmt: skip
     conflicts = sum(scene.plan.kinds[p] >= OTHER_PAYLOAD for p in scene.plan.positions(5))
@@ -121,9 +121,9 @@ def test_the_rise_says_what_is_due_to_lost_tries(make_scene: MakeScene) -> None:
 
 def test_an_answer_of_stats_without_conservation_is_named(make_scene: MakeScene) -> None:
     scene = make_scene()
-    scene.take(0)
+    scene.respond(0)
     falsified(scene, "auth", received=1)
-    scene.seen.take(scene.stats(), 0)
+    scene.stats_check.check(scene.stats(), 0)
     counts = scene.counts["auth"]
     expected = counts.unique_processed + counts.duplicate_dropped
     assert (
@@ -135,9 +135,9 @@ def test_an_answer_of_stats_without_conservation_is_named(make_scene: MakeScene)
 
 def test_a_sum_that_is_not_that_of_the_topics_is_named(make_scene: MakeScene) -> None:
     scene = make_scene()
-    scene.take(0)
+    scene.respond(0)
     right = scene.stats()
-    scene.seen.take(msgspec.structs.replace(right, conflicts=right.conflicts + 1), 0)
+    scene.stats_check.check(msgspec.structs.replace(right, conflicts=right.conflicts + 1), 0)
     assert scene.sentences == [
         (
             "in an answer of /stats conflicts, the sum of all topics, is "
@@ -149,7 +149,7 @@ def test_a_sum_that_is_not_that_of_the_topics_is_named(make_scene: MakeScene) ->
 def test_a_head_offset_that_is_not_the_unique_count_is_named(make_scene: MakeScene) -> None:
     scene = make_scene()
     falsified(scene, "auth", head_offset=1)
-    scene.seen.take(scene.stats(), 0)
+    scene.stats_check.check(scene.stats(), 0)
     assert scene.sentences == [
         "in an answer of /stats head_offset of topic 'auth' is 8, expected 7"
     ]
@@ -158,7 +158,7 @@ def test_a_head_offset_that_is_not_the_unique_count_is_named(make_scene: MakeSce
 def test_more_conflicts_than_dropped_events_are_named(make_scene: MakeScene) -> None:
     scene = make_scene()
     falsified(scene, "auth", conflicts=1)
-    scene.seen.take(scene.stats(), 0)
+    scene.stats_check.check(scene.stats(), 0)
     assert (
         "in an answer of /stats conflicts of topic 'auth' is 1 of 0 duplicate_dropped"
         in scene.sentences
@@ -168,18 +168,18 @@ def test_more_conflicts_than_dropped_events_are_named(make_scene: MakeScene) -> 
 def test_a_count_that_falls_is_named(make_scene: MakeScene) -> None:
     scene = make_scene()
     falsified(scene, "payment", received=-1, unique_processed=-1, head_offset=-1)
-    scene.seen.take(scene.stats(), 0)
+    scene.stats_check.check(scene.stats(), 0)
     assert "in an answer of /stats received of topic 'payment' fell from 3 to 2" in scene.sentences
 
 
 def test_a_count_that_falls_from_what_it_was_on_the_way_is_named(make_scene: MakeScene) -> None:
     scene = make_scene()
     early = scene.stats()
-    scene.take(0)
-    scene.seen.take(scene.stats(), 0)
+    scene.respond(0)
+    scene.stats_check.check(scene.stats(), 0)
     was = scene.counts["auth"].received
     assert was > 7
-    scene.seen.take(early, 0)
+    scene.stats_check.check(early, 0)
     assert f"in an answer of /stats received of topic 'auth' fell from {was} to 7" in (
         scene.sentences
     )
@@ -188,14 +188,14 @@ def test_a_count_that_falls_from_what_it_was_on_the_way_is_named(make_scene: Mak
 def test_a_topic_that_is_gone_is_named(make_scene: MakeScene) -> None:
     scene = make_scene()
     del scene.counts["auth"]
-    scene.seen.take(scene.stats(), 0)
+    scene.stats_check.check(scene.stats(), 0)
     assert "in an answer of /stats received of topic 'auth' fell from 7 to 0" in scene.sentences
 
 
 def test_topics_that_an_answer_does_not_list_are_not_gone(make_scene: MakeScene) -> None:
     scene = make_scene()
-    scene.take(0)
-    scene.seen.take(scene.listed(2), 20)
+    scene.respond(0)
+    scene.stats_check.check(scene.listed(2), 20)
     assert scene.sentences == []
 
 
@@ -203,22 +203,22 @@ def test_a_count_that_falls_is_named_although_an_answer_between_did_not_list_it(
     make_scene: MakeScene,
 ) -> None:
     scene = make_scene()
-    scene.seen.take(scene.listed(2), 0)
+    scene.stats_check.check(scene.listed(2), 0)
     falsified(scene, "payment", received=-1, unique_processed=-1, head_offset=-1)
-    scene.seen.take(scene.stats(), 0)
+    scene.stats_check.check(scene.stats(), 0)
     assert "in an answer of /stats received of topic 'payment' fell from 3 to 2" in scene.sentences
 
 
 def test_an_answer_that_lacks_what_was_told_before_is_named(make_scene: MakeScene) -> None:
     scene = make_scene()
-    scene.take(0)
-    scene.seen.take(scene.stats(), 20)
+    scene.respond(0)
+    scene.stats_check.check(scene.stats(), 20)
     assert scene.sentences == []
-    scene.seen.take(scene.stats(), 21)
+    scene.stats_check.check(scene.stats(), 21)
     assert scene.sentences == [
         (
-            "in an answer of /stats received is 30 when answers had told of 21 events, expected 31 "
+            "in an answer of /stats received is 30 after 21 events were acknowledged, expected 31 "
             "at least"
         )
     ]
-    assert scene.seen.seen == 3
+    assert scene.stats_check.responses == 3
