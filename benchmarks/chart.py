@@ -111,8 +111,11 @@ def _line(axes: "Axes", taken: dict[int, Measured], field: str, backend: str, id
     axes.plot(
         [end / 1e6 for end in taken],
         [getattr(measured, field) for measured in taken.values()],
-        color=_COLOURS[backend], linestyle=_DASHES[ids], marker=".", label=f"{backend}, {ids}",
-    )  # fmt: skip
+        color=_COLOURS[backend],
+        linestyle=_DASHES[ids],
+        marker=".",
+        label=f"{backend}, {ids}",
+    )
 
 
 def _latency(part: Part) -> "Figure":

@@ -15,9 +15,7 @@ from storage.model import INT64_MAX, MAX_TIME_US, MIN_TIME_US, Position, Query
 MAX_LIMIT = 5000
 DEFAULT_LIMIT = 100
 
-_PARAMETERS = (
-    "topic", "event_id", "after", "order", "source", "since", "until", "cursor", "limit",
-)  # fmt: skip
+_PARAMETERS = ("topic", "event_id", "after", "order", "source", "since", "until", "cursor", "limit")
 
 
 class _Cursor(msgspec.Struct, frozen=True, array_like=True):

@@ -73,8 +73,14 @@ _TOPIC_RULE = "must be 1 to 249 characters of A-Z a-z 0-9 . _ -"
 _NAME_RULE = "must be 1 to 256 characters without control characters"
 _topic_match = re.compile(rf"[A-Za-z0-9._-]{{1,{_MAX_TOPIC}}}").fullmatch
 _name_match = re.compile(rf"[^\x00-\x1f\x7f\ud800-\udfff]{{1,{_MAX_NAME}}}").fullmatch
-_TYPES = {b'"': "a string", b"{": "an object", b"[": "an array", b"t": "a boolean",
-          b"f": "a boolean", b"n": "null"}  # fmt: skip
+_TYPES = {
+    b'"': "a string",
+    b"{": "an object",
+    b"[": "an array",
+    b"t": "a boolean",
+    b"f": "a boolean",
+    b"n": "null",
+}
 
 _decode_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 _decode_known_fields = msgspec.json.Decoder(_KnownFields).decode

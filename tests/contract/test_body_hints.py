@@ -52,7 +52,7 @@ async def test_a_byte_order_mark_at_the_beginning_is_passed_over(
         (JSON, line("a") + b"\n" + line("b"), 400, "array.*application/x-ndjson"),
         ({"Content-Type": "application/x-www-form-urlencoded"}, line("a"), 415, "curl: -H"),
     ],
-)  # fmt: skip
+)
 async def test_what_a_tool_did_to_a_body_is_named(
     client: Client, path: str, headers: dict[str, str], body: bytes, status: int, told: str
 ) -> None:

@@ -15,9 +15,7 @@ COUNTS = {"received", "unique_processed", "duplicate_dropped", "conflicts"}
 
 async def test_an_empty_aggregator_has_counted_nothing(client: Client, backend: str) -> None:
     stats = await get_json(client, "/stats")
-    assert set(stats) == COUNTS | {
-        "topics", "topics_total", "uptime", "uptime_seconds", "backend",
-    }  # fmt: skip
+    assert set(stats) == COUNTS | {"topics", "topics_total", "uptime", "uptime_seconds", "backend"}
     assert {name: stats[name] for name in COUNTS} == dict.fromkeys(COUNTS, 0)
     assert stats["topics"] == {}
     assert stats["topics_total"] == 0

@@ -48,9 +48,11 @@ async def test_topics_are_listed_by_the_thousand_in_byte_order(client: Client) -
     totals = [{name: page[name] for name in COUNTS} for page in pages]
     received = 2 * TOPICS + 25
     assert totals[0] == {
-        "received": received, "unique_processed": TOPICS,
-        "duplicate_dropped": received - TOPICS, "conflicts": 25,
-    }  # fmt: skip
+        "received": received,
+        "unique_processed": TOPICS,
+        "duplicate_dropped": received - TOPICS,
+        "conflicts": 25,
+    }
     assert totals == totals[:1] * 3
     assert [page["topics_total"] for page in pages] == [TOPICS] * 3
     listed = {name: counts for page in pages for name, counts in page["topics"].items()}

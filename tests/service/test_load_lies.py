@@ -151,9 +151,12 @@ async def test_somebody_else_on_the_same_topics_is_found_out(url: str, tmp_path:
         if request.path == "/publish" and not published:
             published.append(1)
             event = {
-                "topic": "auth", "event_id": "mine", "timestamp": "2026-01-31T12:00:00Z",
-                "source": "somebody else", "payload": {},
-            }  # fmt: skip
+                "topic": "auth",
+                "event_id": "mine",
+                "timestamp": "2026-01-31T12:00:00Z",
+                "source": "somebody else",
+                "payload": {},
+            }
             async with session() as client, client.post(f"{url}/publish", json=event) as answer:
                 assert answer.status == 200
         return await forward()

@@ -41,9 +41,16 @@ async def too_many(server: Scripted, request: web.Request) -> web.StreamResponse
 
 
 PASSES: list[Answer] = [
-    takes, takes, busy("0"), answers(502, "<html>"), answers(429, ""), too_many,
-    cuts_the_connection, stores_and_cuts, cuts_the_answer,
-]  # fmt: skip
+    takes,
+    takes,
+    busy("0"),
+    answers(502, "<html>"),
+    answers(429, ""),
+    too_many,
+    cuts_the_connection,
+    stores_and_cuts,
+    cuts_the_answer,
+]
 FAILS: list[Answer] = [answers(422, {"detail": "no"}), answers(200, "{}"), busy("1000000")]
 
 LIMITS = st.builds(

@@ -27,9 +27,12 @@ NOON = datetime(2026, 1, 31, 12, 0, 0, 5, tzinfo=UTC)
 def event(**changes: Any) -> Event:
     """A valid event."""
     fields: dict[str, Any] = {
-        "topic": "orders", "payload": {"total": 42}, "source": "shop", "event_id": "e-1",
+        "topic": "orders",
+        "payload": {"total": 42},
+        "source": "shop",
+        "event_id": "e-1",
         "timestamp": NOON,
-    }  # fmt: skip
+    }
     return Event(**(fields | changes))
 
 
@@ -148,15 +151,22 @@ def test_a_record_is_parsed_with_every_digit() -> None:
 
 _NAMES = st.text(st.characters(blacklist_categories=["Cs", "Cc"]), min_size=1, max_size=20)
 _VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(), max_size=9),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
     max_leaves=6,
-)  # fmt: skip
+)
 
 
-@given(_NAMES, _NAMES, st.dictionaries(st.text(st.characters(), max_size=3), _VALUES),
-       st.datetimes(timezones=st.timezones()))  # fmt: skip
+@given(
+    _NAMES,
+    _NAMES,
+    st.dictionaries(st.text(st.characters(), max_size=3), _VALUES),
+    st.datetimes(timezones=st.timezones()),
+)
 def test_whatever_is_encoded_says_the_same_on_one_line(
     event_id: str, source: str, payload: dict[str, object], timestamp: datetime
 ) -> None:

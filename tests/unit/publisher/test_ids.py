@@ -204,9 +204,19 @@ def test_a_node_out_of_range_is_refused(node: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "12", "0" * 15, "0" * 17, "0" * 15 + "A", "0" * 15 + "g", "8" + "0" * 15, "0" * 16 + "\n",
-     "\u0661" * 16, "e-1"],
-)  # fmt: skip
+    [
+        "",
+        "12",
+        "0" * 15,
+        "0" * 17,
+        "0" * 15 + "A",
+        "0" * 15 + "g",
+        "8" + "0" * 15,
+        "0" * 16 + "\n",
+        "\u0661" * 16,
+        "e-1",
+    ],
+)
 def test_another_form_of_id_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not an id of time, node and counter"):
         TimeNodeId.parse(text)

@@ -182,9 +182,22 @@ def test_a_duration_counts_back_from_now(text: str, back_us: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["5", "5w", "5M", "5ms", "1.5h", "-5m", "%2B5m", "5%20m", "m", "1h30m", "\u0665m",
-     "999999999999d", "1" * 5000 + "s"],
-)  # fmt: skip
+    [
+        "5",
+        "5w",
+        "5M",
+        "5ms",
+        "1.5h",
+        "-5m",
+        "%2B5m",
+        "5%20m",
+        "m",
+        "1h30m",
+        "\u0665m",
+        "999999999999d",
+        "1" * 5000 + "s",
+    ],
+)
 def test_another_duration_is_refused(text: str) -> None:
     assert refused(f"since={quote(text, safe='%')}") == {"since"}
 

@@ -96,12 +96,26 @@ def test_media_types_that_are_taken(header: str | None, ndjson: bool) -> None:
 
 @pytest.mark.parametrize(
     "header",
-    ["text/plain", "text/json", "application/ndjson", "application/jsonx", "application/*", "json",
-     "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ";", " ", "/",
-     "application/json; charset=latin-1", "application/json; charset=utf-16",
-     "application/json; charset=", "application/x-ndjson; charset=ascii", "application/json\udcff",
-     "application/json; charset=\udcff"],
-)  # fmt: skip
+    [
+        "text/plain",
+        "text/json",
+        "application/ndjson",
+        "application/jsonx",
+        "application/*",
+        "json",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        ";",
+        " ",
+        "/",
+        "application/json; charset=latin-1",
+        "application/json; charset=utf-16",
+        "application/json; charset=",
+        "application/x-ndjson; charset=ascii",
+        "application/json\udcff",
+        "application/json; charset=\udcff",
+    ],
+)
 def test_media_types_that_are_not_taken(header: str) -> None:
     with pytest.raises(UnsupportedMediaType):
         parse_content_type(header)
@@ -126,9 +140,19 @@ def test_encodings_that_are_taken(headers: list[str], gzip: bool) -> None:
 
 @pytest.mark.parametrize(
     "headers",
-    [["deflate"], ["br"], ["zstd"], ["gzip, gzip"], ["gzip", "gzip"], ["gzip, br"],
-     ["identity, gzip"], ["gzip;q=1"], ["compress"], ["\udcff"]],
-)  # fmt: skip
+    [
+        ["deflate"],
+        ["br"],
+        ["zstd"],
+        ["gzip, gzip"],
+        ["gzip", "gzip"],
+        ["gzip, br"],
+        ["identity, gzip"],
+        ["gzip;q=1"],
+        ["compress"],
+        ["\udcff"],
+    ],
+)
 def test_encodings_that_are_not_taken(headers: list[str]) -> None:
     with pytest.raises(UnsupportedMediaType):
         parse_content_encoding(headers)

@@ -84,7 +84,7 @@ HIGHS = st.sampled_from(["\\ud800", "\\uD83d", "\\udBfF"])
 LOWS = st.sampled_from(["\\udc00", "\\uDe0a", "\\udFFF"])
 OTHERS = st.sampled_from(
     ["x", "u", "ud800", "\\\\", "\\n", '\\"', "\\u00e9", "\\ud7ff", "\\ue000", "é"]
-)  # fmt: skip
+)
 PIECES = st.lists(
     HIGHS.map(lambda text: ("high", text))
     | LOWS.map(lambda text: ("low", text))

@@ -43,10 +43,21 @@ WRONG_TEXTS = (
     | long(257)
     | long(257, "😀")
     | st.sampled_from(
-        ['""', '"a b"', '"\\n"', '"\\u007f"', '"\\ud800"', "1", "null", "[]", "{}",
-         '"2026-02-30T12:00:00Z"', '"0001-01-01T00:00:00+00:01"']
+        [
+            '""',
+            '"a b"',
+            '"\\n"',
+            '"\\u007f"',
+            '"\\ud800"',
+            "1",
+            "null",
+            "[]",
+            "{}",
+            '"2026-02-30T12:00:00Z"',
+            '"0001-01-01T00:00:00+00:01"',
+        ]
     )
-)  # fmt: skip
+)
 NAMES = st.sampled_from([f'"{name}"' for name in FIELDS] + ['"\\u0074opic"', '"events"', '"more"'])
 DEEP = wrapped(values(), st.integers(118, 132) | st.integers(0, 450))
 PLAIN = objects(values(surrogates=False))

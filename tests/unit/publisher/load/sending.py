@@ -33,12 +33,18 @@ async def nothing(request: web.Request, body: bytes, forward: Forward) -> web.Re
 class Sending:
     """A plan that is being sent to a URL."""
 
-    def __init__(self, url: str, *, rate: float | None = None, policy: RetryPolicy = HASTY,
-                 **shape: int) -> None:  # fmt: skip
+    def __init__(
+        self, url: str, *, rate: float | None = None, policy: RetryPolicy = HASTY, **shape: int
+    ) -> None:
         asked = {
-            "events": 400, "duplicates": 120, "conflicts": 0, "batch": 20, "topics": 3,
-            "concurrency": 4, "seed": 1,
-        }  # fmt: skip
+            "events": 400,
+            "duplicates": 120,
+            "conflicts": 0,
+            "batch": 20,
+            "topics": 3,
+            "concurrency": 4,
+            "seed": 1,
+        }
         self.url = url
         self.plan = Plan(Shape(**(asked | shape)))
         content = Content(self.plan, ids_for("uuid7", "run"), TOPICS, 150)
@@ -47,9 +53,14 @@ class Sending:
         self.measured = Measurements()
         self.done = 0
         self.sender = Sender(
-            self.plan, content, self.verdicts, self.measured,
-            rate=rate, policy=policy, on_events=self._note,
-        )  # fmt: skip
+            self.plan,
+            content,
+            self.verdicts,
+            self.measured,
+            rate=rate,
+            policy=policy,
+            on_events=self._note,
+        )
 
     def _note(self, events: int) -> None:
         self.done += events

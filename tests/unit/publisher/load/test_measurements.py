@@ -23,8 +23,12 @@ def test_a_quantile_is_the_least_value_that_so_large_a_share_does_not_exceed(
 def test_the_named_quantiles_of_a_thousand_values() -> None:
     shuffled = array("d", [(number * 7 % 1000) + 1.0 for number in range(1000)])
     assert quantiles(shuffled) == {
-        "p50": 500.0, "p90": 900.0, "p99": 990.0, "p99.9": 999.0, "max": 1000.0,
-    }  # fmt: skip
+        "p50": 500.0,
+        "p90": 900.0,
+        "p99": 990.0,
+        "p99.9": 999.0,
+        "max": 1000.0,
+    }
     assert list(QUANTILES) == ["p50", "p90", "p99", "p99.9", "max"]
 
 

@@ -15,19 +15,35 @@ from publisher.load.read_back import Counts, Reader, ReadFailed
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 STATS: dict[str, Any] = {
-    "received": 3, "unique_processed": 2, "duplicate_dropped": 1, "conflicts": 1,
-    "topics": {"auth": {"received": 3, "unique_processed": 2, "duplicate_dropped": 1,
-                        "conflicts": 1, "head_offset": 2}},
-    "uptime": 1.5, "uptime_seconds": 1.5, "backend": "sqlite",
-}  # fmt: skip
+    "received": 3,
+    "unique_processed": 2,
+    "duplicate_dropped": 1,
+    "conflicts": 1,
+    "topics": {
+        "auth": {
+            "received": 3,
+            "unique_processed": 2,
+            "duplicate_dropped": 1,
+            "conflicts": 1,
+            "head_offset": 2,
+        }
+    },
+    "uptime": 1.5,
+    "uptime_seconds": 1.5,
+    "backend": "sqlite",
+}
 
 
 def event(offset: int) -> dict[str, object]:
     return {
-        "topic": "auth", "event_id": f"e-{offset}", "timestamp": "2026-01-31T12:00:00.000000Z",
-        "source": "node", "payload": {"a": 1}, "offset": offset,
+        "topic": "auth",
+        "event_id": f"e-{offset}",
+        "timestamp": "2026-01-31T12:00:00.000000Z",
+        "source": "node",
+        "payload": {"a": 1},
+        "offset": offset,
         "ts_ingest": "2026-01-31T12:00:00.000000Z",
-    }  # fmt: skip
+    }
 
 
 def says(

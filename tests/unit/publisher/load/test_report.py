@@ -19,14 +19,33 @@ from publisher.load.report import Report, Settings, as_json, as_text
 from publisher.load.stats_check import CountIncrease
 
 SETTINGS = Settings(
-    url="http://127.0.0.1:8080", run="<run>", events=400, duplicates=0.3, conflicts=0.1, batch=20,
-    concurrency=2, topics=("auth", "orders", "payment"), seed=1, rate=None, payload_bytes=150,
-    ids="uuid7", deadline=300.0,
-)  # fmt: skip
+    url="http://127.0.0.1:8080",
+    run="<run>",
+    events=400,
+    duplicates=0.3,
+    conflicts=0.1,
+    batch=20,
+    concurrency=2,
+    topics=("auth", "orders", "payment"),
+    seed=1,
+    rate=None,
+    payload_bytes=150,
+    ids="uuid7",
+    deadline=300.0,
+)
+OPEN_LOOP = replace(SETTINGS, rate=100.0)
 
 
-def open_loop() -> Settings:
-    return replace(SETTINGS, rate=100.0)
+def report_of(scene: Scene, measured: Measurements) -> Report:
+    return Report(
+        SETTINGS,
+        scene.plan.shape,
+        "sqlite",
+        scene.verdicts,
+        measured,
+        scene.findings,
+        scene.stats_check,
+    )
 
 
 @pytest.fixture
@@ -42,10 +61,10 @@ def report(make_scene: MakeScene) -> Report:
     measured.record_retry(1.5, "503 the queue is full")
     for _ in range(2):
         measured.record_retry(2.5, "cannot connect to 127.0.0.1:8080: Connection refused")
-    return Report(
-        SETTINGS, scene.plan.shape, "sqlite", scene.verdicts, measured, scene.findings, scene.stats_check,
-        increase=CountIncrease(420, 240, 43, 20, 3), read_back=240,
-    )  # fmt: skip
+    report = report_of(scene, measured)
+    report.increase = CountIncrease(420, 240, 43, 20, 3)
+    report.read_back = 240
+    return report
 
 
 def test_the_table_of_a_run_that_agrees(report: Report) -> None:
@@ -79,7 +98,7 @@ log          240 events read back
 
 
 def test_the_table_of_an_open_loop_tells_both_latencies(report: Report) -> None:
-    report.settings = open_loop()
+    report.settings = OPEN_LOOP
     text = as_text(report)
     assert "2 connections, open loop, 100 events/s" in text
     assert "latency      p50 100.0 ms   p90 180.0 ms" in text
@@ -115,10 +134,8 @@ def test_the_table_of_a_run_that_ended_early_says_so(report: Report) -> None:
 
 def test_nothing_answered_is_told_too(make_scene: MakeScene) -> None:
     scene = make_scene()
-    report = Report(
-        SETTINGS, scene.plan.shape, "sqlite", scene.verdicts, Measurements(), scene.findings,
-        scene.stats_check, ended="request 1 of 20: gave up",
-    )  # fmt: skip
+    report = report_of(scene, Measurements())
+    report.ended = "request 1 of 20: gave up"
     assert "latency      no request was answered" in as_text(report)
     assert as_json(report)["latency_ms"] == {}
 
@@ -135,13 +152,21 @@ def test_the_json_has_the_same_figures(report: Report) -> None:
     assert written["settings"]["topics"] == ["auth", "orders", "payment"]
     assert written["settings"]["rate"] is None
     assert written["planned"] == {
-        "events": 400, "requests": 20, "unique": 240, "duplicates": 120, "conflicts": 40,
-    }  # fmt: skip
+        "events": 400,
+        "requests": 20,
+        "unique": 240,
+        "duplicates": 120,
+        "conflicts": 40,
+    }
     assert written["answered"] == {"events": 400, "requests": 20}
     assert written["verdicts"] == {"stored": 240, "duplicate": 120, "conflict": 40, "rejected": 0}
     assert written["counts"] == {
-        "received": 420, "unique": 240, "conflicts": 43, "lost_received": 20, "lost_conflicts": 3,
-    }  # fmt: skip
+        "received": 420,
+        "unique": 240,
+        "conflicts": 43,
+        "lost_received": 20,
+        "lost_conflicts": 3,
+    }
     assert written["latency_ms"]["p50"] == pytest.approx(100.0)
     assert written["service_ms"]["max"] == pytest.approx(100.0)
     assert written["events_per_s"] == pytest.approx(400 / 3.8)
@@ -226,7 +251,7 @@ class Page(HTMLParser):
 
 def test_a_page_is_whole_in_itself(report: Report, tmp_path: Path) -> None:
     path = tmp_path / "chart.html"
-    report.settings = open_loop()
+    report.settings = OPEN_LOOP
     chart.write(report, path)
     text = path.read_text(encoding="utf-8")
     page = Page(text)
@@ -256,15 +281,7 @@ def test_a_run_without_an_answer_has_a_chart_too(
     measured = Measurements()
     measured.record_retry(0.1, "503 the queue is full")
     for each in (Measurements(), measured):
-        report = Report(
-            SETTINGS,
-            scene.plan.shape,
-            "sqlite",
-            scene.verdicts,
-            each,
-            scene.findings,
-            scene.stats_check,
-        )
+        report = report_of(scene, each)
         path = tmp_path / f"chart{ending}"
         chart.write(report, path)
         assert path.stat().st_size > 1000

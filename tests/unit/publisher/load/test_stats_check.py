@@ -59,9 +59,13 @@ def test_counts_of_other_topics_are_nobodys_business(make_scene: MakeScene) -> N
     scene = make_scene()
     scene.publish_all()
     scene.counts["elsewhere"] = msgspec.structs.replace(
-        scene.counts["auth"], received=9, unique_processed=9, duplicate_dropped=0, conflicts=0,
+        scene.counts["auth"],
+        received=9,
+        unique_processed=9,
+        duplicate_dropped=0,
+        conflicts=0,
         head_offset=9,
-    )  # fmt: skip
+    )
     assert scene.check() == []
 
 
@@ -112,9 +116,13 @@ def test_the_rise_says_what_is_due_to_lost_tries(make_scene: MakeScene) -> None:
         else:
             scene.respond(request)
     rise = check_increase(
-        scene.plan, ("auth", "orders", "payment"), scene.before, scene.stats(), scene.verdicts,
+        scene.plan,
+        ("auth", "orders", "payment"),
+        scene.before,
+        scene.stats(),
+        scene.verdicts,
         scene.findings,
-    )  # fmt: skip
+    )
     conflicts = sum(scene.plan.kinds[p] >= OTHER_PAYLOAD for p in scene.plan.positions(5))
     assert rise == (420, 240, 40 + conflicts, 20, conflicts)
 

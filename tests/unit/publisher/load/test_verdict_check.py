@@ -33,8 +33,13 @@ def test_a_right_aggregator_is_found_right(make_scene: MakeScene) -> None:
     assert (verdicts.conflicts, verdicts.rejected) == (shape.conflicts, 0)
     assert (verdicts.requests, verdicts.events) == (shape.requests, shape.events)
     assert set(scene.findings.checks) == {
-        "verdicts", "offsets_told", "dense_offsets", "stats_seen", "counts", "log",
-    }  # fmt: skip
+        "verdicts",
+        "offsets_told",
+        "dense_offsets",
+        "stats_seen",
+        "counts",
+        "log",
+    }
 
 
 def test_requests_stored_in_another_order_are_as_right(make_scene: MakeScene) -> None:
@@ -58,10 +63,7 @@ def test_a_conflict_taken_for_a_duplicate_is_named(make_scene: MakeScene) -> Non
     verdict = (answer := scene.publish(request))[place]
     scene.respond(request, changed(answer, place, status="duplicate"))
     assert scene.sentences == [
-        (
-            f"event {verdict.event_id!r} of topic {verdict.topic!r} got duplicate, "
-            "expected conflict"
-        )
+        (f"event {verdict.event_id!r} of topic {verdict.topic!r} got duplicate, expected conflict")
     ]
 
 
