@@ -1,4 +1,4 @@
-"""The figures as pictures: the standard workload and the peers, growth, latency."""
+"""The charts of the benchmark: the standard workload and the peers, growth, latency."""
 
 import statistics
 from collections.abc import Mapping
@@ -21,9 +21,12 @@ _DASHES = {"uuid4": "--", "uuid7": "-"}
 
 
 def draw(parts: Mapping[str, Part], directory: Path, say: Say) -> None:
-    """Write a picture of each part that has one: throughput.png, growth.png, latency.png.
+    """Write the charts throughput.png, growth.png and latency.png, as far as their parts were run.
 
-    Without matplotlib it says so and writes nothing. Raises OSError.
+    Without matplotlib it says so and writes nothing.
+
+    Raises:
+        OSError: a file can't be written.
     """
     try:
         import matplotlib.figure  # noqa: F401, PLC0415 - figures can be had without it
