@@ -175,7 +175,7 @@ async def test_every_field_is_required(client: Client, field: str) -> None:
     assert [e["field"] for e in problem["errors"]] == [field]
 
 
-async def test_every_broken_rule_of_an_event_is_told(client: Client) -> None:
+async def test_errors_list_every_broken_rule_of_an_event(client: Client) -> None:
     event = {"topic": "a b", "event_id": "", "timestamp": "now", "payload": [], "extra": 1}
     problem = await expect_problem(await client.post("/publish", json=event), 422)
     assert {e["field"] for e in problem["errors"]} == {*event, "source"}
@@ -195,7 +195,7 @@ async def test_timestamps_come_back_in_one_form_cut_and_in_utc(client: Client) -
     assert found == {text[:200]: rendered for text, rendered in TIMESTAMPS.items()}
 
 
-async def test_what_is_no_timestamp_is_refused(client: Client) -> None:
+async def test_invalid_timestamp_is_refused(client: Client) -> None:
     answer = await publish(client, [published(timestamp=text) for text in NO_TIMESTAMPS], LENIENT)
     accepted = [
         text
@@ -275,7 +275,7 @@ async def test_a_surrogate_pair_is_one_character(client: Client) -> None:
     assert (await read_all(client))[0]["event_id"] == "😀" * 256
 
 
-async def test_of_a_field_given_twice_the_last_counts(client: Client) -> None:
+async def test_last_of_a_repeated_field_counts(client: Client) -> None:
     twice = b'{"topic": 1, "source": "first", "payload": [], "event_id": "\\ud800",' + text_of()[1:]
     await publish(client, twice)
     plain = b'{"source": "first", "topic": "first", "payload": {"first": 1},' + text_of()[1:]
@@ -286,6 +286,6 @@ async def test_of_a_field_given_twice_the_last_counts(client: Client) -> None:
     await expect_problem(await send(client, backwards), 422)
 
 
-async def test_a_field_s_name_may_be_escaped(client: Client) -> None:
+async def test_escaped_field_name_is_accepted(client: Client) -> None:
     text = json.dumps(published(event_id="a")).replace('"topic"', '"\\u0074opic"')
     assert statuses(await publish(client, text.encode())) == ["stored"]

@@ -71,7 +71,7 @@ async def test_a_topic_is_read_oldest_first_behind_an_offset(client: Client) -> 
     assert [e["offset"] for e in oldest] == [1, 2, 3, 4, 5]
 
 
-async def test_a_topic_never_seen_is_empty(client: Client) -> None:
+async def test_unknown_topic_is_empty(client: Client) -> None:
     await publish(client, published())
     assert await get_json(client, "/events", topic="nothing") == []
     assert await get_json(client, "/events", topic="nothing", after=0) == []
@@ -79,7 +79,7 @@ async def test_a_topic_never_seen_is_empty(client: Client) -> None:
     assert await get_json(client, "/events", source="nobody") == []
 
 
-async def test_a_hundred_events_come_unless_a_limit_is_given(client: Client) -> None:
+async def test_default_limit_is_a_hundred_events(client: Client) -> None:
     await publish(client, [published() for _ in range(5_010)])
     assert len(await get_json(client, "/events")) == 100
     assert len(await get_json(client, "/events", limit=1)) == 1
@@ -87,7 +87,9 @@ async def test_a_hundred_events_come_unless_a_limit_is_given(client: Client) -> 
 
 
 @pytest.mark.parametrize("topic", [None, "a"])
-async def test_filters_take_exactly_the_events_they_name(client: Client, topic: str | None) -> None:
+async def test_filters_select_exactly_the_matching_events(
+    client: Client, topic: str | None
+) -> None:
     everything = await fill(client)
     filtered: dict[str, str] = {} if topic is None else {"topic": topic}
     stored = [e for e in everything if topic in {None, e["topic"]}]
@@ -135,7 +137,7 @@ async def test_times_are_iso_8601_in_any_of_its_forms(client: Client) -> None:
         assert await get_json(client, "/events", until=form) == [], form
 
 
-async def test_a_bare_plus_in_a_time_is_a_space_and_says_so(client: Client) -> None:
+async def test_unencoded_plus_in_a_time_is_422_with_a_hint(client: Client) -> None:
     await publish(client, published())
     bare = URL("/events?since=2000-01-31T12:00:00+07:00", encoded=True)
     problem = await expect_problem(await client.get(bare), 422)
@@ -218,26 +220,26 @@ async def test_a_parameter_that_breaks_its_rule_is_422(client: Client) -> None:
     assert found == dict.fromkeys(REFUSED, (422, "application/problem+json"))
 
 
-async def test_bytes_in_a_query_that_are_not_text_are_not_an_internal_error(
+async def test_undecodable_query_is_no_internal_error(
     client: Client,
 ) -> None:
     answer = await get(client, "/events?topic=\udcff")
     assert answer.status in {400, 422}
 
 
-async def test_an_empty_query_is_no_query(client: Client) -> None:
+async def test_empty_query_string_equals_no_query_string(client: Client) -> None:
     await publish(client, published())
     for target in ("/events", "/events?", "/events?&"):
         assert (await get(client, target)).status == 200
 
 
-async def test_every_broken_parameter_is_told(client: Client) -> None:
+async def test_errors_list_every_broken_parameter(client: Client) -> None:
     response = await client.get("/events", params={"limit": "0", "order": "up", "after": "x"})
     problem = await expect_problem(response, 422)
     assert {e["field"] for e in problem["errors"]} == {"limit", "order", "after"}
 
 
-async def test_any_source_can_be_asked_for(client: Client) -> None:
+async def test_events_are_filtered_by_any_source(client: Client) -> None:
     sources = ["a+b", "a&b=c", "é", "a b", "%41", "#", "\uffff", "\U0010ffff", "'; --"]
     await publish(client, [published(source=source) for source in sources])
     for source in sources:

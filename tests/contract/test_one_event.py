@@ -52,7 +52,7 @@ IDS = [
 ]
 
 
-async def test_an_event_is_found_under_any_id_that_can_be_stored(client: Client) -> None:
+async def test_event_is_found_by_any_valid_id(client: Client) -> None:
     await publish(client, [published(event_id=event_id) for event_id in IDS])
     listed = {e["event_id"]: e for e in await get_json(client, "/events", topic="orders", after=0)}
     assert set(listed) == set(IDS)
@@ -70,7 +70,7 @@ async def test_ids_that_look_alike_are_not_confused(client: Client) -> None:
     assert (await get(client, "/events/Orders/%C3%A9")).status == 404
 
 
-async def test_what_is_not_stored_is_404_and_never_an_internal_error(client: Client) -> None:
+async def test_unknown_or_malformed_key_is_404(client: Client) -> None:
     await publish(client, published(event_id="e-1"))
     targets = [
         "orders/e-2",
@@ -108,7 +108,7 @@ async def test_what_is_not_stored_is_404_and_never_an_internal_error(client: Cli
     assert (await get(client, "/events/orders/\udcff")).status in {400, 404}
 
 
-async def test_a_404_names_what_was_not_found(client: Client) -> None:
+async def test_404_names_the_missing_event(client: Client) -> None:
     problem = await expect_problem(await client.get("/events/orders/e-9"), 404)
     assert "orders" in problem["detail"]
     assert "e-9" in problem["detail"]

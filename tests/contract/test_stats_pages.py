@@ -82,7 +82,7 @@ async def test_exactly_as_many_topics_as_one_answer_lists_have_no_next_page(
     assert len(page["topics"]) == page["topics_total"] == 1000
 
 
-async def test_every_page_is_conserved_while_topics_come(
+async def test_pages_are_conserved_while_topics_are_added(
     client: Client, start_soon: StartSoon
 ) -> None:
     await fill(client)

@@ -71,7 +71,7 @@ LIMITS = st.builds(
     bad=st.sets(st.integers(0, 29), max_size=3),
     impatient=st.sets(st.integers(0, 29), max_size=5),
 )
-def test_every_event_is_answered_for_once_and_truly(
+def test_every_event_gets_one_true_outcome(
     script: list[Answer],
     limits: Limits,
     requests: int,

@@ -115,7 +115,7 @@ def test_the_table_lists_differences_and_crosses_the_check_that_found_them(repor
     assert text.endswith("- difference number 19\n- and 5 more")
 
 
-def test_one_difference_is_one(report: Report) -> None:
+def test_single_difference_is_in_the_singular(report: Report) -> None:
     report.findings.add(VERDICTS, "a difference")
     assert "each key stored once: 1 difference\n" in as_text(report)
     assert as_text(report).endswith("\n\n1 difference:\n- a difference")
@@ -132,7 +132,7 @@ def test_the_table_of_a_run_that_ended_early_says_so(report: Report) -> None:
     assert "\nreceived" not in text
 
 
-def test_nothing_answered_is_told_too(make_scene: MakeScene) -> None:
+def test_report_without_a_response_says_so(make_scene: MakeScene) -> None:
     scene = make_scene()
     report = report_of(scene, Measurements())
     report.ended = "request 1 of 20: gave up"

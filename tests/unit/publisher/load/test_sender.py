@@ -25,7 +25,7 @@ async def test_everything_is_sent_once_and_each_answer_is_measured(serve: Serve)
     assert sum(second.events for second in sending.measured.series()) == 400
 
 
-async def test_as_many_requests_are_under_way_as_asked_for(serve: Serve) -> None:
+async def test_concurrent_requests_reach_the_concurrency(serve: Serve) -> None:
     under_way = 0
     seen: set[int] = set()
     full = asyncio.Event()
@@ -119,7 +119,7 @@ async def test_a_conflict_is_sent_only_when_its_original_is_acknowledged(serve: 
     assert await sending.differences() == []
 
 
-async def test_answers_that_are_lost_are_explained_to_the_last_event(serve: Serve) -> None:
+async def test_lost_responses_are_explained_to_the_last_event(serve: Serve) -> None:
     lost: list[int] = []
 
     async def cut(request: web.Request, body: bytes, forward: Forward) -> web.Response:
@@ -142,7 +142,7 @@ async def test_answers_that_are_lost_are_explained_to_the_last_event(serve: Serv
     assert sum(second.retries for second in sending.measured.series()) == 9
 
 
-async def test_a_try_that_is_stored_after_a_later_one_was_answered_is_explained(
+async def test_attempt_stored_after_a_later_response_is_explained(
     serve: Serve,
 ) -> None:
     answered = asyncio.Event()
@@ -171,7 +171,7 @@ async def test_a_try_that_is_stored_after_a_later_one_was_answered_is_explained(
     assert await sending.differences() == []
 
 
-def test_only_a_try_that_took_all_its_time_may_be_stored_later(
+def test_only_an_attempt_that_timed_out_counts_as_late(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     at_s = 100.0
@@ -250,7 +250,7 @@ async def test_a_request_that_is_given_up_ends_the_run_of_all_connections(serve:
     assert sending.measured.retries.total() > 0
 
 
-async def test_a_run_whose_events_are_there_ends_at_once(serve: Serve) -> None:
+async def test_run_with_stored_keys_ends_at_once(serve: Serve) -> None:
     url = await serve()
     await Sending(url).run()
     again = Sending(url)

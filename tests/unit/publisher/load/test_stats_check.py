@@ -16,7 +16,7 @@ def falsified(scene: Scene, topic: str, **changes: int) -> None:
 
 
 @pytest.mark.parametrize("off", [-1, 1])
-def test_received_that_is_off_by_one_is_named_per_topic_and_in_all(
+def test_received_off_by_one_is_a_difference_per_topic_and_in_all(
     make_scene: MakeScene, off: int
 ) -> None:
     scene = make_scene()
@@ -31,7 +31,7 @@ def test_received_that_is_off_by_one_is_named_per_topic_and_in_all(
 
 
 @pytest.mark.parametrize("off", [-1, 1])
-def test_unique_processed_that_is_off_by_one_is_named(make_scene: MakeScene, off: int) -> None:
+def test_unique_processed_off_by_one_is_a_difference(make_scene: MakeScene, off: int) -> None:
     scene = make_scene()
     scene.publish_all()
     falsified(scene, "auth", unique_processed=off, duplicate_dropped=-off, head_offset=off)
@@ -44,7 +44,7 @@ def test_unique_processed_that_is_off_by_one_is_named(make_scene: MakeScene, off
 
 
 @pytest.mark.parametrize("off", [-1, 1])
-def test_conflicts_that_are_off_by_one_are_named(make_scene: MakeScene, off: int) -> None:
+def test_conflicts_off_by_one_are_a_difference(make_scene: MakeScene, off: int) -> None:
     scene = make_scene()
     scene.publish_all()
     falsified(scene, "payment", conflicts=off)
@@ -55,7 +55,7 @@ def test_conflicts_that_are_off_by_one_are_named(make_scene: MakeScene, off: int
     ]
 
 
-def test_counts_of_other_topics_are_nobodys_business(make_scene: MakeScene) -> None:
+def test_counts_of_other_topics_are_ignored(make_scene: MakeScene) -> None:
     scene = make_scene()
     scene.publish_all()
     scene.counts["elsewhere"] = msgspec.structs.replace(
@@ -69,7 +69,7 @@ def test_counts_of_other_topics_are_nobodys_business(make_scene: MakeScene) -> N
     assert scene.check() == []
 
 
-def test_tries_that_were_counted_again_are_admissible_and_part_of_one_is_not(
+def test_whole_lost_attempts_are_possible_and_parts_are_not(
     make_scene: MakeScene,
 ) -> None:
     scene = make_scene(batch=20)
@@ -90,7 +90,7 @@ def test_tries_that_were_counted_again_are_admissible_and_part_of_one_is_not(
     ]
 
 
-def test_a_lost_try_whose_marker_is_there_must_have_been_counted(make_scene: MakeScene) -> None:
+def test_lost_attempt_with_duplicate_marker_must_be_counted(make_scene: MakeScene) -> None:
     scene = make_scene()
     for request in range(scene.plan.shape.requests):
         if request == 3:
@@ -107,7 +107,7 @@ def test_a_lost_try_whose_marker_is_there_must_have_been_counted(make_scene: Mak
     )
 
 
-def test_the_rise_says_what_is_due_to_lost_tries(make_scene: MakeScene) -> None:
+def test_increase_separates_the_part_of_lost_attempts(make_scene: MakeScene) -> None:
     scene = make_scene()
     for request in range(scene.plan.shape.requests):
         if request == 5:
@@ -127,7 +127,7 @@ def test_the_rise_says_what_is_due_to_lost_tries(make_scene: MakeScene) -> None:
     assert rise == (420, 240, 40 + conflicts, 20, conflicts)
 
 
-def test_an_answer_of_stats_without_conservation_is_named(make_scene: MakeScene) -> None:
+def test_stats_without_conservation_are_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene()
     scene.respond(0)
     falsified(scene, "auth", received=1)
@@ -141,7 +141,7 @@ def test_an_answer_of_stats_without_conservation_is_named(make_scene: MakeScene)
     assert len(scene.sentences) == 2  # and that of all topics
 
 
-def test_a_sum_that_is_not_that_of_the_topics_is_named(make_scene: MakeScene) -> None:
+def test_total_other_than_the_sum_of_topics_is_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene()
     scene.respond(0)
     right = scene.stats()
@@ -154,7 +154,7 @@ def test_a_sum_that_is_not_that_of_the_topics_is_named(make_scene: MakeScene) ->
     ]
 
 
-def test_a_head_offset_that_is_not_the_unique_count_is_named(make_scene: MakeScene) -> None:
+def test_head_offset_other_than_unique_processed_is_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene()
     falsified(scene, "auth", head_offset=1)
     scene.stats_check.check(scene.stats(), 0)
@@ -163,7 +163,7 @@ def test_a_head_offset_that_is_not_the_unique_count_is_named(make_scene: MakeSce
     ]
 
 
-def test_more_conflicts_than_dropped_events_are_named(make_scene: MakeScene) -> None:
+def test_more_conflicts_than_duplicates_are_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene()
     falsified(scene, "auth", conflicts=1)
     scene.stats_check.check(scene.stats(), 0)
@@ -173,14 +173,14 @@ def test_more_conflicts_than_dropped_events_are_named(make_scene: MakeScene) -> 
     )
 
 
-def test_a_count_that_falls_is_named(make_scene: MakeScene) -> None:
+def test_falling_count_is_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene()
     falsified(scene, "payment", received=-1, unique_processed=-1, head_offset=-1)
     scene.stats_check.check(scene.stats(), 0)
     assert "in an answer of /stats received of topic 'payment' fell from 3 to 2" in scene.sentences
 
 
-def test_a_count_that_falls_from_what_it_was_on_the_way_is_named(make_scene: MakeScene) -> None:
+def test_count_falling_since_an_earlier_response_is_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene()
     early = scene.stats()
     scene.respond(0)
@@ -193,14 +193,14 @@ def test_a_count_that_falls_from_what_it_was_on_the_way_is_named(make_scene: Mak
     )
 
 
-def test_a_topic_that_is_gone_is_named(make_scene: MakeScene) -> None:
+def test_missing_topic_is_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene()
     del scene.counts["auth"]
     scene.stats_check.check(scene.stats(), 0)
     assert "in an answer of /stats received of topic 'auth' fell from 7 to 0" in scene.sentences
 
 
-def test_topics_that_an_answer_does_not_list_are_not_gone(make_scene: MakeScene) -> None:
+def test_unlisted_topics_are_not_missing(make_scene: MakeScene) -> None:
     scene = make_scene()
     scene.respond(0)
     scene.stats_check.check(scene.listed(2), 20)
@@ -217,7 +217,7 @@ def test_a_count_that_falls_is_named_although_an_answer_between_did_not_list_it(
     assert "in an answer of /stats received of topic 'payment' fell from 3 to 2" in scene.sentences
 
 
-def test_an_answer_that_lacks_what_was_told_before_is_named(make_scene: MakeScene) -> None:
+def test_stats_without_acknowledged_events_are_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene()
     scene.respond(0)
     scene.stats_check.check(scene.stats(), 20)

@@ -24,7 +24,7 @@ def place_of(plan: Plan, request: int, kind: int) -> int:
     return plan.kinds.index(kind, positions.start, positions.stop) - positions.start
 
 
-def test_a_right_aggregator_is_found_right(make_scene: MakeScene) -> None:
+def test_correct_run_has_no_differences(make_scene: MakeScene) -> None:
     scene = make_scene()
     scene.publish_all()
     assert scene.check() == []
@@ -42,7 +42,7 @@ def test_a_right_aggregator_is_found_right(make_scene: MakeScene) -> None:
     }
 
 
-def test_requests_stored_in_another_order_are_as_right(make_scene: MakeScene) -> None:
+def test_requests_stored_in_another_order_have_no_differences(make_scene: MakeScene) -> None:
     # Without conflicts nothing says which request must come first.
     scene = make_scene(conflicts=0, concurrency=8)
     for request in reversed(range(scene.plan.shape.requests)):
@@ -50,7 +50,7 @@ def test_requests_stored_in_another_order_are_as_right(make_scene: MakeScene) ->
     assert scene.check() == []
 
 
-def test_a_conflict_taken_for_a_duplicate_is_named(make_scene: MakeScene) -> None:
+def test_conflict_with_verdict_duplicate_is_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene()
     request = next(
         r
@@ -67,7 +67,7 @@ def test_a_conflict_taken_for_a_duplicate_is_named(make_scene: MakeScene) -> Non
     ]
 
 
-def test_a_duplicate_taken_for_a_conflict_is_named(make_scene: MakeScene) -> None:
+def test_duplicate_with_verdict_conflict_is_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene()
     scene.respond(0)
     place = place_of(scene.plan, 1, DUPLICATE)
@@ -76,7 +76,7 @@ def test_a_duplicate_taken_for_a_conflict_is_named(make_scene: MakeScene) -> Non
     assert "got conflict, expected stored or duplicate" in scene.sentences[0]
 
 
-def test_an_event_told_to_be_stored_twice_is_named(make_scene: MakeScene) -> None:
+def test_key_stored_twice_is_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene(conflicts=0, batch=1)
     duplicate = scene.plan.kinds.index(DUPLICATE)
     for request in range(duplicate):
@@ -86,7 +86,7 @@ def test_an_event_told_to_be_stored_twice_is_named(make_scene: MakeScene) -> Non
     assert "got stored twice" in scene.sentences[0]
 
 
-def test_two_offsets_for_one_event_are_named(make_scene: MakeScene) -> None:
+def test_key_with_two_offsets_is_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene(conflicts=0, batch=1)
     duplicate = scene.plan.kinds.index(DUPLICATE)
     for request in range(duplicate):
@@ -98,7 +98,7 @@ def test_two_offsets_for_one_event_are_named(make_scene: MakeScene) -> None:
     assert f"got offset {offset}, then {offset + 5}" in scene.sentences[0]
 
 
-def test_new_events_of_a_request_that_do_not_ascend_are_named(make_scene: MakeScene) -> None:
+def test_new_events_with_descending_offsets_are_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene(conflicts=0, duplicates=0, topics=1)
     answer = scene.publish(0)
     swapped = changed(answer, 3, offset=answer[4].offset)
@@ -107,7 +107,7 @@ def test_new_events_of_a_request_that_do_not_ascend_are_named(make_scene: MakeSc
     assert "which was sent before it in the same request" in scene.sentences[0]
 
 
-def test_a_new_event_that_is_told_to_be_there_is_named(make_scene: MakeScene) -> None:
+def test_marker_with_verdict_duplicate_is_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene()
     answer = scene.publish(0)
     places = [scene.plan.keys[place] for place in scene.plan.positions(0)]
@@ -116,7 +116,7 @@ def test_a_new_event_that_is_told_to_be_there_is_named(make_scene: MakeScene) ->
     assert "got duplicate, expected stored: it is in no other request" in scene.sentences[0]
 
 
-def test_an_event_that_nobody_was_told_to_be_stored_is_named_at_the_end(
+def test_key_that_never_got_stored_is_a_difference_at_the_end(
     make_scene: MakeScene,
 ) -> None:
     scene = make_scene(conflicts=0, duplicates=0, batch=1)
@@ -128,7 +128,7 @@ def test_an_event_that_nobody_was_told_to_be_stored_is_named_at_the_end(
     assert "never got stored, though every try of it was answered" in sentences[0]
 
 
-def test_a_rejected_event_is_named_with_its_reason(make_scene: MakeScene) -> None:
+def test_rejected_event_is_a_difference_with_its_reason(make_scene: MakeScene) -> None:
     scene = make_scene()
     answer: list[Outcome] = [*scene.publish(0)]
     answer[2] = EventRejected("the payload is too large")
@@ -137,14 +137,14 @@ def test_a_rejected_event_is_named_with_its_reason(make_scene: MakeScene) -> Non
     assert "was rejected (the payload is too large), expected a verdict" in scene.sentences[0]
 
 
-def test_a_key_from_before_the_run_ends_it(make_scene: MakeScene) -> None:
+def test_key_from_before_the_run_raises(make_scene: MakeScene) -> None:
     scene = make_scene(topics=1, heads=(7, 0, 0))
     answer = scene.publish(0)
     with pytest.raises(KeyAlreadyStored, match="was in the log before this run, at offset 7"):
         scene.respond(0, changed(answer, 0, status="duplicate", offset=7))
 
 
-def test_an_offset_told_for_two_events_is_named(make_scene: MakeScene) -> None:
+def test_offset_of_two_keys_is_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene(conflicts=0, duplicates=0, batch=1, topics=1)
     first = scene.publish(0)[0]
     scene.respond(0, [first])
@@ -157,7 +157,7 @@ def test_an_offset_told_for_two_events_is_named(make_scene: MakeScene) -> None:
     assert f"got offset {first.offset}, as event {first.event_id!r}" in scene.sentences[0]
 
 
-def test_an_offset_beyond_the_last_is_named(make_scene: MakeScene) -> None:
+def test_offset_beyond_the_last_is_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene(conflicts=0, duplicates=0, batch=1, topics=1, heads=(7, 0, 0))
     scene.respond(0, changed(scene.publish(0), 0, offset=408))
     for request in range(1, scene.plan.shape.requests):
@@ -195,7 +195,7 @@ def lost_request(scene: Scene) -> int:
     )
 
 
-def test_a_marker_that_is_there_tells_that_an_earlier_try_was_stored(make_scene: MakeScene) -> None:
+def test_duplicate_marker_proves_an_earlier_attempt(make_scene: MakeScene) -> None:
     scene = make_scene()
     request = lost_request(scene)
     for number in range(scene.plan.shape.requests):
@@ -215,7 +215,7 @@ def test_a_marker_that_is_there_tells_that_an_earlier_try_was_stored(make_scene:
     assert scene.check() == []
 
 
-def test_something_new_in_an_answer_tells_that_no_earlier_try_was_stored(
+def test_new_event_disproves_an_earlier_attempt(
     make_scene: MakeScene,
 ) -> None:
     scene = make_scene()
@@ -230,13 +230,13 @@ def test_something_new_in_an_answer_tells_that_no_earlier_try_was_stored(
     assert scene.check() == []
 
 
-def test_a_try_that_ended_for_lack_of_time_may_be_stored_later(make_scene: MakeScene) -> None:
+def test_attempt_that_timed_out_may_be_stored_later(make_scene: MakeScene) -> None:
     scene = make_scene()
     scene.respond(0, tries=3, late=1)
     assert scene.verdicts.lost_attempts() == [(0, 0, 1)]
 
 
-def test_without_a_marker_any_number_of_tries_may_have_been_stored(make_scene: MakeScene) -> None:
+def test_request_without_marker_leaves_its_attempts_open(make_scene: MakeScene) -> None:
     scene = make_scene(conflicts=0, batch=1)
     duplicate = scene.plan.kinds.index(DUPLICATE)
     for request in range(duplicate):
@@ -245,7 +245,7 @@ def test_without_a_marker_any_number_of_tries_may_have_been_stored(make_scene: M
     assert scene.verdicts.lost_attempts() == [(duplicate, 0, 2)]
 
 
-def test_the_stored_event_has_the_stamp_of_the_one_that_was_told_stored(
+def test_stamp_is_that_of_the_event_with_verdict_stored(
     make_scene: MakeScene,
 ) -> None:
     scene = make_scene(conflicts=0)
