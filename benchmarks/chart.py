@@ -29,7 +29,7 @@ def draw(parts: Mapping[str, Part], directory: Path, say: Say) -> None:
         OSError: a file can't be written.
     """
     try:
-        import matplotlib.figure  # noqa: F401, PLC0415 - figures can be had without it
+        import matplotlib.figure  # noqa: F401 - figures can be had without it
     except ImportError:
         say("no charts: matplotlib is not installed")
         return
@@ -49,7 +49,7 @@ def _save(figure: "Figure", path: Path) -> None:
 
 
 def _figure(width: float, height: float) -> "Figure":
-    from matplotlib.figure import Figure  # noqa: PLC0415 - see draw
+    from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 

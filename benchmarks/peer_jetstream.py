@@ -64,8 +64,8 @@ async def publish(sent: Sent, *, sync: bool) -> Measured:
     Raises:
         WrongCounts: the stream does not hold exactly the new events.
     """
-    import nats  # noqa: PLC0415 - only where it is installed
-    from nats.js.api import StorageType, StreamConfig  # noqa: PLC0415
+    import nats
+    from nats.js.api import StorageType, StreamConfig
 
     messages = [
         (f"bench.{row.topic}", encode(row), {"Nats-Msg-Id": f"{row.topic}/{row.event_id}"})

@@ -56,7 +56,7 @@ def check_possible() -> None:
         NoMatplotlib: matplotlib is not installed.
     """
     try:
-        import matplotlib.figure  # noqa: F401, PLC0415 - an optional dependency
+        import matplotlib.figure  # noqa: F401 - an optional dependency
     except ImportError as error:
         raise NoMatplotlib from error
 
@@ -98,7 +98,7 @@ def _title(report: Report) -> str:
 
 
 def _figure(report: Report) -> "Figure":
-    from matplotlib.figure import Figure  # noqa: PLC0415 - an optional dependency
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=_INCHES, layout="constrained")
     throughput, latency = figure.subplots(2, 1, sharex=True)
@@ -133,7 +133,7 @@ def _draw_throughput(axes: "Axes", series: list[Second], report: Report) -> None
 
 
 def _draw_latency(axes: "Axes", series: list[Second]) -> None:
-    from matplotlib.ticker import NullFormatter  # noqa: PLC0415 - an optional dependency
+    from matplotlib.ticker import NullFormatter
 
     axes.set_yscale("log")
     answered = [second for second in series if second.p50_s and second.p99_s]

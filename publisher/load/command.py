@@ -1,4 +1,4 @@
-"""`python -m publisher load`: its options, what it prints, and its exit status."""
+"""The command `python -m publisher load`: its options, its output and its exit status."""
 
 import argparse
 import asyncio
@@ -100,10 +100,14 @@ def add_to(commands: cli.Commands) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Run the command; gives the exit status.
+    """Run the command.
 
-    0: all that came of the run is as it must be. 1: something is not, or the run ended early.
-    2: it cannot be started. 130: interrupted.
+    Args:
+        parsed: the parsed command line.
+
+    Returns:
+        The exit status: 0 if every check agrees, 1 if one found a difference or the run ended
+        early, 2 if it can't start, 130 if it was interrupted.
     """
     try:
         return _run(parsed)
@@ -147,7 +151,7 @@ def _run(parsed: argparse.Namespace) -> int:
 
 
 def _tell(report: Report, json_file: Path | None, chart_file: Path | None) -> int:
-    # First: whoever reads what is printed may have seen enough, or the disk may be full.
+    # Files first: the reader of the output may go away, or its disk may be full.
     not_written = _write(report, json_file, chart_file)
     put(as_text(report, *_marks()) + "\n")
     if not_written:
@@ -161,7 +165,7 @@ def _tell(report: Report, json_file: Path | None, chart_file: Path | None) -> in
 
 
 def _write(report: Report, json_file: Path | None, chart_file: Path | None) -> str | None:
-    """Write the files that are asked for; gives a sentence if one can't be written."""
+    """Write the files of the options; returns a sentence if one can't be written."""
     try:
         if json_file:
             text = json.dumps(as_json(report), ensure_ascii=False, indent=1)
@@ -188,11 +192,16 @@ def _marks() -> tuple[str, str]:
 
 @contextmanager
 def _progress(title: str, events: int) -> Iterator[Callable[[int], object]]:
-    # A line that is drawn over again is for people who look at it, not for a file.
+    # A line that is redrawn is for a terminal, not for a file.
     with tqdm(
-        desc=title, total=events, unit=" events", unit_scale=True, file=sys.stderr,
-        disable=not (sys.stderr and sys.stderr.isatty()), leave=False,
-    ) as bar:  # fmt: skip
+        desc=title,
+        total=events,
+        unit=" events",
+        unit_scale=True,
+        file=sys.stderr,
+        disable=not (sys.stderr and sys.stderr.isatty()),
+        leave=False,
+    ) as bar:
         yield bar.update
 
 
@@ -205,9 +214,14 @@ def _shape(settings: Settings) -> Shape:
             f"none of {settings.events:,} events that is new"
         )
     return Shape(
-        settings.events, duplicates, conflicts, settings.batch, len(settings.topics),
-        settings.concurrency, settings.seed,
-    )  # fmt: skip
+        events=settings.events,
+        duplicates=duplicates,
+        conflicts=conflicts,
+        batch=settings.batch,
+        topics=len(settings.topics),
+        concurrency=settings.concurrency,
+        seed=settings.seed,
+    )
 
 
 def _check_writable(option: str, path: Path | None) -> None:

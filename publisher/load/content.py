@@ -40,7 +40,7 @@ class Content:
         self._ids = ids
         self._topics = list(topics)
         self._payload_bytes = payload_bytes
-        chance = random.Random(shape.seed)  # noqa: S311 - nothing here is a secret
+        chance = random.Random(shape.seed)
         self._filler = bytes(chance.choices(_LETTERS, k=_FILLER_STARTS + payload_bytes))
         self._full = shape.unique - shape.unique % _BLOCK
         self._in_block = chance.sample(range(_BLOCK), _BLOCK)

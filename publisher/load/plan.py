@@ -82,7 +82,7 @@ class Plan:
         self.unique_of = [0] * shape.topics
         self.conflicts_of = [0] * shape.topics
         self._keys_before = array("I")
-        draw = random.Random(shape.seed).random  # noqa: S311 - nothing here is a secret
+        draw = random.Random(shape.seed).random
         self._draw_kinds(draw)
         for request in range(shape.requests):
             self._draw_keys(request, draw)
