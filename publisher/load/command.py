@@ -151,7 +151,7 @@ def _run(parsed: argparse.Namespace) -> int:
 
 
 def _tell(report: Report, json_file: Path | None, chart_file: Path | None) -> int:
-    # Files first: the reader of the output may go away, or its disk may be full.
+    # First: whoever reads what is printed may have seen enough, or the disk may be full.
     not_written = _write(report, json_file, chart_file)
     put(as_text(report, *_marks()) + "\n")
     if not_written:

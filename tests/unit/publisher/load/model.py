@@ -1,4 +1,4 @@
-"""A plan, and an aggregator in a few lines that says what a right one would say to it."""
+"""A plan, and a model of an aggregator whose responses to it are correct."""
 
 from collections.abc import Callable, Sequence
 
@@ -19,7 +19,7 @@ MEANWHILE = "2026-02-01T00:00:00.000000Z"
 
 
 class Scene:
-    """A run against a model of the aggregator; a test may falsify what the model says.
+    """A run against a model of the aggregator, whose responses a test may falsify.
 
     `log` and `counts` are what the model stored; each topic began with `heads` events.
     """
@@ -38,7 +38,7 @@ class Scene:
         self.stats_check = StatsCheck(self.before, self.findings)
 
     def publish(self, request: int) -> list[Verdict]:
-        """Store a request, count it, and give the verdicts of a right aggregator."""
+        """Store and count a request; returns the verdicts of a correct aggregator."""
         outcomes: list[Verdict] = []
         for position in self.plan.positions(request):
             sent = msgspec.json.decode(self.content.event(position).line, type=_Sent)
@@ -74,7 +74,7 @@ class Scene:
         )
 
     def stats(self) -> Stats:
-        """Give the counts as /stats does."""
+        """Return the counts as /stats has them."""
         every = self.counts.values()
         return Stats(
             received=sum(counts.received for counts in every),
@@ -86,7 +86,7 @@ class Scene:
         )
 
     def listed(self, topics: int) -> Stats:
-        """Give them as where there are more topics than one answer lists."""
+        """Return the counts of a response that lists only some of the topics."""
         names = sorted(self.counts)[:topics]
         return msgspec.structs.replace(
             self.stats(),
@@ -98,7 +98,7 @@ class Scene:
     def respond(
         self, request: int, outcomes: Sequence[Outcome] = (), tries: int = 0, late: int = 0
     ) -> None:
-        """Tell the oracle the answer to a request, that of a right aggregator if none is given."""
+        """Have the response to a request checked, by default that of a correct aggregator."""
         answer = outcomes or self.publish(request)
         self.verdicts.check_response(request, answer, UnansweredAttempts(tries, late))
 
@@ -108,7 +108,7 @@ class Scene:
             self.respond(request)
 
     def check(self) -> list[str]:
-        """Make every check that follows a run; gives the differences as sentences."""
+        """Make every check that follows a run; returns the differences as sentences."""
         after = self.stats()
         self.stats_check.check(after, self.verdicts.acknowledged)
         check_increase(self.plan, self.topics, self.before, after, self.verdicts, self.findings)

@@ -36,7 +36,7 @@ class Sending:
     def __init__(
         self, url: str, *, rate: float | None = None, policy: RetryPolicy = HASTY, **shape: int
     ) -> None:
-        asked = {
+        defaults = {
             "events": 400,
             "duplicates": 120,
             "conflicts": 0,
@@ -46,7 +46,7 @@ class Sending:
             "seed": 1,
         }
         self.url = url
-        self.plan = Plan(Shape(**(asked | shape)))
+        self.plan = Plan(Shape(**(defaults | shape)))
         content = Content(self.plan, ids_for("uuid7", "run"), TOPICS, 150)
         self.findings = Findings()
         self.verdicts = VerdictCheck(self.plan, content, [0, 0, 0], self.findings)
@@ -59,10 +59,10 @@ class Sending:
             self.measured,
             rate=rate,
             policy=policy,
-            on_events=self._note,
+            on_events=self._add_done,
         )
 
-    def _note(self, events: int) -> None:
+    def _add_done(self, events: int) -> None:
         self.done += events
 
     async def run(self) -> None:
@@ -71,12 +71,12 @@ class Sending:
             await self.sender.run(session, self.url)
 
     async def stats(self) -> Stats:
-        """What the aggregator says now."""
+        """Read the counts of the aggregator."""
         async with aiohttp.ClientSession() as session:
             return await Reader(session, self.url, LIMIT_S).stats()
 
     async def differences(self) -> list[str]:
-        """What is off, as far as counts and offsets tell."""
+        """Return the differences of counts and offsets."""
         before = Stats(0, 0, 0, 0, {})
         check_increase(self.plan, TOPICS, before, await self.stats(), self.verdicts, self.findings)
         self.verdicts.finish()
