@@ -1,1 +1,1 @@
-"""What it costs, measured beside what the parts that it is made of can do alone."""
+"""The benchmark: the service measured beside the ceilings of its parts and beside its peers."""

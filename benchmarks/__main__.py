@@ -7,7 +7,7 @@ Everything runs on this machine: the load generator, the aggregator with its def
 the database with its own; the directory for temporary files decides what a durable commit costs.
 After each run the aggregator must have counted just what was sent. What was measured is printed
 and written to a directory: figures.json, figures.md and charts. A target that is not reached is
-told, and is no error.
+reported, and is no error.
 """
 
 import argparse
@@ -34,23 +34,30 @@ PARTS: Mapping[str, Callable[[Setting], Awaitable[Part]]] = {
     "start": start.measure,
 }
 
-_LEAST_STORED = 1_000
-"""A round, so that each step of a growth has a piece for it."""
+_MIN_STORED = 1_000
+"""Least value of --stored a round, so that each step of a growth has a piece for it."""
 
 
 def say(line: str) -> None:
-    """Write a line at once: a run takes minutes."""
+    """Print a line and flush it, since a run takes minutes."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what the command line asks for."""
+    """Run the parts that the command line names.
+
+    Args:
+        arguments: the command line without the program's name, by default that of the process.
+
+    Returns:
+        The exit status.
+    """
     given = sys.argv[1:] if arguments is None else arguments
     parser = _parser()
     options = parser.parse_args(given)
-    if options.stored < _LEAST_STORED * options.rounds:
-        parser.error(f"--stored must be at least {_LEAST_STORED:,} a round")
+    if options.stored < _MIN_STORED * options.rounds:
+        parser.error(f"--stored must be at least {_MIN_STORED:,} a round")
     if unknown := set(options.part) - PARTS.keys():
         parser.error(f"{', '.join(sorted(unknown))}: no such part; there are {', '.join(PARTS)}")
     options.out.mkdir(parents=True, exist_ok=True)

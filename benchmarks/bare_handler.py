@@ -1,4 +1,4 @@
-"""The ceiling of HTTP: an aiohttp handler that parses the same JSON, and answers.
+"""The ceiling of HTTP: an aiohttp handler that parses the same JSON and answers.
 
 python -m benchmarks.bare_handler    # prints its port
 """

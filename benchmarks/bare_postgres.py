@@ -23,10 +23,15 @@ ON CONFLICT DO NOTHING"""
 
 
 async def store(dsn: str, batches: Sequence[Sequence[Row]], known: int) -> float:
-    """Store them, a transaction a batch; gives the seconds that it took.
+    """Store rows in one transaction for each batch.
 
     Args:
-        known: how many different events there are, to check what was stored.
+        dsn: the DSN of an empty database.
+        batches: the rows.
+        known: the number of different events, to check what was stored.
+
+    Returns:
+        The time it took, in seconds.
     """
     columns = [tuple(map(list, zip(*batch, strict=True))) for batch in batches]
     connection = await asyncpg.connect(dsn)

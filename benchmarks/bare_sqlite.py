@@ -21,10 +21,15 @@ CREATE TABLE events (
 
 
 def store(path: Path, batches: Sequence[Sequence[Row]], known: int) -> float:
-    """Store them, a transaction a batch; gives the seconds that it took.
+    """Store rows in one transaction for each batch.
 
     Args:
-        known: how many different events there are, to check what was stored.
+        path: the file, which does not exist yet.
+        batches: the rows.
+        known: the number of different events, to check what was stored.
+
+    Returns:
+        The time it took, in seconds.
     """
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         execute = connection.execute

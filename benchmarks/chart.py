@@ -1,4 +1,4 @@
-"""The figures as pictures: the standard workload and the peers, growth, latency."""
+"""The charts of the benchmark: the standard workload and the peers, growth, latency."""
 
 import statistics
 from collections.abc import Mapping
@@ -21,12 +21,15 @@ _DASHES = {"uuid4": "--", "uuid7": "-"}
 
 
 def draw(parts: Mapping[str, Part], directory: Path, say: Say) -> None:
-    """Write a picture of each part that has one: throughput.png, growth.png, latency.png.
+    """Write the charts throughput.png, growth.png and latency.png, as far as their parts were run.
 
-    Without matplotlib it says so and writes nothing. Raises OSError.
+    Without matplotlib it says so and writes nothing.
+
+    Raises:
+        OSError: a file can't be written.
     """
     try:
-        import matplotlib.figure  # noqa: F401, PLC0415 - figures can be had without it
+        import matplotlib.figure  # noqa: F401 - figures can be had without it
     except ImportError:
         say("no charts: matplotlib is not installed")
         return
@@ -46,7 +49,7 @@ def _save(figure: "Figure", path: Path) -> None:
 
 
 def _figure(width: float, height: float) -> "Figure":
-    from matplotlib.figure import Figure  # noqa: PLC0415 - see draw
+    from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
@@ -111,8 +114,11 @@ def _line(axes: "Axes", taken: dict[int, Measured], field: str, backend: str, id
     axes.plot(
         [end / 1e6 for end in taken],
         [getattr(measured, field) for measured in taken.values()],
-        color=_COLOURS[backend], linestyle=_DASHES[ids], marker=".", label=f"{backend}, {ids}",
-    )  # fmt: skip
+        color=_COLOURS[backend],
+        linestyle=_DASHES[ids],
+        marker=".",
+        label=f"{backend}, {ids}",
+    )
 
 
 def _latency(part: Part) -> "Figure":

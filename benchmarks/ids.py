@@ -1,4 +1,4 @@
-"""What does the kind of an event's id cost in the index?
+"""The cost of each kind of event id in the index.
 
     python -m benchmarks.ids                          # both backends: about half an hour
     python -m benchmarks.ids --backend sqlite --runs 3 --events 400000 --topics 1
@@ -46,14 +46,14 @@ KINDS: dict[str, Callable[[], Callable[[], str]]] = {
 
 
 class Size(NamedTuple):
-    """Bytes on disk: of the whole database, and of the index of the dedup keys."""
+    """The bytes on disk of the whole database, and of the index of the dedup keys."""
 
     database: int
     key_index: int
 
 
 class Figures(NamedTuple):
-    """Of one stretch of a run: how fast it was, and bytes per event stored at its end."""
+    """The throughput of one stretch of a run, and the bytes per event stored at its end."""
 
     events_s: float
     database: float
@@ -65,7 +65,7 @@ Opened = tuple[EventStore, Callable[[], Any]]
 
 @asynccontextmanager
 async def sqlite_store() -> AsyncIterator[Opened]:
-    """An empty SQLite store and a coroutine function that gives its size."""
+    """Yield an empty SQLite store and a coroutine function that returns its size."""
     async with sqlite_file() as database:
 
         async def size() -> Size:
@@ -92,7 +92,7 @@ async def sqlite_store() -> AsyncIterator[Opened]:
 
 @asynccontextmanager
 async def postgres_store(make: MakeDatabase) -> AsyncIterator[Opened]:
-    """An empty Postgres store and a coroutine function that gives its size."""
+    """Yield an empty Postgres store and a coroutine function that returns its size."""
     async with make() as database:
 
         async def size() -> Size:
@@ -116,7 +116,7 @@ async def postgres_store(make: MakeDatabase) -> AsyncIterator[Opened]:
 
 
 def batch_of(new_id: Callable[[], str], start: int, topics: int) -> list[Event]:
-    """The next events, as a publisher would make them."""
+    """Make the next events in the form of a publisher."""
     now_us = time.time_ns() // 1000
     return [
         Event(
@@ -133,7 +133,7 @@ def batch_of(new_id: Callable[[], str], start: int, topics: int) -> list[Event]:
 async def measure(
     opened: Opened, new_id: Callable[[], str], ends: list[int], topics: int
 ) -> list[Figures]:
-    """Append up to the last of `ends`; figures of the last fifth before each of them."""
+    """Append events up to the last of `ends`; returns the figures of the last fifth before each."""
     store, size = opened
     stored = 0
     figures = []
@@ -156,13 +156,13 @@ async def measure(
 
 
 def say(line: str = "") -> None:
-    """Write a line at once: a run takes minutes."""
+    """Print a line and flush it, since a run takes minutes."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
 
 
 def spread(values: list[float]) -> str:
-    """The median, and the least and the greatest."""
+    """Return the median with the least and the greatest value as text."""
     return f"{statistics.median(values):,.0f} ({min(values):,.0f}-{max(values):,.0f})"
 
 
@@ -188,7 +188,7 @@ async def compare(
 
 
 async def main() -> None:
-    """Run what the command line asks for."""
+    """Run the measurement that the command line describes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--backend", choices=["sqlite", "postgres", "both"], default="both")
     parser.add_argument("--events", type=int, default=1_000_000, help="stored at the end")

@@ -19,26 +19,26 @@ BACKENDS = ("SQLite", "Postgres")
 
 _CONNECTIONS = 256
 _GREETING = get("/")
-"""Neither has such a page: both answer 404."""
+"""A path that neither server has: both answer 404."""
 
 
 def highest_load(backend: str) -> str:
-    """The name of the closed loop."""
+    """Return the name of the closed loop."""
     return f"{backend}, highest load"
 
 
 def half_load(backend: str) -> str:
-    """The name of the half of it."""
+    """Return the name of the open loop at half of its load."""
     return f"{backend}, half of it"
 
 
 def handler_at(backend: str) -> str:
-    """The name of the bare handler at that load."""
+    """Return the name of the bare handler at that load."""
     return f"bare aiohttp handler, half of the highest load of {backend}"
 
 
 async def measure(setting: Setting) -> Part:
-    """Measure each backend, and the handler at its load, once a round."""
+    """Measure each backend, and the bare handler at its load, once a round."""
     part = Part(setting.say)
     for number in range(setting.rounds):
         for backend, make in zip(BACKENDS, (sqlite_file, setting.postgres), strict=True):

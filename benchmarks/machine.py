@@ -1,4 +1,4 @@
-"""What it was measured on."""
+"""The description of the machine."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ import psutil
 
 
 async def machine(dsn: str) -> dict[str, str]:
-    """The processor, the system, and what stores.
+    """Describe the processor, the system and the databases.
 
     Args:
         dsn: of the Postgres server that is measured with.

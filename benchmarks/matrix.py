@@ -11,19 +11,19 @@ from typing import NamedTuple
 from benchmarks import measuring, reads, tables
 from benchmarks.databases import sqlite_file
 from benchmarks.measuring import Sent
-from benchmarks.rounds import Part, Setting, take
+from benchmarks.rounds import Part, Setting, measure_each
 from benchmarks.workload import Workload
 
 _STANDARD = Workload()
 
 
 class Row(NamedTuple):
-    """A workload, and how many events of it take about as long as those of the standard one."""
+    """A workload, and the number of its events that take as long as those of the standard one."""
 
     name: str
     workload: Workload
     share: float = 1.0
-    """Of the events of the standard one."""
+    """The number of its events, as a share of those of the standard one."""
 
 
 ROWS = [
@@ -47,7 +47,7 @@ ROWS = [
 _BACKENDS = ("SQLite", "Postgres")
 
 SEVERAL = (2, 3)
-"""Aggregators on one Postgres."""
+"""The number of aggregators on one Postgres."""
 
 
 async def measure(setting: Setting) -> Part:
@@ -80,14 +80,14 @@ async def _measure(part: Part, row: Row, setting: Setting) -> None:
             several = f"{aggregators} aggregators: Postgres"
             runs[several] = partial(measuring.service, postgres, sent, aggregators)
             part.compare(several, f"{name}: Postgres")
-    await take(part, runs)
+    await measure_each(part, runs)
     for backend in _BACKENDS:
         for ceiling in (f"bare {backend}", "bare handler"):
             part.compare(f"{name}: {backend}", f"{name}: {ceiling}")
 
 
 def _overview(part: Part) -> str:
-    """A row for each workload: medians, and their ratios to the ceilings."""
+    """Return a table with a row for each workload: medians, and their ratios to the ceilings."""
     columns = ["events/s", "p99 ms", "/ bare", "/ handler"]
     lines = tables.head(["", *(f"{backend}: {each}" for backend in _BACKENDS for each in columns)])
     for each in ROWS:

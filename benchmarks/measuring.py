@@ -17,15 +17,15 @@ from benchmarks.serving import Server, aggregator, bare_handler
 from benchmarks.workload import Batch, Row, Workload, batches
 
 CEILING_BATCH = 2_000
-"""Rows in a transaction of a bare database."""
+"""The number of rows in a transaction of a bare database."""
 
 
 class WrongCounts(Exception):
-    """What was measured is not what was sent."""
+    """An aggregator counted other events than were sent."""
 
 
 class Measured(NamedTuple):
-    """What came of one measurement; what does not apply is None."""
+    """The figures of one measurement, None where they do not apply."""
 
     events_s: float
     """0 where none are sent."""
@@ -34,62 +34,62 @@ class Measured(NamedTuple):
     p999_ms: float | None = None
     max_ms: float | None = None
     late_p99_ms: float | None = None
-    """By how much requests left later than they were due, where they leave at set times."""
+    """The delay between when requests of an open loop were due and when they left."""
     start_ms: float | None = None
-    """From the start of the process until it was ready."""
+    """The time from the start of the process until it was ready."""
     reads_s: float | None = None
-    """Reads answered beside the events, a second."""
+    """Reads per second that were answered beside the events."""
     reads_p50_ms: float | None = None
     reads_p99_ms: float | None = None
     cpu_s_per_million: float | None = None
-    """Processor time of the aggregator, without the database's own processes."""
+    """Processor time of the aggregator, without the processes of the database."""
     all_cpu_s_per_million: float | None = None
     """Processor time of the aggregator and of the database's processes, where both are measured."""
     generator_cpu_s_per_million: float | None = None
     resident_mib: float | None = None
     bytes_per_event: float | None = None
-    """On disk, by the events stored."""
+    """Bytes on disk per stored event."""
     refused: int = 0
-    """Requests that were answered 503 and sent again."""
+    """The number of requests that were answered 503 and sent again."""
 
 
 class Sent(NamedTuple):
-    """A workload, made."""
+    """The events of a workload, ready to send."""
 
     workload: Workload
     batches: list[Batch]
     requests: list[bytes]
-    """One for each batch."""
+    """The HTTP requests, one for each batch."""
 
     @classmethod
     def make(cls, workload: Workload, events: int) -> "Sent":
-        """So many events, new ones each time."""
+        """Make events of a workload, new ones each time."""
         return cls.of(workload, batches(workload, events))
 
     @classmethod
     def of(cls, workload: Workload, made: Iterable[Batch]) -> "Sent":
-        """These batches."""
+        """Make the requests of batches."""
         kept = list(made)
         return cls(workload, kept, [request(batch.body()) for batch in kept])
 
     @property
     def events(self) -> int:
-        """How many there are, duplicates included."""
+        """The number of events, duplicates included."""
         return sum(len(batch.rows) for batch in self.batches)
 
     @property
     def new(self) -> int:
-        """How many different ones there are."""
+        """The number of different events."""
         return sum(batch.new for batch in self.batches)
 
     def rows(self) -> list[Sequence[Row]]:
-        """The same events as rows, in batches for a bare database."""
+        """Return the same events as rows, in batches for a bare database."""
         rows = list(chain.from_iterable(batch.rows for batch in self.batches))
         return [rows[at : at + CEILING_BATCH] for at in range(0, len(rows), CEILING_BATCH)]
 
 
 async def service(make: MakeDatabase, sent: Sent, aggregators: int = 1) -> Measured:
-    """Through an aggregator on an empty database, or through several on the same one."""
+    """Measure one aggregator on an empty database, or several on the same one."""
     async with make() as database:
         with ExitStack() as stack:
             servers = [
@@ -102,7 +102,7 @@ async def service(make: MakeDatabase, sent: Sent, aggregators: int = 1) -> Measu
 
 
 async def through(servers: Sequence[Server], sent: Sent) -> tuple[Measured, Driven]:
-    """Through running aggregators, each for its share of the connections; checks no counts."""
+    """Measure running aggregators, which share the connections, without checking their counts."""
     before, own = sum(server.cpu_s() for server in servers), time.process_time()
     driven = await closed_loop(
         [server.port for server in servers], sent.workload.connections, sent.requests
@@ -117,7 +117,7 @@ async def through(servers: Sequence[Server], sent: Sent) -> tuple[Measured, Driv
 
 
 async def stats(port: int) -> dict[str, int]:
-    """The totals of an aggregator; raises `WrongCounts` if it does not tell them."""
+    """Read the totals of an aggregator; raises `WrongCounts` if it does not answer."""
     (connection,) = await connect([port], 1)
     try:
         status, body = await connection.exchange(get("/stats"))
@@ -130,7 +130,7 @@ async def stats(port: int) -> dict[str, int]:
 
 
 async def check(port: int, received: int, unique: int) -> None:
-    """Raise `WrongCounts` unless an aggregator counts just this."""
+    """Check that an aggregator has exactly these counts; raises `WrongCounts`."""
     found = await stats(port)
     expected = (received, unique, received - unique)
     counted = tuple(found[name] for name in ("received", "unique_processed", "duplicate_dropped"))
@@ -139,7 +139,7 @@ async def check(port: int, received: int, unique: int) -> None:
 
 
 async def handler(sent: Sent) -> Measured:
-    """Through the bare handler."""
+    """Measure the bare handler."""
     with bare_handler() as server:
         before = server.cpu_s()
         driven = await closed_loop([server.port], sent.workload.connections, sent.requests)
@@ -148,24 +148,28 @@ async def handler(sent: Sent) -> Measured:
 
 
 async def sqlite(sent: Sent) -> Measured:
-    """Into bare SQLite."""
+    """Measure bare SQLite."""
     with tempfile.TemporaryDirectory(prefix="bench-") as directory:
         seconds = bare_sqlite.store(Path(directory) / "bare.db", sent.rows(), sent.new)
     return Measured(sent.events / seconds)
 
 
 async def postgres(make: MakeDatabase, sent: Sent) -> Measured:
-    """Into bare Postgres."""
+    """Measure bare Postgres."""
     async with make() as database:
         seconds = await bare_postgres.store(database.location, sent.rows(), sent.new)
     return Measured(sent.events / seconds)
 
 
 def of_driven(driven: Driven, events: int) -> Measured:
-    """What its answers say; raises `WrongCounts` if one is neither 200 nor 503.
+    """Return the figures of a load.
 
     Args:
-        events: in all its requests.
+        driven: the results of its requests.
+        events: the number of events in all its requests.
+
+    Raises:
+        WrongCounts: an answer is neither 200 nor 503.
     """
     if set(driven.statuses) - {200, 503}:
         raise WrongCounts(f"answers were {dict(driven.statuses)}")
@@ -174,7 +178,7 @@ def of_driven(driven: Driven, events: int) -> Measured:
 
 
 def timed(events_s: float, latencies_s: Sequence[float]) -> Measured:
-    """A rate, and the latencies of at least two answers."""
+    """Return the figures of a rate and of the latencies of at least two answers."""
     of_1000 = statistics.quantiles(latencies_s, n=1000, method="inclusive")
     return Measured(
         events_s,

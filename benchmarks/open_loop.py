@@ -1,7 +1,7 @@
 """An open loop: requests leave when they are due, whether or not the server keeps up.
 
 A latency counts from when the request was due, so a stall counts for all that were due in it, not
-only for those that happened to be under way. How much later than due a request left is told too.
+only for those that happened to be under way. The delay of each request is reported too.
 
 It is a loop of its own, not of asyncio: uvloop's timers, and those of epoll, are of whole
 milliseconds, more than many an answer takes; and it costs the machine less.
@@ -20,19 +20,19 @@ from typing import NamedTuple
 from benchmarks.driving import length_of
 
 _LIMIT_S = 60.0
-"""Without an answer."""
+"""The longest wait for an answer."""
 
 
 class Offered(NamedTuple):
-    """What came of offering requests; both lists are in the order in which they were due."""
+    """The results of an open loop; both lists are in the order in which the requests were due."""
 
     begun: float
-    """When the first could have been due, of `time.perf_counter`."""
+    """The start of the schedule by `time.perf_counter`."""
     seconds: float
     latencies_s: list[float]
-    """From when each was due to its answer."""
+    """The time from when each request was due to its answer."""
     late_s: list[float]
-    """From when each was due to when it left."""
+    """The time from when each request was due to when it left."""
     statuses: Counter[int]
 
 
@@ -41,10 +41,15 @@ class Stalled(Exception):
 
 
 def arrivals(rate: float, count: int, seed: int = 0) -> list[float]:
-    """Seconds from the start at which requests are due: independent of each other (Poisson).
+    """Draw the times at which requests are due, independent of each other (Poisson).
 
     Args:
-        rate: so many a second, in the mean.
+        rate: mean number of requests a second.
+        count: the number of requests.
+        seed: the seed of the draw.
+
+    Returns:
+        Seconds from the start, ascending.
     """
     chance = random.Random(seed)
     due = 0.0
@@ -62,13 +67,13 @@ class _Connection:
         self.expected = -1
         if greeting:
             self.socket.sendall(greeting)
-            while not self.take():
+            while not self.receive():
                 pass
             self.received, self.expected = b"", -1
         self.socket.settimeout(0)
 
-    def take(self) -> bool:
-        """Read what is there; whether it is the whole of an answer."""
+    def receive(self) -> bool:
+        """Read the bytes that are there; returns whether the answer is complete."""
         data = self.socket.recv(65_536)
         if not data:
             raise Stalled("the server ended a connection")
@@ -85,16 +90,21 @@ def offer(
     connections: int,
     greeting: bytes = b"",
 ) -> Offered:
-    """Send each request when it is due, and wait for all answers. Blocks; raises `Stalled`.
+    """Send each request when it is due, and wait for all answers; blocks.
 
     One that is due while all connections wait for answers leaves as soon as there is one; its
     latency counts from when it was due all the same.
 
     Args:
-        requests: whole HTTP requests, small enough to be taken in one piece.
+        port: the port of the server on this machine.
+        requests: whole HTTP requests, small enough to be sent in one piece.
         due_s: seconds from the start, ascending, one for each request.
+        connections: the number of connections.
         greeting: a request to be answered on each connection before the start, if there is one:
-            what it costs a server to accept so many at once is no part of any latency then.
+            so the cost of accepting them all at once is no part of any latency.
+
+    Raises:
+        Stalled: a connection ended, or no answer came for a minute.
     """
     opened = [_Connection(port, greeting) for _ in range(connections)]
     loop = _Loop(requests, due_s, opened)
@@ -166,7 +176,7 @@ class _Loop:
             self._sent += 1
 
     def _read(self, connection: _Connection) -> None:
-        if not connection.take():
+        if not connection.receive():
             return
         number, answer = connection.number, connection.received
         self._latencies_s[number] = time.perf_counter() - self._begun - self._due_s[number]

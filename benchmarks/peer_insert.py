@@ -34,7 +34,7 @@ _COUNT = "UPDATE counts SET received = received + $1, unique_processed = unique_
 
 
 class Event(BaseModel):
-    """What is published."""
+    """The event that is published."""
 
     topic: str
     event_id: str

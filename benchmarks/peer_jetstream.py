@@ -31,11 +31,11 @@ jetstream {{
 
 
 class _NotStarted(Exception):
-    """The server ended, or does not listen; its last words."""
+    """The server ended, or does not listen; the message is the end of its output."""
 
 
 def missing() -> str:
-    """Why it can't be measured here; nothing if it can."""
+    """Return why it can't be measured here, None if it can."""
     if shutil.which("nats-server") is None:
         return "nats-server is not installed"
     if importlib.util.find_spec("nats") is None:
@@ -44,7 +44,7 @@ def missing() -> str:
 
 
 def sync_missing() -> str:
-    """Why the server can't sync before it acknowledges; nothing if it can."""
+    """Return why the server can't sync before it acknowledges, None if it can."""
     try:
         with _server(sync=True):
             return ""
@@ -55,13 +55,17 @@ def sync_missing() -> str:
 
 
 async def publish(sent: Sent, *, sync: bool) -> Measured:
-    """Publish every event. Raises `WrongCounts` if the stream does not hold just the new ones.
+    """Publish every event.
 
     Args:
+        sent: the events.
         sync: the server writes to the disk before it acknowledges.
+
+    Raises:
+        WrongCounts: the stream does not hold exactly the new events.
     """
-    import nats  # noqa: PLC0415 - only where it is installed
-    from nats.js.api import StorageType, StreamConfig  # noqa: PLC0415
+    import nats
+    from nats.js.api import StorageType, StreamConfig
 
     messages = [
         (f"bench.{row.topic}", encode(row), {"Nats-Msg-Id": f"{row.topic}/{row.event_id}"})
@@ -85,7 +89,7 @@ async def publish(sent: Sent, *, sync: bool) -> Measured:
                 await stream.publish_async(subject, body, headers=headers)
                 for subject, body, headers in messages
             ]
-            # Those are the duplicates that the server told.
+            # Those are the duplicates in the acknowledgements of the server.
             repeated = sum([bool((await answer).duplicate) for answer in acknowledged])
             seconds, own = time.perf_counter() - begun, time.process_time() - own
             stored = (await stream.stream_info("bench")).state.messages

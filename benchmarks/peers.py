@@ -13,7 +13,7 @@ from functools import partial
 from benchmarks import measuring, peer_jetstream
 from benchmarks.databases import MakeDatabase, sqlite_file
 from benchmarks.measuring import Measured, Sent, WrongCounts, check, through
-from benchmarks.rounds import Part, Runs, Setting, take
+from benchmarks.rounds import Part, Runs, Setting, measure_each
 from benchmarks.serving import insert_peer, insert_peer_missing
 from benchmarks.standard import (
     BATCHES,
@@ -63,7 +63,7 @@ async def measure(setting: Setting) -> Part:
     else:
         part.notes.append(_ABOUT_INSERTS)
     for _ in range(setting.rounds):
-        await take(part, _runs(setting, jetstream, inserts=inserts))
+        await measure_each(part, _runs(setting, jetstream, inserts=inserts))
     for name in (SQLITE, POSTGRES):
         for peer in jetstream:
             part.compare(name, peer)

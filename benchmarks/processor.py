@@ -1,4 +1,4 @@
-"""Processor time an event, this checkout's beside another one's, of all processes that take part.
+"""The processor time per event of this checkout and of another one, over all processes.
 
     python -m benchmarks processor --against ../before --rounds 15
 
@@ -18,7 +18,7 @@ import psutil
 
 from benchmarks.databases import Database, MakeDatabase, sqlite_file
 from benchmarks.measuring import Measured, Sent, check, through
-from benchmarks.rounds import Part, Setting, take
+from benchmarks.rounds import Part, Setting, measure_each
 from benchmarks.serving import OWN_CHECKOUT, aggregator
 from benchmarks.standard import (
     BATCHES,
@@ -31,16 +31,16 @@ from benchmarks.standard import (
 )
 
 BACKENDS = ((SQLITE, SQLITE_SINGLE), (POSTGRES, POSTGRES_SINGLE))
-"""Each one's measurements: in batches, and single events."""
+"""The measurements of each checkout: events in batches, and single events."""
 
 NAMES = [name for names in BACKENDS for name in names]
 
 CpuSeconds = Callable[[], float]
-"""Seconds of processor time that some processes have used so far."""
+"""Returns the processor time that processes have used so far, in seconds."""
 
 
 def before(name: str) -> str:
-    """The name of the other checkout's measurement."""
+    """Return the name of the other checkout's measurement."""
     return f"{name}, the other checkout"
 
 
@@ -66,7 +66,7 @@ async def measure(setting: Setting) -> Part:
                     before(name): partial(_service, setting.against, make, of_database, sent),
                 }
                 order = list(runs) if number % 2 == 0 else list(reversed(runs))
-                await take(part, {each: runs[each] for each in order})
+                await measure_each(part, {each: runs[each] for each in order})
     for name in NAMES:
         part.compare(name, before(name))
     return part
@@ -106,7 +106,7 @@ async def _postgres_server(database: Database) -> CpuSeconds:
 
 
 def _family_cpu_s(parent: psutil.Process) -> float:
-    """Of a process, its children, and those of its children that have ended."""
+    """Return the time of a process, its children, and those of its children that have ended."""
     own = parent.cpu_times()
     seconds = own.user + own.system + own.children_user + own.children_system
     for child in parent.children():

@@ -1,4 +1,4 @@
-"""Reads beside writes: what readers get while events come in, and what they cost the writers.
+"""Reads beside writes: the throughput of readers while events come in, and their cost to writers.
 
 Half of the events are stored first. Then the other half is sent over 16 connections while four
 readers each ask for one thing after the other.
@@ -23,12 +23,12 @@ _LARGE_PAGE = 5_000
 
 
 class Kind(NamedTuple):
-    """What is read, and beside how many topics."""
+    """A kind of read, and the number of topics beside it."""
 
     name: str
     topics: int
     target: str
-    """With `{topic}` and `{after}` where it goes forward; empty: nothing is read."""
+    """The path, with `{topic}` and `{after}` where it goes forward; empty to read nothing."""
 
 
 KINDS = [
@@ -41,7 +41,7 @@ KINDS = [
 
 
 async def measure(part: Part, setting: Setting) -> None:
-    """Measure each kind once on each backend; the counts and what can be read are checked."""
+    """Measure each kind once on each backend, and check the counts and the events that are read."""
     for backend, make in (("SQLite", sqlite_file), ("Postgres", setting.postgres)):
         alone = ""
         for kind in KINDS:
@@ -74,7 +74,7 @@ async def _beside(make: MakeDatabase, kind: Kind, events: int) -> Measured:
 
 @asynccontextmanager
 async def _readers(port: int, kind: Kind) -> AsyncIterator[list[float]]:
-    """Reads while the context lasts; gives the seconds each took, all of them when it has ended."""
+    """Read while the context lasts; yields the list of the seconds that each read took."""
     latencies_s: list[float] = []
     ended = asyncio.Event()
     opened = await connect([port], _READERS if kind.target else 0)
@@ -96,7 +96,7 @@ async def _readers(port: int, kind: Kind) -> AsyncIterator[list[float]]:
 async def _read(
     connection: Connection, target: str, topic: str, ended: asyncio.Event, latencies_s: list[float]
 ) -> None:
-    """Forward through the topic and from its start again, or the same again and again."""
+    """Yield paths: forward through the topic and from its start again, or always the same."""
     after = 0
     while not ended.is_set():
         asked = target.format(topic=topic, after=after)
@@ -110,7 +110,7 @@ async def _read(
 
 
 async def _read_all(port: int, topics: int, expected: int) -> None:
-    """Raise `WrongCounts` unless so many events can be read, page by page."""
+    """Check the number of events that can be read, page by page; raises `WrongCounts`."""
     (connection,) = await connect([port], 1)
     read = 0
     try:

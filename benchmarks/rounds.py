@@ -1,4 +1,4 @@
-"""What every part of the benchmark is given, and what it gives back.
+"""The options and the measurements of a part of the benchmark.
 
 Whatever is compared is measured in turn, round after round, so that a neighbour on the machine
 takes from each; a ratio is of two measurements of the same round.
@@ -16,19 +16,19 @@ Runs = Mapping[str, Callable[[], Awaitable[Measured]]]
 
 
 class Setting(NamedTuple):
-    """What was asked for."""
+    """The options of a run."""
 
     rounds: int
     events: int
-    """In batches, a measurement; what takes longer is measured with fewer."""
+    """The number of events of a measurement in batches; slower ones have fewer."""
     stored: int
-    """So many events are in a database at the end of its growth."""
+    """The number of events in a database at the end of its growth."""
     postgres: MakeDatabase
-    """Makes an empty database of a server."""
+    """Makes an empty database on a Postgres server."""
     say: Say
-    """Told each measurement as it is done."""
+    """Called with a line of text for each measurement."""
     against: Path | None = None
-    """Another checkout, to compare this one with."""
+    """Another checkout to compare this one with."""
 
 
 class Part:
@@ -36,19 +36,19 @@ class Part:
 
     def __init__(self, say: Say) -> None:
         self.measurements: dict[str, list[Measured]] = {}
-        """By name, in the order of the rounds."""
+        """The measurements by name, in the order of the rounds."""
         self.beside: list[tuple[str, str]] = []
-        """Names whose ratio says something: the first by the second."""
+        """Pairs of names whose ratio is shown: the first by the second."""
         self.missing: dict[str, str] = {}
-        """What could not be measured, and why: a sentence."""
+        """The measurements that are missing by name, each with the reason as a sentence."""
         self.overview = ""
-        """A table of its own, in Markdown, that comes before all the figures."""
+        """A table in Markdown that comes before all the figures."""
         self.notes: list[str] = []
-        """What a reader of the figures must know."""
+        """Notes for readers of the figures."""
         self._say = say
 
     def add(self, name: str, measured: Measured) -> None:
-        """Keep a measurement, and tell it."""
+        """Add a measurement and print it."""
         self.measurements.setdefault(name, []).append(measured)
         if measured.start_ms is not None:
             self._say(f"{name}: {measured.start_ms:,.0f} ms")
@@ -57,20 +57,22 @@ class Part:
         self._say(f"{name}: {measured.events_s:,.0f} events/s{latency}")
 
     def compare(self, name: str, ceiling: str) -> None:
-        """Show the ratio of the two; said again it is the same."""
+        """Add a ratio to be shown, unless it was added before."""
         if (name, ceiling) not in self.beside:
             self.beside.append((name, ceiling))
 
     def miss(self, name: str, why: str) -> None:
-        """Say that it can't be measured here."""
+        """Record why a measurement can't be made here."""
         self.missing[name] = why
         self._say(f"{name}: not measured: {why}")
 
     def ratios(self, name: str, ceiling: str, field: str = "events_s") -> list[float]:
-        """Of each round that has both; none if one of them was not measured.
+        """Return the ratios of two measurements, one for each round that has both.
 
         Args:
-            field: of `Measured`, one that both have.
+            name: the measurement.
+            ceiling: the one that it is divided by.
+            field: the field of `Measured` that is compared.
         """
         pairs = zip(
             self.measurements.get(name, []), self.measurements.get(ceiling, []), strict=False
@@ -78,7 +80,7 @@ class Part:
         return [getattr(figure, field) / getattr(under, field) for figure, under in pairs]
 
 
-async def take(part: Part, runs: Runs) -> None:
-    """Measure each once, in turn."""
+async def measure_each(part: Part, runs: Runs) -> None:
+    """Make each measurement once, in turn."""
     for name, run in runs.items():
         part.add(name, await run())

@@ -1,4 +1,4 @@
-"""Server processes to measure: aggregators, the bare handler, a peer."""
+"""The server processes that are measured: aggregators, the bare handler, a peer."""
 
 import importlib.util
 import json
@@ -27,12 +27,12 @@ class Server:
         self._process = psutil.Process(process.pid)
 
     def cpu_s(self) -> float:
-        """Seconds of processor time it and the process it stores with have used so far."""
+        """Return the processor time of the server and its writer process so far, in seconds."""
         times = [process.cpu_times() for process in self._processes()]
         return float(sum(each.user + each.system for each in times))
 
     def resident_bytes(self) -> int:
-        """Memory it has now."""
+        """Return its resident memory in bytes."""
         return sum(int(process.memory_info().rss) for process in self._processes())
 
     def _processes(self) -> list[psutil.Process]:
@@ -40,8 +40,10 @@ class Server:
 
 
 def interpreter(checkout: Path) -> str:
-    """The Python of a checkout: that of its own `.venv`, since it may need other packages than
-    this one; without one, or for this checkout, the Python that runs here.
+    """Return the Python of a checkout: that of its own `.venv`, if it has one.
+
+    Another checkout may need other packages than this one. Without a `.venv`, and for this
+    checkout, it is the Python that runs here.
     """
     own = checkout / ".venv" / "bin" / "python"
     return str(own) if checkout != OWN_CHECKOUT and own.exists() else sys.executable
@@ -49,7 +51,7 @@ def interpreter(checkout: Path) -> str:
 
 @contextmanager
 def aggregator(arguments: Sequence[str], checkout: Path = OWN_CHECKOUT) -> Iterator[Server]:
-    """One with its default settings but for these, logs and all; of this checkout or another."""
+    """Run an aggregator of this checkout or another, with default settings but for these."""
     with tempfile.TemporaryDirectory(prefix="bench-log-") as directory:
         log = Path(directory) / "log"
         command = ["-m", "aggregator", "--port", "0", *arguments]
@@ -72,20 +74,20 @@ def _port(process: subprocess.Popen[bytes], log: Path) -> int:
 
 @contextmanager
 def bare_handler() -> Iterator[Server]:
-    """The ceiling of HTTP, see `benchmarks.bare_handler`."""
+    """Run the ceiling of HTTP, `benchmarks.bare_handler`."""
     with _that_tells_its_port(["-m", "benchmarks.bare_handler"]) as server:
         yield server
 
 
 def insert_peer_missing() -> str:
-    """Why `insert_peer` can't run here; nothing if it can."""
+    """Return why `insert_peer` can't run here, None if it can."""
     missing = [name for name in _INSERT_PEER_NEEDS if importlib.util.find_spec(name) is None]
     return f"not installed: {', '.join(missing)}" if missing else ""
 
 
 @contextmanager
 def insert_peer(dsn: str) -> Iterator[Server]:
-    """The peer that inserts each event, on an empty database; see `benchmarks.peer_insert`."""
+    """Run the peer that inserts each event, `benchmarks.peer_insert`, on an empty database."""
     with _that_tells_its_port(["-m", "benchmarks.peer_insert", dsn]) as server:
         yield server
 
@@ -95,10 +97,10 @@ def _that_tells_its_port(arguments: Sequence[str]) -> Iterator[Server]:
     with _process(arguments, stdout=subprocess.PIPE) as process:
         if process.stdout is None:
             raise RuntimeError("the process has no output")
-        told = process.stdout.readline()
-        if not told:
+        line = process.stdout.readline()
+        if not line:
             raise RuntimeError(f"python {' '.join(arguments)} does not listen")
-        yield Server(process, int(told))
+        yield Server(process, int(line))
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from functools import partial
 from benchmarks import measuring
 from benchmarks.databases import sqlite_file
 from benchmarks.measuring import Sent
-from benchmarks.rounds import Part, Setting, take
+from benchmarks.rounds import Part, Setting, measure_each
 from benchmarks.workload import Workload
 
 BATCHES = Workload()
@@ -32,7 +32,7 @@ _BESIDE = [
 
 
 def single_events(events: int) -> int:
-    """So many single events take about as long as `events` in batches."""
+    """Return the number of single events that take about as long as `events` in batches."""
     return max(2, events // 7)
 
 
@@ -43,7 +43,7 @@ async def measure(setting: Setting) -> Part:
     for _ in range(setting.rounds):
         batches = Sent.make(BATCHES, setting.events)
         single = Sent.make(SINGLE, single_events(setting.events))
-        await take(
+        await measure_each(
             part,
             {
                 BARE_SQLITE: partial(measuring.sqlite, batches),

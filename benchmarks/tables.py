@@ -1,4 +1,4 @@
-"""Measurements as tables in Markdown: medians, and the least and the greatest."""
+"""The tables of the measurements in Markdown: medians, and the least and the greatest value."""
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,13 +22,13 @@ _COLUMNS = {
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
-    """The median, and the least and the greatest."""
+    """Return the median with the least and the greatest value as text."""
     middle, least, greatest = statistics.median(values), min(values), max(values)
     return f"{middle:,.{digits}f} ({least:,.{digits}f}-{greatest:,.{digits}f})"
 
 
 def table(part: Part) -> str:
-    """Every figure of a part, its ratios, and what could not be measured."""
+    """Return the tables of a part: its figures, its ratios and its missing measurements."""
     medians = {name: _medians(each) for name, each in part.measurements.items()}
     columns = {
         title: fields
@@ -55,12 +55,12 @@ def table(part: Part) -> str:
 
 
 def head(cells: list[str]) -> list[str]:
-    """The first two lines of a table."""
+    """Return the first two lines of a table."""
     return [row(cells), "|" + "---|" * len(cells)]
 
 
 def row(cells: list[str]) -> str:
-    """A line of a table."""
+    """Return a line of a table."""
     return "| " + " | ".join(cells) + " |"
 
 

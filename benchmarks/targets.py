@@ -1,4 +1,4 @@
-"""Where the figures must get: ratios of what was measured in the same run."""
+"""The targets of the figures, as ratios of measurements of the same run."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -20,23 +20,23 @@ class Target(NamedTuple):
     over: str
     bound: float
     at_most: bool = False
-    """The bound is the greatest value, not the least."""
+    """The bound is the greatest allowed value, not the least."""
     field: str = "events_s"
-    """Of `Measured`."""
+    """The field of `Measured` that is compared."""
 
 
 class Reached(NamedTuple):
-    """What came of a target."""
+    """The result of a target."""
 
     target: Target
     ratios: list[float]
-    """Of each round; none if it was not measured."""
+    """The ratio of each round; none if it was not measured."""
     why_not: str = ""
-    """Why there is none."""
+    """Why there is no ratio."""
 
     @property
     def holds(self) -> bool | None:
-        """Whether the median is within the bound; None if there is none."""
+        """Whether the median is within the bound; None without a ratio."""
         if not self.ratios:
             return None
         median = statistics.median(self.ratios)
@@ -133,10 +133,11 @@ TARGETS: Sequence[Target] = [
 
 
 def reach(parts: Mapping[str, Part], targets: Sequence[Target] = TARGETS) -> list[Reached]:
-    """What came of each target.
+    """Return the result of each target.
 
     Args:
-        parts: those that were measured, by name.
+        parts: the parts that were measured, by name.
+        targets: the targets.
     """
     return [_reached(target, parts.get(target.part)) for target in targets]
 
@@ -152,7 +153,7 @@ def _reached(target: Target, part: Part | None) -> Reached:
 
 
 def targets_table(reached: Sequence[Reached]) -> str:
-    """In Markdown, a row for each."""
+    """Return the results as a table in Markdown, a row for each target."""
     lines = ["| target | reached | must be | |", "|---|---|---|---|"]
     for each in reached:
         bound = f"at {'most' if each.target.at_most else 'least'} {each.target.bound}"

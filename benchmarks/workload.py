@@ -1,4 +1,4 @@
-"""Events to measure with: how many of them are new is known when they are made."""
+"""The events of a measurement, with a known number of new ones."""
 
 import random
 import time
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from publisher.ids import uuid7
 
 _REMEMBERED = 10_000
-"""A duplicate repeats one of so many events that were sent last."""
+"""The number of latest events from which duplicates are drawn."""
 
 _KINDS_OF_ID: dict[str, Callable[[], str]] = {
     "uuid4": lambda: str(uuid.uuid4()),
@@ -19,10 +19,10 @@ _KINDS_OF_ID: dict[str, Callable[[], str]] = {
 
 
 class Workload(NamedTuple):
-    """The standard one, unless it is changed in one respect."""
+    """A workload; its defaults are those of the standard one."""
 
     batch: int = 100
-    """Events in a request."""
+    """The number of events in a request."""
     connections: int = 16
     duplicates: float = 0.3
     """The share of events that were sent before."""
@@ -32,7 +32,7 @@ class Workload(NamedTuple):
 
 
 class Row(NamedTuple):
-    """An event as a database would get it."""
+    """An event as a row of a database."""
 
     topic: str
     event_id: str
@@ -42,14 +42,14 @@ class Row(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What one request holds."""
+    """The events of one request."""
 
     rows: list[Row]
     new: int
-    """So many of its events were not sent before."""
+    """The number of its events that were not sent before."""
 
     def body(self) -> bytes:
-        """The request's body: one event, or an array."""
+        """Return the request's body: one event, or an array."""
         events = [encode(row) for row in self.rows]
         return events[0] if len(events) == 1 else b"[" + b",".join(events) + b"]"
 
@@ -58,7 +58,7 @@ _EVENT = b'{"topic":"%b","event_id":"%b","timestamp":"%b","source":"%b","payload
 
 
 def encode(row: Row) -> bytes:
-    """An event as it is published."""
+    """Return an event in its published form."""
     moment = datetime.fromtimestamp(row.timestamp_us / 1_000_000, UTC)
     timestamp = moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     fields = (row.topic, row.event_id, timestamp, row.source, row.payload)
@@ -66,7 +66,7 @@ def encode(row: Row) -> bytes:
 
 
 def batches(workload: Workload, events: int, seed: int = 0) -> Iterator[Batch]:
-    """Requests with so many events in all; what repeats, and in which topic, is `seed`'s choice."""
+    """Draw requests with so many events in all; the seed decides their topics and duplicates."""
     chance = random.Random(seed)
     new_id = _KINDS_OF_ID[workload.ids]
     filler = "x" * max(0, workload.payload_bytes - len('{"text":"","number":1000000}'))

@@ -1,4 +1,4 @@
-"""What a run came to, as text and as files."""
+"""The results of a run, as text and as files."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from benchmarks.targets import reach, targets_table
 
 
 class Report:
-    """Of one run.
+    """The results of one run.
 
     Args:
         command: that made it.
@@ -20,26 +20,30 @@ class Report:
 
     def __init__(self, command: str, machine: Mapping[str, str]) -> None:
         self.parts: dict[str, Part] = {}
-        """Those that were measured so far."""
+        """The parts that were measured so far."""
         self._command = command
         self._machine = machine
         self._date = datetime.now(UTC).isoformat(timespec="seconds")
 
     def heading(self) -> str:
-        """What was measured when, and on what."""
+        """Return the heading: the time and the machine of the run."""
         machine = "; ".join(f"{name}: {value}" for name, value in self._machine.items())
         return f"`{self._command}`, {self._date}\n\n{machine}"
 
     def text(self, name: str) -> str:
-        """The tables of one part, in Markdown."""
+        """Return the tables of one part in Markdown."""
         return table(self.parts[name])
 
     def targets(self) -> str:
-        """The table of the targets, in Markdown."""
+        """Return the table of the targets in Markdown."""
         return targets_table(reach(self.parts))
 
     def write(self, directory: Path) -> None:
-        """Write figures.json and figures.md. Raises OSError."""
+        """Write figures.json and figures.md.
+
+        Raises:
+            OSError: a file can't be written.
+        """
         parts = {
             name: {
                 "measurements": {

@@ -1,4 +1,4 @@
-"""Publishing to an aggregator, at least once: a client of it like any other.
+"""A client library that publishes events to an aggregator, at least once.
 
 async with Publisher("http://127.0.0.1:8080") as publisher:
     verdict = await publisher.publish(Event("orders", {"total": 42}, source="shop"))
@@ -18,6 +18,7 @@ from publisher.errors import (
     TlsError,
 )
 from publisher.events import Event
+from publisher.ids import NumberedIds, TimeNodeId, TimeNodeIds, uuid7
 from publisher.response import Verdict
 from publisher.retry import Retry, RetryPolicy
 
@@ -27,6 +28,7 @@ __all__ = [
     "EventRejected",
     "Limits",
     "NotSent",
+    "NumberedIds",
     "PublishAbandoned",
     "PublishError",
     "PublishGaveUp",
@@ -34,7 +36,10 @@ __all__ = [
     "Publisher",
     "Retry",
     "RetryPolicy",
+    "TimeNodeId",
+    "TimeNodeIds",
     "TlsError",
     "Verdict",
     "publish",
+    "uuid7",
 ]

@@ -1,4 +1,4 @@
-"""One try: a request, its answer, and what every other end of it means."""
+"""A single attempt to send a batch: the request, its response, and how each failure is classed."""
 
 import errno
 import io
@@ -12,11 +12,11 @@ import aiohttp
 from publisher.errors import PublishRefused, TlsError
 from publisher.events import EncodedEvent
 from publisher.refusals import one_line, reason_of, retry_after_s
-from publisher.response import AnswerCutShort, Outcome, read_outcomes
+from publisher.response import Outcome, TruncatedResponse, read_outcomes
 from publisher.tls import lasting_tls_fault
 from publisher.user_agent import USER_AGENT
 
-_TRIED_AGAIN = frozenset(
+_RETRIED_STATUSES = frozenset(
     {
         HTTPStatus.TOO_MANY_REQUESTS,
         HTTPStatus.BAD_GATEWAY,
@@ -35,24 +35,30 @@ _SHORTEST_TIMEOUT_S = 0.001  # aiohttp takes 0 for "no timeout"
 _ANSWER_BYTES, _ANSWER_BYTES_PER_EVENT = 64 * 1024, 8 * 1024
 
 
-class TryAgain(Exception):
-    """A try failed for a reason that may pass; the message is one sentence.
+class TransientFailure(Exception):
+    """An attempt failed for a reason that may pass; the message is one sentence.
 
-    retry_after_s: what the answer asks to wait at least, in seconds. may_be_stored: False if the
-    try cannot have reached the aggregator's store.
+    Args:
+        failure: the sentence.
+        retry_after_s: the least wait that the response asks for, in seconds.
+        may_be_stored: False if the attempt cannot have reached the aggregator's store.
     """
 
     def __init__(
         self, failure: str, retry_after_s: float = 0.0, *, may_be_stored: bool = True
     ) -> None:
-        asked = f" (Retry-After: {retry_after_s:g} s)" if retry_after_s else ""
-        super().__init__(failure + asked)
+        wait = f" (Retry-After: {retry_after_s:g} s)" if retry_after_s else ""
+        super().__init__(failure + wait)
         self.retry_after_s = retry_after_s
         self.may_be_stored = may_be_stored
 
 
-class NoAnswer(TryAgain):
-    """Nothing came within the time for one try."""
+class AttemptTimeout(TransientFailure):
+    """No response came within the time for one attempt.
+
+    Args:
+        timeout_s: that time, in seconds.
+    """
 
     def __init__(self, timeout_s: float) -> None:
         super().__init__(f"no answer within {timeout_s:.3g} s")
@@ -67,13 +73,22 @@ async def attempt_once(
     timeout_s: float,
     request_id: str,
 ) -> list[Outcome]:
-    """Send the body of a batch once; gives an outcome for each event.
+    """Send the body of a batch once.
 
-    url: of the aggregator, without `/publish`. timeout_s: for all of it, may be `math.inf`.
-    request_id: sent as `X-Request-ID`.
+    Args:
+        session: the HTTP session to send it with.
+        url: the aggregator's URL, without `/publish`.
+        body: the batch as NDJSON.
+        batch: the events in the body, to check the response against.
+        timeout_s: the time for the whole request in seconds, possibly `math.inf`.
+        request_id: the value of `X-Request-ID`.
 
-    Raises TryAgain for what may pass, PublishRefused for what another try would not change, of
-    which TlsError is one.
+    Returns:
+        One outcome for each event, in the order of the batch.
+
+    Raises:
+        TransientFailure: the reason may pass, so another attempt may succeed.
+        PublishRefused: another attempt would not change the result; TlsError is one of these.
     """
     timeout_s = max(timeout_s, _SHORTEST_TIMEOUT_S)
     try:
@@ -87,45 +102,45 @@ async def attempt_once(
         ) as response:
             answer = await _read(response, _ANSWER_BYTES + _ANSWER_BYTES_PER_EVENT * len(batch))
     except TimeoutError as error:
-        raise NoAnswer(timeout_s) from error
+        raise AttemptTimeout(timeout_s) from error
     except (aiohttp.ClientError, OSError, UnicodeError) as error:
         raise _failure_of(error, url) from error
     if response.status == HTTPStatus.OK:
         try:
             return read_outcomes(answer, batch)
-        except AnswerCutShort as error:
-            raise TryAgain("the answer was cut short") from error
+        except TruncatedResponse as error:
+            raise TransientFailure("the answer was cut short") from error
     reason = reason_of(response, answer)
-    if response.status in _TRIED_AGAIN:
-        raise TryAgain(f"{response.status} {reason}", retry_after_s(response))
+    if response.status in _RETRIED_STATUSES:
+        raise TransientFailure(f"{response.status} {reason}", retry_after_s(response))
     # Redirected or refused it got nowhere; who knows after anything else.
     raise PublishRefused(response.status, reason, not 300 <= response.status < 500)
 
 
-def _failure_of(error: Exception, url: str) -> TryAgain | PublishRefused:
-    """Give what a request that ended without an answer means."""
+def _failure_of(error: Exception, url: str) -> TransientFailure | PublishRefused:
+    """Class the failure of a request that ended without a response."""
     if isinstance(error, aiohttp.ClientConnectionError) and (fault := lasting_tls_fault(error)):
         return TlsError(None, fault, may_be_stored=False)
     match error:
         case aiohttp.ClientConnectorError():
             failure = f"cannot connect to {error.host}:{error.port}: {connect_reason(error)}"
-            return TryAgain(failure, may_be_stored=False)
+            return TransientFailure(failure, may_be_stored=False)
         case aiohttp.ClientPayloadError():
-            return TryAgain("the answer was cut short")
+            return TransientFailure("the answer was cut short")
         case aiohttp.ClientConnectionError() | OSError():
-            return TryAgain(f"the connection was lost: {_loss(error)}")
+            return TransientFailure(f"the connection was lost: {_loss(error)}")
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError() | UnicodeError():
             detail = one_line(f"not the URL of an aggregator: {url!r}")
             return PublishRefused(None, detail, may_be_stored=False)
     # Without its URL, which may hold a password.
-    told = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
-    return PublishRefused(None, f"the answer is not HTTP: {one_line(told)}")
+    text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    return PublishRefused(None, f"the answer is not HTTP: {one_line(text)}")
 
 
-async def _read(response: aiohttp.ClientResponse, most_bytes: int) -> bytes:
-    """Read the answer, but no more than it can be: its sender may be anything."""
+async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    """Read the body of a response, bounded, since its sender may be anything."""
     answer = bytearray()
-    while len(answer) <= most_bytes and (chunk := await response.content.readany()):
+    while len(answer) <= max_bytes and (chunk := await response.content.readany()):
         answer += chunk
     return bytes(answer)
 
@@ -138,7 +153,7 @@ def _loss(error: Exception) -> str:
 
 
 def connect_reason(error: aiohttp.ClientConnectorError) -> str:
-    """Give the reason why there is no connection, a few words."""
+    """Return the reason why a connection failed, in a few words."""
     cause = error.os_error
     if type(cause) is ConnectionRefusedError:
         # asyncio's own text repeats the address and leaves out the reason.

@@ -1,4 +1,4 @@
-"""Events that wait to be sent: a bounded queue that gives them out as batches."""
+"""A bounded queue of events that wait to be sent, which forms batches of them."""
 
 import asyncio
 import math
@@ -8,15 +8,27 @@ from dataclasses import dataclass
 from publisher.events import EncodedEvent
 from publisher.response import Verdict
 
+_COUNTED_LIMITS = ("max_batch_events", "max_batch_bytes", "max_pending_events", "max_pending_bytes")
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How events are put together, and how many may wait. Each is at least 1.
+    """Limits the size of a batch and the number of pending events.
 
-    max_batch_events, max_batch_bytes: of one request; one event that is larger goes alone.
-    linger_ms: how long, at most, an event waits for others to share its request, from 0.
-    max_pending_events, max_pending_bytes: accepted and not answered for yet. When there is no
-    room, submitting waits. One event that is larger than all the room is taken when it is empty.
+    A pending event is accepted and has no outcome yet. While there is no room for another,
+    submitting waits. An event above `max_batch_bytes` is sent in a request of its own. An event
+    above `max_pending_bytes` is accepted when nothing else is pending.
+
+    Args:
+        max_batch_events: events in one request, at least 1.
+        max_batch_bytes: bytes in one request, at least 1.
+        linger_ms: longest wait of an event for others to share its request, in milliseconds, from
+            0.
+        max_pending_events: pending events, at least 1.
+        max_pending_bytes: bytes of pending events, encoded, at least 1.
+
+    Raises:
+        ValueError: a limit that could never let an event through; one sentence.
     """
 
     max_batch_events: int = 500
@@ -26,9 +38,8 @@ class Limits:
     max_pending_bytes: int = 16 * 1024 * 1024
 
     def __post_init__(self) -> None:
-        """Raise ValueError, one sentence, for a limit that could never let an event through."""
-        for name in ("max_batch_events", "max_batch_bytes", "max_pending_events",
-                     "max_pending_bytes"):  # fmt: skip
+        """Check the limits."""
+        for name in _COUNTED_LIMITS:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)!r}")
         if not 0 <= self.linger_ms < math.inf:
@@ -37,9 +48,13 @@ class Limits:
 
 @dataclass(slots=True, eq=False)
 class Pending:
-    """An event that was accepted, when (by the event loop's clock), and who waits for it.
+    """A pending event: accepted, without an outcome yet.
 
-    number: its place among all that were accepted, from 1.
+    Args:
+        event: the event as it is sent.
+        accepted_at: the time at which it was accepted, in seconds by the event loop's clock.
+        number: its place among all events that were accepted, from 1.
+        verdict: the future of its outcome.
     """
 
     event: EncodedEvent
@@ -49,9 +64,12 @@ class Pending:
 
 
 class Buffer:
-    """First in, first out: events wait for their batch, and their senders for room.
+    """Queues events for their batches, and callers for room, both first in, first out.
 
-    It belongs to one event loop. Events count against the limits until `give_back`.
+    It belongs to one event loop. Events count against the limits until `release`.
+
+    Args:
+        limits: the limits of batches and of pending events.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -60,48 +78,54 @@ class Buffer:
         self._queue_bytes = 0
         self._pending_events = 0
         self._pending_bytes = 0
-        # Who waits for room; None is the answer when there never will be any.
-        self._line: deque[tuple[EncodedEvent, asyncio.Future[Pending | None]]] = deque()
+        # Callers that wait for room; None is the result when there never will be any.
+        self._waiters: deque[tuple[EncodedEvent, asyncio.Future[Pending | None]]] = deque()
         self._accepted = 0
         self._flush_through = 0
-        self._given_out: set[int] = set()
+        self._in_flight: set[int] = set()
         self._flushes: list[tuple[int, asyncio.Future[None]]] = []
         self._changed = asyncio.Event()
 
     async def put(self, event: EncodedEvent) -> Pending | None:
-        """Accept an event, waiting while there is no room; None if it was turned away.
+        """Accept an event, waiting while there is no room.
 
-        Whoever came first is first, so events are accepted in the order of the calls and a large
-        one is not overtaken for ever. Whoever is cancelled leaves the line; an event that was
-        accepted in the same moment stays.
+        Events are accepted in the order of the calls, so that a large one is not overtaken for
+        ever. A cancelled call leaves the queue of waiters; if its event was accepted in the same
+        moment, that event stays.
+
+        Args:
+            event: the event.
+
+        Returns:
+            The pending event, or None after `reject_waiters`.
         """
-        if not self._line and self._fits(event):
+        if not self._waiters and self._fits(event):
             accepted = self._accept(event)
             if len(self._queue) % self._limits.max_batch_events == 0:
                 # A producer that never has to wait would keep everybody else from running.
                 await asyncio.sleep(0)
             return accepted
-        turn: asyncio.Future[Pending | None] = asyncio.get_running_loop().create_future()
-        place = (event, turn)
-        self._line.append(place)
+        admitted: asyncio.Future[Pending | None] = asyncio.get_running_loop().create_future()
+        waiter = (event, admitted)
+        self._waiters.append(waiter)
         self._changed.set()
         try:
-            return await turn
+            return await admitted
         except asyncio.CancelledError:
-            if place in self._line:
-                self._line.remove(place)
-                self._fill()
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+                self._admit_waiters()
             raise
 
-    def turn_away(self) -> None:
-        """Accept nobody who waits for room."""
-        while self._line:
-            _, turn = self._line.popleft()
-            if not turn.done():
-                turn.set_result(None)
+    def reject_waiters(self) -> None:
+        """Wake every caller that waits for room, without accepting its event."""
+        while self._waiters:
+            _, admitted = self._waiters.popleft()
+            if not admitted.done():
+                admitted.set_result(None)
 
     async def flush(self) -> None:
-        """Let no event that was accepted so far wait for others; return once all are given back."""
+        """Send what was accepted so far without lingering, and wait until it is released."""
         self._flush_through = self._accepted
         self._changed.set()
         if self._oldest() <= self._accepted:
@@ -110,9 +134,13 @@ class Buffer:
             await done
 
     async def next_batch(self) -> list[Pending]:
-        """Wait until a batch is due, and take it: the oldest events, as many as the limits allow.
+        """Wait until a batch is due, and remove it from the queue.
 
-        It is due when it is full, when its oldest event has waited `linger_ms`, or was flushed.
+        A batch is due when it is full, when its oldest event has waited `linger_ms`, or when that
+        was flushed.
+
+        Returns:
+            The oldest events, as many as the limits allow, at least one.
         """
         while (wait_s := self._due_in_s()) != 0:
             self._changed.clear()
@@ -130,21 +158,25 @@ class Buffer:
             size_bytes += next_bytes
             batch.append(self._queue.popleft())
         self._queue_bytes -= size_bytes
-        self._given_out.add(batch[0].number)
+        self._in_flight.add(batch[0].number)
         return batch
 
-    def take_all(self) -> list[Pending]:
-        """Take every event that is still queued."""
+    def drain(self) -> list[Pending]:
+        """Remove and return every event that is still queued."""
         batch = list(self._queue)
         self._queue.clear()
         self._queue_bytes = 0
         return batch
 
-    def give_back(self, batch: list[Pending]) -> None:
-        """Free the room of events that were answered for."""
+    def release(self, batch: list[Pending]) -> None:
+        """Free the room of events that have their outcomes.
+
+        Args:
+            batch: the events of `next_batch` or `drain`.
+        """
         if not batch:
             return
-        self._given_out.discard(batch[0].number)
+        self._in_flight.discard(batch[0].number)
         self._pending_events -= len(batch)
         self._pending_bytes -= sum(len(pending.event.line) for pending in batch)
         oldest = self._oldest()
@@ -152,7 +184,7 @@ class Buffer:
             if through < oldest and not done.done():
                 done.set_result(None)
         self._flushes = [flush for flush in self._flushes if not flush[1].done()]
-        self._fill()
+        self._admit_waiters()
 
     def _accept(self, event: EncodedEvent) -> Pending:
         self._pending_events += 1
@@ -166,15 +198,15 @@ class Buffer:
             self._changed.set()
         return pending
 
-    def _fill(self) -> None:
-        """Accept from the line what there is room for."""
-        while self._line:
-            event, turn = self._line[0]
-            if not turn.done():
+    def _admit_waiters(self) -> None:
+        """Accept the events of those who wait, as far as there is room."""
+        while self._waiters:
+            event, admitted = self._waiters[0]
+            if not admitted.done():
                 if not self._fits(event):
                     return
-                turn.set_result(self._accept(event))
-            self._line.popleft()
+                admitted.set_result(self._accept(event))
+            self._waiters.popleft()
 
     def _fits(self, event: EncodedEvent) -> bool:
         return self._pending_events == 0 or (
@@ -186,8 +218,8 @@ class Buffer:
         return (
             len(self._queue) >= self._limits.max_batch_events
             or self._queue_bytes >= self._limits.max_batch_bytes
-            # Nobody can add to it before it is sent.
-            or bool(self._line)
+            # Nothing can be added to it before it is sent.
+            or bool(self._waiters)
         )
 
     def _due_in_s(self) -> float | None:
@@ -200,6 +232,6 @@ class Buffer:
         return max(0.0, due_at - asyncio.get_running_loop().time())
 
     def _oldest(self) -> float:
-        """The number of the oldest event that is not given back, infinite if there is none."""
+        """Return the number of the oldest pending event, infinite if there is none."""
         queued = self._queue[0].number if self._queue else math.inf
-        return min(queued, *self._given_out, math.inf)
+        return min(queued, *self._in_flight, math.inf)

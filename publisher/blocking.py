@@ -1,4 +1,4 @@
-"""Publishing for people without asyncio."""
+"""The blocking call `publish`, for programs without asyncio."""
 
 import asyncio
 import threading
@@ -13,7 +13,7 @@ from publisher.events import Event
 from publisher.response import Verdict
 from publisher.retry import RetryPolicy
 
-_EVENTS_AHEAD = 1000
+_MAX_FEED_EVENTS = 1000
 
 
 def publish(
@@ -25,18 +25,26 @@ def publish(
     max_requests_in_flight: int = 4,
     ordered: bool = False,
 ) -> list[Verdict | PublishError]:
-    """Publish events and wait until each is answered for.
+    """Publish events and wait until each has its outcome.
 
-    url: of the aggregator, without `/publish`.
-    events: taken one by one in this thread, as there is room; may be a generator, also one that
-    waits. What it raises is raised here, after what was taken before is answered for.
-    limits, policy, max_requests_in_flight, ordered: as for Publisher.
+    Args:
+        url: the aggregator's URL, without `/publish`.
+        events: the events, consumed one by one in this thread as there is room. It may be a
+            generator, also one that waits. An exception that it raises is raised here, after the
+            events before it have their outcomes.
+        limits: as for Publisher.
+        policy: as for Publisher.
+        max_requests_in_flight: as for Publisher.
+        ordered: as for Publisher. Once it has stopped, at most 1,000 further events are consumed.
 
-    Gives an outcome for each event that was taken, in order: its verdict, or why it has none. When
-    `ordered` publishing has stopped, at most 1,000 further events are taken.
+    Returns:
+        One outcome for each event that was consumed, in order: its verdict, or the error that says
+        why it has none.
 
-    Raises ValueError as Publisher does, and RuntimeError inside a running event loop, which this
-    would block: use Publisher there.
+    Raises:
+        ValueError: as for Publisher.
+        RuntimeError: called inside a running event loop, which this would block. Use Publisher
+            there.
     """
     try:
         asyncio.get_running_loop()
@@ -66,50 +74,68 @@ def _publish(publisher: Publisher, events: Iterable[Event]) -> list[Verdict | Pu
         try:
             try:
                 for event in events:
-                    if not feed.hand_over(event):
+                    if not feed.put(event):
                         break
             except Exception:
-                feed.end()
+                feed.close()
                 wait([outcomes])
                 raise
-            feed.end()
+            feed.close()
             return outcomes.result()
         except BaseException:
-            # Interrupted, here or while waiting: whoever asks for that does not want to wait.
+            # Interrupted, here or while waiting: an interrupt is not to wait for answers.
             feed.cancel()
             raise
 
 
 class _Feed:
-    """Hands events from one thread to the event loop of another, a bounded number ahead."""
+    """Passes events from one thread to the event loop of another, through a bounded queue.
+
+    Args:
+        loop: the event loop that publishes them.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._events: deque[Event | None] = deque()
-        self._room = threading.Semaphore(_EVENTS_AHEAD)
+        self._room = threading.Semaphore(_MAX_FEED_EVENTS)
         self._wake = asyncio.Event()
         self._stopped = False
         self._cancelled = False
         self._task: asyncio.Task[object] | None = None
 
-    def hand_over(self, event: Event) -> bool:
-        """Hand over an event, waiting while too many are; False, without it, once stopped."""
+    def put(self, event: Event) -> bool:
+        """Queue an event, waiting while the queue is full.
+
+        Args:
+            event: the event.
+
+        Returns:
+            False, and the event is not queued, once publishing has stopped.
+        """
         self._room.acquire()
         if self._stopped:
             return False
-        self._put(event)
+        self._append(event)
         return True
 
-    def end(self) -> None:
-        """Say that there are no more events."""
-        self._put(None)
+    def close(self) -> None:
+        """Mark the end of the events."""
+        self._append(None)
 
     def cancel(self) -> None:
-        """Have `publish_all` end without waiting for answers."""
+        """Cancel `publish_all`, which then does not wait for answers."""
         self._loop.call_soon_threadsafe(self._cancel)
 
     async def publish_all(self, publisher: Publisher) -> list[Verdict | PublishError]:
-        """Publish what is handed over until the end of it; gives an outcome for each event."""
+        """Publish the queued events until the feed is closed.
+
+        Args:
+            publisher: the publisher, not entered yet.
+
+        Returns:
+            One outcome for each event, in order.
+        """
         self._task = asyncio.current_task()
         submitted: list[asyncio.Future[Verdict] | PublishError] = []
         try:
@@ -124,17 +150,17 @@ class _Feed:
                         self._stopped = True
                     self._room.release()
         except asyncio.CancelledError:
-            # Nobody will ask for these; unasked, asyncio would log each of them.
-            for given in submitted:
-                if isinstance(given, asyncio.Future) and not given.cancelled():
-                    given.exception()
+            # Nothing else will read these, and asyncio logs an exception that was never read.
+            for result in submitted:
+                if isinstance(result, asyncio.Future) and not result.cancelled():
+                    result.exception()
             raise
         finally:
             self._stopped = True
             self._room.release()
-        return [_outcome(given) for given in submitted]
+        return [_outcome(result) for result in submitted]
 
-    def _put(self, event: Event | None) -> None:
+    def _append(self, event: Event | None) -> None:
         self._events.append(event)
         # With more before it, the loop has been woken already and finds it behind them.
         if len(self._events) == 1:
@@ -154,12 +180,12 @@ class _Feed:
             self._task.cancel()
 
 
-def _outcome(given: asyncio.Future[Verdict] | PublishError) -> Verdict | PublishError:
-    if isinstance(given, PublishError):
-        return given
-    error = given.exception()
+def _outcome(result: asyncio.Future[Verdict] | PublishError) -> Verdict | PublishError:
+    if isinstance(result, PublishError):
+        return result
+    error = result.exception()
     if error is None:
-        return given.result()
+        return result.result()
     if isinstance(error, PublishError):
         return error
     raise error

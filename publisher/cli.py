@@ -29,6 +29,7 @@ class Parser(argparse.ArgumentParser):
     """Refuses a command line in one sentence and with status 2."""
 
     def error(self, message: str) -> NoReturn:
+        """See `argparse.ArgumentParser`."""
         # The usage in front of it, several lines, would hide the sentence.
         tell(f"{self.prog}: {message} (see {self.prog} --help)\n")
         self.exit(USAGE)

@@ -1,4 +1,4 @@
-"""The publisher: events in, verdicts out, at least once, in batches.
+"""The asynchronous publisher, which sends events in batches, at least once.
 
 async with Publisher("http://127.0.0.1:8080") as publisher:
     verdict = await publisher.publish(Event("orders", {"total": 42}, source="shop"))
@@ -23,22 +23,26 @@ _log = logging.getLogger("publisher")
 
 
 class Publisher:
-    """Publishes events to one aggregator; an asynchronous context manager, entered once.
+    """Publishes events to one aggregator, as an asynchronous context manager that is entered once.
 
-    url: of the aggregator, without `/publish`.
-    limits: of batches, and of what may wait.
-    policy: when a request is tried again. Its deadline counts from when an event was accepted;
-    events that share a request are given up together, when the last of them is due.
-    max_requests_in_flight: how many requests may be on their way at once.
-    ordered: one request at a time; and once a request is refused or given up, nothing behind it is
-    sent (NotSent). Events of a topic then have the order in which they were submitted. An event
-    that is rejected by itself does not stop the others.
-    on_retry: called for each try that failed and is followed by another; without it, the logger
-    `publisher` gets a warning for the first one of each request. What it raises goes to the event
-    loop's exception handler.
+    Leaving the context sends the pending events first. Leaving it by a cancellation does not wait:
+    the pending events get NotSent or PublishAbandoned. A Publisher belongs to one event loop.
 
-    Leaving the context sends what waits; leaving it by a cancellation does not wait, and what is
-    not answered for yet raises NotSent or PublishAbandoned. It belongs to one event loop.
+    Args:
+        url: the aggregator's URL, without `/publish`.
+        limits: the size of a batch and the number of pending events.
+        policy: the waits and deadlines of retries. The deadline of an event counts from when it was
+            accepted. The events of one request are given up together, when the last of them is due.
+        max_requests_in_flight: largest number of concurrent requests, at least 1.
+        ordered: send one request at a time, and nothing behind a request that is refused or given
+            up (NotSent). Events of a topic are then stored in the order in which they were
+            submitted. An event that is rejected by itself does not stop the others.
+        on_retry: called for each attempt that failed and is followed by another. Without it, the
+            logger `publisher` gets a warning for the first one of each request. An exception that
+            it raises goes to the event loop's exception handler.
+
+    Raises:
+        ValueError: a URL that is none, or a number out of range; one sentence.
     """
 
     def __init__(
@@ -51,8 +55,7 @@ class Publisher:
         ordered: bool = False,
         on_retry: OnRetry | None = None,
     ) -> None:
-        """Raise ValueError, one sentence, for what can't be."""
-        if not _is_base(url):
+        if not _is_base_url(url):
             raise ValueError(
                 f"{url!r} is not an http or https URL such as http://127.0.0.1:8080, "
                 "without ? and #"
@@ -67,15 +70,19 @@ class Publisher:
         self._requests = 1 if ordered else max_requests_in_flight
         self._ordered = ordered
         self._on_retry = on_retry or _warn_once
-        self._taking = asyncio.Lock()
+        self._batch_lock = asyncio.Lock()
         self._session: aiohttp.ClientSession | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._senders: list[asyncio.Task[None]] = []
         self._accepting = False
-        self._why_not = NotSent("the publisher is not open: use `async with`")
+        self._closed_reason = NotSent("the publisher is not open: use `async with`")
 
     async def __aenter__(self) -> Self:
-        """Open it. Raises RuntimeError the second time."""
+        """Open the publisher.
+
+        Raises:
+            RuntimeError: it was entered before.
+        """
         if self._session is not None:
             raise RuntimeError("a Publisher is entered once: make another one")
         session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=self._requests))
@@ -93,15 +100,16 @@ class Publisher:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close it; unless cancelled or interrupted, send what waits first."""
-        # Whoever is cancelled, or interrupted, does not want to wait for a deadline.
+        """Close the publisher; unless cancelled or interrupted, send the pending events first."""
+        # A cancellation or an interrupt is not to wait for a deadline.
         await self.aclose(flush=error is None or isinstance(error, Exception))
 
     async def aclose(self, *, flush: bool) -> None:
-        """Accept nothing more, and end; leaving the context does it too.
+        """Accept no more events, and close; leaving the context does the same.
 
-        flush: wait until what was accepted is answered for. Without it, what is not answered for
-        yet raises NotSent or PublishAbandoned.
+        Args:
+            flush: wait until every pending event has its outcome. Without it, the pending events
+                get NotSent or PublishAbandoned.
         """
         self._close(NotSent("the publisher was closed"))
         try:
@@ -111,49 +119,76 @@ class Publisher:
             await self._end()
 
     async def publish(self, event: Event) -> Verdict:
-        """Publish an event and wait for its verdict, which is durable.
+        """Publish an event and wait for its verdict.
 
-        Raises PublishError when there is no verdict: EventInvalid for an event without JSON form
-        (a ValueError too), EventRejected, PublishRefused (of which TlsError is one), PublishGaveUp,
-        NotSent, PublishAbandoned.
-        To publish the same event again is safe after each of them, and after a cancellation, which
+        Publishing the same event again is safe after every error, and after a cancellation, which
         does not take back an event that was accepted.
+
+        Args:
+            event: the event.
+
+        Returns:
+            The verdict, which is durable.
+
+        Raises:
+            PublishError: there is no verdict: EventInvalid for an event without JSON form (a
+                ValueError too), EventRejected, PublishRefused (TlsError is one of these),
+                PublishGaveUp, NotSent or PublishAbandoned.
         """
         return await asyncio.shield(await self.submit(event))
 
     async def submit(self, event: Event) -> asyncio.Future[Verdict]:
-        """Accept an event, waiting while there is no room; gives a future of its verdict.
+        """Accept an event, waiting while there is no room.
 
-        The future raises as `publish` does. Cancelling it does not take the event back. Whoever is
-        cancelled while waiting here may have had the event accepted in the same moment.
+        A call that is cancelled while it waits may have had its event accepted in the same moment.
 
-        Raises EventInvalid for an event without JSON form, NotSent when the publisher is closed or
-        has stopped, RuntimeError in another event loop than the one it was opened in.
+        Args:
+            event: the event.
+
+        Returns:
+            A future of the verdict. It raises as `publish` does. Cancelling it does not take the
+            event back.
+
+        Raises:
+            EventInvalid: the event has no JSON form.
+            NotSent: the publisher is closed or has stopped.
+            RuntimeError: called in another event loop than the one it was opened in.
         """
         return await self.submit_encoded(encode_event(event))
 
     async def submit_encoded(self, event: EncodedEvent) -> asyncio.Future[Verdict]:
-        """Accept an event that has its form on the wire already, as `submit` does."""
+        """Accept an event that is encoded already, as `submit` does.
+
+        Args:
+            event: the encoded event.
+
+        Returns:
+            A future of the verdict.
+
+        Raises:
+            NotSent: as for `submit`.
+            RuntimeError: as for `submit`.
+        """
         if not self._accepting:
-            raise copy(self._why_not)
+            raise copy(self._closed_reason)
         if asyncio.get_running_loop() is not self._loop:
             raise RuntimeError("a Publisher belongs to the event loop in which it was opened")
         pending = await self._buffer.put(event)
         if pending is None:
-            raise copy(self._why_not)
+            raise copy(self._closed_reason)
         return pending.verdict
 
     async def flush(self) -> None:
-        """Send what was accepted so far without lingering, and return once it is answered for.
+        """Send the events accepted so far without lingering, and wait for their outcomes.
 
-        What was refused or given up is told by the futures, not here.
+        An event that was refused or given up raises from its future, not from here.
         """
         await self._buffer.flush()
 
     async def _send_batches(self, session: aiohttp.ClientSession) -> None:
         while True:
             # One after another, so that batches leave in the order of their events.
-            async with self._taking:
+            async with self._batch_lock:
                 batch = await self._buffer.next_batch()
             try:
                 failure = await self._send(session, batch)
@@ -163,22 +198,22 @@ class Publisher:
                 _fail(batch, PublishAbandoned())
                 raise
             finally:
-                self._buffer.give_back(batch)
+                self._buffer.release(batch)
 
     async def _send(
         self, session: aiohttp.ClientSession, batch: list[Pending]
     ) -> PublishError | None:
-        """Settle a batch; gives the reason if a part of it has no outcome."""
+        """Send a batch and set its verdicts; returns why a part of it has no outcome, if so."""
         try:
             outcomes, failure = await deliver(
                 session,
                 self._url,
                 [pending.event for pending in batch],
                 policy=self._policy,
-                on_retry=self._tell,
+                on_retry=self._notify_retry,
                 give_up_at=batch[-1].accepted_at + self._policy.deadline_s,
             )
-        except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever it is
+        except Exception as error:  # noqa: BLE001 - every failure reaches those who wait
             _report("sending a batch failed", error)
             fault = PublishAbandoned(f"sending failed by a fault in this program ({error!r})")
             fault.__cause__ = error
@@ -196,7 +231,7 @@ class Publisher:
             _fail(batch, failure)
         return failure
 
-    def _tell(self, retry: Retry) -> None:
+    def _notify_retry(self, retry: Retry) -> None:
         try:
             self._on_retry(retry)
         except Exception as error:  # noqa: BLE001 - a fault in a callback costs no event
@@ -209,13 +244,13 @@ class Publisher:
 
     def _close(self, reason: NotSent) -> None:
         if self._accepting:
-            self._accepting, self._why_not = False, reason
-            self._buffer.turn_away()
+            self._accepting, self._closed_reason = False, reason
+            self._buffer.reject_waiters()
 
     def _drop_queued(self, reason: NotSent) -> None:
-        queued = self._buffer.take_all()
+        queued = self._buffer.drain()
         _fail(queued, reason)
-        self._buffer.give_back(queued)
+        self._buffer.release(queued)
 
     async def _end(self) -> None:
         reason = NotSent("the publisher was closed")
@@ -230,7 +265,7 @@ class Publisher:
                 await self._session.close()
 
 
-def _is_base(url: str) -> bool:
+def _is_base_url(url: str) -> bool:
     try:
         parsed = URL(url)
     except (ValueError, TypeError):
@@ -246,10 +281,10 @@ def _is_base(url: str) -> bool:
 def _fail(batch: list[Pending], error: PublishError) -> None:
     for pending in batch:
         if not pending.verdict.done():
-            # One each: an exception gathers the traceback of everybody who raises it.
-            own = copy(error)
-            own.__cause__ = error.__cause__
-            pending.verdict.set_exception(own)
+            # A copy each: an exception gathers the traceback of every place that raises it.
+            copied = copy(error)
+            copied.__cause__ = error.__cause__
+            pending.verdict.set_exception(copied)
 
 
 def _report(what: str, error: Exception) -> None:

@@ -1,32 +1,34 @@
-"""Why an event was not acknowledged. Every message is one sentence.
+"""The errors of publishing; the message of each is one sentence.
 
 The arguments of each exception are those of its constructor, so that it can be copied and pickled.
 """
 
 
 class PublishError(Exception):
-    """An event has no verdict. Each reason is a class of its own."""
+    """An event has no verdict; each reason is a subclass."""
 
 
 class EventInvalid(PublishError, ValueError):
-    """The event has no JSON form, so it was not sent."""
+    """The event has no JSON form and was not sent."""
 
 
 class EventRejected(PublishError):
-    """The aggregator refuses this event for what it is; its neighbours are not touched.
+    """The aggregator rejects this event by its rules; the others of its request are unaffected.
 
-    It is not stored (unless the aggregator's limits were changed since a try whose answer was
-    lost), and sending it again changes nothing.
+    The event is not stored, unless the aggregator's limits were changed since an attempt whose
+    response was lost. Sending it again changes nothing.
     """
 
 
 class PublishRefused(PublishError):
     """The request was refused, or answered by something else than an aggregator.
 
-    status: that of the answer, None when there was none that is HTTP. detail: the reason, one
-    sentence. may_be_stored: False if neither this try nor one before it can have stored anything.
-    request_id: the `X-Request-ID` of the request, by which the aggregator's log has it; None if it
-    was not sent.
+    Args:
+        status: the status of the response, None without an HTTP response.
+        detail: the reason, one sentence.
+        may_be_stored: False if no attempt can have stored anything.
+        request_id: the `X-Request-ID` of the request, which is also in the aggregator's log; None
+            if it was not sent.
     """
 
     def __init__(
@@ -43,32 +45,34 @@ class PublishRefused(PublishError):
         self.request_id = request_id
 
     def __str__(self) -> str:
-        """Give the sentence, with the request id if the request may have arrived."""
-        arrived = self.status is not None or self.may_be_stored
-        told = self.detail
+        """Return the sentence, with the request id if the request may have arrived."""
+        may_have_arrived = self.status is not None or self.may_be_stored
+        sentence = self.detail
         if self.status is not None:
-            told = f"the answer is {int(self.status)}: {told}"
-        return told + _named(self.request_id if arrived else None)
+            sentence = f"the answer is {int(self.status)}: {sentence}"
+        return sentence + _named(self.request_id if may_have_arrived else None)
 
 
 class TlsError(PublishRefused):
-    """No connection that can be trusted: the certificate does not verify, or there is no TLS.
+    """The connection can't be trusted: the certificate does not verify, or there is no TLS.
 
-    It is told at once, since another try would not change it. Nothing of that try was sent. The
-    status is None.
+    There is no retry, since another attempt would not change it. Nothing of that attempt was sent.
+    The status is None.
     """
 
 
 class PublishGaveUp(PublishError):
-    """The deadline passed before an answer came.
+    """The deadline passed before a response came.
 
-    attempts: how often it was sent, 0 if the deadline passed while it waited for its turn.
-    deadline_s: of the policy, in seconds.
-    last_failure: why the last try failed, one sentence.
-    may_be_stored: False if no try can have reached the aggregator's store. Sending it again, with
-    the same event_id, is safe either way.
-    request_id: the `X-Request-ID` that all tries had, by which the aggregator's log has them; None
-    without a try.
+    Sending the event again, with the same event_id, is safe.
+
+    Args:
+        attempts: number of attempts, 0 if the deadline passed while the event waited for its turn.
+        deadline_s: the deadline of the policy, in seconds.
+        last_failure: why the last attempt failed, one sentence.
+        may_be_stored: False if no attempt can have reached the aggregator's store.
+        request_id: the `X-Request-ID` of all attempts, which is also in the aggregator's log; None
+            without an attempt.
     """
 
     def __init__(
@@ -87,7 +91,7 @@ class PublishGaveUp(PublishError):
         self.request_id = request_id
 
     def __str__(self) -> str:
-        """Give the sentence, with the request id if a try may have arrived."""
+        """Return the sentence, with the request id if an attempt may have arrived."""
         tries = "1 try" if self.attempts == 1 else f"{self.attempts:,} tries"
         return (
             f"gave up after {tries} (deadline: {self.deadline_s:g} s), the last failure: "
@@ -96,13 +100,14 @@ class PublishGaveUp(PublishError):
 
 
 class NotSent(PublishError):
-    """The event was not sent, and is not stored: the publisher was closed or had stopped."""
+    """The event was not sent and is not stored: the publisher was closed or had stopped."""
 
 
 class PublishAbandoned(PublishError):
-    """Nobody waits for the answer any more; the event may be stored or not.
+    """The publisher stopped waiting for the response; the event may be stored or not.
 
-    why: one clause; that the publisher was closed without waiting, unless given.
+    Args:
+        why: the reason, one clause.
     """
 
     def __init__(self, why: str = "the publisher was closed before the answer came") -> None:
@@ -110,7 +115,7 @@ class PublishAbandoned(PublishError):
         self.why = why
 
     def __str__(self) -> str:
-        """Give the sentence."""
+        """Return the sentence."""
         return f"{self.why}; the event may be stored or not"
 
 

@@ -1,4 +1,4 @@
-"""What is published: an event, and its form on the wire."""
+"""Events as programs make them, and as they are sent."""
 
 import json
 from collections.abc import Mapping
@@ -12,29 +12,32 @@ from publisher.errors import EventInvalid
 from publisher.ids import uuid7
 
 _encode = msgspec.json.encode
-# msgspec would write NaN as null: another value than was given.
+# msgspec would write NaN as null, which is another value.
 _json_text = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 _ascii_json_text = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
 
 
 def now() -> datetime:
-    """Give the time it is, in UTC."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An event, with its identity from the moment it is made.
+    """An event to publish, which has its identity from the moment it is made.
 
-    topic: 1 to 249 characters of `A-Z a-z 0-9 . _ -`.
-    payload: a mapping of what `json.dumps` takes, or the JSON text of an object as bytes, which is
-    sent as it is.
-    source: who says so; 1 to 256 characters, no control characters.
-    event_id: unique within the topic, 1 to 256 characters, no control characters; a new UUIDv7
-    unless given. Publishing the same Event again is therefore always safe; making a new one of the
-    same facts is not, unless the id comes from the facts (see docs/use/ids.md).
-    timestamp: when it happened, with a time zone; now unless given. A string is an RFC 3339
-    date-time and is sent as it is.
+    Publishing the same Event again is always safe. Publishing a new Event of the same facts is not,
+    unless its id comes from the facts (see docs/use/ids.md).
+
+    Args:
+        topic: the topic's name, 1 to 249 characters of `A-Z a-z 0-9 . _ -`.
+        payload: a mapping that `json.dumps` can write, or the JSON text of an object as bytes,
+            which is sent as it is.
+        source: the system that the event comes from, 1 to 256 characters, no control characters.
+        event_id: the id, unique within the topic, 1 to 256 characters, no control characters; a
+            new UUIDv7 by default.
+        timestamp: the time of the event with a time zone, now by default. A string is an RFC 3339
+            date-time and is sent as it is.
     """
 
     topic: str
@@ -45,7 +48,7 @@ class Event:
 
 
 class EncodedEvent(NamedTuple):
-    """An event as it is sent: its dedup key, and a line of JSON without newline."""
+    """An event as it is sent: its dedup key, and a line of JSON without a newline."""
 
     topic: str
     event_id: str
@@ -53,11 +56,19 @@ class EncodedEvent(NamedTuple):
 
 
 def encode_event(event: Event) -> EncodedEvent:
-    """Give an event its form on the wire, once, so that each try sends the same bytes.
+    """Encode an event, once, so that every attempt sends the same bytes.
 
-    Raises EventInvalid for what has no JSON form: a payload that is no object or holds NaN, a date
-    without time zone, a name that is no string or holds a lone surrogate. The contract's rules are
-    the aggregator's to judge (EventRejected).
+    The rules of the contract are checked by the aggregator (EventRejected).
+
+    Args:
+        event: the event.
+
+    Returns:
+        The encoded event.
+
+    Raises:
+        EventInvalid: the event has no JSON form: its payload is no object or holds NaN, its
+            timestamp has no time zone, or a name is no string or holds a lone surrogate.
     """
     try:
         line = b'{"topic":%b,"event_id":%b,"timestamp":%b,"source":%b,"payload":%b}' % (
@@ -74,7 +85,7 @@ def encode_event(event: Event) -> EncodedEvent:
 
 
 def _name_text(field: str, name: object) -> bytes:
-    # msgspec would write bytes as base64 and a UUID as text: a name that nobody gave.
+    # msgspec would write bytes as base64 and a UUID as text, which is another name.
     if not isinstance(name, str):
         raise TypeError(f"the {field} must be a string, not {type(name).__name__}")
     return _encode(name)
@@ -88,7 +99,7 @@ def _timestamp_text(timestamp: object) -> str:
             f"the timestamp must be a datetime or a string, not {type(timestamp).__name__}"
         )
     if timestamp.utcoffset() is None:
-        # Sent as it is it would be taken for UTC, and is most likely a local time.
+        # Sent unchanged it would be read as UTC, and it is most likely a local time.
         raise ValueError(f"the timestamp {timestamp} has no time zone; use datetime.now(UTC)")
     utc = timestamp.astimezone(UTC)
     return utc.isoformat(timespec="microseconds").replace("+00:00", "Z")
@@ -109,9 +120,18 @@ def _payload_text(payload: Mapping[str, object] | bytes) -> bytes:
 
 
 def parse_record(text: bytes) -> dict[str, object]:
-    """Parse the JSON text of an object on one line; numbers are given as their text.
+    """Parse the JSON text of an object on one line.
 
-    Raises ValueError, one sentence, when it is none; RecursionError when it is nested too deeply.
+    Args:
+        text: the JSON text.
+
+    Returns:
+        The object, with its numbers as their text.
+
+    Raises:
+        ValueError: the text is no JSON, or not on one line; one sentence.
+        TypeError: the text is JSON, but no object.
+        RecursionError: it is nested too deeply.
     """
     if b"\n" in text:
         raise ValueError("the JSON text must be on one line")

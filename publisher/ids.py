@@ -1,4 +1,4 @@
-"""Ids for events: unique within a topic, made without asking anybody.
+"""Generators of event ids that are unique within a topic and need no coordination.
 
 An id that comes from the facts (a primary key, a place in a file) is better than any of these: made
 again of the same facts it is the same id. docs/use/ids.md says which to choose and what each costs.
@@ -28,7 +28,7 @@ _NOT_IN_AN_ID = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def uuid7() -> str:
-    """Give a new UUIDv7 (RFC 9562) as 36 characters.
+    """Return a new UUIDv7 (RFC 9562) as 36 characters.
 
     Ids of one process ascend as text in the order they were made, within a millisecond and across
     threads too. Those of two processes differ by the time and then by chance: two of the same
@@ -38,15 +38,17 @@ def uuid7() -> str:
 
 
 def now_ms() -> int:
-    """Give the time it is, in Unix milliseconds."""
+    """Return the current time in Unix milliseconds."""
     return time.time_ns() // 1_000_000
 
 
 class TimeNodeId(NamedTuple):
-    """What a `TimeNodeIds` id says. In number order, as the text is.
+    """The parts of an id of `TimeNodeIds`; their order is that of the ids as text.
 
-    time_ms: Unix milliseconds, from EPOCH_MS to September 2093. node: 0 to MAX_NODE.
-    counter: 0 to 4095, the place among the node's ids of that millisecond.
+    Args:
+        time_ms: Unix milliseconds, from EPOCH_MS to September 2093.
+        node: the node number, 0 to MAX_NODE.
+        counter: the place among the node's ids of that millisecond, 0 to 4095.
     """
 
     time_ms: int
@@ -55,7 +57,17 @@ class TimeNodeId(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> "TimeNodeId":
-        """Take an id apart. Raises ValueError when it is none."""
+        """Parse an id.
+
+        Args:
+            text: the id, 16 lower-case hex digits.
+
+        Returns:
+            Its parts.
+
+        Raises:
+            ValueError: the text is no such id.
+        """
         if not _TIME_NODE_ID.fullmatch(text):
             raise ValueError(
                 f"{text!r} is not an id of time, node and counter: 16 lower-case hex digits, "
@@ -65,16 +77,16 @@ class TimeNodeId(NamedTuple):
         return cls(EPOCH_MS + (number >> 22), number >> 12 & MAX_NODE, number & _MAX_COUNTER)
 
     def __str__(self) -> str:
-        """Give the id as it is published: 16 lower-case hex digits."""
+        """Return the id as it is published: 16 lower-case hex digits."""
         return f"{(self.time_ms - EPOCH_MS) << 22 | self.node << 12 | self.counter:016x}"
 
 
 class TimeNodeIds:
-    """Makes 64-bit ids: 41 bits of milliseconds, 10 of the node, 12 of a counter.
+    """Generates 64-bit ids of 41 bits of milliseconds, 10 of the node and 12 of a counter.
 
-    The layout is that of Twitter's Snowflake. Every call gives a text greater than the one before,
-    whatever the clock does: while it stands still or is behind, the counter goes on at the last
-    time, and when the counter is full, that time goes on by a millisecond. Nothing ever waits.
+    The layout is that of Twitter's Snowflake. Every call returns a text greater than the one
+    before, whatever the clock does: while it stands still or is behind, the counter goes on at the
+    last time, and when the counter is full, that time goes on by a millisecond. No call waits.
     Threads may share one.
 
     **A node number belongs to one generator at a time.** Two with the same number make the same id
@@ -86,9 +98,10 @@ class TimeNodeIds:
         node: 0 to MAX_NODE; there is no default, since one drawn at random would be another's
             sooner than one thinks (with 38 generators more likely than not).
         after: the last id that an earlier generator of this node made; ids go on behind it.
-        clock_ms: gives Unix milliseconds.
+        clock_ms: returns the current time in Unix milliseconds.
 
-    Raises ValueError for a node out of range, and for an `after` that is no id of this node.
+    Raises:
+        ValueError: the node is out of range, or `after` is no id of this node.
     """
 
     def __init__(
@@ -105,11 +118,13 @@ class TimeNodeIds:
         self._owner = os.getpid()
 
     def __call__(self) -> str:
-        """Give the next id, 16 lower-case hex digits.
+        """Return the next id, 16 lower-case hex digits.
 
-        Raises ValueError when the clock is before 2024 at the first id, or its time no longer fits
-        (September 2093), and RuntimeError in a fork of the process that this was made in, which
-        would repeat what the parent makes.
+        Raises:
+            ValueError: the clock is before 2024 at the first id, or its time no longer fits
+                (September 2093).
+            RuntimeError: called in a fork of the process that made the generator, where it would
+                repeat the ids of the parent.
         """
         if os.getpid() != self._owner:
             raise RuntimeError(
@@ -140,18 +155,19 @@ class TimeNodeIds:
 
 
 class NumberedIds:
-    """Makes `<run>-e-1`, `<run>-e-2`, …: for people to read, in a demonstration or a test.
+    """Generates `<run>-e-1`, `<run>-e-2`, …, for people to read in a demonstration or a test.
 
     Threads may share one. The text order is not that of the numbers.
 
     Args:
-        run: what sets this run's ids apart from another's, up to MAX_RUN_CHARACTERS characters, no
-            control characters. A fresh one unless given: 8 hex digits of Unix seconds and 8 at
+        run: the prefix that sets the ids of this run apart, up to MAX_RUN_CHARACTERS characters, no
+            control characters. The default is a fresh one: 8 hex digits of Unix seconds and 8 at
             random, so that two runs have the same with a probability of 1 in 4,294,967,296 if they
             start in the same second, and never otherwise. With "" the ids are the bare `e-1`, which
             every other such run makes too: its events are then dropped as duplicates or conflicts.
 
-    Raises ValueError for a run that no event_id can begin with.
+    Raises:
+        ValueError: no event_id can begin with the run.
     """
 
     def __init__(self, run: str | None = None) -> None:
@@ -167,7 +183,7 @@ class NumberedIds:
         self._numbers = itertools.count(1)
 
     def __call__(self) -> str:
-        """Give the next id."""
+        """Return the next id."""
         return f"{self._prefix}{next(self._numbers)}"
 
 

@@ -1,4 +1,4 @@
-"""What the commands print, also for a reader that goes away before the end of it."""
+"""Output of the commands, which survives a reader that goes away."""
 
 import os
 import sys
@@ -6,16 +6,20 @@ from typing import TextIO
 
 
 class CannotPrint(Exception):
-    """Standard output takes nothing; the message is one sentence."""
+    """Standard output can't be written; the message is one sentence."""
 
 
 def put(text: str) -> None:
-    """Print a text on standard output, at once. A reader that has gone away gets no more of it.
+    """Print a text on standard output and flush it, ignoring a reader that has gone away.
 
-    Raises CannotPrint for any other failure.
+    Args:
+        text: the text, with its newlines.
+
+    Raises:
+        CannotPrint: the write failed for another reason.
     """
     if sys.stdout is None:
-        return  # closed by whoever started this: nobody wants it
+        return  # closed before the start: the output is not wanted
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -27,7 +31,11 @@ def put(text: str) -> None:
 
 
 def tell(text: str) -> None:
-    """Print a text on standard error; what can't be printed there can be told to nobody."""
+    """Print a text on standard error, ignoring failures, which could be printed nowhere.
+
+    Args:
+        text: the text, with its newlines.
+    """
     if sys.stderr is None:
         return
     try:
@@ -38,7 +46,7 @@ def tell(text: str) -> None:
 
 
 def _drop(stream: TextIO) -> None:
-    """Let what Python still holds for a stream, and writes at the end, go nowhere."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)
+    """Redirect a stream to the null device, also for what Python writes to it at exit."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)

@@ -1,4 +1,4 @@
-"""What an answer that is no 200 says: the reason, and when to come again."""
+"""The reason and the `Retry-After` of a response that is no 200."""
 
 import re
 from datetime import UTC, datetime
@@ -23,7 +23,15 @@ class _Problem(msgspec.Struct):
 
 
 def reason_of(response: aiohttp.ClientResponse, answer: bytes) -> str:
-    """Give the reason of a refusal in one sentence: problem+json, plain text, or the phrase."""
+    """Return the reason of a refusal in one sentence.
+
+    Args:
+        response: the response.
+        answer: its body.
+
+    Returns:
+        The detail of problem+json, the plain text, or the phrase of the status.
+    """
     phrase = response.reason or "no reason given"
     location = response.headers.get("Location")
     if location and 300 <= response.status < 400:
@@ -31,7 +39,7 @@ def reason_of(response: aiohttp.ClientResponse, answer: bytes) -> str:
     try:
         problem = msgspec.json.decode(answer, type=_Problem)
     except (ValueError, RecursionError):
-        # Not the aggregator's own: a proxy's page of HTML tells people less than the phrase.
+        # Not the aggregator's own: the phrase says more to people than a proxy's page of HTML.
         text = answer.decode(errors="replace") if response.content_type == "text/plain" else ""
         return one_line(text) or phrase
     reason = one_line(problem.detail or problem.title) or phrase
@@ -43,15 +51,21 @@ def reason_of(response: aiohttp.ClientResponse, answer: bytes) -> str:
     return reason
 
 
-def one_line(text: str, start: str = "", most: int = _QUOTED_CHARACTERS) -> str:
-    """Give a foreign text as one line of at most `most` characters, behind `start` if not empty."""
+def one_line(text: str, start: str = "", max_characters: int = _QUOTED_CHARACTERS) -> str:
+    """Return a foreign text as one line, cut to a length.
+
+    Args:
+        text: any text.
+        start: a prefix, added unless the line is empty.
+        max_characters: greatest length of the line without its prefix.
+    """
     words = re.sub(r"[\s\x00-\x1f\x7f]+", " ", text).strip()
-    cut = words if len(words) <= most else f"{words[:most]}…"
+    cut = words if len(words) <= max_characters else f"{words[:max_characters]}…"
     return start + cut if cut else ""
 
 
 def retry_after_s(response: aiohttp.ClientResponse) -> float:
-    """Give the seconds that `Retry-After` asks for (a number or a date), 0 if it does not."""
+    """Return the wait that `Retry-After` asks for (a number or a date) in seconds, else 0."""
     value = response.headers.get("Retry-After", "").strip()
     if value.isascii() and value.isdecimal():
         return float(value)

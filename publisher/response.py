@@ -1,4 +1,4 @@
-"""What an aggregator answers to a batch, checked against what was sent."""
+"""The outcomes in an aggregator's response, checked against the batch that was sent."""
 
 import codecs
 from collections import Counter
@@ -18,11 +18,14 @@ Status = Literal["stored", "duplicate", "conflict"]
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What became of an event. It is durable.
+    """The durable outcome of an event.
 
-    status: `stored` is new; `duplicate` was there already; `conflict` was there with another
-    payload or source, which is kept: this one is not stored.
-    offset: that of the stored event, within its topic, from 1.
+    Args:
+        topic: the event's topic.
+        event_id: the event's id.
+        status: `stored` if the event is new, `duplicate` if it was stored before, `conflict` if the
+            stored event of that id has another payload or source; this one is then not stored.
+        offset: the offset of the stored event within its topic, from 1.
     """
 
     topic: str
@@ -34,8 +37,8 @@ class Verdict(msgspec.Struct, frozen=True):
 Outcome = Verdict | EventRejected
 
 
-class AnswerCutShort(Exception):
-    """The end of the answer is missing."""
+class TruncatedResponse(Exception):
+    """The end of the response is missing."""
 
 
 class _Result(msgspec.Struct):
@@ -56,17 +59,27 @@ class _Answer(msgspec.Struct):
     rejected: int = 0
 
 
+_COUNTS = ("received", "unique_processed", "duplicate_dropped", "conflicts", "rejected")
 _decode = msgspec.json.Decoder(_Answer).decode
 _utf_8 = codecs.getincrementaldecoder("utf-8")
 
 
 def read_outcomes(answer: bytes, batch: Sequence[EncodedEvent]) -> list[Outcome]:
-    """Give the outcome of each event of a batch, in its order.
+    """Parse the outcomes of a batch.
 
-    answer: the body of a 200.
+    A proxy may answer in place of an aggregator, so an event counts as stored only by a verdict of
+    its own.
 
-    Raises AnswerCutShort, and PublishRefused for an answer that no aggregator gives to this batch:
-    a proxy may answer too, and an event counts as stored only by a verdict of its own.
+    Args:
+        answer: the body of a response with status 200.
+        batch: the events that were sent.
+
+    Returns:
+        One outcome for each event, in the order of the batch.
+
+    Raises:
+        TruncatedResponse: the end of the body is missing.
+        PublishRefused: no aggregator gives this response to this batch.
     """
     try:
         content = _decode(answer)
@@ -76,9 +89,9 @@ def read_outcomes(answer: bytes, batch: Sequence[EncodedEvent]) -> list[Outcome]
         # Which of the two bytes that are not UTF-8 raise depends on the version of msgspec.
         if answer.startswith(b"{") and not _begins_as_utf_8(answer):
             raise _foreign("not that of an aggregator (not UTF-8)") from error
-        # Without Content-Length only the JSON itself tells that its end is missing.
+        # Without Content-Length only the JSON itself shows that its end is missing.
         if not answer or answer.startswith(b"{"):
-            raise AnswerCutShort from error
+            raise TruncatedResponse from error
         raise _foreign("not that of an aggregator (no JSON)") from error
     except RecursionError as error:
         raise _foreign("not that of an aggregator (nested too deeply)") from error
@@ -88,23 +101,23 @@ def read_outcomes(answer: bytes, batch: Sequence[EncodedEvent]) -> list[Outcome]
         _outcome(place, result, event)
         for place, (result, event) in enumerate(zip(content.results, batch, strict=True))
     ]
-    statuses: Counter[str] = Counter(result.status for result in content.results)
-    dropped = statuses["duplicate"] + statuses["conflict"]
-    told = (
-        content.received, content.unique_processed, content.duplicate_dropped, content.conflicts,
-        content.rejected,
-    )  # fmt: skip
-    counted = (
-        statuses["stored"] + dropped, statuses["stored"], dropped, statuses["conflict"],
-        statuses["rejected"],
-    )  # fmt: skip
-    if told != counted:
-        raise _foreign(f"its counts {told} are not those of its results {counted}")
+    counts = tuple(getattr(content, field) for field in _COUNTS)
+    counted = _counts_of(content.results)
+    if counts != counted:
+        raise _foreign(f"its counts {counts} are not those of its results {counted}")
     return outcomes
 
 
+def _counts_of(results: Sequence[_Result]) -> tuple[int, ...]:
+    """Return the counts of _COUNTS, in that order, that belong to results."""
+    statuses: Counter[str] = Counter(result.status for result in results)
+    stored, conflicts = statuses["stored"], statuses["conflict"]
+    dropped = statuses["duplicate"] + conflicts
+    return stored + dropped, stored, dropped, conflicts, statuses["rejected"]
+
+
 def _begins_as_utf_8(answer: bytes) -> bool:
-    """Whether an answer is UTF-8, but for a character that its end may have cut."""
+    """Return whether bytes are UTF-8, but for a character that is cut at the end."""
     try:
         _utf_8().decode(answer)
     except UnicodeDecodeError:
@@ -117,7 +130,7 @@ def _outcome(place: int, result: _Result, event: EncodedEvent) -> Outcome:
         if result.index != place:
             raise _foreign(f"result {place} is for event {result.index}")
         return EventRejected(
-            one_line(result.error, most=_REASON_CHARACTERS) or "rejected without a reason"
+            one_line(result.error, max_characters=_REASON_CHARACTERS) or "rejected without a reason"
         )
     if (result.topic, result.event_id) != (event.topic, event.event_id) or result.offset < 1:
         raise _foreign(

@@ -1,8 +1,8 @@
-"""One batch to an aggregator, at least once: sent until it is answered for, or refused.
+"""Delivery of a batch at least once: attempts with backoff until it has its outcomes or is refused.
 
-Sending again is always safe, since an aggregator knows the events by their ids. So whatever may
-pass is tried again (no connection, no answer in time, half an answer, a busy aggregator), and what
-the next try would not change is an error at once.
+Sending a batch again is always safe, since the aggregator knows the events by their ids. So every
+transient failure is retried (no connection, no response in time, half a response, a busy
+aggregator). A failure that another attempt would not change is an error at once.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ import aiohttp
 from tenacity import AsyncRetrying, RetryCallState, RetryError, retry_if_exception_type
 from tenacity.wait import wait_random_exponential
 
-from publisher.attempt import NoAnswer, TryAgain, attempt_once
+from publisher.attempt import AttemptTimeout, TransientFailure, attempt_once
 from publisher.errors import EventRejected, PublishGaveUp, PublishRefused
 from publisher.events import EncodedEvent
 from publisher.ids import uuid7
@@ -28,12 +28,20 @@ _log = logging.getLogger("publisher")
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """When a batch is tried again, all in seconds.
+    """Sets the waits and deadlines of retries, in seconds.
 
     The wait before retry n is drawn between 0 and `first_wait_s * 2**(n-1)`, at most `max_wait_s`
     (exponential backoff with full jitter), and is never shorter than the `Retry-After` of the
-    answer. `deadline_s` is for all tries together, waits included; `attempt_timeout_s` is for one
-    try. Either may be `math.inf`.
+    response.
+
+    Args:
+        first_wait_s: greatest wait before the first retry, from 0.
+        max_wait_s: greatest wait before any retry, from 0.
+        deadline_s: time for all attempts together, waits included, above 0, possibly `math.inf`.
+        attempt_timeout_s: time for one attempt, above 0, possibly `math.inf`.
+
+    Raises:
+        ValueError: a value is out of its range; one sentence.
     """
 
     first_wait_s: float = 0.1
@@ -42,7 +50,7 @@ class RetryPolicy:
     attempt_timeout_s: float = 60.0
 
     def __post_init__(self) -> None:
-        """Raise ValueError, one sentence, for what can't be waited."""
+        """Check the values."""
         for name in ("first_wait_s", "max_wait_s"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(
@@ -54,13 +62,15 @@ class RetryPolicy:
 
 
 class Retry(NamedTuple):
-    """A try that failed and is followed by another.
+    """An attempt that failed and is followed by another.
 
-    attempt: which try of the request it was, from 1. events: how many it held.
-    reason: why it failed, one sentence.
-    may_be_stored: False if the try cannot have reached the aggregator's store.
-    wait_s: seconds until the next try.
-    request_id: the `X-Request-ID` that all tries have, by which the aggregator's log has them.
+    Args:
+        attempt: the number of the attempt within its request, from 1.
+        events: the number of its events.
+        reason: why it failed, one sentence.
+        may_be_stored: False if the attempt cannot have reached the aggregator's store.
+        wait_s: seconds until the next attempt.
+        request_id: the `X-Request-ID` of all attempts, which is also in the aggregator's log.
     """
 
     attempt: int
@@ -75,10 +85,11 @@ OnRetry = Callable[[Retry], None]
 
 
 class Delivery(NamedTuple):
-    """What became of a batch.
+    """The result of sending a batch.
 
-    outcomes: of its first events, in order; of all of them when there is no failure.
-    failure: why the others have none; what follows it in the batch was not sent any further.
+    Args:
+        outcomes: the outcomes of its first events, in order; of all events without a failure.
+        failure: why the other events have none; those behind the failure were not sent any more.
     """
 
     outcomes: list[Outcome]
@@ -94,17 +105,29 @@ async def publish_batch(
     on_retry: OnRetry,
     give_up_at: float | None = None,
 ) -> list[Outcome]:
-    """Send a batch to an aggregator until it is durably stored; gives an outcome for each event.
+    """Send a batch to an aggregator until it is durably stored.
 
-    url: of the aggregator, without `/publish`.
-    batch: at least one event. The aggregator takes it as one unit, unless it finds it too large:
-    then it is sent in halves, one after the other, so that an event that is too large by itself is
-    rejected alone.
-    on_retry: called before each wait; what it raises ends the sending and is raised here.
-    give_up_at: the deadline, by the event loop's clock; without it, `policy.deadline_s` from now.
+    The aggregator stores a batch as one unit. If it finds the batch too large, the batch is sent in
+    halves, one after the other, so that an event that is too large by itself is rejected alone.
 
-    Raises PublishRefused for an answer that another try would not change, PublishGaveUp when the
-    deadline would pass before the next try. `may_be_stored` then speaks of the whole batch.
+    Args:
+        session: the HTTP session to send it with.
+        url: the aggregator's URL, without `/publish`.
+        batch: the events, at least one.
+        policy: the waits and deadlines of retries.
+        on_retry: called before each wait. An exception that it raises ends the sending and is
+            raised here.
+        give_up_at: the deadline in seconds by the event loop's clock, by default
+            `policy.deadline_s` from now.
+
+    Returns:
+        One outcome for each event, in the order of the batch.
+
+    Raises:
+        PublishRefused: another attempt would not change the response. Its `may_be_stored` is about
+            the whole batch.
+        PublishGaveUp: the deadline would pass before the next attempt. Its `may_be_stored` is about
+            the whole batch.
     """
     if give_up_at is None:
         give_up_at = asyncio.get_running_loop().time() + policy.deadline_s
@@ -127,10 +150,21 @@ async def deliver(
     on_retry: OnRetry,
     give_up_at: float,
 ) -> Delivery:
-    """Send a batch as `publish_batch` does; gives what became of it, also when that is a failure.
+    """Send a batch as `publish_batch` does, and return a failure beside the outcomes.
 
-    Of a batch that had to be halved a part may have been stored before another failed. All its
-    tries and parts have one request id.
+    Of a batch that had to be halved, one part may have been stored before another failed. All its
+    attempts and parts have one request id.
+
+    Args:
+        session: as for `publish_batch`.
+        url: as for `publish_batch`.
+        batch: as for `publish_batch`.
+        policy: as for `publish_batch`.
+        on_retry: as for `publish_batch`.
+        give_up_at: the deadline in seconds by the event loop's clock.
+
+    Returns:
+        The outcomes, and the failure if there was one.
     """
     request_id = uuid7()
     _log.debug("request id %s: %d events", request_id, len(batch))
@@ -209,20 +243,23 @@ async def _until_answered(
         return await attempt_once(session, url, body, batch, timeout_s, request_id)
 
     retrying = AsyncRetrying(
-        retry=retry_if_exception_type(TryAgain), wait=wait, stop=stop, before_sleep=before_wait
+        retry=retry_if_exception_type(TransientFailure),
+        wait=wait,
+        stop=stop,
+        before_sleep=before_wait,
     )
     try:
         return await retrying(attempt)
     except PublishRefused as error:
         error.request_id = request_id
-        # An earlier try may have had no answer; this one speaks of itself alone.
+        # An earlier attempt may have had no response; this error is about the last one alone.
         error.may_be_stored = may_be_stored or error.may_be_stored
         raise
     except RetryError as error:
         last = error.last_attempt.exception()
         reason = str(last)
-        if isinstance(last, NoAnswer) and last.timeout_s < policy.attempt_timeout_s:
-            # The deadline left that try no time: what failed before it tells people more.
+        if isinstance(last, AttemptTimeout) and last.timeout_s < policy.attempt_timeout_s:
+            # The deadline left that attempt no time: the failure before it says more.
             reason = earlier_failure or reason
         raise PublishGaveUp(
             error.last_attempt.attempt_number,
@@ -233,8 +270,8 @@ async def _until_answered(
         ) from last
 
 
-def _failure_of(state: RetryCallState) -> TryAgain:
+def _failure_of(state: RetryCallState) -> TransientFailure:
     failure = state.outcome.exception() if state.outcome else None
-    if not isinstance(failure, TryAgain):
-        raise TypeError(f"only a failure that may pass is tried again, not {failure!r}")
+    if not isinstance(failure, TransientFailure):
+        raise TypeError(f"only a transient failure is retried, not {failure!r}")
     return failure

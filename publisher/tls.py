@@ -1,4 +1,4 @@
-"""TLS failures that another try would not change, each as one sentence with its remedy."""
+"""TLS failures that another attempt would not change, each as a sentence with its remedy."""
 
 import os
 import ssl
@@ -9,10 +9,10 @@ from publisher.refusals import one_line
 
 _WRONG_NAME = frozenset({62, 64})  # X509_V_ERR_HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH
 _WRONG_TIME = frozenset({9, 10})  # X509_V_ERR_CERT_NOT_YET_VALID, _CERT_HAS_EXPIRED
-# A peer that sends something else than TLS; which of them depends on the version of OpenSSL.
+# The peer does not send TLS; which of these is raised depends on the version of OpenSSL.
 _NO_TLS = frozenset({"WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"})
-# A peer that speaks TLS, but not with this side.
-_NOTHING_SHARED = frozenset(
+# The peer speaks TLS, but refuses this client.
+_REFUSED_HANDSHAKE = frozenset(
     {
         "UNSUPPORTED_PROTOCOL",
         "NO_PROTOCOLS_AVAILABLE",
@@ -22,13 +22,17 @@ _NOTHING_SHARED = frozenset(
     }
 )
 _BY_OPENSSL = (ssl.SSLError, ssl.SSLCertVerificationError)
-"""Exactly these: their other relatives tell of a connection that ended."""
+"""Exactly these: their other subclasses stand for a connection that ended."""
 
 
 def lasting_tls_fault(error: aiohttp.ClientConnectionError) -> str | None:
-    """Give the sentence for a TLS failure that another try would not change, None for any other.
+    """Describe a TLS failure that another attempt would not change.
 
-    error: what aiohttp raised when it connected, or lost a connection.
+    Args:
+        error: the error of aiohttp when it connected, or lost a connection.
+
+    Returns:
+        The sentence, or None for any other failure.
     """
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error.__cause__
     if not isinstance(cause, ssl.SSLError) or type(cause) not in _BY_OPENSSL:
@@ -42,7 +46,7 @@ def lasting_tls_fault(error: aiohttp.ClientConnectionError) -> str | None:
         return f"the certificate of {peer} does not verify: {fault}; {_remedy(cause.verify_code)}"
     if cause.reason in _NO_TLS:
         return f"{peer} does not speak TLS: if it is a plain HTTP server, its URL begins with http:"
-    if cause.reason in _NOTHING_SHARED:
+    if cause.reason in _REFUSED_HANDSHAKE:
         return (
             f"{peer} refuses to speak TLS with this publisher: no version or cipher in common, or "
             f"it asks for a client certificate ({cause.reason})"

@@ -1,4 +1,4 @@
-"""What a publisher calls itself to servers, so that their logs tell who sent a request."""
+"""The `User-Agent` of a publisher, for the logs of servers."""
 
 from importlib.metadata import PackageNotFoundError, version
 

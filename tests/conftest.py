@@ -133,7 +133,7 @@ def fast_path() -> str:
 async def make_client(
     database: Database, fast_path: str, processes: None
 ) -> AsyncIterator[MakeClient]:
-    """Serves the application on the test's database: `await make_client(**settings)`."""
+    """Make clients of an application that is served on the test's database."""
     clients: list[Client] = []
 
     async def make(store: EventStore | None = None, **changes: object) -> Client:

@@ -1,1 +1,1 @@
-"""Bytes in, events or errors out: the contract's rules, without HTTP and without storage."""
+"""The wire format: the contract's rules for requests and responses, without HTTP or storage."""

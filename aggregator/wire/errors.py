@@ -1,4 +1,4 @@
-"""What is wrong with a request, as types, each with the status of its answer."""
+"""The errors of a request, each with the status of its response."""
 
 from http import HTTPStatus
 from typing import ClassVar
@@ -7,8 +7,13 @@ import msgspec
 
 
 class FieldError(msgspec.Struct, frozen=True):
-    """One broken rule: the event's place in the request from 0, the field ("" for the event
-    as a whole), and a sentence about it."""
+    """A rule that an event or a parameter breaks.
+
+    Args:
+        index: the event's place in the request, from 0.
+        field: the field, "" for the event as a whole.
+        message: the rule as a clause that follows the name of the field.
+    """
 
     index: int
     field: str
@@ -16,13 +21,13 @@ class FieldError(msgspec.Struct, frozen=True):
 
 
 class WireError(Exception):
-    """A request that can't be taken; the message is one sentence for its sender."""
+    """A request is refused; the message is one sentence for its sender."""
 
     status: ClassVar[HTTPStatus] = HTTPStatus.BAD_REQUEST
 
 
 class MalformedBody(WireError):
-    """The body is not JSON, not UTF-8, or its compression is broken or cut short."""
+    """The body is not JSON or not UTF-8, or its compression is broken or cut short."""
 
 
 class TooLarge(WireError):
@@ -35,7 +40,8 @@ class InvalidRequest(WireError):
     """An event or a query parameter breaks a rule.
 
     Args:
-        errors: the broken rules, at most as many as are worth telling.
+        message: the sentence.
+        errors: the broken rules, bounded in number.
     """
 
     status = HTTPStatus.UNPROCESSABLE_ENTITY
@@ -46,10 +52,10 @@ class InvalidRequest(WireError):
 
 
 class BodyTooSlow(Exception):
-    """The body did not arrive in time; another try may be faster, so this is no fault of it."""
+    """The body did not arrive in time. A retry may be faster, so the request is not at fault."""
 
 
 class UnsupportedMediaType(WireError):
-    """A media type, charset or content encoding other than those the contract names."""
+    """The media type, charset or content encoding is not one of the contract."""
 
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE

@@ -15,13 +15,11 @@ from storage.model import INT64_MAX, MAX_TIME_US, MIN_TIME_US, Position, Query
 MAX_LIMIT = 5000
 DEFAULT_LIMIT = 100
 
-_PARAMETERS = (
-    "topic", "event_id", "after", "order", "source", "since", "until", "cursor", "limit",
-)  # fmt: skip
+_PARAMETERS = ("topic", "event_id", "after", "order", "source", "since", "until", "cursor", "limit")
 
 
 class _Cursor(msgspec.Struct, frozen=True, array_like=True):
-    """What a cursor holds: where to go on, and a digest of the filters it belongs to."""
+    """The content of a cursor: the position of the next page, and a digest of its filters."""
 
     filters: str
     position: Position
@@ -31,18 +29,24 @@ _decode_cursor = msgspec.json.Decoder(_Cursor).decode
 
 
 class ReadRequest(msgspec.Struct, frozen=True):
-    """A page to read and how to ask for the one behind it."""
+    """A page of events to read, or one event, with the parameters of the next page."""
 
     query: Query
     parameters: dict[str, str]
-    """Those that the next page is asked for with, but for `cursor`: as sent, durations as times."""
+    """The parameters of the next page except `cursor`: as sent, with durations as times."""
     event_id: str | None = None
-    """In place of a page this one event of the query's topic."""
+    """The id of one event of the query's topic, in place of a page."""
 
     def next_target(self, position: Position) -> str:
-        """The page that begins behind `position`, relative to this one: a query alone.
+        """Return the query string of the page that begins behind a position.
 
-        So it leads to the same path, whatever a proxy made of it on the way.
+        It is relative, so that it leads to the same path, whatever a proxy made of that.
+
+        Args:
+            position: the position of the last event of this page.
+
+        Returns:
+            The query string with its `?`.
         """
         cursor = _Cursor(_digest(self.parameters), position)
         text = urlsafe_b64encode(msgspec.json.encode(cursor)).decode().rstrip("=")
@@ -50,11 +54,14 @@ class ReadRequest(msgspec.Struct, frozen=True):
 
 
 def parse_query(query_string: str, now_us: int) -> ReadRequest:
-    """The page that a raw query string asks for.
+    """Parse the query string of `GET /events`.
 
     Args:
-        query_string: as sent.
-        now_us: what durations count back from, in microseconds since the epoch.
+        query_string: the raw query string.
+        now_us: the time from which durations count back, in microseconds since the epoch.
+
+    Returns:
+        The page to read.
 
     Raises:
         InvalidRequest: an unknown, repeated or empty parameter, a value that breaks its rule,
@@ -72,13 +79,13 @@ def parse_query(query_string: str, now_us: int) -> ReadRequest:
     until_us = check.instant("until", now_us)
     order = sent.get("order", "asc" if "after" in sent else "desc")
     if order not in {"asc", "desc"}:
-        check.wrong("order", f"must be asc or desc, not {order!r}")
+        check.add_error("order", f"must be asc or desc, not {order!r}")
     if "after" in sent and "topic" not in sent:
-        check.wrong("after", "needs topic: offsets count within a topic")
+        check.add_error("after", "needs topic: offsets count within a topic")
     parameters = {name: value for name, value in sent.items() if name != "cursor"}
     for name, time_us in (("since", since_us), ("until", until_us)):
         if time_us is not None and is_duration(sent[name]):
-            # On the next page it would be another time.
+            # A duration would mean another time on the next page.
             parameters[name] = render_timestamp(time_us)
     position = _position(sent, check, _digest(parameters), topic)
     check.finish()
@@ -98,16 +105,16 @@ def parse_query(query_string: str, now_us: int) -> ReadRequest:
 def _one_event(sent: Mapping[str, str], check: ParameterCheck, topic: str | None) -> ReadRequest:
     event_id = check.text("event_id")
     if "topic" not in sent:
-        check.wrong("event_id", "needs topic: an id is unique within its topic")
+        check.add_error("event_id", "needs topic: an id is unique within its topic")
     for name in sent:
         if name not in {"topic", "event_id"}:
-            check.wrong(name, "makes no sense with event_id, which asks for one event")
+            check.add_error(name, "makes no sense with event_id, which asks for one event")
     check.finish()
     return ReadRequest(Query(topic=topic, limit=1), dict(sent), event_id)
 
 
 def _digest(parameters: Mapping[str, str]) -> str:
-    """What the filters are, short; the page size is not one of them."""
+    """Return a digest of the filters; the page size is not one of them."""
     filters = sorted((name, value) for name, value in parameters.items() if name != "limit")
     return blake2b(msgspec.json.encode(filters), digest_size=6).hexdigest()
 
@@ -121,17 +128,17 @@ def _position(
     try:
         cursor = _decode_cursor(urlsafe_b64decode(value + "=" * (-len(value) % 4)))
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
-        check.wrong("cursor", "is not one that a Link header gave")
+        check.add_error("cursor", "is not one that a Link header gave")
         return None
     position = cursor.position
     if cursor.filters != digest or (topic is not None and position.topic != topic):
-        check.wrong("cursor", "belongs to other filters; keep those of the Link it came from")
+        check.add_error("cursor", "belongs to other filters; keep those of the Link it came from")
         return None
     if not (
         MIN_TIME_US <= position.ts_ingest_us < MAX_TIME_US
         and 0 <= position.offset <= INT64_MAX
         and topic_rule_broken(position.topic) is None
     ):
-        check.wrong("cursor", "is not one that a Link header gave")
+        check.add_error("cursor", "is not one that a Link header gave")
         return None
     return position

@@ -1,7 +1,7 @@
-"""Strict gzip, a piece at a time.
+"""Strict, incremental decompression of gzip.
 
-aiohttp's own decompression takes a stream that was cut short for complete, and events with
-it; this one knows where a stream ends. Several members are one stream (RFC 1952).
+aiohttp's own decompression accepts a stream that was cut short as complete, which would lose
+events. This one knows where a stream ends. Several members are one stream (RFC 1952).
 """
 
 import zlib
@@ -14,14 +14,20 @@ _GZIP_ONLY = 31
 
 
 class Gunzip:
-    """Decompresses one gzip stream; `feed` it, then `finish`."""
+    """Decompresses one gzip stream: call `feed` with its bytes, then `finish`."""
 
     def __init__(self) -> None:
         self._member = zlib.decompressobj(_GZIP_ONLY)
         self._fed = False
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """What `data` decompresses to, in pieces of 64 KiB at most.
+        """Decompress bytes of the stream.
+
+        Args:
+            data: the next bytes.
+
+        Yields:
+            The decompressed bytes, in pieces of 64 KiB at most.
 
         Raises:
             MalformedBody: not gzip, damaged, or bytes behind the end.
@@ -41,7 +47,7 @@ class Gunzip:
                 yield from self._flushed()
 
     def _flushed(self) -> Iterator[bytes]:
-        # All input is taken in, but the decompressor may still hold output back.
+        # All input is consumed, but the decompressor may still hold output back.
         while piece := self._member.decompress(b"", _PIECE_BYTES):
             yield piece
 

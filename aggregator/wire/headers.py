@@ -1,4 +1,4 @@
-"""The request headers that say what is sent and what is wanted back."""
+"""Parsers of the request headers Prefer, Content-Type and Content-Encoding."""
 
 import re
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from aggregator.wire.errors import UnsupportedMediaType
 
-# In linear time, whatever is sent: no part of a text can be matched in two ways.
+# Linear time for any text: no part of it can be matched in two ways.
 _LIST_MEMBER = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*+(?:"|\\?\Z))++', re.DOTALL)
 _PREFERENCE = re.compile(
     r"[ \t]*+(?P<name>[!#$%&\'*+.^_`|~0-9A-Za-z-]++)[ \t]*+"
@@ -19,22 +19,33 @@ _FORM = "application/x-www-form-urlencoded"
 
 
 class Preferences(NamedTuple):
-    """What `Prefer` (RFC 7240) asks of a publish."""
+    """The preferences of a publish (RFC 7240).
+
+    Args:
+        minimal: `return=minimal`, a response without the results of valid events.
+        lenient: `handling=lenient`, which stores the valid events beside rejected ones.
+    """
 
     minimal: bool
     lenient: bool
 
     @property
     def applied(self) -> str:
-        """The value of `Preference-Applied`; empty if there is nothing to confirm."""
-        told = (("return=minimal", self.minimal), ("handling=lenient", self.lenient))
-        return ", ".join(text for text, applies in told if applies)
+        """The value of `Preference-Applied`, empty without a preference."""
+        preferences = (("return=minimal", self.minimal), ("handling=lenient", self.lenient))
+        return ", ".join(text for text, applies in preferences if applies)
 
 
 def parse_prefer(headers: Sequence[str]) -> Preferences:
-    """The preferences in all `Prefer` headers; of one given twice, the first counts.
+    """Parse the preferences of a request; of one given twice, the first counts.
 
-    A preference that is unknown or can't be read is ignored, as RFC 7240 wants it.
+    A preference that is unknown or malformed is ignored, as RFC 7240 demands.
+
+    Args:
+        headers: the values of all `Prefer` headers.
+
+    Returns:
+        The preferences of a publish.
     """
     seen: dict[str, str] = {}
     for member in _LIST_MEMBER.findall(",".join(headers)):
@@ -47,7 +58,13 @@ def parse_prefer(headers: Sequence[str]) -> Preferences:
 
 
 def parse_content_type(header: str | None) -> bool:
-    """Whether a body is NDJSON (else JSON); JSON if the header is missing or empty.
+    """Parse `Content-Type`.
+
+    Args:
+        header: its value; if it is missing or empty, the body is JSON.
+
+    Returns:
+        Whether the body is NDJSON rather than JSON.
 
     Raises:
         UnsupportedMediaType: another media type, or another charset than UTF-8.
@@ -58,7 +75,7 @@ def parse_content_type(header: str | None) -> bool:
     message["Content-Type"] = header
     media_type = header.split(";", 1)[0].strip().lower()
     if media_type not in {"application/json", "application/x-ndjson"}:
-        # What curl says of a body unless it is told otherwise.
+        # The default of curl.
         hint = " (curl: -H 'Content-Type: ...')" if media_type == _FORM else ""
         raise UnsupportedMediaType(
             f"media type {media_type[:64]!r} is not taken; "
@@ -71,7 +88,13 @@ def parse_content_type(header: str | None) -> bool:
 
 
 def parse_content_encoding(headers: Sequence[str]) -> bool:
-    """Whether a body is compressed with gzip.
+    """Parse `Content-Encoding`.
+
+    Args:
+        headers: the values of all `Content-Encoding` headers.
+
+    Returns:
+        Whether the body is compressed with gzip.
 
     Raises:
         UnsupportedMediaType: another content encoding, or several.

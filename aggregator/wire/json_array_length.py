@@ -1,30 +1,31 @@
-"""How many members a JSON array has, without making an object of each.
+"""A bound on the number of members of a JSON array, without an object for each.
 
 Sixteen MiB of `[0,0,0,…]` are eight million members: small to send, half a gigabyte as
-objects. So a text that may have very many is counted before it is taken apart, and counting
-ends at the limit.
+objects. So the members of a long text are counted before it is decoded, and the counting ends at
+the limit.
 """
 
 import re
 
-_FEW = 200_000
-"""So many members are cheap to make objects of; counting them would cost more."""
+_MIN_COUNTED = 200_000
+"""Fewer members are cheap as objects, and counting them would cost more."""
 
 # A string that never ends is taken to the end of the text, so that the search is linear.
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
 
 
 def has_far_more_members(array: bytes, limit: int) -> bool:
-    """Whether an array has more than `limit` members, and very many.
+    """Check whether an array has more than `limit` members, if it may have very many.
 
     Args:
-        array: valid JSON, an array.
-        limit: at least 1.
+        array: the JSON text of an array.
+        limit: the limit, at least 1.
 
-    False does not mean that there are not more than `limit`, but that they can be counted in
-    the ordinary way.
+    Returns:
+        True if there are more than `limit` and very many. False leaves open whether there are more
+        than `limit`: they are then few enough to be decoded and counted.
     """
-    if array.count(b",") < max(limit, _FEW):
+    if array.count(b",") < max(limit, _MIN_COUNTED):
         return False
     depth = commas = 0
     for token in _TOKEN.finditer(array):

@@ -1,10 +1,10 @@
-r"""Makes valid JSON that msgspec refuses readable for it, without losing a byte.
+r"""Masking of valid JSON that msgspec refuses, so that it decodes without losing a byte.
 
-Two things are JSON by RFC 8259 and refused by msgspec: an escaped lone surrogate (`\ud800`)
+Two forms are JSON by RFC 8259 and refused by msgspec: an escaped lone surrogate (`\ud800`)
 and nesting deeper than the interpreter's recursion limit. The contract keeps the first
 inside payloads and refuses the second for one event alone, so neither may fail the whole
 body. Each is replaced by a mark that occurs nowhere in the body, and a marked text can be
-given back as it was sent. Only bodies that msgspec refused come here.
+restored as it was sent. Only bodies that msgspec refused are masked.
 """
 
 import re
@@ -15,8 +15,8 @@ import msgspec
 from aggregator.wire.errors import MalformedBody
 
 _KEEP_LEVELS = 150
-"""More than a payload's 128 levels with an event, an array and an envelope around it; far
-less than any recursion limit."""
+"""More than a payload's 128 levels with an event, an array and an envelope around it, and far below
+any recursion limit."""
 
 # For a text in which every backslash begins an escape: one half of a pair then has the other
 # right beside it, or is lone. Only what is lone is a match, for a match of every pair would
@@ -35,16 +35,16 @@ _check = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def may_have_lone_surrogate(text: bytes) -> bool:
-    """Whether marking could make readable a text that msgspec found malformed."""
+    """Return whether masking could make a text decodable that msgspec found malformed."""
     return _MAY_BE_LONE.search(text) is not None
 
 
 class Masked:
-    """A body whose lone surrogates are marked, and its over-deep containers too.
+    """A body whose lone surrogates are marked, and on demand its over-deep containers.
 
     Args:
         body: any bytes.
-        flatten: mark the containers that nest too deep; takes longer.
+        flatten: mark the containers that nest too deep, which takes longer.
 
     Raises:
         MalformedBody: an over-deep container is not JSON.
@@ -58,29 +58,29 @@ class Masked:
         self._deep = mark + b"d"
         marked = self._mark_surrogates(body)
         self.body = self._mark_deep(marked) if flatten else marked
-        """The body to decode in place of the one given."""
+        """The masked body, to be decoded."""
 
     def has_surrogate(self, text: bytes) -> bool:
-        """Whether this part of `body` held an escaped lone surrogate."""
+        """Return whether a part of `body` held an escaped lone surrogate."""
         return self._surrogate in text
 
     def has_deep(self, text: bytes) -> bool:
-        """Whether this part of `body` held a container that is nested too deep to keep."""
+        """Return whether a part of `body` held a container that nests too deep."""
         return self._deep in text
 
     def sent_size(self, text: bytes) -> int:
-        """How many bytes this part of `body` had as sent."""
+        """Return the size of a part of `body` as it was sent, in bytes."""
         size = len(self.restore(text))
         for cut in re.finditer(rb'"%b(\d+)"' % self._deep, text):
             size += int(cut[1]) - len(cut[0])
         return size
 
     def restore(self, text: bytes) -> bytes:
-        """This part of `body` as it was sent; it has no over-deep container."""
+        """Return a part of `body` without an over-deep container as it was sent."""
         return text.replace(self._surrogate, b"\\u")
 
     def _mark_surrogates(self, body: bytes) -> bytes:
-        # Pairs of backslashes out of the way, from the left and in place: the others begin escapes.
+        # Pairs of backslashes are blanked out in place, from the left: the others begin escapes.
         escapes = body.replace(rb"\\", b"  ")
         marked = bytearray()
         copied = 0

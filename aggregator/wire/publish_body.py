@@ -1,4 +1,4 @@
-"""The body of `POST /publish`: one event, an array, an envelope, or NDJSON."""
+"""The parser of the body of `POST /publish`: one event, an array, an envelope, or NDJSON."""
 
 import re
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from msgspec import Raw
 from aggregator.wire.errors import FieldError, InvalidRequest, MalformedBody, TooLarge
 from aggregator.wire.event_rules import (
     Limits,
-    NotPlainlyValid,
+    NeedsExactCheck,
     Published,
     check_event,
     kind_of,
@@ -22,7 +22,7 @@ from aggregator.wire.json_array_length import has_far_more_members
 from aggregator.wire.json_masking import Masked, may_have_lone_surrogate
 from storage.model import Event
 
-MAX_ERRORS_TOLD = 100
+MAX_REPORTED_ERRORS = 100
 
 _ENVELOPE = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"events"[ \t\r\n]*:[ \t\r\n]*(?=\[)')
 _FIRST_MEMBER = re.compile(
@@ -41,7 +41,7 @@ _EMPTY = "the body is empty; send one event, an array of events, or NDJSON"
 
 
 class _Envelope(msgspec.Struct):
-    """What tells an envelope from an event; other members are passed over, not kept."""
+    """The member that distinguishes an envelope from an event; others are skipped, not kept."""
 
     events: Raw | msgspec.UnsetType = msgspec.UNSET
 
@@ -54,10 +54,12 @@ _decode_any = msgspec.json.Decoder(Raw).decode
 
 
 class Batch(NamedTuple):
-    """The events of one request, in the order sent, and those refused under lenient handling.
+    """The events of one request.
 
-    `rejected` maps an event's place in the request to what is wrong with it; the valid
-    events fill the other places in order.
+    Args:
+        events: the valid events, in the order sent.
+        rejected: the broken rules of each event rejected under lenient handling, by its place in
+            the request from 0. The valid events fill the other places in order.
     """
 
     events: list[Event]
@@ -65,18 +67,24 @@ class Batch(NamedTuple):
 
 
 def parse_publish(body: bytes, *, ndjson: bool, lenient: bool, limits: Limits) -> Batch:
-    """The events of a body.
+    """Parse the events of a body.
+
+    One byte order mark at the beginning is skipped (RFC 8259, 8.1).
 
     Args:
-        body: decompressed.
-        ndjson: one event a line, blank lines skipped; otherwise one JSON text. One byte order mark
-            at the beginning is passed over (RFC 8259, 8.1).
-        lenient: give invalid events back as rejected, instead of raising.
+        body: the decompressed body.
+        ndjson: the body has one event a line, and blank lines are skipped; otherwise it is one JSON
+            text.
+        lenient: return invalid events as rejected instead of raising.
+        limits: the limits of the request.
+
+    Returns:
+        The events.
 
     Raises:
-        MalformedBody: not UTF-8 or not JSON, or empty.
-        TooLarge: too many events, or a payload over its limit.
-        InvalidRequest: an event breaks a rule (without `lenient`), or there is none.
+        MalformedBody: the body is not UTF-8, not JSON, or empty.
+        TooLarge: there are too many events, or a payload is over its limit.
+        InvalidRequest: an event breaks a rule (without `lenient`), or there is no event.
     """
     if not body:
         raise MalformedBody(_EMPTY)
@@ -85,8 +93,8 @@ def parse_publish(body: bytes, *, ndjson: bool, lenient: bool, limits: Limits) -
         published = _decode_lines(body, limits) if ndjson else _decode_plain(body)
         _check_count(len(published), limits)
         return Batch([valid_event(each, limits) for each in published], {})
-    except (NotPlainlyValid, msgspec.DecodeError, RecursionError, UnicodeDecodeError):
-        # Something is wrong, or unusual: the slower way is exact and can say what.
+    except (NeedsExactCheck, msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        # An event is invalid or unusual: the slower parser is exact and names the rule.
         rest = body.removeprefix(_BYTE_ORDER_MARK)
         if not rest:
             raise MalformedBody(_EMPTY) from None
@@ -94,7 +102,7 @@ def parse_publish(body: bytes, *, ndjson: bool, lenient: bool, limits: Limits) -
     try:
         return exact(flatten=False)
     except RecursionError:
-        # How deep is too deep for a decoder depends on the interpreter and its stack just now.
+        # The depth that a decoder survives depends on the interpreter and its current stack.
         return exact(flatten=True)
 
 
@@ -109,7 +117,7 @@ def _decode_plain(body: bytes) -> list[Published]:
     if first == b"{" and (envelope := _ENVELOPE.match(body)):
         end = len(body.rstrip(_WHITE_SPACE)) - 1
         if body[end:][:1] == b"}":
-            # What lies between is one array and nothing else, or it does not decode.
+            # The text between is one array and nothing else, or it does not decode.
             return _decode_many(body[envelope.end() : end])
     return [_decode_one(body)] if first == b"{" else _decode_many(body)
 
@@ -122,7 +130,7 @@ def _parse_exactly(
 
 
 class _Entry(NamedTuple):
-    """One event's text and its mask, or why there is none."""
+    """The text of one event and its mask, or why it is malformed."""
 
     raw: bytes
     masked: Masked | None
@@ -151,7 +159,7 @@ def _check_entries(entries: list[_Entry], *, lenient: bool, limits: Limits) -> B
     if malformed is not None:
         raise MalformedBody(malformed)
     if errors:
-        raise InvalidRequest(_summary(errors, rejected, len(entries)), errors[:MAX_ERRORS_TOLD])
+        raise InvalidRequest(_summary(errors, rejected, len(entries)), errors[:MAX_REPORTED_ERRORS])
     return Batch(events, {})
 
 
@@ -222,7 +230,7 @@ def _array_entries(array: bytes, masked: Masked | None, limits: Limits) -> list[
 
 
 def _readable(text: bytes, *, flatten: bool) -> tuple[bytes, Masked | None]:
-    """The JSON text without white space around it, and its mask if it needed one."""
+    """Return the JSON text without white space around it, and its mask if it needed one."""
     try:
         text.decode()
         masked = Masked(text, flatten=True) if flatten else None
@@ -240,7 +248,7 @@ def _readable(text: bytes, *, flatten: bool) -> tuple[bytes, Masked | None]:
 
 
 def _hint(text: bytes, error: MalformedBody, *, ndjson: bool) -> str:
-    """What is the likely cause where a text is not JSON, and what to do; or nothing."""
+    """Return the likely cause and the remedy for a text that is not JSON, or an empty text."""
     if text.startswith(_BYTE_ORDER_MARK):
         return "; it begins with a byte order mark (EF BB BF): take that out"
     trailing = _TRAILING.search(str(error))
@@ -258,9 +266,9 @@ def _hint(text: bytes, error: MalformedBody, *, ndjson: bool) -> str:
 
 
 def _is_only_member(body: bytes, value: bytes) -> bool:
-    """Whether an object has one member alone, of which `value` is the text of the value.
+    """Return whether an object has a single member, with `value` as the text of its value.
 
-    Decoding would give the last of a repeated name, and pass over the events of the others.
+    Decoding would return the last of a repeated name, and skip the events of the others.
     """
     first = _FIRST_MEMBER.match(body)
     rest = body[first.end() :] if first else b""

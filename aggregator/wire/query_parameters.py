@@ -1,4 +1,4 @@
-"""The parameters of a query string, and what is wrong with them."""
+"""The parser and the checks of the parameters of a query string."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -15,10 +15,17 @@ _UNIT_US = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000
 
 
 def read_parameters(query_string: str, known: Sequence[str]) -> dict[str, str]:
-    """The parameters of a raw query string, each given once and not empty.
+    """Parse a query string.
+
+    Args:
+        query_string: the raw query string.
+        known: the names of the parameters that are allowed.
+
+    Returns:
+        The values by name, each given once and not empty.
 
     Raises:
-        InvalidRequest: one is not known, repeated or empty, or the query string can't be read.
+        InvalidRequest: a parameter is unknown, repeated or empty, or the query string is malformed.
     """
     try:
         pairs = parse_qsl(query_string, keep_blank_values=True, errors="strict")
@@ -39,12 +46,12 @@ def read_parameters(query_string: str, known: Sequence[str]) -> dict[str, str]:
 
 
 def is_duration(text: str) -> bool:
-    """Whether a text is a whole number of seconds, minutes, hours or days, such as 5m."""
+    """Return whether a text is a whole number of seconds, minutes, hours or days, such as 5m."""
     return _DURATION.fullmatch(text) is not None
 
 
 class ParameterCheck:
-    """Collects what is wrong with parameters.
+    """Converts parameters and collects the rules that they break.
 
     Args:
         sent: the parameters by name.
@@ -55,42 +62,54 @@ class ParameterCheck:
         self._sent = sent
 
     def finish(self) -> None:
-        """Raise `InvalidRequest` if anything is wrong."""
+        """Refuse the request if a rule is broken.
+
+        Raises:
+            InvalidRequest: with every broken rule.
+        """
         if self.errors:
             first = self.errors[0]
             raise InvalidRequest(f"{first.field} {first.message}", self.errors)
 
-    def wrong(self, name: str, message: str) -> None:
-        """Note that a parameter breaks a rule."""
+    def add_error(self, name: str, message: str) -> None:
+        """Record that a parameter breaks a rule."""
         self.errors.append(FieldError(0, name, message))
 
     def topic(self, name: str) -> str | None:
-        """A name that a topic may have."""
+        """Return the parameter as the name of a topic."""
         return self._ruled(name, topic_rule_broken)
 
     def text(self, name: str) -> str | None:
-        """A text that an event id or a source may be."""
+        """Return the parameter as an event id or a source."""
         return self._ruled(name, name_rule_broken)
 
     def number(self, name: str, low: int, high: int) -> int | None:
-        """A whole number in ASCII digits."""
+        """Return the parameter as a whole number in ASCII digits, from `low` to `high`."""
         value = self._sent.get(name)
         if value is None:
             return None
         if _DIGITS.fullmatch(value) is None or not low <= int(value) <= high:
-            self.wrong(name, f"must be a whole number from {low} to {high}, not {value[:64]!r}")
+            self.add_error(name, f"must be a whole number from {low} to {high}, not {value[:64]!r}")
             return None
         return int(value)
 
     def instant(self, name: str, now_us: int) -> int | None:
-        """A time in microseconds since the epoch: ISO 8601, or a duration back from `now_us`."""
+        """Return the parameter as a time: ISO 8601, or a duration back from `now_us`.
+
+        Args:
+            name: the name of the parameter.
+            now_us: the current time, in microseconds since the epoch.
+
+        Returns:
+            Microseconds since the epoch, None if the parameter is missing or breaks a rule.
+        """
         value = self._sent.get(name)
         if value is None:
             return None
         try:
             return _back(value, now_us) if is_duration(value) else parse_instant(value)
         except ValueError as error:
-            self.wrong(
+            self.add_error(
                 name,
                 f"{value[:64]!r} {error} (a + in a URL is a space: write %2B or Z; a duration "
                 "back from now is a whole number and s, m, h or d: 5m)",
@@ -100,7 +119,7 @@ class ParameterCheck:
     def _ruled(self, name: str, rule_broken: Callable[[str], str | None]) -> str | None:
         value = self._sent.get(name)
         if value is not None and (broken := rule_broken(value)):
-            self.wrong(name, broken)
+            self.add_error(name, broken)
         return value
 
 

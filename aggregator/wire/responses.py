@@ -1,4 +1,4 @@
-"""Verdicts, events and counts as the JSON that goes out."""
+"""The encoders of responses: verdicts, events and counts as JSON."""
 
 from collections.abc import Mapping, Sequence
 from operator import attrgetter
@@ -12,7 +12,7 @@ from storage.model import LogEvent, Stats, Status, Verdict
 
 
 class PublishSummary(msgspec.Struct, frozen=True):
-    """The counts of one publish, as answered and as logged."""
+    """The counts of one publish, in its response and in the log."""
 
     received: int
     unique_processed: int
@@ -30,8 +30,8 @@ class _EventOut(msgspec.Struct):
     ts_ingest: str
 
 
-class _Plain(msgspec.Struct):
-    """What most publishes are answered with."""
+class _PlainResponse(msgspec.Struct):
+    """The response to a publish without preferences."""
 
     received: int
     unique_processed: int
@@ -64,14 +64,22 @@ def publish_answer(
     minimal: bool,
     lenient: bool,
 ) -> bytes:
-    """The answer to a publish: counts, and one result per event in the order sent.
+    """Encode the response to a publish: counts, and one result for each event in the order sent.
 
-    With `minimal` only the rejected events have a result, and without any there is no
-    `results` at all unless `lenient` asks for what was rejected.
+    Args:
+        summary: the counts of the valid events.
+        batch: the events of the request.
+        verdicts: the verdicts of the valid events, in order.
+        minimal: leave out the results of valid events. Then there are `results` only with
+            `lenient`.
+        lenient: add the number of rejected events.
+
+    Returns:
+        The JSON text.
     """
     if not minimal and not lenient:
         return _encode(
-            _Plain(
+            _PlainResponse(
                 summary.received,
                 summary.unique_processed,
                 summary.duplicate_dropped,
@@ -100,17 +108,26 @@ def _in_order(verdicts: Sequence[Verdict], rejected: Mapping[int, object]) -> li
 
 
 def event_answer(event: LogEvent) -> bytes:
-    """One stored event."""
+    """Encode one stored event."""
     return _encode(_event_out(event))
 
 
 def events_answer(events: Sequence[LogEvent]) -> bytes:
-    """A page of stored events, as an array."""
+    """Encode a page of stored events as an array."""
     return _encode([_event_out(event) for event in events])
 
 
 def stats_answer(stats: Stats, uptime_s: float, backend: str) -> bytes:
-    """The counts in all, and by topic of those listed."""
+    """Encode the response of /stats.
+
+    Args:
+        stats: the counts in all, and of the listed topics.
+        uptime_s: the time since the start, in seconds.
+        backend: the name of the backend.
+
+    Returns:
+        The JSON text.
+    """
     uptime_s = round(uptime_s, 3)
     return _encode(
         msgspec.to_builtins(stats.totals)

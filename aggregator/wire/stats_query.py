@@ -11,14 +11,25 @@ _PARAMETERS = ("topic", "topics_after")
 
 
 class StatsRequest(msgspec.Struct, frozen=True):
-    """Which topics are to be listed: one, or those behind a name, "" for the first ones."""
+    """The topics to list.
+
+    Args:
+        topic: the single topic to list, or None.
+        topics_after: the name behind which the page begins, "" for the first page.
+    """
 
     topic: str | None
     topics_after: str
 
 
 def parse_stats_query(query_string: str) -> StatsRequest:
-    """The topics that a raw query string asks for.
+    """Parse the query string of `GET /stats`.
+
+    Args:
+        query_string: the raw query string.
+
+    Returns:
+        The topics to list.
 
     Raises:
         InvalidRequest: an unknown, repeated or empty parameter, or no name of a topic.
@@ -27,11 +38,11 @@ def parse_stats_query(query_string: str) -> StatsRequest:
     check = ParameterCheck(sent)
     topic, after = check.topic("topic"), check.topic("topics_after")
     if len(sent) > 1:
-        check.wrong("topics_after", "makes no sense with topic, which asks for one topic")
+        check.add_error("topics_after", "makes no sense with topic, which asks for one topic")
     check.finish()
     return StatsRequest(topic, after or "")
 
 
 def next_topics(stats: Stats) -> str:
-    """The page behind the last topic of this one, relative to it: a query alone."""
+    """Return the query string, with its `?`, of the page behind the last topic of this one."""
     return f"?{urlencode({'topics_after': max(stats.topics)})}"

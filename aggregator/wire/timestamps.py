@@ -1,6 +1,6 @@
-"""RFC 3339 in, whole microseconds out, and back.
+"""Conversions between RFC 3339 date-times and whole microseconds since the epoch.
 
-No decoder's own date type is used: msgspec rounds nanoseconds, and the contract cuts them.
+The date type of msgspec is not used, since it rounds nanoseconds, and the contract cuts them.
 """
 
 import re
@@ -15,18 +15,24 @@ _DATE_TIME = re.compile(
     r"(?:[Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)?",
     re.ASCII,
 )
-# What ISO 8601 allows beyond it: dates alone, basic format, week dates, a decimal comma.
+# Beyond RFC 3339, ISO 8601 allows dates alone, basic format, week dates and a decimal comma.
 _ISO_8601 = re.compile(r"[0-9W-]+(?:[Tt ][0-9:]+(?:[.,][0-9]+)?(?:[Zz]|[+-][0-9:]+)?)?", re.ASCII)
 _PLAIN_LENGTH = len("2026-01-31T12:00:00.000000Z")
-_KEPT_SECONDS = 1000
-"""Events that come together were stamped in few different seconds."""
+_CACHED_SECONDS = 1000
+"""Events that arrive together have timestamps in few different seconds."""
 
 
 def parse_timestamp(text: str) -> int:
-    """Microseconds since the epoch of an RFC 3339 date-time.
+    """Parse an RFC 3339 date-time.
 
     The offset may be missing (then it is UTC), and so may the seconds. Digits after the sixth
     of a fraction are cut, not rounded.
+
+    Args:
+        text: the date-time.
+
+    Returns:
+        Microseconds since the epoch.
 
     Raises:
         ValueError: not such a date-time, or not within the years 1 to 9999 in UTC.
@@ -42,7 +48,7 @@ def parse_timestamp(text: str) -> int:
     return _date_time(text)
 
 
-@lru_cache(_KEPT_SECONDS)
+@lru_cache(_CACHED_SECONDS)
 def _second(text: str) -> int:
     return _date_time(f"{text}Z")
 
@@ -54,7 +60,13 @@ def _date_time(text: str) -> int:
 
 
 def parse_instant(text: str) -> int:
-    """Microseconds since the epoch of an ISO 8601 date or date-time, UTC if it names no offset.
+    """Parse an ISO 8601 date or date-time, UTC if it names no offset.
+
+    Args:
+        text: the date or date-time.
+
+    Returns:
+        Microseconds since the epoch.
 
     Raises:
         ValueError: not such a time, or not within the years 1 to 9999 in UTC.
@@ -65,7 +77,7 @@ def parse_instant(text: str) -> int:
 
 
 def render_timestamp(time_us: int) -> str:
-    """`YYYY-MM-DDTHH:MM:SS.ffffffZ`, always six digits."""
+    """Render a time as `YYYY-MM-DDTHH:MM:SS.ffffffZ`, always with six digits."""
     moment = _EPOCH + timedelta(microseconds=time_us)
     return f"{moment.isoformat(timespec='microseconds')[:26]}Z"
 

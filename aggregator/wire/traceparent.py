@@ -1,4 +1,4 @@
-"""The header `traceparent` of W3C Trace Context: which span of which trace a request belongs to."""
+"""The parser of the header `traceparent` of W3C Trace Context."""
 
 import re
 from collections.abc import Sequence
@@ -11,21 +11,29 @@ _FORMAT = re.compile(
 
 
 class Traceparent(NamedTuple):
-    """The sender's span: its trace in 32 and its own id in 16 hexadecimal digits, in lower case."""
+    """The span of the sender.
+
+    Args:
+        trace_id: the id of its trace, 32 lower-case hexadecimal digits.
+        span_id: its own id, 16 lower-case hexadecimal digits.
+        flags: 8 bits, of which 1 means that the sender may have recorded its span.
+    """
 
     trace_id: str
     span_id: str
     flags: int
-    """8 bits; of these 1 means that the sender may have recorded its span."""
 
 
 def parse_traceparent(sent: Sequence[str]) -> Traceparent | None:
-    """The sender's span; None if there is no valid one, which is no error.
+    """Parse the span of the sender.
 
-    A later version than 00 may have more behind its first four fields, which are read as ever.
+    A later version than 00 may have more fields behind the first four, which are read as before.
 
     Args:
-        sent: every `traceparent` of the request; more than one is as good as none.
+        sent: the values of all `traceparent` headers of the request.
+
+    Returns:
+        The span; None if there is no valid one or more than one header, which is no error.
     """
     if len(sent) != 1:
         return None

@@ -1,1 +1,1 @@
-"""A load generator that knows what must come of what it sends."""
+"""A load generator with an oracle, which checks every verdict, count and stored event."""

@@ -1,10 +1,10 @@
-"""A run as a picture: events per second and latency over time, and where was tried again."""
+"""The chart of a run: throughput, latency and retries over time."""
 
 import html
 import io
 from math import ceil, floor, log10
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from publisher.load.measurements import Second
 from publisher.load.report import Report, as_text
@@ -17,8 +17,10 @@ ENDINGS = (".html", ".png")
 
 _INCHES = (10, 6)
 _DOTS_PER_INCH = 120
+_LINE_STYLE: dict[str, Any] = {"marker": ".", "markersize": 4, "linewidth": 1.2}
+_CROSS_STYLE: dict[str, Any] = {"marker": "x", "linestyle": "none", "clip_on": False}
 _BLUE, _ORANGE, _RED = "#1f5fa8", "#d97706", "#c0262d"
-_LEAST_OF_A_SECOND = 0.2
+_MIN_BAR_S = 0.2
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -48,18 +50,27 @@ class NoMatplotlib(Exception):
 
 
 def check_possible() -> None:
-    """Raise NoMatplotlib unless a chart can be drawn."""
+    """Check that a chart can be drawn.
+
+    Raises:
+        NoMatplotlib: matplotlib is not installed.
+    """
     try:
-        import matplotlib.figure  # noqa: F401, PLC0415 - only who wants a chart has it
+        import matplotlib.figure  # noqa: F401 - an optional dependency
     except ImportError as error:
         raise NoMatplotlib from error
 
 
 def write(report: Report, path: Path) -> None:
-    """Write the chart: a picture if the name ends in .png, a page that needs no other file if it
-    ends in .html.
+    """Write the chart of a run.
 
-    Raises OSError, and NoMatplotlib as `check_possible` does.
+    Args:
+        report: the report of the run.
+        path: the file: a picture if its name ends in .png, else a page that needs no other file.
+
+    Raises:
+        NoMatplotlib: matplotlib is not installed.
+        OSError: the file can't be written.
     """
     check_possible()
     figure = _figure(report)
@@ -87,7 +98,7 @@ def _title(report: Report) -> str:
 
 
 def _figure(report: Report) -> "Figure":
-    from matplotlib.figure import Figure  # noqa: PLC0415 - only who wants a chart has it
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=_INCHES, layout="constrained")
     throughput, latency = figure.subplots(2, 1, sharex=True)
@@ -99,7 +110,7 @@ def _figure(report: Report) -> "Figure":
     for axes in (throughput, latency):
         axes.grid(visible=True, color="#dddddd", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
-        # Nothing to name is nothing to warn about: it is a run without an answer.
+        # A run without a response has nothing to name, and matplotlib would warn about that.
         if axes.get_legend_handles_labels()[0]:
             axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     return figure
@@ -110,7 +121,7 @@ def _draw_throughput(axes: "Axes", series: list[Second], report: Report) -> None
     edges = [float(second.second) for second in series]
     if rates:
         # The last second is not a whole one.
-        edges.append(max(report.measurements.elapsed_s, edges[-1] + _LEAST_OF_A_SECOND))
+        edges.append(max(report.measurements.elapsed_s, edges[-1] + _MIN_BAR_S))
         rates[-1] /= edges[-1] - edges[-2]
         axes.stairs(rates, edges, color=_BLUE, label="answered", fill=True, alpha=0.3)
         axes.stairs(rates, edges, color=_BLUE)
@@ -122,16 +133,14 @@ def _draw_throughput(axes: "Axes", series: list[Second], report: Report) -> None
 
 
 def _draw_latency(axes: "Axes", series: list[Second]) -> None:
-    from matplotlib.ticker import NullFormatter  # noqa: PLC0415 - only who wants a chart has it
+    from matplotlib.ticker import NullFormatter
 
     axes.set_yscale("log")
     answered = [second for second in series if second.p50_s and second.p99_s]
     for label, color in (("p99", _ORANGE), ("p50", _BLUE)):
         values_ms = [(getattr(second, f"{label}_s") or 0.0) * 1000 for second in answered]
-        axes.plot(
-            [second.second + 0.5 for second in answered], values_ms,
-            color=color, label=label, marker=".", markersize=4, linewidth=1.2,
-        )  # fmt: skip
+        middles = [second.second + 0.5 for second in answered]
+        axes.plot(middles, values_ms, color=color, label=label, **_LINE_STYLE)
     low_ms, high_ms = axes.get_ylim()
     # To whole powers of ten: between them there is no tick with a number.
     axes.set_ylim(10.0 ** floor(log10(low_ms)), 10.0 ** ceil(log10(high_ms)))
@@ -146,8 +155,6 @@ def _draw_retries(throughput: "Axes", latency: "Axes", series: list[Second]) -> 
     for axes in (throughput, latency):
         for second in retried:
             axes.axvspan(second.second, second.second + 1, color=_RED, alpha=0.12, linewidth=0)
-    throughput.plot(
-        [second.second + 0.5 for second in retried],
-        [0] * len(retried),
-        color=_RED, marker="x", linestyle="none", clip_on=False, label="tried again",
-    )  # fmt: skip
+    middles = [second.second + 0.5 for second in retried]
+    zeros = [0] * len(retried)
+    throughput.plot(middles, zeros, color=_RED, label="tried again", **_CROSS_STYLE)

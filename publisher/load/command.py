@@ -1,4 +1,4 @@
-"""`python -m publisher load`: its options, what it prints, and its exit status."""
+"""The command `python -m publisher load`: its options, its output and its exit status."""
 
 import argparse
 import asyncio
@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from publisher import cli
 from publisher.load import chart
-from publisher.load.content import LEAST_PAYLOAD_BYTES, MOST_PAYLOAD_BYTES
+from publisher.load.content import MAX_PAYLOAD_BYTES, MIN_PAYLOAD_BYTES
 from publisher.load.key_ids import ID_KINDS, new_run
 from publisher.load.plan import Plan, Shape
 from publisher.load.report import Report, Settings, as_json, as_text
@@ -76,7 +76,7 @@ def add_to(commands: cli.Commands) -> None:
     )  # fmt: skip
     add(
         "--payload-bytes", metavar="N", default=150,
-        type=cli.whole_number(LEAST_PAYLOAD_BYTES, MOST_PAYLOAD_BYTES),
+        type=cli.whole_number(MIN_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES),
         help="size of each payload (default: 150 bytes)",
     )  # fmt: skip
     add("--ids", default="uuid7", choices=ID_KINDS, help="kind of the ids (default: %(default)s)")
@@ -99,10 +99,14 @@ def add_to(commands: cli.Commands) -> None:
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Run the command; gives the exit status.
+    """Run the command.
 
-    0: all that came of the run is as it must be. 1: something is not, or the run ended early.
-    2: it cannot be started. 130: interrupted.
+    Args:
+        parsed: the parsed command line.
+
+    Returns:
+        The exit status: 0 if every check agrees, 1 if one found a difference or the run ended
+        early, 2 if it can't start, 130 if it was interrupted.
     """
     try:
         return _run(parsed)
@@ -161,7 +165,7 @@ def _tell(report: Report, parsed: argparse.Namespace) -> int:
 
 
 def _write(report: Report, json_file: Path | None, chart_file: Path | None) -> str | None:
-    """Write the files that are asked for; gives a sentence if one can't be written."""
+    """Write the files of the options; returns a sentence if one can't be written."""
     try:
         if json_file:
             text = json.dumps(as_json(report), ensure_ascii=False, indent=1)
@@ -188,11 +192,16 @@ def _marks() -> tuple[str, str]:
 
 @contextmanager
 def _progress(title: str, events: int) -> Iterator[Callable[[int], object]]:
-    # A line that is drawn over again is for people who look at it, not for a file.
+    # A line that is redrawn is for a terminal, not for a file.
     with tqdm(
-        desc=title, total=events, unit=" events", unit_scale=True, file=sys.stderr,
-        disable=not (sys.stderr and sys.stderr.isatty()), leave=False,
-    ) as bar:  # fmt: skip
+        desc=title,
+        total=events,
+        unit=" events",
+        unit_scale=True,
+        file=sys.stderr,
+        disable=not (sys.stderr and sys.stderr.isatty()),
+        leave=False,
+    ) as bar:
         yield bar.update
 
 
@@ -205,9 +214,14 @@ def _shape(settings: Settings) -> Shape:
             f"none of {settings.events:,} events that is new"
         )
     return Shape(
-        settings.events, duplicates, conflicts, settings.batch, len(settings.topics),
-        settings.concurrency, settings.seed,
-    )  # fmt: skip
+        events=settings.events,
+        duplicates=duplicates,
+        conflicts=conflicts,
+        batch=settings.batch,
+        topics=len(settings.topics),
+        concurrency=settings.concurrency,
+        seed=settings.seed,
+    )
 
 
 def _check_writable(option: str, path: Path | None) -> None:

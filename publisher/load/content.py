@@ -1,7 +1,7 @@
-"""What an event of the plan says: its id, topic, source, timestamp and payload, from its key alone.
+"""The content of the plan's events, computed from their keys alone.
 
-The same key always makes the same bytes, so that the log can be held against them without a copy
-of what was sent.
+The same key always has the same bytes, so that the log can be compared with them without a copy of
+the events that were sent.
 """
 
 import random
@@ -10,23 +10,26 @@ from collections.abc import Callable, Sequence
 from publisher.events import EncodedEvent
 from publisher.load.plan import OTHER_PAYLOAD, OTHER_SOURCE, STAMPS, Plan
 
-LEAST_PAYLOAD_BYTES, MOST_PAYLOAD_BYTES = 120, 2**20
+MIN_PAYLOAD_BYTES, MAX_PAYLOAD_BYTES = 120, 2**20
 
 _BLOCK = 1024
 _SOURCES = 16
 _FILLER_STARTS = 4096
 _LETTERS = b"abcdefghijklmnopqrstuvwxyz0123456789 "
 _DAY = "2026-01-31"
-# What a store could change on the way: white space, a zero at the end, an escape, bytes above
+# Everything that a store could change: white space, a zero at the end, an escape, bytes above
 # ASCII, more digits than a double has.
 _PAYLOAD_HEAD = b'{"number": %d, "total": %d.%b, "name": "Zo\\u00eb \xc3\xa9", "big": %d, "text": "'
 
 
 class Content:
-    """What the events of a plan say.
+    """Computes the content of a plan's events.
 
-    ids: from `ids_for`. topics: the names, in the order of the plan's numbers. payload_bytes: size
-    of each payload, from LEAST_PAYLOAD_BYTES to MOST_PAYLOAD_BYTES.
+    Args:
+        plan: the plan.
+        ids: the function from the number of a key to its event_id, made by `ids_for`.
+        topics: the names of the topics, in the order of the plan's numbers.
+        payload_bytes: size of each payload, from MIN_PAYLOAD_BYTES to MAX_PAYLOAD_BYTES.
     """
 
     def __init__(
@@ -37,34 +40,39 @@ class Content:
         self._ids = ids
         self._topics = list(topics)
         self._payload_bytes = payload_bytes
-        chance = random.Random(shape.seed)  # noqa: S311 - nothing here is a secret
+        chance = random.Random(shape.seed)
         self._filler = bytes(chance.choices(_LETTERS, k=_FILLER_STARTS + payload_bytes))
         self._full = shape.unique - shape.unique % _BLOCK
         self._in_block = chance.sample(range(_BLOCK), _BLOCK)
         self._in_last = chance.sample(range(shape.unique % _BLOCK), shape.unique % _BLOCK)
 
     def topic(self, key: int) -> str:
-        """Give the topic of a key."""
+        """Return the topic of a key."""
         return self._topics[self._plan.topic_of[key]]
 
     def event_id(self, key: int) -> str:
-        """Give the event_id of a key."""
+        """Return the event_id of a key."""
         return self._ids(self._number(key))
 
     def source(self, key: int) -> str:
-        """Give the source of a key's event, conflicts left out."""
+        """Return the source of a key's event, that of a conflict apart."""
         return f"node-{key % _SOURCES}"
 
     def timestamp(self, key: int, stamp: int) -> str:
-        """Give the timestamp, as the aggregator gives it back; stamp: 0 to STAMPS - 1."""
+        """Return the timestamp of a key's event in the form of the aggregator.
+
+        Args:
+            key: the key.
+            stamp: which of its timestamps, 0 to STAMPS - 1.
+        """
         return self._timestamp(self._number(key), stamp)
 
     def payload(self, key: int) -> bytes:
-        """Give the payload of a key's event, conflicts left out."""
+        """Return the payload of a key's event, that of a conflict apart."""
         return self._payload(key, b"10")
 
     def event(self, position: int) -> EncodedEvent:
-        """Give the event at a position of the plan."""
+        """Return the encoded event at a position of the plan."""
         key, kind = self._plan.keys[position], self._plan.kinds[position]
         topic = self._topics[self._plan.topic_of[key]]
         number = self._number(key)
@@ -89,7 +97,7 @@ class Content:
         return b'%b%b"}' % (head, self._filler[start : start + self._payload_bytes - len(head) - 2])
 
     def _number(self, key: int) -> int:
-        """Give each key the number of a neighbour: publishers' own numbers arrive out of order."""
+        """Return the number of a key, such that numbers arrive out of order."""
         block, place = divmod(key, _BLOCK)
         if key >= self._full:
             return self._full + self._in_last[place]

@@ -1,4 +1,4 @@
-"""Ids that are made from the name of a run and the number of a key, and can be made again."""
+"""Reproducible event ids, computed from the name of a run and the number of a key."""
 
 import hashlib
 import re
@@ -16,18 +16,23 @@ _STAMPED_RUN = re.compile(r"([0-9a-f]{11})-")
 
 
 def new_run() -> str:
-    """Give a name that no other run has."""
+    """Return a name that no other run has."""
     return f"{now_ms():011x}-{secrets.token_hex(4)}"
 
 
 def ids_for(kind: str, run: str) -> Callable[[int], str]:
-    """Give the function from the number of a key, 0 to 2**40, to its event_id.
+    """Build the function from the number of a key to its event_id.
 
-    kind: one of ID_KINDS. `numbered` is `RUN-e-NUMBER`; the others look like what their names say
-    but are made from run and number, so that any of them can be made again. Those of `uuid7` and
-    `time-node` ascend with the number, KEYS_A_MS of them a millisecond.
-    run: its name; other names give other ids. One that begins with 11 hex digits and a dash, as
-    `new_run` makes them, tells the Unix milliseconds with which `uuid7` and `time-node` begin.
+    Args:
+        kind: one of ID_KINDS. `numbered` is `RUN-e-NUMBER`. The others have the form of their kind,
+            but are computed from run and number, so that any of them can be made again. Those of
+            `uuid7` and `time-node` ascend with the number, KEYS_A_MS of them a millisecond.
+        run: the name of the run; another name makes other ids. If it begins with 11 hex digits and
+            a dash, as those of `new_run` do, the digits are the Unix milliseconds at which `uuid7`
+            and `time-node` begin.
+
+    Returns:
+        The function, for numbers from 0 to 2**40.
     """
     secret = hashlib.blake2b(run.encode()).digest()
     digest = hashlib.blake2b

@@ -1,4 +1,4 @@
-"""What is measured: each request's latency, what was tried again, and both over time."""
+"""The measurements of a run: latencies and retries of its requests, in all and second by second."""
 
 from array import array
 from collections import Counter, defaultdict
@@ -10,12 +10,17 @@ QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999, "max": 1.0}
 
 
 def quantile(ascending: Sequence[float], share: float) -> float:
-    """Give the least value that a share of all values, above 0, does not exceed; exact."""
+    """Return an exact quantile: the least value that a share of the values does not exceed.
+
+    Args:
+        ascending: the values in ascending order, at least one.
+        share: the share, above 0 and at most 1.
+    """
     return ascending[max(ceil(share * len(ascending)), 1) - 1]
 
 
 def quantiles(values: "array[float]") -> dict[str, float]:
-    """Give the quantiles of QUANTILES; nothing if there are no values."""
+    """Return the quantiles of QUANTILES by name; none without values."""
     ascending = sorted(values)
     if not ascending:
         return {}
@@ -23,7 +28,16 @@ def quantiles(values: "array[float]") -> dict[str, float]:
 
 
 class Second(NamedTuple):
-    """One second of a run, counted from 0 at its start; latencies in seconds, None without any."""
+    """The measurements of one second of a run.
+
+    Args:
+        second: the number of the second, from 0 at the start.
+        events: the number of events that were answered.
+        requests: the number of requests that were answered.
+        retries: the number of attempts that failed.
+        p50_s: median latency in seconds, None without a response.
+        p99_s: 99th percentile of the latency in seconds, None without a response.
+    """
 
     second: int
     events: int
@@ -34,10 +48,11 @@ class Second(NamedTuple):
 
 
 class Measurements:
-    """Of one run, in seconds since its start.
+    """Collects the measurements of one run; times are in seconds since its start.
 
-    latency_s: of each answered request, from when it was due (open loop) or sent (closed loop), to
-    its answer, with all its tries. service_s: from when it was sent, in both.
+    `latency_s` has the latency of each answered request, from when it was due (open loop) or sent
+    (closed loop) to its response, with all its attempts. `service_s` has the same from when it was
+    sent, in both.
     """
 
     def __init__(self) -> None:
@@ -49,26 +64,33 @@ class Measurements:
         self._events = array("I")
         self._retried_in: Counter[int] = Counter()
 
-    def answered(self, at_s: float, events: int, latency_s: float, service_s: float) -> None:
-        """Note an answer."""
+    def record_response(self, at_s: float, events: int, latency_s: float, service_s: float) -> None:
+        """Record the response to a request.
+
+        Args:
+            at_s: the time of the response.
+            events: the number of events of the request.
+            latency_s: the latency, from when the request was due.
+            service_s: the service time, from when it was sent.
+        """
         self._answered_s.append(at_s)
         self._events.append(events)
         self.latency_s.append(latency_s)
         self.service_s.append(service_s)
         self.elapsed_s = max(self.elapsed_s, at_s)
 
-    def retried(self, at_s: float, reason: str) -> None:
-        """Note a try that failed."""
+    def record_retry(self, at_s: float, reason: str) -> None:
+        """Record an attempt that failed at a time and is followed by another."""
         self.retries[reason] += 1
         self._retried_in[int(at_s)] += 1
 
     @property
     def events_per_s(self) -> float:
-        """Give the events answered per second, up to the last answer."""
+        """The throughput up to the last response, in events per second."""
         return sum(self._events) / self.elapsed_s if self.elapsed_s else 0.0
 
     def series(self) -> list[Second]:
-        """Give every second of the run."""
+        """Return the measurements second by second, without a gap."""
         latencies: defaultdict[int, list[float]] = defaultdict(list)
         events: Counter[int] = Counter()
         for at_s, count, latency_s in zip(

@@ -1,4 +1,4 @@
-"""What is sent: a plan of every event, the same for the same seed, in a few bytes an event.
+"""The plan of a run: every event in a few bytes, the same for the same seed.
 
 Keys are numbered from 0 in the order in which the plan first has them, positions from 0 in the
 order of the whole plan; request n has the positions from n * batch on.
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from math import ceil
 
 NEW, DUPLICATE, OTHER_PAYLOAD, OTHER_SOURCE = range(4)
-"""What an event is: the first of its key, the same again, or a conflict with the first."""
+"""The kind of an event: the first of its key, the same again, or a conflict with the first."""
 
 STAMPS = 8
-"""So many timestamps a key may be sent with: a retry of a publisher stamps anew."""
+"""The number of timestamps that a key may be sent with, as a retry of a publisher has its own."""
 
 NO_MARKER = -1
 _DRAWS = 16
@@ -24,11 +24,17 @@ _SAME_REQUEST, _RECENT = 0.2, 0.6
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How many events of which kind, in how many requests.
+    """Sets the numbers of events, requests and topics of a plan.
 
-    events: in all. duplicates, conflicts: how many of them repeat a key, with the same content or
-    with another. batch: events of a request. concurrency: requests under way at once; duplicates
-    are drawn so that many fall into requests that are under way together.
+    Args:
+        events: the number of events in all.
+        duplicates: the number of events that repeat a key with the same content.
+        conflicts: the number of events that repeat a key with other content.
+        batch: the number of events in a request.
+        topics: the number of topics.
+        concurrency: the number of concurrent requests. Many duplicates are drawn from requests that
+            are in flight together.
+        seed: the seed of every draw.
     """
 
     events: int
@@ -41,25 +47,28 @@ class Shape:
 
     @property
     def unique(self) -> int:
-        """How many keys there are, each new once; 1 at least, or there is no plan."""
+        """The number of keys, each new once, at least 1."""
         return self.events - self.duplicates - self.conflicts
 
     @property
     def requests(self) -> int:
-        """How many requests there are; the last may be shorter."""
+        """The number of requests, of which the last may be shorter."""
         return ceil(self.events / self.batch)
 
 
 class Plan:
-    """Every event in the order in which it is sent; made by `Plan(shape)`.
+    """Draws every event of a run, in the order in which it is sent.
 
-    keys, kinds: the key and the kind of the event at each position.
-    topic_of: the number of the topic of each key.
-    stamps: for each key, a bit for each timestamp that it is sent with, conflicts left out.
-    markers: for each request a key that no other request has, or NO_MARKER: its verdict tells
-    whether an earlier try of that request was stored. Each request that has a new key and another
-    event has one, if it is not the first request with a single new key.
-    events_of, unique_of, conflicts_of: counts for each topic.
+    - `keys` and `kinds` have the key and the kind of the event at each position.
+    - `topic_of` has the number of the topic of each key.
+    - `stamps` has, for each key, a bit for each timestamp that it is sent with, conflicts left out.
+    - `markers` has, for each request, a key that no other request has, or NO_MARKER. The verdict of
+      a marker shows whether an earlier attempt of that request was stored. Each request with a new
+      key and another event has one, unless it is the first request and has a single new key.
+    - `events_of`, `unique_of` and `conflicts_of` have the counts of each topic.
+
+    Args:
+        shape: the numbers of events, requests and topics.
     """
 
     def __init__(self, shape: Shape) -> None:
@@ -73,25 +82,25 @@ class Plan:
         self.unique_of = [0] * shape.topics
         self.conflicts_of = [0] * shape.topics
         self._keys_before = array("I")
-        draw = random.Random(shape.seed).random  # noqa: S311 - nothing here is a secret
+        draw = random.Random(shape.seed).random
         self._draw_kinds(draw)
         for request in range(shape.requests):
             self._draw_keys(request, draw)
 
     def positions(self, request: int) -> range:
-        """Give the positions of a request's events."""
+        """Return the positions of a request's events."""
         start = request * self.shape.batch
         return range(start, min(start + self.shape.batch, self.shape.events))
 
     def first_request(self, key: int) -> int:
-        """Give the request in which the plan first has a key."""
+        """Return the request in which the plan first has a key."""
         return bisect_right(self._keys_before, key) - 1
 
     def needed_before(self, request: int) -> set[int]:
-        """Give the requests that must be acknowledged before this one is sent.
+        """Return the requests that must be acknowledged before this one is sent.
 
-        They hold the first event of each key that this request is in conflict with: only once
-        that is stored is there but one verdict for the conflict.
+        They hold the first event of each key that this request is in conflict with. Only once that
+        is stored is the verdict of the conflict certain.
         """
         needed = {
             self.first_request(self.keys[position])
@@ -141,7 +150,7 @@ class Plan:
                 stamps[key] |= 1 << position % STAMPS
 
     def _marker(self, positions: range) -> int:
-        """Reserve the last new key of a request for it, unless nobody else had one to repeat."""
+        """Reserve the last new key of a request for it, unless the others had no key to repeat."""
         new = self.kinds.count(NEW, positions.start, positions.stop)
         last = len(self.topic_of) + new - 1
         return last if new and last and len(positions) > 1 else NO_MARKER
@@ -150,14 +159,14 @@ class Plan:
         """Draw a key of an event before this one."""
         start = request * self.shape.batch
         where = draw()
-        under_way = self.shape.concurrency * self.shape.batch
+        in_flight = self.shape.concurrency * self.shape.batch
         if self.kinds[position] == DUPLICATE:
-            low = max(0, start - under_way) if where < _RECENT else 0
+            low = max(0, start - in_flight) if where < _RECENT else 0
             high = start if where < _RECENT else position
             nearby = where < _SAME_REQUEST
         else:
-            # So far back that its first event is stored by now, or where nobody has to wait for it.
-            low, high = 0, start - 2 * under_way
+            # So far back that its first event is stored by now, or where no request waits for it.
+            low, high = 0, start - 2 * in_flight
             nearby = where < _SAME_REQUEST or high <= 0
             high = high if high > 0 else start
         if nearby and position > start:

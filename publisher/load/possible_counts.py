@@ -1,52 +1,64 @@
-"""Which counts are possible when the answers to some tries were lost.
+"""The possible values of a count when the responses to some attempts were lost.
 
-A try without an answer was stored and counted as a whole, or not at all. So a count is what was
-answered for plus the sum of some of those tries: which sums there are is computed, not estimated.
+An attempt without a response was stored and counted as a whole, or not at all. So a count exceeds
+the events that were acknowledged by the sum of some of those attempts. The set of these sums is
+computed, not estimated.
 """
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
 
-class LostTries(NamedTuple):
-    """Tries of one request whose answers were lost.
+class LostAttempts(NamedTuple):
+    """The attempts of one request whose responses were lost.
 
-    least, most: between so many of them were counted. amount: what each of them adds to a count.
+    Args:
+        min_counted: least number of them that were counted.
+        max_counted: greatest number of them that were counted.
+        amount: the number of events that each of them adds to a count.
     """
 
-    least: int
-    most: int
+    min_counted: int
+    max_counted: int
     amount: int
 
 
-class Admissible:
-    """The amounts by which a count may exceed what was answered for."""
+class PossibleCounts:
+    """The set of amounts by which a count may exceed the events that were acknowledged.
 
-    def __init__(self, lost: Iterable[LostTries]) -> None:
-        # Bit n of the number says whether the sum n can be made.
+    Args:
+        lost: the lost attempts, request by request.
+    """
+
+    def __init__(self, lost: Iterable[LostAttempts]) -> None:
+        # Bit n of the number says whether the sum n is possible.
         sums = 1
-        for least, most, amount in lost:
-            sums <<= least * amount
-            for _ in range(most - least if amount else 0):
+        for min_counted, max_counted, amount in lost:
+            sums <<= min_counted * amount
+            for _ in range(max_counted - min_counted if amount else 0):
                 sums |= sums << amount
         self._sums = sums
 
     def __contains__(self, excess: object) -> bool:
-        """Whether a count may exceed what was answered for by this much."""
+        """Return whether a count may exceed the acknowledged events by this amount."""
         return isinstance(excess, int) and excess >= 0 and bool(self._sums >> excess & 1)
 
     @property
-    def least(self) -> int:
-        """Give the least amount: that of the tries that were counted for certain."""
+    def min_excess(self) -> int:
+        """The least possible amount: that of the attempts that were counted for certain."""
         return (self._sums & -self._sums).bit_length() - 1
 
     @property
-    def most(self) -> int:
-        """Give the amount if every try was counted that may have been."""
+    def max_excess(self) -> int:
+        """The greatest possible amount: that of every attempt that may have been counted."""
         return self._sums.bit_length() - 1
 
-    def around(self, excess: int) -> list[int]:
-        """Give the nearest admissible amounts, at most one on either side of `excess`."""
+    def nearest(self, excess: int) -> list[int]:
+        """Return the nearest possible amounts, at most one on either side.
+
+        Args:
+            excess: any amount, which itself is left out.
+        """
         nearest = []
         if excess > 0 and (below := self._sums & ((1 << excess) - 1)):
             nearest.append(below.bit_length() - 1)

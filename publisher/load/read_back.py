@@ -1,4 +1,4 @@
-"""Reading an aggregator: its counts, and its log through the Links, also while it restarts."""
+"""A client that reads an aggregator's counts and its log, also while the aggregator restarts."""
 
 import asyncio
 import re
@@ -17,7 +17,7 @@ from publisher.attempt import connect_reason
 from publisher.refusals import one_line, reason_of, retry_after_s
 from publisher.tls import lasting_tls_fault
 
-_PASSES = frozenset(
+_RETRIED_STATUSES = frozenset(
     {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
 )
 _PAGE_EVENTS = 5000
@@ -28,7 +28,7 @@ _T = TypeVar("_T")
 
 
 class Counts(msgspec.Struct, frozen=True):
-    """The counts of a topic; of one never seen all are 0."""
+    """The counts of a topic; those of an unknown topic are 0."""
 
     received: int = 0
     unique_processed: int = 0
@@ -38,10 +38,19 @@ class Counts(msgspec.Struct, frozen=True):
 
 
 class Stats(msgspec.Struct, frozen=True):
-    """The counts that /stats gives.
+    """The counts of a response of /stats.
 
-    topics: by name, as far as they are known. in_pages: there are more than one answer lists.
-    listed_to: those after this name are known only where they were asked for; None: all are.
+    Args:
+        received: the count of all topics.
+        unique_processed: the count of all topics.
+        duplicate_dropped: the count of all topics.
+        conflicts: the count of all topics.
+        topics: the counts of the topics by name, as far as they are known.
+        topics_total: the number of topics.
+        backend: the aggregator's backend.
+        in_pages: there are more topics than one response lists.
+        listed_to: topics after this name are known only if they were requested by name; None if all
+            are known.
     """
 
     received: int
@@ -55,16 +64,16 @@ class Stats(msgspec.Struct, frozen=True):
     listed_to: str | None = None
 
     def of(self, topic: str) -> Counts:
-        """Give the counts of a topic."""
+        """Return the counts of a topic."""
         return self.topics.get(topic, Counts())
 
-    def tells_of(self, topic: str) -> bool:
-        """Whether the counts of a topic are known, be it that it has none."""
+    def knows(self, topic: str) -> bool:
+        """Return whether the counts of a topic are known, which includes that it has none."""
         return self.listed_to is None or topic <= self.listed_to or topic in self.topics
 
 
 class StoredEvent(msgspec.Struct, frozen=True):
-    """An event as /events gives it; the payload is the text as it came."""
+    """A stored event in a response of /events, with its payload as the text that came."""
 
     topic: str
     event_id: str
@@ -76,10 +85,10 @@ class StoredEvent(msgspec.Struct, frozen=True):
 
 
 class ReadFailed(Exception):
-    """The aggregator did not answer as one does; the message is one sentence."""
+    """The aggregator gave no valid response; the message is one sentence."""
 
 
-class _TryAgain(ReadFailed):
+class _TransientFailure(ReadFailed):
     wait_s = 0.0
 
 
@@ -90,23 +99,31 @@ _decode_events = msgspec.json.Decoder(list[StoredEvent]).decode
 class Reader:
     """Reads from the aggregator at a URL.
 
-    patience_s: for so long a read is tried again that fails for what may pass; 0: not at all.
+    Args:
+        session: the HTTP session to read with.
+        url: the aggregator's URL.
+        deadline_s: time for the attempts of one read, in seconds; 0 for a single attempt.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, patience_s: float) -> None:
+    def __init__(self, session: aiohttp.ClientSession, url: str, deadline_s: float) -> None:
         self._session = session
         self._base = url.rstrip("/")
-        # A URL may hold a password, which is nobody's business.
+        # Without the user and the password of the URL.
         self._shown = str(URL(self._base).with_user(None))
-        self._patience_s = patience_s
+        self._deadline_s = deadline_s
 
     async def stats(self, topics: Collection[str] = ()) -> Stats:
-        """Give the counts in all, and of the topics that one answer lists. Raises ReadFailed.
+        """Read the counts in all, and of the topics that one response lists.
 
-        topics: those that must be among them; what the answer does not tell of is asked for.
+        Args:
+            topics: topics that must be among them; those that are missing are read one by one, or
+                page by page.
+
+        Raises:
+            ReadFailed: the aggregator gave no valid response.
         """
-        stats, following = await self._stats_page(URL(f"{self._base}/stats"))
-        missing = [topic for topic in topics if not stats.tells_of(topic)]
+        stats, next_url = await self._stats_page(URL(f"{self._base}/stats"))
+        missing = [topic for topic in topics if not stats.knows(topic)]
         pages = stats.topics_total // max(len(stats.topics), 1)
         if len(missing) <= pages:
             for topic in missing:
@@ -114,8 +131,8 @@ class Reader:
                 stats.topics[topic] = one.of(topic)
             return stats
         last = max(missing)
-        while following is not None and not stats.tells_of(last):
-            page, following = await self._stats_page(following)
+        while next_url is not None and not stats.knows(last):
+            page, next_url = await self._stats_page(next_url)
             stats = msgspec.structs.replace(
                 stats, topics=stats.topics | page.topics, listed_to=page.listed_to
             )
@@ -124,14 +141,22 @@ class Reader:
     async def _stats_page(self, url: URL) -> tuple[Stats, URL | None]:
         response, answer = await self._get(url)
         stats = _decoded(_decode_stats, response, answer)
-        following = _following(url, response)
-        if following is not None:
+        next_url = _next_url(url, response)
+        if next_url is not None:
             last = max(stats.topics, default="")
             stats = msgspec.structs.replace(stats, in_pages=True, listed_to=last)
-        return stats, following
+        return stats, next_url
 
     async def has(self, topic: str, event_id: str) -> bool:
-        """Whether an event is in the log. Raises ReadFailed."""
+        """Return whether an event is in the log.
+
+        Args:
+            topic: the event's topic.
+            event_id: the event's id.
+
+        Raises:
+            ReadFailed: the aggregator gave no valid response.
+        """
         url = URL(f"{self._base}/events/{topic}/{quote(event_id, safe='')}", encoded=True)
         response, answer = await self._get(url, HTTPStatus.NOT_FOUND)
         if response.status == HTTPStatus.OK:
@@ -142,35 +167,46 @@ class Reader:
         return False
 
     async def pages(self, topic: str, after: int) -> AsyncIterator[list[StoredEvent]]:
-        """Give the events of a topic behind an offset, page by page. Raises ReadFailed."""
+        """Read the events of a topic behind an offset, page by page.
+
+        Args:
+            topic: the name of the topic.
+            after: the offset.
+
+        Yields:
+            The events of one page, in the order of their offsets.
+
+        Raises:
+            ReadFailed: the aggregator gave no valid response.
+        """
         url = URL(f"{self._base}/events?topic={topic}&after={after}&limit={_PAGE_EVENTS}")
         seen: set[URL] = set()
         while True:
             seen.add(url)
             response, answer = await self._get(url)
             yield _decoded(_decode_events, response, answer)
-            following = _following(url, response)
-            if following is None:
+            next_url = _next_url(url, response)
+            if next_url is None:
                 return
-            if following in seen:
-                raise ReadFailed(f"the Links of {following} lead in a circle")
-            url = following
+            if next_url in seen:
+                raise ReadFailed(f"the Links of {next_url} lead in a circle")
+            url = next_url
 
     async def _get(self, url: URL, *expected: HTTPStatus) -> tuple[aiohttp.ClientResponse, bytes]:
         clock = asyncio.get_running_loop().time
-        give_up_at = clock() + self._patience_s
+        give_up_at = clock() + self._deadline_s
         backoff = wait_random_exponential(multiplier=0.1, max=2.0)
 
         def wait(state: RetryCallState) -> float:
             failure = state.outcome.exception() if state.outcome else None
-            asked_s = failure.wait_s if isinstance(failure, _TryAgain) else 0.0
-            return max(backoff(state), asked_s)
+            retry_after_s = failure.wait_s if isinstance(failure, _TransientFailure) else 0.0
+            return max(backoff(state), retry_after_s)
 
         def stop(state: RetryCallState) -> bool:
             return clock() + state.upcoming_sleep >= give_up_at
 
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type(_TryAgain), wait=wait, stop=stop, reraise=True
+            retry=retry_if_exception_type(_TransientFailure), wait=wait, stop=stop, reraise=True
         )
         return await retrying(self._attempt, url, *expected)
 
@@ -181,19 +217,23 @@ class Reader:
             async with self._session.get(url, timeout=_TIMEOUT, allow_redirects=False) as response:
                 answer = await response.read()
         except TimeoutError as error:
-            raise _TryAgain(f"{self._shown} did not answer within {_TIMEOUT.total:g} s") from error
+            raise _TransientFailure(
+                f"{self._shown} did not answer within {_TIMEOUT.total:g} s"
+            ) from error
         except aiohttp.ClientConnectorError as error:
             if fault := lasting_tls_fault(error):
                 raise ReadFailed(fault) from error
-            raise _TryAgain(f"cannot connect to {self._shown}: {connect_reason(error)}") from error
+            raise _TransientFailure(
+                f"cannot connect to {self._shown}: {connect_reason(error)}"
+            ) from error
         except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
-            raise _TryAgain(f"the connection to {self._shown} was lost: {error}") from error
+            raise _TransientFailure(f"the connection to {self._shown} was lost: {error}") from error
         except aiohttp.ClientError as error:
             raise ReadFailed(f"{url} is not HTTP: {one_line(str(error))}") from error
         if response.status == HTTPStatus.OK or response.status in expected:
             return response, answer
-        if response.status in _PASSES:
-            failure = _TryAgain(str(self._refused(response, answer)))
+        if response.status in _RETRIED_STATUSES:
+            failure = _TransientFailure(str(self._refused(response, answer)))
             failure.wait_s = retry_after_s(response)
             raise failure
         raise self._refused(response, answer)
@@ -206,10 +246,10 @@ class Reader:
         return ReadFailed(f"{response.url} is answered {response.status}: {reason}{named}")
 
 
-def _following(url: URL, response: aiohttp.ClientResponse) -> URL | None:
-    """Where the Link of a page leads, relative to the URL that was asked for; None at the end.
+def _next_url(url: URL, response: aiohttp.ClientResponse) -> URL | None:
+    """Return the URL of the next page, None at the end.
 
-    That of the response lacks the user and the password.
+    It is relative to the URL of the request, since that of the response lacks user and password.
     """
     found = _NEXT.search(response.headers.get("Link", ""))
     return url.join(URL(found[1], encoded=True)) if found else None

@@ -1,20 +1,20 @@
-"""What is told of a run: the closing table, and the same figures as JSON."""
+"""The report of a run, as a table in plain text and as JSON."""
 
 from dataclasses import asdict, dataclass
 
 from publisher.load.findings import CHECKS, Findings
 from publisher.load.measurements import Measurements, quantiles
 from publisher.load.plan import Shape
-from publisher.load.stats_check import Rise, StatsSeen
-from publisher.load.verdict_check import Told
+from publisher.load.stats_check import CountIncrease, StatsCheck
+from publisher.load.verdict_check import VerdictCheck
 
-_MOST_REASONS = 10
+_MAX_REASONS = 10
 _LABEL_CHARACTERS = 13
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What was asked for, as the command line names it; sizes in events and bytes."""
+    """The options of a run by their names on the command line; sizes in events and bytes."""
 
     url: str
     run: str
@@ -33,32 +33,41 @@ class Settings:
 
 @dataclass(slots=True)
 class Report:
-    """All that is known of a run.
+    """The results of a run.
 
-    ended: why it ended early, one sentence; None if every request was answered and compared.
-    rise: None when the counts were not compared. read_back: so many events of the log were read.
+    Args:
+        settings: the options of the run, without the user and the password of its URL.
+        shape: the numbers of its plan.
+        backend: the aggregator's backend.
+        verdicts: the verdicts.
+        measurements: latencies and retries.
+        findings: the differences.
+        stats_check: the check of /stats during the run.
+        increase: the increase of the counts, None if they were not compared.
+        read_back: the number of events of the log that were read.
+        ended: why the run ended early, one sentence; None if every request was answered.
     """
 
     settings: Settings
     shape: Shape
     backend: str
-    told: Told
+    verdicts: VerdictCheck
     measurements: Measurements
     findings: Findings
-    stats_seen: StatsSeen
-    rise: Rise | None = None
+    stats_check: StatsCheck
+    increase: CountIncrease | None = None
     read_back: int = 0
     ended: str | None = None
 
     @property
     def agrees(self) -> bool:
-        """Whether every check was made and nothing is off."""
+        """Whether every check was made and none found a difference."""
         return self.ended is None and self.findings.total == 0
 
 
 def as_json(report: Report) -> dict[str, object]:
-    """Give a report as JSON has it; latencies in milliseconds."""
-    shape, told, measured = report.shape, report.told, report.measurements
+    """Return a report as an object for JSON, with latencies in milliseconds."""
+    shape, verdicts, measured = report.shape, report.verdicts, report.measurements
     return {
         "agrees": report.agrees,
         "ended_early": report.ended,
@@ -71,21 +80,21 @@ def as_json(report: Report) -> dict[str, object]:
             "duplicates": shape.duplicates,
             "conflicts": shape.conflicts,
         },
-        "answered": {"events": told.events, "requests": told.requests},
+        "answered": {"events": verdicts.events, "requests": verdicts.requests},
         "verdicts": {
-            "stored": told.stored,
-            "duplicate": told.duplicates,
-            "conflict": told.conflicts,
-            "rejected": told.rejected,
+            "stored": verdicts.stored,
+            "duplicate": verdicts.duplicates,
+            "conflict": verdicts.conflicts,
+            "rejected": verdicts.rejected,
         },
-        "counts": report.rise._asdict() if report.rise else None,
+        "counts": report.increase._asdict() if report.increase else None,
         "elapsed_s": measured.elapsed_s,
         "events_per_s": measured.events_per_s,
         "latency_ms": _milliseconds(quantiles(measured.latency_s)),
         "service_ms": _milliseconds(quantiles(measured.service_s)),
         "retries": {"total": measured.retries.total(), "reasons": dict(measured.retries)},
-        "stats_seen": report.stats_seen.seen,
-        "stats_missed": report.stats_seen.missed,
+        "stats_seen": report.stats_check.responses,
+        "stats_missed": report.stats_check.missed,
         "read_back": report.read_back,
         "checks": report.findings.checks,
         "differences": [finding._asdict() for finding in report.findings.listed],
@@ -105,14 +114,20 @@ def as_json(report: Report) -> dict[str, object]:
 
 
 def as_text(report: Report, tick: str = "✓", cross: str = "✗") -> str:
-    """Give the closing table, several lines of plain text."""
-    told, measured = report.told, report.measurements
-    lines = [*_what_was_asked(report), ""]
+    """Return a report as a table, several lines of plain text.
+
+    Args:
+        report: the report.
+        tick: the mark of a check that found no difference.
+        cross: the mark of a check that found one.
+    """
+    verdicts, measured = report.verdicts, report.measurements
+    lines = [*_settings_rows(report), ""]
     lines.append(
         _row(
             "throughput",
             f"{measured.events_per_s:,.0f} events/s "
-            f"({told.events:,} events in {measured.elapsed_s:,.1f} s)",
+            f"({verdicts.events:,} events in {measured.elapsed_s:,.1f} s)",
         )
     )
     lines.append(_row("latency", _shown(quantiles(measured.latency_s))))
@@ -121,23 +136,21 @@ def as_text(report: Report, tick: str = "✓", cross: str = "✗") -> str:
     lines.append(
         _row(
             "verdicts",
-            f"stored {told.stored:,}   duplicate {told.duplicates:,}   "
-            f"conflict {told.conflicts:,}   rejected {told.rejected:,}",
+            f"stored {verdicts.stored:,}   duplicate {verdicts.duplicates:,}   "
+            f"conflict {verdicts.conflicts:,}   rejected {verdicts.rejected:,}",
         )
     )
     lines.append(_row("retries", f"{measured.retries.total():,}"))
-    reasons = measured.retries.most_common(_MOST_REASONS)
+    reasons = measured.retries.most_common(_MAX_REASONS)
     lines += [_row("", f"{count:,} {reason}") for reason, count in reasons]
     if more := len(measured.retries) - len(reasons):
         lines.append(_row("", f"and {more:,} other reasons"))
-    if report.rise:
-        lines.append(_row("received", _with_lost(report.rise.received, report.rise.lost_received)))
-        lines.append(
-            _row("conflicts", _with_lost(report.rise.conflicts, report.rise.lost_conflicts))
-        )
-    seen = report.stats_seen
-    missed = f", {seen.missed:,} times without an answer" if seen.missed else ""
-    lines.append(_row("/stats", f"seen {seen.seen:,} times{missed}"))
+    if increase := report.increase:
+        lines.append(_row("received", _with_lost(increase.received, increase.lost_received)))
+        lines.append(_row("conflicts", _with_lost(increase.conflicts, increase.lost_conflicts)))
+    stats = report.stats_check
+    missed = f", {stats.missed:,} times without an answer" if stats.missed else ""
+    lines.append(_row("/stats", f"checked {stats.responses:,} times{missed}"))
     lines.append(_row("log", f"{report.read_back:,} events read back"))
     lines.append("")
     for check, found in report.findings.checks.items():
@@ -153,7 +166,7 @@ def as_text(report: Report, tick: str = "✓", cross: str = "✗") -> str:
     return "\n".join(lines)
 
 
-def _what_was_asked(report: Report) -> list[str]:
+def _settings_rows(report: Report) -> list[str]:
     settings, shape = report.settings, report.shape
     loop = "closed loop" if settings.rate is None else f"open loop, {settings.rate:,g} events/s"
     return [
@@ -192,5 +205,5 @@ def _milliseconds(seconds: dict[str, float]) -> dict[str, float]:
     return {name: value * 1000 for name, value in seconds.items()}
 
 
-def _counted(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

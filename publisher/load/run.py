@@ -1,4 +1,4 @@
-"""A run from its start to its last check."""
+"""One run of the load generator, from its start to its last check."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager
@@ -16,71 +16,91 @@ from publisher.load.measurements import Measurements
 from publisher.load.plan import Plan
 from publisher.load.read_back import Reader, ReadFailed, Stats
 from publisher.load.report import Report, Settings
-from publisher.load.sender import Drive, RunEnded
-from publisher.load.stats_check import StatsSeen, check_rise
-from publisher.load.stats_watch import watching
-from publisher.load.verdict_check import Told
+from publisher.load.sender import RunEnded, Sender
+from publisher.load.stats_check import StatsCheck, check_increase
+from publisher.load.stats_watch import watch_stats
+from publisher.load.verdict_check import VerdictCheck
 from publisher.retry import RetryPolicy
 from publisher.user_agent import USER_AGENT
 
-START_PATIENCE_S = 3.0
-"""An aggregator that is not there by then won't be: people want to know soon."""
+START_DEADLINE_S = 3.0
+"""The time for the first response: people want to know soon that there is no aggregator."""
 
-LONGEST_RETRY_WAIT_S = 2.0
-"""Shorter than that of others who publish, so that the load is back soon after the aggregator."""
+MAX_RETRY_WAIT_S = 2.0
+"""Shorter than that of other publishers, so that the load is back soon after the aggregator."""
 
 _PROBED_REQUESTS = 3
 
 Progress = Callable[[str, int], AbstractContextManager[Callable[[int], object]]]
-"""Makes a bar of so many events with that title; what it gives is told how many more are done."""
+"""Opens a progress bar with a title and a number of events, to be called with those done."""
 
 
 class CannotStart(Exception):
-    """Nothing was sent; the message is one sentence."""
+    """The run can't start, and nothing was sent; the message is one sentence."""
 
 
-class _Aggregator(NamedTuple):
-    """The sessions and readers of a run.
+class _Clients(NamedTuple):
+    """The session that publishes, and the readers.
 
-    hurried: looks once. patient: tries again for as long as a publish would.
+    Args:
+        publishing: the session of the sender.
+        starting: a reader that retries for START_DEADLINE_S at most.
+        polling: a reader without retries.
+        final: a reader that retries for as long as a publish.
     """
 
     publishing: aiohttp.ClientSession
     starting: Reader
-    hurried: Reader
-    patient: Reader
+    polling: Reader
+    final: Reader
 
 
 async def run_load(settings: Settings, plan: Plan, progress: Progress) -> Report:
-    """Send a plan and check all that comes of it.
+    """Send a plan and check every result.
 
-    Raises CannotStart.
+    Args:
+        settings: the options of the run.
+        plan: the plan.
+        progress: opens a progress bar.
+
+    Returns:
+        The report, also of a run that ended early.
+
+    Raises:
+        CannotStart: the aggregator does not answer, or the run was sent before.
     """
     topics = settings.topics
     content = Content(plan, ids_for(settings.ids, settings.run), topics, settings.payload_bytes)
-    async with _connected(settings) as aggregator:
-        before = await _start(aggregator.starting, plan, content, settings)
+    async with _connected(settings) as clients:
+        before = await _start(clients.starting, plan, content, settings)
         heads = [before.of(topic).head_offset for topic in topics]
         findings, measurements = Findings(), Measurements()
-        told = Told(plan, content, heads, findings)
-        seen = StatsSeen(before, findings)
-        # A URL may hold a password, which is nobody's business.
+        verdicts = VerdictCheck(plan, content, heads, findings)
+        stats_check = StatsCheck(before, findings)
+        # Without the user and the password of the URL.
         public = replace(settings, url=str(URL(settings.url).with_user(None)))
-        report = Report(public, plan.shape, before.backend, told, measurements, findings, seen)
+        report = Report(
+            public, plan.shape, before.backend, verdicts, measurements, findings, stats_check
+        )
         try:
             with progress("sending", plan.shape.events) as on_events:
-                async with watching(aggregator.hurried, seen, told):
-                    drive = Drive(
-                        plan, content, told, measurements,
-                        rate=settings.rate, policy=_policy(settings), on_events=on_events,
-                    )  # fmt: skip
-                    await drive.run(aggregator.publishing, settings.url)
-            after = await aggregator.patient.stats(topics)
-            seen.take(after, told.events - told.rejected)
-            report.rise = check_rise(plan, topics, before, after, told, findings)
-            key_at = told.settle()
+                sender = Sender(
+                    plan,
+                    content,
+                    verdicts,
+                    measurements,
+                    rate=settings.rate,
+                    policy=_policy(settings),
+                    on_events=on_events,
+                )
+                async with watch_stats(clients.polling, stats_check, verdicts):
+                    await sender.run(clients.publishing, settings.url)
+            after = await clients.final.stats(topics)
+            stats_check.check(after, verdicts.acknowledged)
+            report.increase = check_increase(plan, topics, before, after, verdicts, findings)
+            key_at = verdicts.finish()
             checks = [
-                TopicCheck(topic, heads[number], key_at[number], content, told, findings)
+                TopicCheck(topic, heads[number], key_at[number], content, verdicts, findings)
                 for number, topic in enumerate(topics)
             ]
             with progress("reading back", plan.shape.unique) as on_events:
@@ -90,33 +110,33 @@ async def run_load(settings: Settings, plan: Plan, progress: Progress) -> Report
                     on_events(events)
 
                 for topic, head, check in zip(topics, heads, checks, strict=True):
-                    await check_topic(aggregator.patient, check, topic, head, on_read)
+                    await check_topic(clients.final, check, topic, head, on_read)
         except (RunEnded, ReadFailed) as error:
             report.ended = str(error)
     return report
 
 
 def _policy(settings: Settings) -> RetryPolicy:
-    return RetryPolicy(max_wait_s=LONGEST_RETRY_WAIT_S, deadline_s=settings.deadline)
+    return RetryPolicy(max_wait_s=MAX_RETRY_WAIT_S, deadline_s=settings.deadline)
 
 
 @asynccontextmanager
-async def _connected(settings: Settings) -> AsyncIterator[_Aggregator]:
+async def _connected(settings: Settings) -> AsyncIterator[_Clients]:
     connections = aiohttp.TCPConnector(limit=settings.concurrency)
     async with (
         aiohttp.ClientSession(connector=connections) as publishing,
-        # Of its own, so that a look at /stats waits for no publish.
+        # A session of its own, so that a poll of /stats waits for no publish.
         aiohttp.ClientSession(headers={"User-Agent": USER_AGENT}) as reading,
     ):
-        starting, hurried, patient = (
-            Reader(reading, settings.url, patience_s)
-            for patience_s in (min(START_PATIENCE_S, settings.deadline), 0.0, settings.deadline)
+        starting, polling, final = (
+            Reader(reading, settings.url, deadline_s)
+            for deadline_s in (min(START_DEADLINE_S, settings.deadline), 0.0, settings.deadline)
         )
-        yield _Aggregator(publishing, starting, hurried, patient)
+        yield _Clients(publishing, starting, polling, final)
 
 
 async def _start(reader: Reader, plan: Plan, content: Content, settings: Settings) -> Stats:
-    """Give the counts before the run, unless its events are in the log already."""
+    """Return the counts before the run; raises CannotStart if its events are in the log already."""
     try:
         before = await reader.stats(settings.topics)
         requests = range(min(_PROBED_REQUESTS, plan.shape.requests))

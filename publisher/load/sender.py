@@ -1,4 +1,4 @@
-"""Sending the plan: so many requests at once, as fast as they go or at a rate."""
+"""The sender of a plan, in a closed or in an open loop."""
 
 import asyncio
 import time
@@ -11,7 +11,7 @@ from publisher.errors import PublishError
 from publisher.load.content import Content
 from publisher.load.measurements import Measurements
 from publisher.load.plan import Plan
-from publisher.load.verdict_check import KeyWasThere, Told, Unanswered
+from publisher.load.verdict_check import KeyAlreadyStored, UnansweredAttempts, VerdictCheck
 from publisher.retry import Retry, RetryPolicy, publish_batch
 
 # The event loop's own clock may stand still for a whole round of it, and count milliseconds.
@@ -19,10 +19,10 @@ _clock = time.perf_counter
 
 
 class RunEnded(Exception):
-    """The run ended before every request had its answer; the message is one sentence."""
+    """The run ended before every request had its response; the message is one sentence."""
 
 
-class _Split(Exception):
+class _BatchSplit(Exception):
     def __init__(self, events: int) -> None:
         super().__init__(
             f"its {events:,} events are too much for one request to this aggregator: choose a "
@@ -31,27 +31,34 @@ class _Split(Exception):
 
 
 @dataclass(slots=True)
-class _Tries:
-    """The tries of a request; a try that ended for lack of time may be stored afterwards."""
+class _Attempts:
+    """The attempts of a request; one that timed out may be stored afterwards."""
 
-    begun_at: float
+    started_at: float
     unanswered: int = 0
     late: int = 0
 
 
-class Drive:
+class Sender:
     """Sends the requests of a plan in their order, up to `concurrency` of them at once.
 
-    rate: events per second; request n is then due n * batch / rate seconds after the start,
-    however long those before it take (open loop). None: each connection sends its next request
-    when it has the answer to the last (closed loop).
+    Args:
+        plan: the plan.
+        content: the content of its events.
+        verdicts: checks the response to each request.
+        measurements: records latencies and retries.
+        rate: events per second of an open loop, in which request n is due n * batch / rate seconds
+            after the start, however long those before it take. None for a closed loop, in which
+            each connection sends its next request when it has the response to the last.
+        policy: the waits and deadlines of retries.
+        on_events: called with the number of events of each answered request.
     """
 
     def __init__(
         self,
         plan: Plan,
         content: Content,
-        told: Told,
+        verdicts: VerdictCheck,
         measurements: Measurements,
         *,
         rate: float | None,
@@ -60,7 +67,7 @@ class Drive:
     ) -> None:
         self._plan = plan
         self._content = content
-        self._told = told
+        self._verdicts = verdicts
         self._measurements = measurements
         self._rate = rate
         self._policy = policy
@@ -71,9 +78,14 @@ class Drive:
         self._started_at = 0.0
 
     async def run(self, session: aiohttp.ClientSession, url: str) -> None:
-        """Send everything; returns when the last answer is there.
+        """Send every request and wait for the last response.
 
-        Raises RunEnded when a request was refused or given up, or a key was there before the run.
+        Args:
+            session: the HTTP session to send them with.
+            url: the aggregator's URL.
+
+        Raises:
+            RunEnded: a request was refused or given up, or a key was stored before the run.
         """
         shape = self._plan.shape
         self._started_at = _clock()
@@ -101,40 +113,40 @@ class Drive:
             for needed in self._plan.needed_before(request):
                 await self._until_acknowledged(needed)
             sent_at = _clock()
-            tries = _Tries(sent_at)
+            attempts = _Attempts(sent_at)
+            on_retry = self._retry_recorder(attempts, len(batch))
             try:
                 outcomes = await publish_batch(
-                    session, url, batch,
-                    policy=self._policy, on_retry=self._noting(tries, len(batch)),
-                )  # fmt: skip
+                    session, url, batch, policy=self._policy, on_retry=on_retry
+                )
                 answered_at = _clock()
-                self._told.take(request, outcomes, Unanswered(tries.unanswered, tries.late))
-            except KeyWasThere as error:
+                unanswered = UnansweredAttempts(attempts.unanswered, attempts.late)
+                self._verdicts.check_response(request, outcomes, unanswered)
+            except KeyAlreadyStored as error:
                 raise RunEnded(f"{error}: give each run another --run") from error
-            except (PublishError, _Split) as error:
+            except (PublishError, _BatchSplit) as error:
                 requests = self._plan.shape.requests
                 raise RunEnded(f"request {request + 1:,} of {requests:,}: {error}") from error
             service_s = answered_at - sent_at
             latency_s = service_s if due_at is None else answered_at - due_at
-            self._measurements.answered(
+            self._measurements.record_response(
                 answered_at - self._started_at, len(batch), latency_s, service_s
             )
             self._acknowledge(request)
             self._on_events(len(batch))
 
-    def _noting(self, tries: _Tries, events: int) -> Callable[[Retry], None]:
-
+    def _retry_recorder(self, attempts: _Attempts, events: int) -> Callable[[Retry], None]:
         def on_retry(retry: Retry) -> None:
             now = _clock()
-            self._measurements.retried(now - self._started_at, retry.reason)
+            self._measurements.record_retry(now - self._started_at, retry.reason)
             if retry.events != events:
-                # Of which half that try was nobody could tell.
-                raise _Split(events)
+                # It is unknown which half that attempt was about.
+                raise _BatchSplit(events)
             if retry.may_be_stored:
-                tries.unanswered += 1
-                if now - tries.begun_at >= self._policy.attempt_timeout_s:
-                    tries.late += 1
-            tries.begun_at = now + retry.wait_s
+                attempts.unanswered += 1
+                if now - attempts.started_at >= self._policy.attempt_timeout_s:
+                    attempts.late += 1
+            attempts.started_at = now + retry.wait_s
 
         return on_retry
 

@@ -1,21 +1,26 @@
-"""What /stats must say: in every answer on the way, and in the last one to the last event."""
+"""Checks of /stats: of every response during the run, and of the counts at its end."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from publisher.load.findings import COUNTS, STATS_SEEN, Findings, shown
 from publisher.load.plan import Plan
-from publisher.load.possible_counts import Admissible
+from publisher.load.possible_counts import PossibleCounts
 from publisher.load.read_back import Counts, Stats
-from publisher.load.verdict_check import Told
+from publisher.load.verdict_check import VerdictCheck
 
 _COUNTED = ("received", "unique_processed", "duplicate_dropped", "conflicts")
 
 
-class Rise(NamedTuple):
-    """By how much the counts of the run's topics rose together.
+class CountIncrease(NamedTuple):
+    """The increase of the counts of the run's topics together, in events.
 
-    lost_received, lost_conflicts: the part that is due to tries whose answer was lost.
+    Args:
+        received: the increase of `received`.
+        unique: the increase of `unique_processed`.
+        conflicts: the increase of `conflicts`.
+        lost_received: the part of `received` that is due to attempts whose response was lost.
+        lost_conflicts: the same of `conflicts`.
     """
 
     received: int
@@ -25,26 +30,32 @@ class Rise(NamedTuple):
     lost_conflicts: int
 
 
-class StatsSeen:
-    """Checks each answer of /stats as it comes: what holds at the end holds on the way too.
+class StatsCheck:
+    """Checks each response of /stats as it comes: conservation, growth and acknowledged events.
 
-    seen: how many answers were checked. missed: how often there was none.
+    `responses` is the number of responses that were checked, `missed` that of requests without one.
+
+    Args:
+        first: the response before the run, which is checked too.
+        findings: the differences.
     """
 
     def __init__(self, first: Stats, findings: Findings) -> None:
-        self.seen = self.missed = 0
+        self.responses = self.missed = 0
         self._first = first
         self._topics: dict[str, Counts] = {}
         self._findings = findings
-        findings.made(STATS_SEEN)
-        self.take(first, 0)
+        findings.start(STATS_SEEN)
+        self.check(first, 0)
 
-    def take(self, stats: Stats, answered: int) -> None:
-        """Check an answer.
+    def check(self, stats: Stats, acknowledged: int) -> None:
+        """Check a response.
 
-        answered: so many events of the run were told to be counted before it was asked for.
+        Args:
+            stats: the response.
+            acknowledged: the number of events of the run that were acknowledged before the request.
         """
-        self.seen += 1
+        self.responses += 1
         for topic, counts in stats.topics.items():
             name = f" of topic {topic!r}"
             self._check_counts(counts, name)
@@ -52,16 +63,16 @@ class StatsSeen:
         self._check_counts(stats, "")
         self._check_sums(stats)
         self._check_growth(stats)
-        least = self._first.received + answered
-        if stats.received < least:
-            self._off(
-                f"received is {stats.received:,} when answers had told of {answered:,} events, "
-                f"expected {least:,} at least"
+        min_received = self._first.received + acknowledged
+        if stats.received < min_received:
+            self._add(
+                f"received is {stats.received:,} after {acknowledged:,} events were acknowledged, "
+                f"expected {min_received:,} at least"
             )
 
     def _check_sums(self, stats: Stats) -> None:
         if stats.in_pages:
-            # Each of them is of another moment.
+            # Each page is a snapshot of its own.
             return
         for field in _COUNTED:
             total = sum(getattr(counts, field) for counts in stats.topics.values())
@@ -69,75 +80,99 @@ class StatsSeen:
 
     def _check_growth(self, stats: Stats) -> None:
         for topic, before in self._topics.items():
-            if not stats.tells_of(topic):
+            if not stats.knows(topic):
                 continue
             for field in _COUNTED:
                 was, now = getattr(before, field), getattr(stats.of(topic), field)
                 if now < was:
-                    self._off(f"{field} of topic {topic!r} fell from {was:,} to {now:,}")
+                    self._add(f"{field} of topic {topic!r} fell from {was:,} to {now:,}")
         self._topics |= stats.topics
 
     def _check_counts(self, counts: Counts | Stats, name: str) -> None:
         unique, dropped = counts.unique_processed, counts.duplicate_dropped
         self._expect(f"received{name}", unique + dropped, counts.received)
         if not 0 <= counts.conflicts <= dropped:
-            self._off(f"conflicts{name} is {counts.conflicts:,} of {dropped:,} duplicate_dropped")
+            self._add(f"conflicts{name} is {counts.conflicts:,} of {dropped:,} duplicate_dropped")
 
-    def _expect(self, what: str, expected: int, observed: int) -> None:
-        self._findings.expect(STATS_SEEN, f"in an answer of /stats {what}", expected, observed)
+    def _expect(self, name: str, expected: int, observed: int) -> None:
+        self._findings.expect(STATS_SEEN, f"in an answer of /stats {name}", expected, observed)
 
-    def _off(self, sentence: str) -> None:
-        self._findings.differs(STATS_SEEN, f"in an answer of /stats {sentence}")
+    def _add(self, sentence: str) -> None:
+        self._findings.add(STATS_SEEN, f"in an answer of /stats {sentence}")
 
 
-def check_rise(
-    plan: Plan, topics: Sequence[str], before: Stats, after: Stats, told: Told, findings: Findings
-) -> Rise:
-    """Check by how much the counts rose, per topic and for the run's topics together.
+def check_increase(
+    plan: Plan,
+    topics: Sequence[str],
+    before: Stats,
+    after: Stats,
+    verdicts: VerdictCheck,
+    findings: Findings,
+) -> CountIncrease:
+    """Check the increase of the counts, per topic and for the run's topics together.
 
-    To be called when every request has its answer. topics: in the order of the plan's numbers.
+    It is called when every request has its response.
+
+    Args:
+        plan: the plan that was sent.
+        topics: the names of its topics, in the order of the plan's numbers.
+        before: the counts before the run.
+        after: the counts after it.
+        verdicts: the verdicts of the run.
+        findings: the differences.
+
+    Returns:
+        The increase of the topics together.
     """
-    findings.made(COUNTS)
+    findings.start(COUNTS)
+    checks = _IncreaseCheck(verdicts, findings)
     pairs = [(before.of(topic), after.of(topic)) for topic in topics]
     for number, topic in enumerate(topics):
         name = f"topic {topic!r}"
         was, now = pairs[number]
         unique = plan.unique_of[number]
-        _expect(
-            findings, "unique_processed", name, unique, now.unique_processed - was.unique_processed
-        )
-        _expect(findings, "head_offset", name, unique, now.head_offset - was.head_offset)
-        _check_lost(findings, "received", name, plan.events_of[number],
-                    now.received - was.received, told, number)  # fmt: skip
-        _check_lost(findings, "conflicts", name, plan.conflicts_of[number],
-                    now.conflicts - was.conflicts, told, number)  # fmt: skip
+        received, conflicts = now.received - was.received, now.conflicts - was.conflicts
+        checks.exact("unique_processed", name, unique, now.unique_processed - was.unique_processed)
+        checks.exact("head_offset", name, unique, now.head_offset - was.head_offset)
+        checks.with_lost("received", name, plan.events_of[number], received, number)
+        checks.with_lost("conflicts", name, plan.conflicts_of[number], conflicts, number)
     received, unique, conflicts = (
         sum(getattr(now, field) - getattr(was, field) for was, now in pairs)
         for field in ("received", "unique_processed", "conflicts")
     )
     shape = plan.shape
     name = "all topics together"
-    _expect(findings, "unique_processed", name, shape.unique, unique)
-    _check_lost(findings, "received", name, shape.events, received, told, None)
-    _check_lost(findings, "conflicts", name, shape.conflicts, conflicts, told, None)
-    return Rise(received, unique, conflicts, received - shape.events, conflicts - shape.conflicts)
+    checks.exact("unique_processed", name, shape.unique, unique)
+    checks.with_lost("received", name, shape.events, received, None)
+    checks.with_lost("conflicts", name, shape.conflicts, conflicts, None)
+    lost_received, lost_conflicts = received - shape.events, conflicts - shape.conflicts
+    return CountIncrease(received, unique, conflicts, lost_received, lost_conflicts)
 
 
-def _expect(findings: Findings, count: str, where: str, expected: int, observed: int) -> None:
-    if expected != observed:
-        findings.differs(COUNTS, f"{count} of {where} rose by {observed:,}, expected {expected:,}")
+class _IncreaseCheck:
+    """Checks the increase of one count, where `where` names the topic in the sentence."""
 
+    def __init__(self, verdicts: VerdictCheck, findings: Findings) -> None:
+        self._verdicts = verdicts
+        self._findings = findings
 
-def _check_lost(
-    findings: Findings, count: str, where: str, sent: int, observed: int, told: Told,
-    topic: int | None,
-) -> None:  # fmt: skip
-    lost = told.lost_in(topic, conflicts=count == "conflicts")
-    admissible = Admissible(lost)
-    if observed - sent in admissible:
-        return
-    nearest = " or ".join(shown(sent + amount) for amount in admissible.around(observed - sent))
-    tries = sum(most for _, most, _ in lost)
-    named = "1 try" if tries == 1 else f"{tries:,} tries"
-    why = f" with {named} whose answer was lost" if tries else ""
-    findings.differs(COUNTS, f"{count} of {where} rose by {observed:,}, expected {nearest}{why}")
+    def exact(self, count: str, where: str, expected: int, observed: int) -> None:
+        if expected != observed:
+            self._add(count, where, observed, f"{expected:,}")
+
+    def with_lost(
+        self, count: str, where: str, sent: int, observed: int, topic: int | None
+    ) -> None:
+        """Check a count that attempts without a response may have raised further."""
+        lost = self._verdicts.lost_counts(topic, conflicts=count == "conflicts")
+        possible = PossibleCounts(lost)
+        if observed - sent in possible:
+            return
+        nearest = " or ".join(shown(sent + amount) for amount in possible.nearest(observed - sent))
+        attempts = sum(each.max_counted for each in lost)
+        named = "1 try" if attempts == 1 else f"{attempts:,} tries"
+        why = f" with {named} whose answer was lost" if attempts else ""
+        self._add(count, where, observed, f"{nearest}{why}")
+
+    def _add(self, count: str, where: str, observed: int, expected: str) -> None:
+        self._findings.add(COUNTS, f"{count} of {where} rose by {observed:,}, expected {expected}")

@@ -1,39 +1,46 @@
-"""Looks at /stats while the events are sent."""
+"""Polls /stats while the events are sent."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from publisher.load.read_back import Reader, ReadFailed
-from publisher.load.stats_check import StatsSeen
-from publisher.load.verdict_check import Told
+from publisher.load.stats_check import StatsCheck
+from publisher.load.verdict_check import VerdictCheck
 
-_EVERY_S = 1.0
+_INTERVAL_S = 1.0
 
 
 @asynccontextmanager
-async def watching(reader: Reader, seen: StatsSeen, told: Told) -> AsyncIterator[None]:
+async def watch_stats(
+    reader: Reader, check: StatsCheck, verdicts: VerdictCheck
+) -> AsyncIterator[None]:
     """Check /stats once a second for as long as the context lasts.
 
-    reader: one without patience; while the aggregator does not answer there is nothing to check.
+    Args:
+        reader: a reader without retries, since there is nothing to check while the aggregator does
+            not answer.
+        check: the check of each response.
+        verdicts: the verdicts so far, whose events each response must count.
     """
-    watch = asyncio.create_task(_watch(reader, seen, told))
+    task = asyncio.create_task(_watch(reader, check, verdicts))
     try:
         yield
     finally:
-        watch.cancel()
-        await asyncio.wait([watch])
-    if not watch.cancelled():
-        watch.result()
+        task.cancel()
+        await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
 
 
-async def _watch(reader: Reader, seen: StatsSeen, told: Told) -> None:
+async def _watch(reader: Reader, check: StatsCheck, verdicts: VerdictCheck) -> None:
     while True:
-        await asyncio.sleep(_EVERY_S)
-        answered = told.events - told.rejected
+        await asyncio.sleep(_INTERVAL_S)
+        # Read before the request: only events answered by then are certain to be counted.
+        acknowledged = verdicts.acknowledged
         try:
             stats = await reader.stats()
         except ReadFailed:
-            seen.missed += 1
+            check.missed += 1
         else:
-            seen.take(stats, answered)
+            check.check(stats, acknowledged)

@@ -1,4 +1,4 @@
-"""What the aggregator told about the plan's keys, checked as it comes in."""
+"""The check of every verdict of a run against the plan, response by response and at the end."""
 
 from array import array
 from collections.abc import Sequence
@@ -7,33 +7,40 @@ from typing import NamedTuple
 from publisher.load.content import Content
 from publisher.load.findings import DENSE, KNOWN_OFFSETS, OFFSETS_TOLD, VERDICTS, Findings
 from publisher.load.plan import NO_MARKER, OTHER_PAYLOAD, STAMPS, Plan
-from publisher.load.possible_counts import LostTries
+from publisher.load.possible_counts import LostAttempts
 from publisher.response import Outcome, Status, Verdict
 
-_NOT_TOLD = 0
+_NO_OFFSET = 0
 
 
-class Unanswered(NamedTuple):
-    """The tries of a request that may have been stored, though no answer said so.
+class UnansweredAttempts(NamedTuple):
+    """The attempts of a request that had no response and may have been stored.
 
-    tries: how many. late: how many of them may be stored only after the answer to a later try,
-    since the aggregator may still have been at work on them.
+    Args:
+        attempts: the number of them.
+        late: the number of those that may be stored only after the response to a later attempt,
+            since the aggregator may still have been at work on them.
     """
 
-    tries: int
+    attempts: int
     late: int
 
 
-class KeyWasThere(Exception):
+class KeyAlreadyStored(Exception):
     """A key of the plan was in the log before the run; the message is one sentence."""
 
 
-class Told:
-    """Every verdict of a run.
+class VerdictCheck:
+    """Collects and checks every verdict of a run.
 
-    heads: the head offset of each topic before the run, in the order of the plan's topics.
+    `stored`, `duplicates`, `conflicts` and `rejected` are the numbers of events with that outcome,
+    `requests` and `events` those that have a response.
 
-    stored, duplicates, conflicts, rejected: how many events were told so.
+    Args:
+        plan: the plan that is sent.
+        content: the content of its events.
+        heads: the head offset of each topic before the run, in the order of the plan's topics.
+        findings: the differences.
     """
 
     def __init__(
@@ -46,28 +53,41 @@ class Told:
         self._heads = heads
         self._findings = findings
         self._offsets = array("q", bytes(8 * plan.shape.unique))
-        # 1 + the stamp of the event that was told to be stored.
-        self._stored_as = bytearray(plan.shape.unique)
+        # 1 + the stamp of the event with the verdict `stored`.
+        self._stored_stamps = bytearray(plan.shape.unique)
         self._lost: dict[int, tuple[int, int]] = {}
-        findings.made(VERDICTS)
-        findings.made(OFFSETS_TOLD)
+        findings.start(VERDICTS)
+        findings.start(OFFSETS_TOLD)
+
+    @property
+    def acknowledged(self) -> int:
+        """The number of events that have a verdict, and so are counted."""
+        return self.events - self.rejected
 
     def offset(self, key: int) -> int:
-        """Give the offset that was told of a key, 0 if none was."""
+        """Return the offset in the verdicts of a key, 0 without any."""
         return self._offsets[key]
 
     def stamps(self, key: int) -> list[int]:
-        """Give the stamps that the stored event of a key may have: one, if its answer came."""
-        if as_told := self._stored_as[key]:
-            return [as_told - 1]
+        """Return the stamps that the stored event of a key may have: one, if its response came."""
+        if stored := self._stored_stamps[key]:
+            return [stored - 1]
         return [stamp for stamp in range(STAMPS) if self._plan.stamps[key] >> stamp & 1]
 
-    def take(self, request: int, outcomes: Sequence[Outcome], unanswered: Unanswered) -> None:
-        """Take in the answer to a request, and which of its tries had none.
+    def check_response(
+        self, request: int, outcomes: Sequence[Outcome], unanswered: UnansweredAttempts
+    ) -> None:
+        """Check the response to a request.
 
-        Raises KeyWasThere.
+        Args:
+            request: the number of the request.
+            outcomes: one outcome for each of its events, in order.
+            unanswered: its earlier attempts that had no response.
+
+        Raises:
+            KeyAlreadyStored: a verdict shows that a key was stored before the run.
         """
-        plan, offsets = self._plan, self._offsets
+        plan = self._plan
         stored = 0
         last_new: dict[int, int] = {}
         positions = plan.positions(request)
@@ -75,131 +95,151 @@ class Told:
             key = plan.keys[position]
             if not isinstance(outcome, Verdict):
                 self.rejected += 1
-                self._off(VERDICTS, key, f"was rejected ({outcome}), expected a verdict")
+                self._add(VERDICTS, key, f"was rejected ({outcome}), expected a verdict")
                 continue
-            offset, status = outcome.offset, outcome.status
-            topic = plan.topic_of[key]
-            if offset <= self._heads[topic]:
-                raise KeyWasThere(
-                    f"{self._name(key)} was in the log before this run, at offset {offset:,}"
-                )
-            if not offsets[key]:
-                offsets[key] = offset
-            elif offsets[key] != offset:
-                told = offsets[key]
-                self._off(OFFSETS_TOLD, key, f"was told at offset {told:,}, then at {offset:,}")
-            self._note_status(position, key, status)
-            if status == "stored":
+            self._check_offset(key, outcome.offset)
+            self._check_status(position, key, outcome.status)
+            if outcome.status == "stored":
                 stored += 1
-                if offset <= last_new.get(topic, 0):
-                    self._off(
-                        OFFSETS_TOLD, key,
-                        f"is new at offset {offset:,}, behind one at {last_new[topic]:,} which was "
-                        "sent before it in the same request",
-                    )  # fmt: skip
-                last_new[topic] = offset
+                self._check_ascends(key, outcome.offset, last_new)
         self.requests += 1
         self.events += len(positions)
-        self._note_tries(request, positions, outcomes, stored, unanswered)
+        self._record_lost(request, positions, outcomes, stored, unanswered)
 
-    def _note_status(self, position: int, key: int, status: Status) -> None:
+    def _check_offset(self, key: int, offset: int) -> None:
+        if offset <= self._heads[self._plan.topic_of[key]]:
+            raise KeyAlreadyStored(
+                f"{self._name(key)} was in the log before this run, at offset {offset:,}"
+            )
+        known = self._offsets[key]
+        if not known:
+            self._offsets[key] = offset
+        elif known != offset:
+            self._add(OFFSETS_TOLD, key, f"got offset {known:,}, then {offset:,}")
+
+    def _check_status(self, position: int, key: int, status: Status) -> None:
         if (status == "conflict") != (self._plan.kinds[position] >= OTHER_PAYLOAD):
             expected = "stored or duplicate" if status == "conflict" else "conflict"
-            self._off(VERDICTS, key, f"was told {status}, expected {expected}")
+            self._add(VERDICTS, key, f"got {status}, expected {expected}")
         if status == "stored":
             self.stored += 1
-            if self._stored_as[key]:
-                self._off(VERDICTS, key, "was told stored twice")
-            self._stored_as[key] = 1 + position % STAMPS
+            if self._stored_stamps[key]:
+                self._add(VERDICTS, key, "got stored twice")
+            self._stored_stamps[key] = 1 + position % STAMPS
         elif status == "duplicate":
             self.duplicates += 1
         else:
             self.conflicts += 1
 
-    def _note_tries(
+    def _check_ascends(self, key: int, offset: int, last_new: dict[int, int]) -> None:
+        topic = self._plan.topic_of[key]
+        if offset <= last_new.get(topic, 0):
+            self._add(
+                OFFSETS_TOLD,
+                key,
+                f"is new at offset {offset:,}, behind one at {last_new[topic]:,} which was "
+                "sent before it in the same request",
+            )
+        last_new[topic] = offset
+
+    def _record_lost(
         self,
         request: int,
         positions: range,
         outcomes: Sequence[Outcome],
         stored: int,
-        unanswered: Unanswered,
+        unanswered: UnansweredAttempts,
     ) -> None:
-        tries, late = unanswered
+        attempts, late = unanswered
         marker = self._plan.markers[request]
-        # Nobody else sends the marker, so that it was there tells of an earlier try.
-        was_there = False
+        # No other request has the marker, so a duplicate of it proves an earlier attempt.
+        was_stored = False
         if marker != NO_MARKER:
             first = self._plan.keys.index(marker, positions.start, positions.stop)
             outcome = outcomes[first - positions.start]
-            was_there = isinstance(outcome, Verdict) and outcome.status == "duplicate"
-        if was_there and not tries:
-            self._off(VERDICTS, marker, "was told duplicate, expected stored: no one else has it")
-        if tries:
-            # A try that was stored leaves nothing new for a later one.
-            self._lost[request] = (0, late) if stored else (int(was_there), tries)
+            was_stored = isinstance(outcome, Verdict) and outcome.status == "duplicate"
+        if was_stored and not attempts:
+            self._add(VERDICTS, marker, "got duplicate, expected stored: it is in no other request")
+        if attempts:
+            # An attempt that was stored leaves nothing new for a later one.
+            self._lost[request] = (0, late) if stored else (int(was_stored), attempts)
 
-    def lost_tries(self) -> list[tuple[int, int, int]]:
-        """Give (request, least, most) of each request with tries that may have been counted."""
-        return [(request, least, most) for request, (least, most) in self._lost.items() if most]
+    def lost_attempts(self) -> list[tuple[int, int, int]]:
+        """Return the requests with attempts that may have been counted without a response.
 
-    def lost_in(self, topic: int | None, *, conflicts: bool) -> list[LostTries]:
-        """Give what the tries without an answer add to a count.
+        Returns:
+            For each of them its number, and the least and the greatest number of such attempts.
+        """
+        return [
+            (request, min_counted, max_counted)
+            for request, (min_counted, max_counted) in self._lost.items()
+            if max_counted
+        ]
 
-        topic: its number, None for all of them together. conflicts: to the count of conflicts,
-        rather than to that of events received.
+    def lost_counts(self, topic: int | None, *, conflicts: bool) -> list[LostAttempts]:
+        """Return what the attempts without a response may add to a count.
+
+        Args:
+            topic: the number of a topic, None for all of them together.
+            conflicts: the count of conflicts, rather than that of events received.
         """
         plan = self._plan
         lost = []
-        for request, least, most in self.lost_tries():
+        for request, min_counted, max_counted in self.lost_attempts():
             amount = sum(
                 1
                 for position in plan.positions(request)
                 if (topic is None or plan.topic_of[plan.keys[position]] == topic)
                 and (not conflicts or plan.kinds[position] >= OTHER_PAYLOAD)
             )
-            lost.append(LostTries(least, most, amount))
+            lost.append(LostAttempts(min_counted, max_counted, amount))
         return lost
 
-    def settle(self) -> "list[array[int]]":
-        """Check what only the whole run can tell; gives for each topic the keys by their offset.
+    def finish(self) -> "list[array[int]]":
+        """Make the checks that need the whole run; called when every request has its response.
 
-        Place n of a topic is the key at the offset n + 1 behind the head offset before the run, or
-        -1 where no key was told to be. To be called when every request has its answer.
+        Returns:
+            For each topic its keys by their offsets: place n is the key at the offset n + 1 behind
+            the head offset before the run, or -1 where no verdict has that offset.
         """
         plan, findings = self._plan, self._findings
-        findings.made(DENSE)
+        findings.start(DENSE)
         excused = {
             plan.keys[position]
-            for request, _, _ in self.lost_tries()
+            for request, _, _ in self.lost_attempts()
             for position in plan.positions(request)
         }
         key_at = [array("q", [-1]) * unique for unique in plan.unique_of]
         ranks = [0] * len(key_at)
-        alone = plan.shape.concurrency == 1
-        if alone:
-            findings.made(KNOWN_OFFSETS)
+        one_connection = plan.shape.concurrency == 1
+        if one_connection:
+            findings.start(KNOWN_OFFSETS)
         for key, topic in enumerate(plan.topic_of):
-            if not self._stored_as[key] and key not in excused:
-                self._off(VERDICTS, key, "was never told stored, and no try of it lost its answer")
+            if not self._stored_stamps[key] and key not in excused:
+                self._add(VERDICTS, key, "never got stored, though every try of it was answered")
             ranks[topic] += 1
-            offset, head = self._offsets[key], self._heads[topic]
-            place = offset - head - 1
-            if offset == _NOT_TOLD:
-                self._off(DENSE, key, "was told no offset")
-            elif place >= len(key_at[topic]):
-                last = head + len(key_at[topic])
-                self._off(DENSE, key, f"was told at offset {offset:,}, expected {last:,} at most")
-            elif (other := key_at[topic][place]) != -1:
-                self._off(DENSE, key, f"was told at {offset:,}, as {self._name(other)} was")
-            else:
-                key_at[topic][place] = key
-            if alone and offset != head + ranks[topic]:
-                known = head + ranks[topic]
-                self._off(KNOWN_OFFSETS, key, f"is at offset {offset:,}, expected {known:,}")
+            self._place(key, topic, key_at[topic])
+            offset, known = self._offsets[key], self._heads[topic] + ranks[topic]
+            if one_connection and offset != known:
+                self._add(KNOWN_OFFSETS, key, f"is at offset {offset:,}, expected {known:,}")
         return key_at
+
+    def _place(self, key: int, topic: int, key_at: "array[int]") -> None:
+        """Enter a key at its offset, and check that the offset is in range and free."""
+        offset, head = self._offsets[key], self._heads[topic]
+        place = offset - head - 1
+        if offset == _NO_OFFSET:
+            self._add(DENSE, key, "got no offset")
+        elif place >= len(key_at):
+            last = head + len(key_at)
+            self._add(DENSE, key, f"got offset {offset:,}, expected {last:,} at most")
+        elif (other := key_at[place]) != -1:
+            self._add(DENSE, key, f"got offset {offset:,}, as {self._name(other)} did")
+        else:
+            key_at[place] = key
 
     def _name(self, key: int) -> str:
         return f"event {self._content.event_id(key)!r} of topic {self._content.topic(key)!r}"
 
-    def _off(self, check: str, key: int, sentence: str) -> None:
-        self._findings.differs(check, f"{self._name(key)} {sentence}")
+    def _add(self, check: str, key: int, sentence: str) -> None:
+        self._findings.add(check, f"{self._name(key)} {sentence}")

@@ -26,7 +26,8 @@ class Format(Protocol):
     """How lines become events. max_piece_bytes: longer lines are cut before they get here."""
 
     @property
-    def max_piece_bytes(self) -> int: ...
+    def max_piece_bytes(self) -> int:
+        """The greatest length of a line, in bytes."""
 
     def event(self, line: Line, source: str) -> EncodedEvent | None:
         """Give the event of a line of a source, None if there is nothing in it to send.

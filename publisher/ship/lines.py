@@ -12,11 +12,11 @@ _LF = b"\n"
 
 
 class Piece(NamedTuple):
-    """A line, or a part of a long one.
+    r"""A line, or a part of a long one.
 
     position: offset of the first byte in the stream, in bytes from 0.
     data: the bytes without their terminator.
-    eol: b"\\n", b"\\r\\n", or b"" where a line was cut or the stream ends without a newline.
+    eol: b"\n", b"\r\n", or b"" where a line was cut or the stream ends without a newline.
     """
 
     position: int
@@ -25,7 +25,7 @@ class Piece(NamedTuple):
 
 
 class Splitter:
-    """Cuts a stream into pieces as its bytes arrive; only b"\\n" ends a line.
+    r"""Cuts a stream into pieces as its bytes arrive; only b"\n" ends a line.
 
     position: where in the stream the first byte that is fed stands; a piece must begin there.
     max_piece_bytes: at most this many bytes of data in a piece, 1 or more. About that much is kept

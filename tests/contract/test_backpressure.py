@@ -45,7 +45,7 @@ async def queue_is_full(client: Client) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_the_queue_is_bounded_in_events_and_gives_room_back(
+async def test_queue_is_bounded_in_events_and_releases_room(
     make_client: MakeClient, held: ControlledStore, start_soon: StartSoon
 ) -> None:
     client = await make_client(held, max_batch_events=2, queue_max_events=3)
@@ -61,7 +61,7 @@ async def test_the_queue_is_bounded_in_events_and_gives_room_back(
     assert (await get_json(client, "/stats"))["received"] == 4
 
 
-async def test_the_queue_is_bounded_in_bytes_and_gives_room_back(
+async def test_queue_is_bounded_in_bytes_and_releases_room(
     make_client: MakeClient, held: ControlledStore, start_soon: StartSoon
 ) -> None:
     client = await make_client(held, max_body_bytes=1000, queue_max_bytes=1000)
@@ -75,7 +75,7 @@ async def test_the_queue_is_bounded_in_bytes_and_gives_room_back(
     assert statuses(await publish(client, large)) == ["duplicate"]
 
 
-async def test_refused_requests_leave_no_room_taken(make_client: MakeClient) -> None:
+async def test_refused_requests_release_their_room(make_client: MakeClient) -> None:
     client = await make_client(
         max_body_bytes=1000, queue_max_bytes=1000, max_batch_events=1, queue_max_events=1
     )
@@ -87,7 +87,7 @@ async def test_refused_requests_leave_no_room_taken(make_client: MakeClient) -> 
     assert (await publish(client, json.dumps(published()).ljust(1000).encode()))["received"] == 1
 
 
-async def test_requests_that_wait_at_once_are_all_answered_with_their_own_verdicts(
+async def test_concurrent_requests_get_their_own_verdicts(
     make_client: MakeClient, held: ControlledStore, start_soon: StartSoon
 ) -> None:
     client = await make_client(held, max_batch_events=39, queue_max_events=39)
@@ -110,7 +110,7 @@ async def test_requests_that_wait_at_once_are_all_answered_with_their_own_verdic
     assert [len(batch) for batch in held.batches] == [1, 38]
 
 
-async def test_a_client_that_hangs_up_disturbs_nobody(
+async def test_client_disconnect_does_not_affect_other_requests(
     make_client: MakeClient, held: ControlledStore, start_soon: StartSoon
 ) -> None:
     client = await make_client(held, max_batch_events=4, queue_max_events=4)
@@ -128,7 +128,7 @@ async def test_a_client_that_hangs_up_disturbs_nobody(
     assert statuses(await publish(client, four)) == ["stored"] * 4
 
 
-async def test_a_client_that_hangs_up_in_its_body_gives_its_room_back(
+async def test_client_disconnect_in_the_body_releases_room(
     make_client: MakeClient,
 ) -> None:
     client = await make_client(max_body_bytes=1000, queue_max_bytes=1000)
@@ -140,7 +140,7 @@ async def test_a_client_that_hangs_up_in_its_body_gives_its_room_back(
     await eventually_answers(client, 200, event)
 
 
-async def test_a_body_that_stalls_is_given_up_and_gives_its_room_back(
+async def test_stalled_body_times_out_and_releases_room(
     make_client: MakeClient,
 ) -> None:
     client = await make_client(max_body_bytes=1000, queue_max_bytes=1000, body_timeout_ms=50)
@@ -154,7 +154,7 @@ async def test_a_body_that_stalls_is_given_up_and_gives_its_room_back(
     writer.close()
 
 
-async def test_a_neighbour_whose_batch_the_store_refuses_costs_the_others_nothing(
+async def test_request_refused_by_the_store_does_not_affect_others_of_its_flush(
     make_client: MakeClient, held: ControlledStore, start_soon: StartSoon
 ) -> None:
     client = await make_client(held, max_batch_events=6, queue_max_events=6)
@@ -177,7 +177,7 @@ async def test_a_neighbour_whose_batch_the_store_refuses_costs_the_others_nothin
 
 
 @pytest.mark.parametrize("error", [StorageUnavailable("out of reach"), OutcomeUnknown("who knows")])
-async def test_a_store_that_fails_is_a_503_until_a_ping_succeeds(
+async def test_failing_store_is_503_until_a_ping_succeeds(
     make_client: MakeClient, database: Database, error: StorageError
 ) -> None:
     store = ControlledStore(database.store())
@@ -197,7 +197,7 @@ async def test_a_store_that_fails_is_a_503_until_a_ping_succeeds(
     assert (await get_json(client, "/stats"))["received"] == 1
 
 
-async def test_a_fault_that_nobody_foresaw_is_a_503_and_not_the_end(
+async def test_unforeseen_failure_is_503_and_later_publishes_succeed(
     make_client: MakeClient, database: Database
 ) -> None:
     class Surprising(ControlledStore):

@@ -52,8 +52,8 @@ async def test_a_byte_order_mark_at_the_beginning_is_passed_over(
         (JSON, line("a") + b"\n" + line("b"), 400, "array.*application/x-ndjson"),
         ({"Content-Type": "application/x-www-form-urlencoded"}, line("a"), 415, "curl: -H"),
     ],
-)  # fmt: skip
-async def test_what_a_tool_did_to_a_body_is_named(
+)
+async def test_body_changed_by_a_tool_gets_a_hint(
     client: Client, path: str, headers: dict[str, str], body: bytes, status: int, told: str
 ) -> None:
     response = await client.post(path, data=body, headers=headers)
@@ -70,9 +70,7 @@ async def test_a_line_with_two_events_is_rejected_alone(client: Client) -> None:
 
 
 @pytest.mark.parametrize("body", [b'{"a": 1}x', b"[1][2]", b'{"a": 1}}'])
-async def test_other_trailing_characters_are_not_taken_for_an_event(
-    client: Client, body: bytes
-) -> None:
+async def test_other_trailing_characters_get_no_hint(client: Client, body: bytes) -> None:
     for headers in (JSON, NDJSON):
         problem = await expect_problem(
             await client.post("/publish", data=body, headers=headers), 400

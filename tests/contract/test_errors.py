@@ -39,12 +39,12 @@ async def test_another_method_is_405_and_names_the_allowed_ones(
     assert set(response.headers["Allow"].split(", ")) == allowed
 
 
-async def test_what_is_not_http_is_400(client: Client) -> None:
+async def test_malformed_http_is_400(client: Client) -> None:
     answer = await get(client, "/a b c")
     assert answer.status == 400
 
 
-async def test_a_defect_is_a_500_that_tells_nothing_of_it(
+async def test_unexpected_exception_is_500_without_details(
     make_client: MakeClient, database: Database
 ) -> None:
     class Defective(ControlledStore):
@@ -57,7 +57,7 @@ async def test_a_defect_is_a_500_that_tells_nothing_of_it(
     await publish(client, published())
 
 
-async def test_up_to_a_hundred_broken_rules_are_told(client: Client) -> None:
+async def test_errors_are_bounded_to_a_hundred(client: Client) -> None:
     events = [published(), *(published(topic="a b") for _ in range(150))]
     problem = await expect_problem(await client.post("/publish", json=events), 422)
     assert [e["index"] for e in problem["errors"]] == list(range(1, 101))
@@ -81,7 +81,7 @@ async def test_an_index_counts_ndjson_events_and_not_blank_lines(client: Client)
     assert [e["index"] for e in problem["errors"]] == [1]
 
 
-async def test_a_long_value_is_not_told_whole(client: Client) -> None:
+async def test_long_value_is_truncated_in_the_error(client: Client) -> None:
     response = await client.post("/publish", json=published(topic="x" * 100_000))
     problem = await expect_problem(response, 422)
     assert len(json.dumps(problem)) < 1000
@@ -127,7 +127,7 @@ async def test_the_payload_limit_is_a_setting_and_exact(make_client: MakeClient)
     await publish(client, text_of(event_id='"e-2"', payload='{"text":"1\\ud80056"}'))
 
 
-async def test_an_oversized_payload_is_413_whatever_else_is_wrong(make_client: MakeClient) -> None:
+async def test_oversized_payload_is_413_before_other_rules(make_client: MakeClient) -> None:
     client = await make_client(max_payload_bytes=1000)
     deep = '{"a":' + "[" * 5000 + "]" * 5000 + "}"
     for text in (text_of(payload=deep), text_of(topic='""', payload=f'"{"x" * 1000}"')):

@@ -9,7 +9,7 @@ from yarl import URL
 HARD = [".", "..", "a/b", "//", "../../stats", "%2E%2E", "a+b c&d=e?f#g", *EVENT_IDS]
 
 
-async def test_any_id_of_any_topic_is_found(client: Client) -> None:
+async def test_event_is_found_by_any_topic_and_id(client: Client) -> None:
     ids = list(dict.fromkeys(HARD))
     events = [published(topic=topic, event_id=each) for topic in (".", "..") for each in ids]
     answer = await publish(client, events)
@@ -20,7 +20,7 @@ async def test_any_id_of_any_topic_is_found(client: Client) -> None:
             assert (found["topic"], found["event_id"], found["offset"]) == (topic, event_id, offset)
 
 
-async def test_it_is_what_the_path_gives_where_a_path_can(client: Client) -> None:
+async def test_event_by_parameters_equals_event_by_path(client: Client) -> None:
     await publish(client, published(event_id="e-1", payload={"a": [1.10]}))
     by_path = await (await client.get("/events/orders/e-1")).text()
     response = await client.get("/events", params={"topic": "orders", "event_id": "e-1"})
@@ -28,7 +28,7 @@ async def test_it_is_what_the_path_gives_where_a_path_can(client: Client) -> Non
     assert "Link" not in response.headers
 
 
-async def test_a_client_that_folds_dots_asks_for_another_path_but_not_by_parameters(
+async def test_keys_that_are_dot_segments_are_found_by_parameters(
     client: Client,
 ) -> None:
     await publish(client, published(topic="..", event_id="."))
@@ -38,13 +38,13 @@ async def test_a_client_that_folds_dots_asks_for_another_path_but_not_by_paramet
     assert found["event_id"] == "."
 
 
-async def test_what_is_not_there_is_an_empty_array(client: Client) -> None:
+async def test_unknown_event_is_an_empty_array(client: Client) -> None:
     await publish(client, published(event_id="e-1"))
     assert await get_json(client, "/events", topic="orders", event_id="e-2") == []
     assert await get_json(client, "/events", topic="none", event_id="e-1") == []
 
 
-async def test_what_makes_no_sense_beside_it_is_refused(client: Client) -> None:
+async def test_other_parameters_beside_event_id_are_refused(client: Client) -> None:
     for query, field in (
         ("event_id=a", "event_id"),
         ("topic=t&event_id=a&after=0", "after"),

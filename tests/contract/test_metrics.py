@@ -52,7 +52,7 @@ async def scraped_once(client: Client, condition: Callable[[Scraped], object]) -
     return scraped
 
 
-async def test_the_log_is_counted_as_stats_has_it(client: Client) -> None:
+async def test_log_counts_equal_those_of_stats(client: Client) -> None:
     event = published(topic="a")
     await publish(client, [event, event, published(topic="b")])
     await publish(client, event | {"payload": {}})
@@ -99,9 +99,13 @@ async def test_requests_flushes_and_commits_are_counted(client: Client) -> None:
 
 async def test_requests_are_counted_by_route_however_their_path_is_written(client: Client) -> None:
     for target, status in (
-        ("/%73tats", 200), ("/stats", 200), ("/events/a/b%2Fc", 404), ("/%65vents/a/b", 404),
-        ("/no/%73tats", 404), ("/events/a/b/c", 404),
-    ):  # fmt: skip
+        ("/%73tats", 200),
+        ("/stats", 200),
+        ("/events/a/b%2Fc", 404),
+        ("/%65vents/a/b", 404),
+        ("/no/%73tats", 404),
+        ("/events/a/b/c", 404),
+    ):
         assert (await get(client, target)).status == status
     assert (await client.put("/publish")).status == 405
     assert (await exchange(client, post(b"{").replace(b"/publish", b"/%70ublish"))).status == 400
@@ -115,7 +119,7 @@ async def test_requests_are_counted_by_route_however_their_path_is_written(clien
     }
 
 
-async def test_counts_that_fail_cost_no_answer(
+async def test_failing_observer_does_not_change_the_answer(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither that of a COMMIT, nor those of a flush and of a request."""
@@ -131,7 +135,7 @@ async def test_counts_that_fail_cost_no_answer(
     assert (await publish(client, published(event_id="e-1")))["duplicate_dropped"] == 1
 
 
-async def test_what_it_takes_up_and_what_runs_is_told(client: Client, backend: str) -> None:
+async def test_database_pools_and_build_are_exposed(client: Client, backend: str) -> None:
     await publish(client, published(payload={"text": "x" * 100_000}))
     scraped = await scrape(client)
     assert scraped.value("aggregator_database_bytes") > 100_000
@@ -144,7 +148,7 @@ async def test_what_it_takes_up_and_what_runs_is_told(client: Client, backend: s
     assert scraped.value("process_resident_memory_bytes") > 0
 
 
-async def test_the_queue_and_what_it_refused_are_told(
+async def test_queue_and_refusals_are_exposed(
     make_client: MakeClient, database: Database, start_soon: StartSoon
 ) -> None:
     held = ControlledStore(database.store())
@@ -180,7 +184,7 @@ async def test_refused_reads_are_counted(
     await waiting
 
 
-async def test_while_the_store_is_out_of_reach_the_rest_is_told(
+async def test_metrics_without_the_store_are_exposed(
     make_client: MakeClient, database: Database
 ) -> None:
     store = ControlledStore(database.store())
@@ -224,7 +228,7 @@ async def test_a_batch_tried_again_request_by_request_counts_each_event_once(
     assert scraped.by("aggregator_flush_failures_total", "reason").keys() == {("refused",)}
 
 
-async def test_who_asks_at_once_shares_one_answer_and_a_slow_store_is_not_waited_for(
+async def test_concurrent_scrapes_share_one_read_and_do_not_wait_for_a_slow_store(
     make_client: MakeClient,
     database: Database,
     start_soon: StartSoon,

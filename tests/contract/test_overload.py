@@ -21,7 +21,7 @@ def held(database: Database) -> ControlledStore:
     return store
 
 
-async def test_a_full_queue_refuses_a_publish_before_its_body_and_keeps_the_connection(
+async def test_publish_with_full_queue_is_503_before_its_body_and_keeps_the_connection(
     make_client: MakeClient, held: ControlledStore, start_soon: StartSoon
 ) -> None:
     client = await make_client(held, max_batch_events=2, queue_max_events=2)
@@ -40,7 +40,7 @@ async def test_a_full_queue_refuses_a_publish_before_its_body_and_keeps_the_conn
     writer.close()
 
 
-async def test_small_publishes_do_not_keep_a_large_one_out_for_good(
+async def test_large_publish_is_admitted_between_small_ones(
     make_client: MakeClient, held: ControlledStore, start_soon: StartSoon
 ) -> None:
     client = await make_client(held, max_batch_events=8, queue_max_events=10, flush_max_events=2)
@@ -73,7 +73,7 @@ class HeldReads(ControlledStore):
         return await super().read(query)
 
 
-async def test_reads_are_bounded_and_hold_up_no_publish(
+async def test_reads_are_bounded_and_do_not_delay_publishes(
     make_client: MakeClient, database: Database
 ) -> None:
     store = HeldReads(database)

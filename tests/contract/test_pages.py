@@ -64,7 +64,7 @@ async def test_pages_of_any_size_give_each_event_once_in_the_same_order(
 
 
 @pytest.mark.parametrize("read", [r for r in READS if "source" in r], ids=str)
-async def test_a_filter_that_no_index_serves_goes_on_through_link(
+async def test_filter_without_index_continues_through_link(
     client: Client, read: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await fill(client)
@@ -82,7 +82,7 @@ async def test_a_filter_that_no_index_serves_goes_on_through_link(
 
 
 @pytest.mark.parametrize("read", READS, ids=str)
-async def test_a_page_ends_behind_the_event_that_fills_it(
+async def test_page_ends_with_the_event_that_fills_it(
     client: Client, read: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await fill(client)
@@ -93,7 +93,7 @@ async def test_a_page_ends_behind_the_event_that_fills_it(
     assert max(map(len, pages)) == min(2, len(whole))
 
 
-async def test_an_event_larger_than_a_page_is_still_given(
+async def test_event_larger_than_a_page_is_returned(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage.reading.page_fetch, "PAGE_BYTES", 10)
@@ -105,7 +105,7 @@ async def test_an_event_larger_than_a_page_is_still_given(
 
 @pytest.mark.parametrize("order", ["asc", "desc"])
 @pytest.mark.parametrize("topic", [None, "b"])
-async def test_events_that_arrive_meanwhile_cost_no_event_and_double_none(
+async def test_pages_during_publishes_have_each_event_once(
     client: Client, order: str, topic: str | None
 ) -> None:
     await fill(client)
@@ -167,7 +167,7 @@ async def test_a_cursor_is_refused_with_other_filters(client: Client) -> None:
         assert [e["field"] for e in problem["errors"]] == ["cursor"], other
 
 
-async def test_a_cursor_goes_on_with_another_page_size(client: Client) -> None:
+async def test_cursor_is_accepted_with_another_limit(client: Client) -> None:
     await fill(client)
     cursor = await cursor_of(client, topic="b", after="0")
     response = await client.get(
@@ -176,7 +176,7 @@ async def test_a_cursor_goes_on_with_another_page_size(client: Client) -> None:
     assert [e["offset"] for e in await response.json()] == [3, 4, 5, 6, 7, 8, 9]
 
 
-async def test_a_cursor_that_was_tampered_with_is_never_an_internal_error(client: Client) -> None:
+async def test_tampered_cursor_is_no_internal_error(client: Client) -> None:
     await fill(client)
     cursor = await cursor_of(client)
     for place in range(len(cursor)):
@@ -186,7 +186,7 @@ async def test_a_cursor_that_was_tampered_with_is_never_an_internal_error(client
             assert response.status in {200, 422}, changed
 
 
-async def test_durations_count_back_from_now_and_a_walk_keeps_to_one_now(client: Client) -> None:
+async def test_durations_count_back_from_one_now_across_pages(client: Client) -> None:
     await publish(client, [published() for _ in range(5)])
     assert await read_all(client, until="1h") == []
     for read in (

@@ -27,7 +27,7 @@ def mixed() -> list[Any]:
     return [good, published(topic="a b"), published(event_id="other"), 17, {}, good]
 
 
-async def test_minimal_leaves_the_results_out(client: Client) -> None:
+async def test_return_minimal_omits_results(client: Client) -> None:
     event = published()
     assert set(await publish(client, [event, event], MINIMAL)) == COUNTS
 
@@ -58,7 +58,7 @@ async def test_lenient_names_every_rule_an_event_breaks(client: Client) -> None:
     assert "source" in answer["results"][0]["error"]
 
 
-async def test_with_both_only_the_rejected_are_told(client: Client) -> None:
+async def test_minimal_with_lenient_lists_only_rejected_events(client: Client) -> None:
     answer = await publish(client, mixed(), BOTH)
     assert set(answer) == COUNTS | {"rejected", "results"}
     assert [(r["index"], r["status"]) for r in answer["results"]] == [
@@ -68,14 +68,14 @@ async def test_with_both_only_the_rejected_are_told(client: Client) -> None:
     ]
 
 
-async def test_nothing_rejected_is_said_too(client: Client) -> None:
+async def test_lenient_without_invalid_events_has_rejected_zero(client: Client) -> None:
     answer = await publish(client, published(), LENIENT)
     assert (answer["rejected"], statuses(answer)) == (0, ["stored"])
     answer = await publish(client, published(), BOTH)
     assert (answer["rejected"], answer["results"]) == (0, [])
 
 
-async def test_all_rejected_is_an_answer_with_nothing_received(client: Client) -> None:
+async def test_lenient_with_only_invalid_events_has_received_zero(client: Client) -> None:
     answer = await publish(client, [{}, 1], LENIENT)
     assert {name: answer[name] for name in COUNTS} == dict.fromkeys(COUNTS, 0)
     assert (answer["rejected"], statuses(answer)) == (2, ["rejected"] * 2)
@@ -103,13 +103,13 @@ async def test_an_ndjson_line_that_is_not_json_is_rejected_alone(client: Client)
     assert [r["index"] for r in answer["results"] if r["status"] == "rejected"] == [1, 2, 3, 5]
 
 
-async def test_what_is_not_json_is_400_under_lenient_too(client: Client) -> None:
+async def test_malformed_body_under_lenient_is_400(client: Client) -> None:
     await expect_problem(await send(client, b"[{]", LENIENT), 400)
     await expect_problem(await send(client, b"[]", LENIENT), 422)
     await expect_problem(await send(client, b"17", LENIENT), 422)
 
 
-async def test_an_oversized_payload_is_413_under_lenient_too(make_client: MakeClient) -> None:
+async def test_oversized_payload_under_lenient_is_413(make_client: MakeClient) -> None:
     client = await make_client(max_payload_bytes=100)
     big = published(payload={"text": "x" * 100})
     for events in ([big], [published(), big], [published(), {}, big | {"topic": ""}]):
@@ -118,7 +118,7 @@ async def test_an_oversized_payload_is_413_under_lenient_too(make_client: MakeCl
     assert (await get_json(client, "/stats"))["received"] == 0
 
 
-async def test_what_was_applied_is_confirmed(client: Client) -> None:
+async def test_preference_applied_lists_applied_preferences(client: Client) -> None:
     confirmed = {
         "return=minimal": "return=minimal",
         "handling=lenient": "handling=lenient",

@@ -107,7 +107,7 @@ async def test_a_body_parsed_off_the_event_loop_is_stored_like_any_other(client:
     assert [r["offset"] for r in answer["results"]] == list(range(1, 401))
 
 
-async def test_what_was_answered_can_be_read_back(client: Client) -> None:
+async def test_acknowledged_event_can_be_read_back(client: Client) -> None:
     event = published(event_id="a/1", source="shop é")
     await publish(client, event)
     (found,) = await read_all(client, topic="orders", after=0)
@@ -126,7 +126,7 @@ async def test_one_invalid_event_refuses_the_whole_request(client: Client) -> No
     assert statuses(await publish(client, good)) == ["stored"]
 
 
-async def test_the_sender_s_request_id_comes_back(client: Client) -> None:
+async def test_request_id_is_returned_or_replaced(client: Client) -> None:
     response = await client.post("/publish", json=published(), headers={"X-Request-ID": "order-17"})
     assert response.headers["X-Request-ID"] == "order-17"
     response = await client.post("/publish", json=published(), headers={"X-Request-ID": "a b"})

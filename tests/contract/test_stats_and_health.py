@@ -15,9 +15,7 @@ COUNTS = {"received", "unique_processed", "duplicate_dropped", "conflicts"}
 
 async def test_an_empty_aggregator_has_counted_nothing(client: Client, backend: str) -> None:
     stats = await get_json(client, "/stats")
-    assert set(stats) == COUNTS | {
-        "topics", "topics_total", "uptime", "uptime_seconds", "backend",
-    }  # fmt: skip
+    assert set(stats) == COUNTS | {"topics", "topics_total", "uptime", "uptime_seconds", "backend"}
     assert {name: stats[name] for name in COUNTS} == dict.fromkeys(COUNTS, 0)
     assert stats["topics"] == {}
     assert stats["topics_total"] == 0
@@ -73,7 +71,7 @@ async def test_counts_outlive_the_application(make_client: MakeClient) -> None:
     assert (await publish(second, event))["results"][0]["offset"] == 1
 
 
-async def test_health_and_ready_answer_while_all_is_well(client: Client) -> None:
+async def test_healthy_aggregator_is_200_on_health_and_ready(client: Client) -> None:
     assert await get_json(client, "/health") == {"status": "ok"}
     await get_json(client, "/ready")
 
@@ -135,7 +133,7 @@ async def test_not_ready_while_the_store_was_never_reached(
     await expect_problem(await client.post("/publish", json=published()), 503)
 
 
-async def test_a_shutting_down_aggregator_says_so(client: Client) -> None:
+async def test_draining_aggregator_is_not_ready(client: Client) -> None:
     await client.server.app.shutdown()  # type: ignore[attr-defined] # aiohttp types it loosely
     assert "shutting down" in await reason_not_ready(client)
     problem = await expect_problem(await client.post("/publish", json=published()), 503)

@@ -48,9 +48,11 @@ async def test_topics_are_listed_by_the_thousand_in_byte_order(client: Client) -
     totals = [{name: page[name] for name in COUNTS} for page in pages]
     received = 2 * TOPICS + 25
     assert totals[0] == {
-        "received": received, "unique_processed": TOPICS,
-        "duplicate_dropped": received - TOPICS, "conflicts": 25,
-    }  # fmt: skip
+        "received": received,
+        "unique_processed": TOPICS,
+        "duplicate_dropped": received - TOPICS,
+        "conflicts": 25,
+    }
     assert totals == totals[:1] * 3
     assert [page["topics_total"] for page in pages] == [TOPICS] * 3
     listed = {name: counts for page in pages for name, counts in page["topics"].items()}
@@ -80,7 +82,7 @@ async def test_exactly_as_many_topics_as_one_answer_lists_have_no_next_page(
     assert len(page["topics"]) == page["topics_total"] == 1000
 
 
-async def test_every_page_is_conserved_while_topics_come(
+async def test_pages_are_conserved_while_topics_are_added(
     client: Client, start_soon: StartSoon
 ) -> None:
     await fill(client)

@@ -30,9 +30,11 @@ async def test_a_run_agrees_and_says_what_stats_says(
 ) -> None:
     url = run_aggregator(*database.arguments()).url
     ended = await load(
-        url, tmp_path, "--events", "3000", "--conflicts", "0.05", "--batch", "30",
-        "--chart", str(tmp_path / "chart.html"),
-    )  # fmt: skip
+        url,
+        tmp_path,
+        *("--events", "3000", "--conflicts", "0.05", "--batch", "30"),
+        *("--chart", str(tmp_path / "chart.html")),
+    )
     assert (ended.status, ended.err) == (0, "")
     async with session() as client:
         stats = await get_json(client, f"{url}/stats")
@@ -49,11 +51,11 @@ async def test_a_run_agrees_and_says_what_stats_says(
         "lost_conflicts": 0,
     }
     assert report["counts"] == report["counts"] | {
-        "received": 3000, "unique": 1950, "conflicts": 150,
-    }  # fmt: skip
-    assert report["verdicts"] == {
-        "stored": 1950, "duplicate": 900, "conflict": 150, "rejected": 0,
-    }  # fmt: skip
+        "received": 3000,
+        "unique": 1950,
+        "conflicts": 150,
+    }
+    assert report["verdicts"] == {"stored": 1950, "duplicate": 900, "conflict": 150, "rejected": 0}
     assert report["read_back"] == sum(map(len, logs.values())) == 1950
     assert report["retries"] == {"total": 0, "reasons": {}}
     assert set(report["checks"].values()) == {0}
@@ -89,9 +91,11 @@ async def test_an_open_loop_agrees_and_tells_both_latencies(
 ) -> None:
     url = run_aggregator(*database.arguments()).url
     ended = await load(
-        url, tmp_path, "--events", "1000", "--batch", "10", "--rate", "2000",
-        "--concurrency", "8", "--conflicts", "0.05",
-    )  # fmt: skip
+        url,
+        tmp_path,
+        *("--events", "1000", "--batch", "10", "--rate", "2000"),
+        *("--concurrency", "8", "--conflicts", "0.05"),
+    )
     assert ended.status == 0
     assert "8 connections, open loop, 2,000 events/s" in ended.out
     assert "service time p50" in ended.out
@@ -116,10 +120,12 @@ async def test_an_aggregator_killed_three_times_on_the_way_costs_retries_and_not
     aggregator = run_aggregator(*arguments)
     running = asyncio.create_task(
         load(
-            aggregator.url, tmp_path, "--events", "20000", "--duplicates", "0.4", "--conflicts",
-            "0.03", "--batch", "50", "--rate", "12000", "--concurrency", "16",
+            aggregator.url,
+            tmp_path,
+            *("--events", "20000", "--duplicates", "0.4", "--conflicts", "0.03"),
+            *("--batch", "50", "--rate", "12000", "--concurrency", "16"),
         )
-    )  # fmt: skip
+    )
     async with session() as client:
         for kill in range(1, 4):
             received = 0

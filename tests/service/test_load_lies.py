@@ -135,7 +135,7 @@ async def test_a_conflict_that_is_called_a_duplicate_is_found_out(url: str, tmp_
     assert ended.report["differences_total"] == 60
     assert len(ended.report["differences"]) == 20
     assert "- and 40 more" in ended.out
-    assert "was told duplicate, expected conflict" in ended.report["differences"][0]["sentence"]
+    assert "got duplicate, expected conflict" in ended.report["differences"][0]["sentence"]
 
 
 async def test_payloads_that_were_written_anew_are_found_out(url: str, tmp_path: Path) -> None:
@@ -151,9 +151,12 @@ async def test_somebody_else_on_the_same_topics_is_found_out(url: str, tmp_path:
         if request.path == "/publish" and not published:
             published.append(1)
             event = {
-                "topic": "auth", "event_id": "mine", "timestamp": "2026-01-31T12:00:00Z",
-                "source": "somebody else", "payload": {},
-            }  # fmt: skip
+                "topic": "auth",
+                "event_id": "mine",
+                "timestamp": "2026-01-31T12:00:00Z",
+                "source": "somebody else",
+                "payload": {},
+            }
             async with session() as client, client.post(f"{url}/publish", json=event) as answer:
                 assert answer.status == 200
         return await forward()

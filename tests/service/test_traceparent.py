@@ -1,5 +1,4 @@
-"""A request's `traceparent` is in each of its log lines, whichever way it came; OpenTelemetry stays
-out of it."""
+"""A request's `traceparent` is in each of its log lines, without OpenTelemetry."""
 
 import asyncio
 import subprocess

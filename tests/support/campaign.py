@@ -258,6 +258,7 @@ async def run_campaign(
     """Run a campaign on an empty database; see `Campaign.run`.
 
     Args:
+        database: an empty database.
         directory: for the logs of the aggregators that run.
         moments: the kills; a start that is cut short comes after a kill under load.
         tally: says how many aggregators share the database, and the seed of all choices.

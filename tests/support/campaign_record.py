@@ -210,9 +210,11 @@ class Record:
         return Settled(self._received.copy(), self._conflicts.copy(), unique)
 
     def check_stats(self, least: Settled, stats: dict[str, Any], *, quiet: bool) -> None:
-        """Hold an answer of /stats against what was certain before it was asked for.
+        """Check an answer of /stats against what was certain before it was asked for.
 
         Args:
+            least: the counts that were settled before the request.
+            stats: the answer.
             quiet: nothing was under way since the log was read, so it must be exactly that.
         """
         check_conservation(stats)

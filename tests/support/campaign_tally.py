@@ -46,13 +46,32 @@ NewTally = Callable[[str, int, str], Tally]
 """Makes a tally, of a backend, a number of aggregators and a seed, that is shown at the end."""
 
 _COLUMNS = (
-    "backend", "aggregators", "kills", "restarts", "requests", "events", "repeated", "retried",
-    "stored", "absent", "lost", "doubled", "minutes",
-)  # fmt: skip
+    "backend",
+    "aggregators",
+    "kills",
+    "restarts",
+    "requests",
+    "events",
+    "repeated",
+    "retried",
+    "stored",
+    "absent",
+    "lost",
+    "doubled",
+    "minutes",
+)
 _SUMMED = (
-    "restarts", "requests", "events", "unique", "retried", "whole", "absent", "lost", "doubled",
+    "restarts",
+    "requests",
+    "events",
+    "unique",
+    "retried",
+    "whole",
+    "absent",
+    "lost",
+    "doubled",
     "seconds",
-)  # fmt: skip
+)
 
 
 def table(figures: Iterable[dict[str, Any]]) -> list[str]:

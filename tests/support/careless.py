@@ -42,6 +42,8 @@ async def check_survives_crashes(
     """Crash the server when the aggregator is ready, and again when it has acknowledged events.
 
     Args:
+        run_aggregator: starts an aggregator with command-line arguments.
+        server: the database server that crashes.
         dsn: by which the aggregator reaches its database.
         own_dsn: the same database at the server itself.
     """

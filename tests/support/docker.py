@@ -85,11 +85,11 @@ class Compose:
     def containers(self, service: str) -> list[str]:
         """The ids of a service's containers, running or not."""
         return self.docker(
-            "ps", "--all", "--quiet", "--no-trunc",
-            "--filter", f"label=com.docker.compose.project={self._project}",
-            "--filter", f"label=com.docker.compose.service={service}",
-            "--filter", "label=com.docker.compose.oneoff=False",
-        ).split()  # fmt: skip
+            *("ps", "--all", "--quiet", "--no-trunc"),
+            *("--filter", f"label=com.docker.compose.project={self._project}"),
+            *("--filter", f"label=com.docker.compose.service={service}"),
+            *("--filter", "label=com.docker.compose.oneoff=False"),
+        ).split()
 
     def container(self, service: str) -> str:
         """The id of a service's only container."""

@@ -6,9 +6,18 @@ from hypothesis import strategies as st
 
 _WHITE_SPACE = st.text(alphabet=" \t\r\n", max_size=2)
 _ESCAPES = [
-    "\\n", "\\/", '\\"', "\\\\", "\\\\u0041", "\\u0000", "\\u00e9", "\\u00E9",
-    "\\ud83d\\ude00", "\\ud800\\udc00", "\\uDBFF\\uDFFF",
-]  # fmt: skip
+    "\\n",
+    "\\/",
+    '\\"',
+    "\\\\",
+    "\\\\u0041",
+    "\\u0000",
+    "\\u00e9",
+    "\\u00E9",
+    "\\ud83d\\ude00",
+    "\\ud800\\udc00",
+    "\\uDBFF\\uDFFF",
+]
 LONE_SURROGATES = ["\\ud800", "\\uDFFF", "\\udc00\\ud800", "\\uD800\\u0041", "\\\\\\udead"]
 _PLAIN = st.characters(exclude_characters='"\\', exclude_categories=["Cs"], min_codepoint=0x20)
 

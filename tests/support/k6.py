@@ -20,8 +20,16 @@ FAILED = 107
 """How k6 ends after an exception of the script."""
 
 _VARIABLES = {
-    "URL", "EVENTS", "DUPLICATES", "BATCH", "VUS", "TOPICS", "RUN", "DEADLINE_S", "P95_MS",
-}  # fmt: skip
+    "URL",
+    "EVENTS",
+    "DUPLICATES",
+    "BATCH",
+    "VUS",
+    "TOPICS",
+    "RUN",
+    "DEADLINE_S",
+    "P95_MS",
+}
 _LIMIT_S = 100.0
 
 Forward = Callable[[], Awaitable[Any]]

@@ -15,9 +15,12 @@ def _line(event: str, at_s: float, level: str = "info", **fields: Any) -> str:
 def request(at_s: float, duration_ms: float, **changes: Any) -> str:
     """The line of a request."""
     fields: dict[str, Any] = {
-        "request_id": f"r-{at_s}", "method": "POST", "path": "/publish", "status": 200,
+        "request_id": f"r-{at_s}",
+        "method": "POST",
+        "path": "/publish",
+        "status": 200,
         "duration_ms": duration_ms,
-    }  # fmt: skip
+    }
     return _line("request", at_s, **(fields | changes))
 
 

@@ -50,11 +50,14 @@ class OwnPostgres:
             data = Path(directory, "data")
             _give(self._user, Path(directory), data)
             subprocess.run(
-                [self._postgres.with_name("pg_basebackup"), "-D", data, "-h", self._sockets,
-                 "-U", "postgres", "--checkpoint=fast", "--write-recovery-conf", "--no-sync"],
+                [
+                    self._postgres.with_name("pg_basebackup"),
+                    *("-D", data, "-h", self._sockets, "-U", "postgres"),
+                    *("--checkpoint=fast", "--write-recovery-conf", "--no-sync"),
+                ],
                 check=True,
                 user=self._user,
-            )  # fmt: skip
+            )
             standby = OwnPostgres(self._postgres, data, Path(directory), self._user)
             try:
                 standby.start()
@@ -91,13 +94,14 @@ class OwnPostgres:
             with self.log.open("ab") as log:
                 self._process = subprocess.Popen(
                     [
-                        self._postgres, "-D", self.data, "-k", self._sockets,
-                        "-c", "listen_addresses=", "-c", "fsync=off",
+                        self._postgres,
+                        *("-D", self.data, "-k", self._sockets),
+                        *("-c", "listen_addresses=", "-c", "fsync=off"),
                     ],
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     user=self._user,
-                )  # fmt: skip
+                )
         return self.takes("SELECT 1")
 
     def _end(self, number: int) -> None:
@@ -174,12 +178,15 @@ def own_postgres() -> Iterator[OwnPostgres]:
             utils.ensure_folder_permissions(binaries.parent / "lib", 0o044)
         _give(user, Path(directory), data)
         subprocess.run(
-            [binaries / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8",
-             "--no-sync", "--locale=C", "--wal-segsize=1"],
+            [
+                binaries / "initdb",
+                *("-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8"),
+                *("--no-sync", "--locale=C", "--wal-segsize=1"),
+            ],
             stdout=subprocess.DEVNULL,
             check=True,
             user=user,
-        )  # fmt: skip
+        )
         server = OwnPostgres(binaries / "postgres", data, Path(directory), user)
         try:
             yield server

@@ -46,8 +46,11 @@ class PostgresProxy:
         self.restore()
 
     def silence(self, *ways: Way) -> None:
-        """Let nothing through any more, the end of a connection included; both ways if none
-        is named. What is sent meanwhile arrives late."""
+        """Let nothing through any more, the end of a connection included; it arrives late.
+
+        Args:
+            ways: the directions to silence; both if none is named.
+        """
         for way in ways or Way:
             self._passing[way].clear()
 

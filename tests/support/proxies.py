@@ -60,6 +60,7 @@ def proxied(kind: str, url: str, directory: Path) -> Iterator[str]:
     Args:
         kind: `nginx` or `haproxy` as documented, or `nginx, plain`, which decodes paths.
         url: the aggregator's own.
+        directory: for the proxy's configuration and its logs.
     """
     port = unused_port()
     file = directory / "proxy.conf"

@@ -32,9 +32,10 @@ class _Runner(web.AppRunner):
         self._fast_path = fast_path
         self._connections: LimitedConnections | None = None
         self._of_connections = {
-            name: options[name] for name in ("auto_decompress", "keepalive_timeout")
+            name: options[name]
+            for name in ("auto_decompress", "keepalive_timeout")
             if name in options
-        }  # fmt: skip
+        }
 
     @property
     def usual(self) -> web.Server:

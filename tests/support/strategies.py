@@ -12,9 +12,25 @@ TOPICS = ["orders", "Orders", "orders.", "a-b_c.1"]
 
 # Differ by case, by normalisation, by a space; and what a JSON or SQL quotation may trip over.
 EVENT_IDS = [
-    "e-1", "E-1", "e-1 ", " e-1", "caf\u00e9", "cafe\u0301", "\u65e5\u672c", "\U0001f600",
-    '"', "\\", "\\u0041", "'", "{1,2}", "\u0080", "\uffff", "\u2028", "null", "1",
-]  # fmt: skip
+    "e-1",
+    "E-1",
+    "e-1 ",
+    " e-1",
+    "caf\u00e9",
+    "cafe\u0301",
+    "\u65e5\u672c",
+    "\U0001f600",
+    '"',
+    "\\",
+    "\\u0041",
+    "'",
+    "{1,2}",
+    "\u0080",
+    "\uffff",
+    "\u2028",
+    "null",
+    "1",
+]
 
 SOURCES = ["shop", "Shop", "shop ", "\u00fc"]
 

@@ -86,8 +86,7 @@ class Section(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """What was read: how many lines, how many that are none of the aggregator's, from when on
-    until when."""
+    """Counts of the lines that were read: all, those of other programs, and their time span."""
 
     lines: int
     foreign: int

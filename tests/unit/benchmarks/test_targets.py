@@ -73,8 +73,13 @@ def test_every_target_is_of_figures_that_a_whole_run_takes() -> None:
     assert 5_000_000 in growth.steps(10_000_000)
     named = {
         "standard": {
-            standard.SQLITE, standard.POSTGRES, standard.BARE_SQLITE, standard.BARE_POSTGRES,
-            standard.SQLITE_SINGLE, standard.POSTGRES_SINGLE, standard.HANDLER_SINGLE,
+            standard.SQLITE,
+            standard.POSTGRES,
+            standard.BARE_SQLITE,
+            standard.BARE_POSTGRES,
+            standard.SQLITE_SINGLE,
+            standard.POSTGRES_SINGLE,
+            standard.HANDLER_SINGLE,
         },
         "peers": {standard.SQLITE, standard.POSTGRES, peers.JETSTREAM},
         "latency": {
@@ -95,5 +100,5 @@ def test_every_target_is_of_figures_that_a_whole_run_takes() -> None:
         },
         "processor": {each for name in processor.NAMES for each in (name, processor.before(name))},
         "start": {start.NAME, start.BEFORE},
-    }  # fmt: skip
+    }
     assert all({target.of, target.over} <= named[target.part] for target in TARGETS)

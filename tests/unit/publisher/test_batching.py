@@ -88,7 +88,7 @@ class Model:
         elif what == "answer" and self.out:
             batch = self.out.pop(number % len(self.out))
             self.answered |= {pending.number for pending in batch}
-            self.buffer.give_back(batch)
+            self.buffer.release(batch)
             self.slots.release()
         elif what == "flush":
             self.flushed = self.accepted
@@ -197,7 +197,9 @@ STEPS = st.lists(
 
 @settings(max_examples=500)
 @given(LIMITS, st.integers(1, 3), STEPS)
-def test_any_calls_in_any_order(limits: Limits, in_flight: int, steps: list[Step]) -> None:
+def test_buffer_matches_its_model_in_any_order_of_calls(
+    limits: Limits, in_flight: int, steps: list[Step]
+) -> None:
     async def main(loop: StillLoop) -> None:
         model = Model(loop, limits, in_flight)
         for step in steps:
@@ -207,7 +209,7 @@ def test_any_calls_in_any_order(limits: Limits, in_flight: int, steps: list[Step
     on_still_loop(main)
 
 
-def test_whoever_is_cancelled_as_room_comes_leaves_neither_a_hole_nor_a_waiter_behind() -> None:
+def test_put_cancelled_as_room_comes_admits_the_next_waiter() -> None:
     async def main(loop: StillLoop) -> None:
         buffer = Buffer(Limits(max_pending_events=1, linger_ms=0))
         await buffer.put(event(1))
@@ -216,42 +218,42 @@ def test_whoever_is_cancelled_as_room_comes_leaves_neither_a_hole_nor_a_waiter_b
         first = await buffer.next_batch()
         # Cancelled just before there is room: the next one gets it.
         waiting[0].cancel()
-        buffer.give_back(first)
+        buffer.release(first)
         # Cancelled just after it got room: the event stays accepted, and is sent.
         waiting[1].cancel()
         await settle()
         second = await buffer.next_batch()
         assert [len(pending.event.line) for pending in second] == [3]
-        buffer.give_back(second)
+        buffer.release(second)
         await settle()
         assert [task.cancelled() for task in waiting] == [True, True, False]
         third = await buffer.next_batch()
         assert [len(pending.event.line) for pending in third] == [4]
-        buffer.give_back(third)
+        buffer.release(third)
         await asyncio.wait_for(buffer.flush(), None)
 
     on_still_loop(main)
 
 
-def test_those_who_wait_can_be_turned_away() -> None:
+def test_reject_waiters_wakes_every_waiter_with_none() -> None:
     async def main(loop: StillLoop) -> None:
         buffer = Buffer(Limits(max_pending_events=1))
         await buffer.put(event(1))
         waiting = [loop.create_task(buffer.put(event(1))) for _ in range(3)]
         await settle()
         waiting[1].cancel()
-        buffer.turn_away()
+        buffer.reject_waiters()
         await settle()
         assert waiting[0].result() is None
         assert waiting[1].cancelled()
         assert waiting[2].result() is None
-        buffer.give_back(buffer.take_all())
+        buffer.release(buffer.drain())
         assert await buffer.put(event(1)) is not None
 
     on_still_loop(main)
 
 
-def test_a_producer_that_never_waits_lets_others_run() -> None:
+def test_put_yields_to_the_event_loop() -> None:
     async def main(loop: StillLoop) -> None:
         buffer = Buffer(Limits(max_batch_events=10))
         ran: list[int] = []
@@ -275,6 +277,6 @@ def test_a_producer_that_never_waits_lets_others_run() -> None:
         ({"linger_ms": math.nan}, "linger_ms must be finite and 0 or more, not nan"),
     ],
 )
-def test_limits_that_let_nothing_through_are_refused(limits: dict[str, Any], told: str) -> None:
+def test_limits_out_of_range_are_refused(limits: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=f"^{told}$"):
         Limits(**limits)

@@ -78,7 +78,7 @@ async def test_each_event_gets_its_outcome_in_order(client: Client) -> None:
     assert await asyncio.to_thread(publish, str(client.make_url("")), []) == []
 
 
-def test_what_may_pass_is_tried_again() -> None:
+def test_transient_failure_is_retried() -> None:
     with serving_aside(stores_and_cuts) as server:
         outcomes = publish(server.url, [named("a"), named("b")], policy=QUICK)
     assert [outcome.offset for outcome in outcomes if isinstance(outcome, Verdict)] == [1, 2]
@@ -105,7 +105,7 @@ def test_events_are_sent_while_the_next_one_is_waited_for() -> None:
     assert len(outcomes) == 3
 
 
-def test_more_events_than_may_wait_come_through_in_order() -> None:
+def test_more_events_than_the_feed_holds_are_published_in_order() -> None:
     names = [f"e-{number}" for number in range(5000)]
     limits = Limits(max_pending_events=50, max_batch_events=20)
     with serving_aside() as server:
@@ -114,7 +114,7 @@ def test_more_events_than_may_wait_come_through_in_order() -> None:
     assert [outcome.event_id for outcome in outcomes if isinstance(outcome, Verdict)] == names
 
 
-def test_what_the_iterable_raises_is_raised_after_what_was_taken_is_answered_for() -> None:
+def test_exception_of_the_iterable_is_raised_after_the_outcomes_of_earlier_events() -> None:
     def breaks() -> Iterator[Event]:
         yield named("a")
         yield named("b")
@@ -126,7 +126,7 @@ def test_what_the_iterable_raises_is_raised_after_what_was_taken_is_answered_for
         assert list(server.log) == ["a", "b"]
 
 
-def test_no_more_is_taken_once_ordered_publishing_has_stopped() -> None:
+def test_stopped_ordered_publishing_consumes_no_more_events() -> None:
     taken: list[str] = []
 
     def endless() -> Iterator[Event]:
@@ -173,11 +173,11 @@ def test_an_interrupt_while_the_next_event_is_waited_for() -> None:
     assert server.bodies == []
 
 
-async def test_inside_an_event_loop_it_is_refused() -> None:
+async def test_publish_inside_an_event_loop_is_refused() -> None:
     with pytest.raises(RuntimeError, match="use `async with Publisher"):
         publish("http://127.0.0.1:1", [named("a")])
 
 
-def test_what_a_publisher_cannot_be_made_of_is_refused() -> None:
+def test_invalid_options_are_refused() -> None:
     with pytest.raises(ValueError, match="is not an http or https URL"):
         publish("127.0.0.1:8080", [named("a")])

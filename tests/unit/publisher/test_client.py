@@ -81,7 +81,7 @@ async def test_each_event_gets_its_own_verdict_from_the_aggregator(client: Clien
     assert (stats["received"], stats["conflicts"]) == (5, 1)
 
 
-async def test_an_event_larger_than_an_aggregator_takes_costs_its_neighbours_nothing(
+async def test_oversized_event_is_rejected_alone(
     client: Client,
 ) -> None:
     huge = named("huge", x="x" * 20 * 2**20)
@@ -113,12 +113,12 @@ async def test_events_share_requests_within_the_limits(
     ]
 
 
-async def test_an_event_does_not_wait_longer_than_it_may_linger() -> None:
+async def test_batch_is_sent_after_linger_ms() -> None:
     async with serving() as server, Publisher(server.url, limits=Limits(linger_ms=1)) as publisher:
         assert await (await publisher.submit_encoded(encoded("a"))) == stored("a", 1)
 
 
-async def test_no_more_is_accepted_than_may_be_pending() -> None:
+async def test_pending_events_are_bounded() -> None:
     gate = Gate()
     limits = Limits(max_pending_events=5, max_batch_events=2, linger_ms=0)
     async with (
@@ -136,7 +136,7 @@ async def test_no_more_is_accepted_than_may_be_pending() -> None:
     assert len(server.log) == 20
 
 
-async def test_bytes_are_bounded_too_and_an_event_above_all_room_goes_alone() -> None:
+async def test_pending_bytes_are_bounded_and_a_larger_event_is_accepted_alone() -> None:
     size = len(encoded("e-0").line)
     limits = Limits(max_pending_bytes=3 * size, linger_ms=3_600_000)
     gate = Gate()
@@ -155,7 +155,7 @@ async def test_bytes_are_bounded_too_and_an_event_above_all_room_goes_alone() ->
 
 
 @pytest.mark.parametrize(("ordered", "most"), [(False, 3), (True, 1)])
-async def test_so_many_requests_are_in_flight_and_no_more(ordered: bool, most: int) -> None:
+async def test_requests_in_flight_are_bounded(ordered: bool, most: int) -> None:
     in_flight: list[int] = []
     all_there = asyncio.Event()
 
@@ -234,7 +234,7 @@ async def test_a_request_is_sent_again_byte_for_byte(failure: Answer) -> None:
     assert [retry.attempt for retry in retries] == [1, 2]
 
 
-async def test_a_request_that_fails_costs_those_behind_it_nothing() -> None:
+async def test_failed_request_does_not_affect_later_ones() -> None:
     limits = Limits(max_batch_events=2, max_pending_events=2, linger_ms=0)
     async with (
         serving(answers(401, "")) as server,
@@ -273,7 +273,7 @@ async def test_the_deadline_counts_from_when_the_youngest_event_was_accepted(
     assert isinstance(second.exception(), PublishGaveUp)
 
 
-def test_it_works_on_uvloop_as_well() -> None:
+def test_publisher_runs_on_uvloop() -> None:
     async def main() -> list[Verdict]:
         async with (
             serving(busy("0"), stores_and_cuts) as server,
@@ -289,7 +289,7 @@ def test_it_works_on_uvloop_as_well() -> None:
     "url",
     ["", "127.0.0.1:8080", "ftp://x", "http://", "http://x/?a=1", "http://x#a", "http://[::1"],
 )
-def test_what_is_no_url_is_refused(url: str) -> None:
+def test_invalid_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="is not an http or https URL such as") as refused:
         Publisher(url)
     assert "\n" not in str(refused.value)

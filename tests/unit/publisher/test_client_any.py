@@ -41,9 +41,16 @@ async def too_many(server: Scripted, request: web.Request) -> web.StreamResponse
 
 
 PASSES: list[Answer] = [
-    takes, takes, busy("0"), answers(502, "<html>"), answers(429, ""), too_many,
-    cuts_the_connection, stores_and_cuts, cuts_the_answer,
-]  # fmt: skip
+    takes,
+    takes,
+    busy("0"),
+    answers(502, "<html>"),
+    answers(429, ""),
+    too_many,
+    cuts_the_connection,
+    stores_and_cuts,
+    cuts_the_answer,
+]
 FAILS: list[Answer] = [answers(422, {"detail": "no"}), answers(200, "{}"), busy("1000000")]
 
 LIMITS = st.builds(
@@ -64,7 +71,7 @@ LIMITS = st.builds(
     bad=st.sets(st.integers(0, 29), max_size=3),
     impatient=st.sets(st.integers(0, 29), max_size=5),
 )
-def test_every_event_is_answered_for_once_and_truly(
+def test_every_event_gets_one_true_outcome(
     script: list[Answer],
     limits: Limits,
     requests: int,

@@ -48,7 +48,7 @@ def types_of(verdicts: list[asyncio.Future[Verdict]]) -> list[type[object]]:
     return [type(verdict.exception() or verdict.result()) for verdict in there]
 
 
-async def test_leaving_sends_what_waits() -> None:
+async def test_leaving_sends_the_pending_events() -> None:
     async with serving() as server:
         async with Publisher(server.url, limits=PATIENT_LINGER) as publisher:
             verdicts = await submit_all(publisher, *"abc")
@@ -65,7 +65,7 @@ async def test_leaving_sends_what_waits() -> None:
     assert list(server.log) == [*"abcde"]
 
 
-async def test_what_comes_too_early_or_too_late_is_told_so() -> None:
+async def test_submit_before_entering_or_after_leaving_is_not_sent() -> None:
     async with serving() as server:
         publisher = Publisher(server.url)
         with pytest.raises(NotSent, match=r"^the publisher is not open: use `async with`$"):
@@ -81,7 +81,7 @@ async def test_what_comes_too_early_or_too_late_is_told_so() -> None:
     assert server.bodies == []
 
 
-async def test_it_belongs_to_the_event_loop_in_which_it_was_opened() -> None:
+async def test_submit_in_another_event_loop_is_refused() -> None:
     async with Publisher("http://unused") as publisher:
 
         def elsewhere() -> None:
@@ -94,7 +94,7 @@ async def test_it_belongs_to_the_event_loop_in_which_it_was_opened() -> None:
             await asyncio.to_thread(elsewhere)
 
 
-async def test_whoever_waits_for_room_when_it_closes_is_turned_away() -> None:
+async def test_closing_rejects_waiting_submits() -> None:
     gate = Gate()
     limits = Limits(max_pending_events=1, linger_ms=0)
     async with serving(gate) as server:
@@ -188,7 +188,7 @@ def test_an_interrupt_does_not_wait_for_answers() -> None:
     ],
     ids=["refused", "not an aggregator", "given up"],
 )
-async def test_an_ordered_publisher_sends_nothing_behind_what_was_not_taken(
+async def test_ordered_publisher_stops_after_a_refused_request(
     failure: Answer, kind: type[Exception]
 ) -> None:
     limits = Limits(max_batch_events=2, max_pending_events=6, linger_ms=3_600_000)
@@ -218,7 +218,7 @@ async def test_an_ordered_publisher_sends_nothing_behind_what_was_not_taken(
     assert len(server.bodies) == 2
 
 
-async def test_an_ordered_publisher_goes_on_after_a_rejected_event_and_through_halves() -> None:
+async def test_ordered_publisher_continues_after_a_rejected_event() -> None:
     names = ["a", "b", "bad-1", "c", "d", "e"]
     async with (
         serving(answers(413, ""), answers(413, "")) as server,
@@ -230,7 +230,7 @@ async def test_an_ordered_publisher_goes_on_after_a_rejected_event_and_through_h
     assert list(server.log) == [*"abcde"]
 
 
-async def test_what_a_request_stored_before_a_part_of_it_failed_is_told() -> None:
+async def test_events_stored_before_a_failed_half_get_their_verdicts() -> None:
     async with (
         serving(answers(413, ""), takes, answers(401, "")) as server,
         Publisher(server.url, limits=Limits(max_batch_events=4), ordered=True) as publisher,
@@ -242,7 +242,7 @@ async def test_what_a_request_stored_before_a_part_of_it_failed_is_told() -> Non
     assert list(server.log) == [*"ab"]
 
 
-async def test_a_fault_in_on_retry_goes_to_the_event_loop_and_costs_no_event() -> None:
+async def test_exception_of_on_retry_goes_to_the_event_loop_handler() -> None:
     told: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
 
@@ -260,7 +260,7 @@ async def test_a_fault_in_on_retry_goes_to_the_event_loop_and_costs_no_event() -
     assert told[0]["message"] == "publisher: on_retry failed"
 
 
-async def test_a_fault_of_the_sending_itself_is_told_to_everybody(
+async def test_unexpected_failure_of_sending_abandons_every_event(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     told: list[dict[str, Any]] = []

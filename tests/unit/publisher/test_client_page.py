@@ -14,6 +14,9 @@ import publisher
 from publisher import Limits, PublishError, RetryPolicy
 
 ROOT = Path(__file__).parents[3]
+PAGES = [
+    (ROOT / "docs" / "use" / name).read_text(encoding="utf-8") for name in ("client.md", "ids.md")
+]
 PAGE = (ROOT / "docs" / "use" / "client.md").read_text(encoding="utf-8")
 BLOCKS: list[str] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 URL = "http://127.0.0.1:8080"
@@ -86,6 +89,20 @@ def test_every_error_has_its_row() -> None:
     }
     rows = set(re.findall(r"^\| `(\w+)` \| [^|]+ \| [^|]+ \| [^|]+ \|$", PAGE, re.MULTILINE))
     assert rows == errors - {"PublishError"}
+
+
+def test_every_name_that_the_pages_import_is_public() -> None:
+    imports = re.findall(r"^from publisher(\S*) import (.+)$", "\n".join(PAGES), re.MULTILINE)
+    assert {module for module, _ in imports} == {""}
+    imported = {name for _, names in imports for name in names.split(", ")}
+    assert imported >= {"Event", "Publisher", "TimeNodeIds", "uuid7"}
+    assert imported <= set(publisher.__all__)
+
+
+def test_every_public_name_is_on_the_pages() -> None:
+    text = "\n".join(PAGES)
+    assert [name for name in publisher.__all__ if not re.search(rf"\b{name}\b", text)] == []
+    assert [name for name in publisher.__all__ if not hasattr(publisher, name)] == []
 
 
 def test_every_row_of_the_retries_names_a_test_that_exists() -> None:

@@ -27,9 +27,12 @@ NOON = datetime(2026, 1, 31, 12, 0, 0, 5, tzinfo=UTC)
 def event(**changes: Any) -> Event:
     """A valid event."""
     fields: dict[str, Any] = {
-        "topic": "orders", "payload": {"total": 42}, "source": "shop", "event_id": "e-1",
+        "topic": "orders",
+        "payload": {"total": 42},
+        "source": "shop",
+        "event_id": "e-1",
         "timestamp": NOON,
-    }  # fmt: skip
+    }
     return Event(**(fields | changes))
 
 
@@ -42,7 +45,7 @@ def test_the_form_of_an_event() -> None:
     )
 
 
-def test_an_event_has_its_identity_from_the_start() -> None:
+def test_event_keeps_its_id_and_timestamp() -> None:
     one = Event("orders", {}, source="shop")
     assert encode_event(one) == encode_event(one)
     assert one.event_id != Event("orders", {}, source="shop").event_id
@@ -129,9 +132,7 @@ CIRCLE["self"] = CIRCLE
         ({"source": None}, "the source must be a string, not NoneType"),
     ],
 )
-def test_what_has_no_json_form_is_refused_before_it_is_sent(
-    changes: dict[str, Any], why: str
-) -> None:
+def test_event_without_json_form_is_invalid(changes: dict[str, Any], why: str) -> None:
     with pytest.raises(EventInvalid, match=why) as invalid:
         encode_event(event(**changes))
     assert isinstance(invalid.value, ValueError)
@@ -148,16 +149,23 @@ def test_a_record_is_parsed_with_every_digit() -> None:
 
 _NAMES = st.text(st.characters(blacklist_categories=["Cs", "Cc"]), min_size=1, max_size=20)
 _VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(), max_size=9),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
     max_leaves=6,
-)  # fmt: skip
+)
 
 
-@given(_NAMES, _NAMES, st.dictionaries(st.text(st.characters(), max_size=3), _VALUES),
-       st.datetimes(timezones=st.timezones()))  # fmt: skip
-def test_whatever_is_encoded_says_the_same_on_one_line(
+@given(
+    _NAMES,
+    _NAMES,
+    st.dictionaries(st.text(st.characters(), max_size=3), _VALUES),
+    st.datetimes(timezones=st.timezones()),
+)
+def test_encoded_event_is_one_line_with_the_same_values(
     event_id: str, source: str, payload: dict[str, object], timestamp: datetime
 ) -> None:
     made = event(event_id=event_id, source=source, payload=payload, timestamp=timestamp)
@@ -175,7 +183,7 @@ def test_whatever_is_encoded_says_the_same_on_one_line(
     assert datetime.fromisoformat(said["timestamp"]) == timestamp.astimezone(UTC)
 
 
-async def test_the_aggregator_takes_each_form_and_judges_by_its_rules(client: Client) -> None:
+async def test_aggregator_stores_or_rejects_each_form(client: Client) -> None:
     good = [
         event(event_id="a", payload=b'{"n": 1.10}'),
         event(event_id="b", payload={"s": "\ud800", "n": [1, None]}),

@@ -108,7 +108,7 @@ def test_a_fork_makes_other_uuid7s_than_its_parent() -> None:
 
 
 @given(readings(), nodes)
-def test_ids_ascend_and_follow_the_clock_whatever_it_shows(shown: list[int], node: int) -> None:
+def test_ids_ascend_and_follow_any_clock(shown: list[int], node: int) -> None:
     new_id = TimeNodeIds(node, clock_ms=clock_of(shown))
     made = [new_id() for _ in shown]
     assert ascending(made)
@@ -117,7 +117,7 @@ def test_ids_ascend_and_follow_the_clock_whatever_it_shows(shown: list[int], nod
 
 
 @given(readings(), nodes, counters)
-def test_ids_are_those_of_one_count_that_never_falls(
+def test_ids_match_a_reference_counter_that_never_falls(
     shown: list[int], node: int, counter: int
 ) -> None:
     # From any place within the millisecond, so that a full counter is met as well.
@@ -135,7 +135,7 @@ def test_more_ids_in_a_millisecond_than_the_counter_holds_go_on_in_the_next() ->
     assert made == [(NOW_MS + n // 4096, 3, n % 4096) for n in range(10_000)]
 
 
-def test_threads_that_share_one_get_ids_of_their_own_in_ascending_order() -> None:
+def test_threads_sharing_a_generator_get_distinct_ascending_ids() -> None:
     jumps = [0, 0, 1, -5_000, 7, 3, -1]
     shown = iter(range(10**9))
     new_id = TimeNodeIds(7, clock_ms=lambda: NOW_MS + jumps[next(shown) % len(jumps)])
@@ -164,7 +164,7 @@ def test_the_order_of_the_texts_is_that_of_the_numbers(one: TimeNodeId, other: T
 
 
 @given(parts)
-def test_an_id_is_taken_apart_into_what_it_was_made_of(one: TimeNodeId) -> None:
+def test_id_parses_to_its_parts(one: TimeNodeId) -> None:
     assert TimeNodeId.parse(str(one)) == one == decoded(str(one))
 
 
@@ -182,7 +182,7 @@ def test_without_another_clock_the_time_is_that_of_the_system() -> None:
 
 
 @given(st.lists(readings(), min_size=2, max_size=4), nodes)
-def test_a_restart_behind_the_last_id_repeats_nothing(runs: list[list[int]], node: int) -> None:
+def test_restart_after_the_last_id_repeats_no_id(runs: list[list[int]], node: int) -> None:
     made: list[str] = []
     for shown in runs:
         after = made[-1] if made else None
@@ -191,7 +191,7 @@ def test_a_restart_behind_the_last_id_repeats_nothing(runs: list[list[int]], nod
     assert ascending(made)
 
 
-def test_what_a_node_must_not_do_ends_in_the_same_ids() -> None:
+def test_generators_with_the_same_node_repeat_ids() -> None:
     # Why a node belongs to one generator, and why `after` is there.
     one, same = (TimeNodeIds(1, clock_ms=lambda: NOW_MS) for _ in range(2))
     assert one() == same()
@@ -205,9 +205,19 @@ def test_a_node_out_of_range_is_refused(node: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "12", "0" * 15, "0" * 17, "0" * 15 + "A", "0" * 15 + "g", "8" + "0" * 15, "0" * 16 + "\n",
-     "\u0661" * 16, "e-1"],
-)  # fmt: skip
+    [
+        "",
+        "12",
+        "0" * 15,
+        "0" * 17,
+        "0" * 15 + "A",
+        "0" * 15 + "g",
+        "8" + "0" * 15,
+        "0" * 16 + "\n",
+        "\u0661" * 16,
+        "e-1",
+    ],
+)
 def test_another_form_of_id_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is not an id of time, node and counter"):
         TimeNodeId.parse(text)
@@ -229,13 +239,13 @@ def test_a_clock_past_41_bits_is_refused_and_spoils_nothing(reading: int) -> Non
     assert decoded(new_id()) == (NOW_MS, 1, 1)
 
 
-def test_behind_the_very_last_id_there_is_none() -> None:
+def test_no_id_follows_the_last_one() -> None:
     new_id = TimeNodeIds(1, after=str(TimeNodeId(LAST_MS, 1, 4095)))
     with pytest.raises(ValueError, match="is past 2093"):
         new_id()
 
 
-def test_a_clock_that_was_never_set_is_refused_until_it_is() -> None:
+def test_clock_before_2024_is_refused() -> None:
     new_id = TimeNodeIds(1, clock_ms=clock_of([0, EPOCH_MS - 1, EPOCH_MS, 0]))
     for _ in range(2):
         with pytest.raises(ValueError, match="the clock is before 2024"):

@@ -48,13 +48,23 @@ def test_a_run_that_no_event_id_can_begin_with_is_refused(run: str) -> None:
 
 async def test_an_aggregator_takes_ids_of_every_kind(client: Client) -> None:
     makers: list[Callable[[], str]] = [
-        uuid7, TimeNodeIds(0), TimeNodeIds(MAX_NODE), NumberedIds(), NumberedIds(""),
+        uuid7,
+        TimeNodeIds(0),
+        TimeNodeIds(MAX_NODE),
+        NumberedIds(),
+        NumberedIds(""),
         NumberedIds("é 😀" * (MAX_RUN_CHARACTERS // 3)),
-    ]  # fmt: skip
+    ]
     events = [
-        {"topic": "ids", "event_id": new_id(), "timestamp": "2026-01-31T12:00:00Z",
-         "source": "test", "payload": {}}
-        for new_id in makers for _ in range(2)
-    ]  # fmt: skip
+        {
+            "topic": "ids",
+            "event_id": new_id(),
+            "timestamp": "2026-01-31T12:00:00Z",
+            "source": "test",
+            "payload": {},
+        }
+        for new_id in makers
+        for _ in range(2)
+    ]
     answer = await publish(client, events)
     assert statuses(answer) == ["stored"] * len(events)

@@ -21,7 +21,7 @@ from publisher.errors import (
     PublishRefused,
     TlsError,
 )
-from publisher.response import AnswerCutShort, Verdict, read_outcomes
+from publisher.response import TruncatedResponse, Verdict, read_outcomes
 
 BATCH = [encoded("a"), encoded("b"), encoded("c"), encoded("d")]
 RESULTS: list[dict[str, Any]] = [
@@ -52,7 +52,7 @@ def test_each_event_gets_its_own_outcome() -> None:
     assert str(rejected) == "source: is empty"
 
 
-def test_members_that_a_later_aggregator_adds_are_passed_over() -> None:
+def test_unknown_members_of_a_response_are_ignored() -> None:
     results = [result | {"ts_ingest": "2026"} for result in RESULTS]
     answer = counted(results) | {"took_ms": 3, "more": {"deep": [1]}}
     assert len(read_outcomes(json.dumps(answer).encode(), BATCH)) == 4
@@ -95,7 +95,7 @@ GARBLED = changed(0, event_id="a").replace(b'"a"', b'"\xff"')
         (changed(0, topic="x" * 10_000), "result 0 is 'stored' at 7 for 'xxx"),
     ],
 )
-def test_another_answer_acknowledges_nothing(answer: bytes, told: str) -> None:
+def test_foreign_response_is_refused(answer: bytes, told: str) -> None:
     with pytest.raises(PublishRefused) as refused:
         read_outcomes(answer, BATCH)
     assert refused.value.status == 200
@@ -105,23 +105,23 @@ def test_another_answer_acknowledges_nothing(answer: bytes, told: str) -> None:
 
 
 @pytest.mark.parametrize("minimal", [ANSWER | {"results": []}])
-def test_an_answer_without_results_acknowledges_nothing(minimal: dict[str, Any]) -> None:
+def test_response_without_results_is_refused(minimal: dict[str, Any]) -> None:
     del minimal["results"]
     with pytest.raises(PublishRefused, match="missing required field `results`"):
         read_outcomes(json.dumps(minimal).encode(), BATCH)
 
 
-def test_an_answer_that_is_cut_anywhere_is_recognised() -> None:
+def test_truncated_response_is_recognised() -> None:
     # Also in the middle of a character that takes three bytes.
     whole = json.dumps({"note": "€"} | ANSWER, ensure_ascii=False).encode()
     for end in range(len(whole)):
-        with pytest.raises(AnswerCutShort):
+        with pytest.raises(TruncatedResponse):
             read_outcomes(whole[:end], BATCH)
 
 
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
-def test_no_bytes_raise_anything_else(answer: bytes) -> None:
-    with pytest.raises((PublishRefused, AnswerCutShort)):
+def test_any_bytes_raise_only_documented_errors(answer: bytes) -> None:
+    with pytest.raises((PublishRefused, TruncatedResponse)):
         read_outcomes(answer, BATCH)
 
 
@@ -133,7 +133,9 @@ _JSON = st.recursive(
 
 
 @given(st.sampled_from([*ANSWER, None]), st.sampled_from([*RESULTS[0], "index", "error"]), _JSON)
-def test_no_json_raises_anything_else(member: str | None, of_result: str, value: object) -> None:
+def test_any_json_raises_only_documented_errors(
+    member: str | None, of_result: str, value: object
+) -> None:
     answer = json.loads(json.dumps(ANSWER))
     if member is None:
         answer["results"][0][of_result] = value

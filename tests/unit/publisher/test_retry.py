@@ -34,7 +34,7 @@ FOUND: list[Outcome] = [
 ]
 
 
-async def test_a_batch_is_sent_as_the_contract_has_it() -> None:
+async def test_request_has_the_form_of_the_contract() -> None:
     async with serving() as server:
         assert await publish(f"{server.url}/") == STORED
     assert server.bodies == [BODY]
@@ -70,7 +70,7 @@ async def test_a_batch_is_sent_as_the_contract_has_it() -> None:
         ),
     ],
 )
-async def test_what_may_pass_is_tried_again(
+async def test_transient_failure_is_retried(
     failure: Answer, told: str, outcomes: list[Outcome]
 ) -> None:
     retries: list[Retry] = []
@@ -84,7 +84,7 @@ async def test_what_may_pass_is_tried_again(
     assert all(retry.may_be_stored for retry in retries)
 
 
-async def test_an_answer_that_does_not_come_is_not_waited_for() -> None:
+async def test_attempt_without_response_times_out_and_is_retried() -> None:
     gate = Gate()
     policy = RetryPolicy(first_wait_s=0.001, deadline_s=60.0, attempt_timeout_s=0.1)
     retries: list[Retry] = []
@@ -141,7 +141,7 @@ ELSEWHERE = {"Location": "http://elsewhere/publish"}
         (answers(200, "<html>"), 200, "not that of an aggregator (no JSON)", True),
     ],
 )
-async def test_what_another_try_would_not_change_is_an_error_at_once(
+async def test_permanent_refusal_is_not_retried(
     refusal: Answer, status: int, detail: str, may_be_stored: bool
 ) -> None:
     async with serving(refusal) as server:
@@ -155,7 +155,7 @@ async def test_what_another_try_would_not_change_is_an_error_at_once(
     assert str(refused.value) == f"the answer is {status}: {detail}{named}"
 
 
-async def test_all_tries_and_parts_of_a_batch_have_one_request_id_and_say_who_sends(
+async def test_all_attempts_of_a_batch_have_one_request_id_and_the_user_agent(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG, "publisher")
@@ -175,7 +175,7 @@ async def test_all_tries_and_parts_of_a_batch_have_one_request_id_and_say_who_se
     assert agents == {f"pubsub-log-aggregator-publisher/{version('pubsub-log-aggregator')}"}
 
 
-async def test_a_refusal_after_a_lost_answer_does_not_deny_what_that_try_may_have_stored() -> None:
+async def test_refusal_after_a_lost_response_may_be_stored() -> None:
     async with serving(stores_and_cuts, answers(401, "")) as server:
         with pytest.raises(PublishRefused) as refused:
             await publish(server.url)
@@ -187,13 +187,13 @@ async def test_a_refusal_after_a_lost_answer_does_not_deny_what_that_try_may_hav
     "url",
     ["127.0.0.1:8080", "ftp://127.0.0.1", "http://", "http://[::1", f"http://{'a' * 300}", ""],
 )
-async def test_what_is_no_url_is_refused(url: str) -> None:
+async def test_invalid_url_is_refused(url: str) -> None:
     with pytest.raises(PublishRefused, match=r"^not the URL of an aggregator: ") as refused:
         await publish(url)
     assert not refused.value.may_be_stored
 
 
-async def test_nobody_listens() -> None:
+async def test_refused_connection_is_retried() -> None:
     retries: list[Retry] = []
     with reserved_port() as reserved:
         port = port_of(reserved)
@@ -205,7 +205,7 @@ async def test_nobody_listens() -> None:
     assert not any(retry.may_be_stored for retry in retries)
 
 
-async def test_an_aggregator_that_comes_up_late() -> None:
+async def test_aggregator_that_starts_late_is_reached_by_a_retry() -> None:
     scripted = Scripted()
     app = web.Application()
     app.router.add_post("/publish", scripted.publish)

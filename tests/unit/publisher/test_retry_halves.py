@@ -34,7 +34,7 @@ def at_most(events: int) -> Answer:
     return answer
 
 
-async def test_a_batch_that_is_too_large_is_sent_in_halves_and_in_order() -> None:
+async def test_batch_answered_413_is_sent_in_halves_in_order() -> None:
     names = [f"e-{number}" for number in range(11)] + ["huge", "bad", "last"]
     async with serving(at_most(3)) as server:
         outcomes = await publish(server.url, batch=[encoded(name) for name in names])
@@ -52,7 +52,7 @@ async def test_a_batch_that_is_too_large_is_sent_in_halves_and_in_order() -> Non
     [(busy("1000000"), PublishGaveUp), (answers(401, ""), PublishRefused)],
     ids=["given up", "refused"],
 )
-async def test_what_a_part_stored_is_told_when_the_next_part_fails(
+async def test_delivery_has_the_outcomes_of_a_half_before_a_failed_half(
     failure: Answer, kind: type[PublishError]
 ) -> None:
     batch = [encoded(name) for name in "abcdefgh"]
@@ -74,7 +74,7 @@ async def test_what_a_part_stored_is_told_when_the_next_part_fails(
         assert len(server.bodies) == 5
 
 
-async def test_a_failure_does_not_deny_what_a_part_of_the_batch_stored() -> None:
+async def test_failure_behind_a_stored_half_may_be_stored() -> None:
     async with serving(answers(413, ""), takes, answers(401, "")) as server:
         with pytest.raises(PublishRefused) as refused:
             await publish(server.url)

@@ -37,7 +37,7 @@ async def send(
         )
 
 
-async def test_a_certificate_that_verifies_is_no_trouble(authority: Authority) -> None:
+async def test_valid_certificate_is_accepted(authority: Authority) -> None:
     async with serving_tls(authority.serving("127.0.0.1")) as server:
         assert await send(server.url, authority.trusting(), PATIENT) == STORED
 
@@ -66,7 +66,7 @@ Context = Callable[[Authority], ssl.SSLContext]
     ],
     ids=["another name", "expired", "an unknown authority"],
 )
-async def test_a_certificate_that_does_not_verify_is_one_sentence_at_once(
+async def test_invalid_certificate_is_an_error_without_retry(
     authority: Authority,
     server_has: Context,
     client_has: Context,
@@ -86,7 +86,7 @@ async def test_a_certificate_that_does_not_verify_is_one_sentence_at_once(
     assert server.bodies == []
 
 
-async def test_a_name_that_the_certificate_is_not_for(authority: Authority) -> None:
+async def test_certificate_for_another_name_is_an_error(authority: Authority) -> None:
     async with serving_tls(authority.serving("127.0.0.1")) as server:
         url = server.url.replace("127.0.0.1", "localhost")
         with pytest.raises(
@@ -104,7 +104,7 @@ async def test_a_file_of_authorities_that_cannot_be_read_is_named(
             await send(server.url, ssl.create_default_context())
 
 
-async def test_a_server_without_tls_is_one_sentence_at_once() -> None:
+async def test_server_without_tls_is_an_error_without_retry() -> None:
     retries: list[Retry] = []
     async with serving() as server:
         url = server.url.replace("http:", "https:")
@@ -132,7 +132,7 @@ def that_ask_for_a_client_certificate(server: ssl.SSLContext, client: ssl.SSLCon
 @pytest.mark.parametrize(
     "differ", [of_another_version, with_other_ciphers, that_ask_for_a_client_certificate]
 )
-async def test_a_server_that_refuses_the_handshake(
+async def test_refused_handshake_is_a_tls_error(
     authority: Authority, differ: Callable[[ssl.SSLContext, ssl.SSLContext], None]
 ) -> None:
     server, client = authority.serving("127.0.0.1"), authority.trusting()
@@ -143,7 +143,7 @@ async def test_a_server_that_refuses_the_handshake(
         await send(url, client, PATIENT)
 
 
-async def test_a_handshake_that_is_cut_off_is_tried_again() -> None:
+async def test_interrupted_handshake_is_retried() -> None:
     retries: list[Retry] = []
 
     async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -163,19 +163,19 @@ async def distrusted(authority: Authority) -> AsyncIterator[Scripted]:
         yield server
 
 
-async def test_a_publisher_tells_each_event(distrusted: Scripted) -> None:
+async def test_every_event_of_a_publisher_gets_the_tls_error(distrusted: Scripted) -> None:
     async with Publisher(distrusted.url, policy=HASTY) as publisher:
         for _ in range(2):
             with pytest.raises(TlsError, match="does not verify: unable to get"):
                 await publisher.publish(ONE)
 
 
-async def test_the_plain_function_gives_the_error(distrusted: Scripted) -> None:
+async def test_publish_returns_the_tls_error(distrusted: Scripted) -> None:
     (outcome,) = await asyncio.to_thread(publish, distrusted.url, [ONE], policy=HASTY)
     assert isinstance(outcome, TlsError)
 
 
-async def test_a_reader_fails_at_once(distrusted: Scripted) -> None:
+async def test_reader_does_not_retry_a_tls_error(distrusted: Scripted) -> None:
     async with aiohttp.ClientSession() as session:
         with pytest.raises(ReadFailed, match="does not verify: unable to get local issuer"):
             await Reader(session, distrusted.url, float("inf")).stats()

@@ -25,7 +25,7 @@ from publisher.retry import Retry, RetryPolicy, publish_batch
     ["3600", "9" * 5000, format_datetime(datetime.now(UTC) + timedelta(days=9), usegmt=True)],
     ids=["seconds", "very many seconds", "date"],
 )
-async def test_the_wait_is_never_shorter_than_asked_for(asked: str) -> None:
+async def test_wait_is_at_least_retry_after(asked: str) -> None:
     # Nothing else than Retry-After could make the next try fall behind so long a deadline.
     async with serving(busy(asked)) as server:
         with pytest.raises(PublishGaveUp, match="the queue is full") as gave_up:
@@ -94,7 +94,7 @@ async def test_a_batch_is_given_up_at_its_deadline() -> None:
     )
 
 
-async def test_the_last_try_has_no_more_time_than_the_deadline() -> None:
+async def test_last_attempt_times_out_at_the_deadline() -> None:
     gate = Gate()
     async with serving(busy(), gate) as server:
         with pytest.raises(PublishGaveUp, match="the queue is full") as gave_up:
@@ -104,7 +104,7 @@ async def test_the_last_try_has_no_more_time_than_the_deadline() -> None:
     assert gave_up.value.attempts == 2
 
 
-async def test_what_is_due_before_its_turn_is_not_sent() -> None:
+async def test_batch_past_its_deadline_is_not_sent() -> None:
     async with serving() as server, aiohttp.ClientSession() as session:
         with pytest.raises(PublishGaveUp) as gave_up:
             await publish_batch(
@@ -115,7 +115,7 @@ async def test_what_is_due_before_its_turn_is_not_sent() -> None:
     assert not gave_up.value.may_be_stored
 
 
-async def test_what_on_retry_raises_ends_it() -> None:
+async def test_exception_of_on_retry_is_raised() -> None:
     def on_retry(retry: Retry) -> None:
         raise _Seen
 
@@ -135,12 +135,12 @@ async def test_what_on_retry_raises_ends_it() -> None:
         ({"attempt_timeout_s": math.nan}, "attempt_timeout_s must be above 0, not nan"),
     ],
 )
-def test_a_policy_that_cannot_be_is_refused(changes: dict[str, float], told: str) -> None:
+def test_policy_out_of_range_is_refused(changes: dict[str, float], told: str) -> None:
     with pytest.raises(ValueError, match=f"^{told}$"):
         RetryPolicy(**changes)
 
 
-async def test_a_policy_without_end() -> None:
+async def test_policy_accepts_infinite_times() -> None:
     policy = RetryPolicy(first_wait_s=0.001, deadline_s=math.inf, attempt_timeout_s=math.inf)
     async with serving(busy()) as server:
         assert await publish(server.url, policy) == STORED

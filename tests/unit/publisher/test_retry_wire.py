@@ -43,7 +43,7 @@ async def speaking(*replies: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n",
     ],
 )
-async def test_a_peer_that_does_not_speak_http(reply: bytes) -> None:
+async def test_response_that_is_not_http_is_not_retried(reply: bytes) -> None:
     async with speaking(reply) as (url, received):
         with pytest.raises(PublishRefused, match=r"^the answer is not HTTP: ") as refused:
             await publish(url)
@@ -76,7 +76,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
     ],
     ids=["length", "chunked", "until closed", "early hints"],
 )
-async def test_an_answer_that_is_cut_anywhere_is_tried_again(answer: bytes) -> None:
+async def test_truncated_response_is_retried(answer: bytes) -> None:
     policy = RetryPolicy(first_wait_s=0, deadline_s=60.0)
     body_at = answer.index(CONTENT)
     # Every place in the head and in the frame, and some in the body.
@@ -93,7 +93,7 @@ async def test_an_answer_that_is_cut_anywhere_is_tried_again(answer: bytes) -> N
     }
 
 
-async def test_an_answer_without_end_is_not_kept() -> None:
+async def test_endless_response_is_read_up_to_a_bound() -> None:
     sent = 0
 
     async def endless(server: Scripted, request: web.Request) -> web.StreamResponse:
@@ -124,7 +124,7 @@ class EnoughError(Exception):
     ],
     ids=["reset", "half closed"],
 )
-async def test_a_request_that_is_cut_off_in_its_middle_is_told_in_words(
+async def test_connection_lost_while_sending_is_described(
     ends: Callable[[asyncio.StreamWriter], None], reason: str
 ) -> None:
     async def cut_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -97,6 +97,13 @@ def test_the_index_of_the_documentation_links_every_page() -> None:
     assert pages - {index} <= linked
 
 
+def test_every_support_module_has_a_row_in_its_table() -> None:
+    folder = ROOT / "tests" / "support"
+    rows = re.findall(r"^\| `(\w+)` \| .+ \|$", (folder / "README.md").read_text(), re.MULTILINE)
+    modules = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    assert sorted(rows) == sorted(modules)
+
+
 def test_every_guarantee_names_a_test() -> None:
     text = (ROOT / "docs" / "understand" / "guarantees.md").read_text()
     rows = [line for line in text.splitlines() if re.match(r"\| \*\*\d", line)]

@@ -62,11 +62,11 @@ def refused(query_string: str) -> set[str]:
     return {error.field for error in caught.value.errors}
 
 
-def test_nothing_asked_for_is_the_newest_hundred() -> None:
+def test_empty_query_selects_the_newest_hundred_events() -> None:
     assert parse_query("").query == Query(newest_first=True, limit=100)
 
 
-def test_after_turns_the_order_round() -> None:
+def test_after_defaults_to_ascending_order() -> None:
     query = parse_query("topic=a&after=7").query
     assert query == Query(topic="a", after=7, newest_first=False)
     assert parse_query("topic=a&after=7&order=desc").query.newest_first
@@ -76,7 +76,7 @@ def test_after_turns_the_order_round() -> None:
 @given(parameters(), POSITIONS)
 @example({}, Position(MIN_TIME_US, "a", 0))
 @example({"topic": "a"}, Position(MAX_TIME_US - 1, "a", INT64_MAX))
-def test_a_link_asks_for_the_same_behind_its_position(
+def test_next_link_has_the_same_filters_and_its_position(
     sent: dict[str, str], position: Position
 ) -> None:
     if "topic" in sent:
@@ -101,7 +101,7 @@ def test_a_link_asks_for_the_same_behind_its_position(
 
 
 @given(parameters(), parameters(), POSITIONS)
-def test_a_cursor_holds_for_its_own_filters_alone(
+def test_cursor_with_other_filters_is_refused(
     sent: dict[str, str], other: dict[str, str], position: Position
 ) -> None:
     if "topic" in sent:
@@ -117,7 +117,7 @@ def test_a_cursor_holds_for_its_own_filters_alone(
 
 
 @given(st.text("ABCabc019-_=", max_size=60))
-def test_any_text_is_a_cursor_or_refused(text: str) -> None:
+def test_cursor_parser_accepts_or_refuses_any_text(text: str) -> None:
     if text:
         assert refused(f"cursor={quote(text)}") == {"cursor"}
 
@@ -125,12 +125,12 @@ def test_any_text_is_a_cursor_or_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "content", [b'["f",[1,"t",2],' + b"[" * 5000, b'["f",[1,"t",2,' + b"[" * 5000, b'["\xff"']
 )
-def test_a_cursor_that_no_decoder_takes_is_refused(content: bytes) -> None:
+def test_undecodable_cursor_is_refused(content: bytes) -> None:
     assert refused("cursor=" + urlsafe_b64encode(content).decode().rstrip("=")) == {"cursor"}
 
 
 @given(st.text(max_size=40) | st.text("topicafterlimt=&%+0123456789\udcff", max_size=40))
-def test_any_query_is_read_or_refused(query_string: str) -> None:
+def test_query_parser_accepts_or_refuses_any_text(query_string: str) -> None:
     told = "read"
     try:
         parse_query(query_string)
@@ -159,7 +159,9 @@ def test_any_query_is_read_or_refused(query_string: str) -> None:
         ),
     ],
 )
-def test_what_is_wrong_is_named(query_string: str, fields: set[str]) -> None:
+def test_refused_query_names_the_parameter_and_the_rule(
+    query_string: str, fields: set[str]
+) -> None:
     assert refused(query_string) == fields
 
 
@@ -175,21 +177,34 @@ def test_what_is_wrong_is_named(query_string: str, fields: set[str]) -> None:
         ("007d", 7 * 86_400 * 10**6),
     ],
 )
-def test_a_duration_counts_back_from_now(text: str, back_us: int) -> None:
+def test_duration_counts_back_from_now(text: str, back_us: int) -> None:
     query = parse_query(f"since={text}&until={text}").query
     assert query.since_us == query.until_us == NOW_US - back_us
 
 
 @pytest.mark.parametrize(
     "text",
-    ["5", "5w", "5M", "5ms", "1.5h", "-5m", "%2B5m", "5%20m", "m", "1h30m", "\u0665m",
-     "999999999999d", "1" * 5000 + "s"],
-)  # fmt: skip
-def test_another_duration_is_refused(text: str) -> None:
+    [
+        "5",
+        "5w",
+        "5M",
+        "5ms",
+        "1.5h",
+        "-5m",
+        "%2B5m",
+        "5%20m",
+        "m",
+        "1h30m",
+        "\u0665m",
+        "999999999999d",
+        "1" * 5000 + "s",
+    ],
+)
+def test_malformed_duration_is_refused(text: str) -> None:
     assert refused(f"since={quote(text, safe='%')}") == {"since"}
 
 
-def test_the_next_page_counts_back_from_the_same_now() -> None:
+def test_next_page_keeps_the_time_of_a_duration() -> None:
     first = parse_query("topic=a&after=0&since=5m&until=1s")
     target = first.next_target(Position(NOW_US, "a", 1))
     again = wire_query.parse_query(target.removeprefix("?"), NOW_US + 3_600_000_000)
@@ -201,7 +216,7 @@ def test_the_next_page_counts_back_from_the_same_now() -> None:
     assert again.parameters["since"] == "2025-12-31T23:55:00.000000Z"
 
 
-def test_one_event_is_asked_for_by_topic_and_id() -> None:
+def test_topic_and_event_id_select_one_event() -> None:
     wanted = parse_query("topic=..&event_id=a%2F.%20b")
     assert (wanted.query.topic, wanted.event_id) == ("..", "a/. b")
     assert parse_query("topic=a").event_id is None
@@ -218,5 +233,7 @@ def test_one_event_is_asked_for_by_topic_and_id() -> None:
         ("topic=a&event_id=1&limit=1&cursor=x", {"limit", "cursor"}),
     ],
 )
-def test_what_makes_no_sense_with_an_event_id_is_named(query_string: str, fields: set[str]) -> None:
+def test_parameters_beside_event_id_are_refused_by_name(
+    query_string: str, fields: set[str]
+) -> None:
     assert refused(query_string) == fields

@@ -37,7 +37,7 @@ def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
 
 
 @given(MEMBERS, st.lists(st.integers(0, 10_000), max_size=8))
-def test_any_members_in_any_chunks_give_the_original(
+def test_members_in_any_chunks_decompress_to_the_original(
     members: list[tuple[bytes, bytes]], places: list[int]
 ) -> None:
     packed = b"".join(member for _, member in members)
@@ -45,7 +45,7 @@ def test_any_members_in_any_chunks_give_the_original(
 
 
 @given(MEMBERS)
-def test_byte_by_byte_gives_the_original(members: list[tuple[bytes, bytes]]) -> None:
+def test_single_bytes_decompress_to_the_original(members: list[tuple[bytes, bytes]]) -> None:
     packed = b"".join(member for _, member in members)[:5000]
     whole = b"".join(member for _, member in members)
     expected = b"".join(text for text, _ in members)
@@ -96,12 +96,12 @@ def test_a_flipped_byte_gives_the_original_or_an_error(
 
 
 @pytest.mark.parametrize("body", [b"", b"plain", zlib.compress(b"x"), b"\x1f", b"\x1f\x8b"])
-def test_what_is_not_gzip_is_refused(body: bytes) -> None:
+def test_other_bytes_than_gzip_are_refused(body: bytes) -> None:
     with pytest.raises(MalformedBody):
         gunzip([body])
 
 
-def test_a_bomb_comes_in_pieces_and_only_as_far_as_it_is_asked_for() -> None:
+def test_bomb_is_decompressed_lazily_in_bounded_pieces() -> None:
     bomb = gzip.compress(bytes(50_000_000))
     pieces = Gunzip().feed(bomb)
     assert [len(next(pieces)) for _ in range(3)] == [PIECE_BYTES] * 3

@@ -52,12 +52,12 @@ NONE, MINIMAL, LENIENT, BOTH = (
         (["handling=strict"], NONE),
     ],
 )
-def test_prefer_is_read_as_rfc_7240_has_it(headers: list[str], preferences: Preferences) -> None:
+def test_prefer_is_parsed_by_rfc_7240(headers: list[str], preferences: Preferences) -> None:
     assert parse_prefer(headers) == preferences
 
 
 @given(st.lists(st.text('ret=minal,; "\\hdg', max_size=30), max_size=3))
-def test_any_prefer_is_read_without_an_error_and_ours_in_front_counts(headers: list[str]) -> None:
+def test_any_prefer_is_parsed_and_the_first_value_counts(headers: list[str]) -> None:
     parse_prefer(headers)
     assert parse_prefer(["return=minimal, handling=lenient", *headers]) == BOTH
 
@@ -71,7 +71,7 @@ def test_any_prefer_is_read_without_an_error_and_ours_in_front_counts(headers: l
         (BOTH, "return=minimal, handling=lenient"),
     ],
 )
-def test_what_applies_is_confirmed(preferences: Preferences, applied: str) -> None:
+def test_applied_lists_the_applied_preferences(preferences: Preferences, applied: str) -> None:
     assert preferences.applied == applied
 
 
@@ -90,19 +90,33 @@ def test_what_applies_is_confirmed(preferences: Preferences, applied: str) -> No
         ("application/x-ndjson;charset=UTF-8", True),
     ],
 )
-def test_media_types_that_are_taken(header: str | None, ndjson: bool) -> None:
+def test_supported_media_type_is_accepted(header: str | None, ndjson: bool) -> None:
     assert parse_content_type(header) is ndjson
 
 
 @pytest.mark.parametrize(
     "header",
-    ["text/plain", "text/json", "application/ndjson", "application/jsonx", "application/*", "json",
-     "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", ";", " ", "/",
-     "application/json; charset=latin-1", "application/json; charset=utf-16",
-     "application/json; charset=", "application/x-ndjson; charset=ascii", "application/json\udcff",
-     "application/json; charset=\udcff"],
-)  # fmt: skip
-def test_media_types_that_are_not_taken(header: str) -> None:
+    [
+        "text/plain",
+        "text/json",
+        "application/ndjson",
+        "application/jsonx",
+        "application/*",
+        "json",
+        "application/x-www-form-urlencoded",
+        "multipart/form-data; boundary=x",
+        ";",
+        " ",
+        "/",
+        "application/json; charset=latin-1",
+        "application/json; charset=utf-16",
+        "application/json; charset=",
+        "application/x-ndjson; charset=ascii",
+        "application/json\udcff",
+        "application/json; charset=\udcff",
+    ],
+)
+def test_unsupported_media_type_is_refused(header: str) -> None:
     with pytest.raises(UnsupportedMediaType):
         parse_content_type(header)
 
@@ -120,15 +134,25 @@ def test_media_types_that_are_not_taken(header: str) -> None:
         (["", "gzip"], True),
     ],
 )
-def test_encodings_that_are_taken(headers: list[str], gzip: bool) -> None:
+def test_supported_content_encoding_is_accepted(headers: list[str], gzip: bool) -> None:
     assert parse_content_encoding(headers) is gzip
 
 
 @pytest.mark.parametrize(
     "headers",
-    [["deflate"], ["br"], ["zstd"], ["gzip, gzip"], ["gzip", "gzip"], ["gzip, br"],
-     ["identity, gzip"], ["gzip;q=1"], ["compress"], ["\udcff"]],
-)  # fmt: skip
-def test_encodings_that_are_not_taken(headers: list[str]) -> None:
+    [
+        ["deflate"],
+        ["br"],
+        ["zstd"],
+        ["gzip, gzip"],
+        ["gzip", "gzip"],
+        ["gzip, br"],
+        ["identity, gzip"],
+        ["gzip;q=1"],
+        ["compress"],
+        ["\udcff"],
+    ],
+)
+def test_unsupported_content_encoding_is_refused(headers: list[str]) -> None:
     with pytest.raises(UnsupportedMediaType):
         parse_content_encoding(headers)

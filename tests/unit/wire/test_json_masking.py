@@ -33,7 +33,7 @@ def readable(body: bytes) -> bool:
 
 
 @given(TEXTS)
-def test_a_shallow_text_comes_back_as_it_was_sent(text: str) -> None:
+def test_shallow_text_is_restored_as_it_was_sent(text: str) -> None:
     body = text.encode()
     masked = Masked(body, flatten=True)
     assert masked.restore(masked.body) == body
@@ -42,7 +42,7 @@ def test_a_shallow_text_comes_back_as_it_was_sent(text: str) -> None:
 
 
 @given(DEEP)
-def test_any_json_is_readable_once_masked_and_its_size_is_known(text: str) -> None:
+def test_masked_json_is_decodable_and_keeps_its_size(text: str) -> None:
     body = text.encode()
     masked = Masked(body, flatten=True)
     msgspec.json.decode(masked.body, type=msgspec.Raw)
@@ -57,7 +57,7 @@ def test_any_json_is_readable_once_masked_and_its_size_is_known(text: str) -> No
 @example(b"[" * 400 + b"]" * 399)
 @example(b"[" * 399 + b"]" * 400)
 @example(b'{"a":' * 160 + b'"\\x"' + b"}" * 160)
-def test_what_is_no_json_does_not_become_json_by_masking(body: bytes) -> None:
+def test_masking_does_not_make_invalid_json_valid(body: bytes) -> None:
     try:
         body.decode()
     except UnicodeDecodeError:
@@ -66,7 +66,7 @@ def test_what_is_no_json_does_not_become_json_by_masking(body: bytes) -> None:
 
 
 @given(st.lists(values(), min_size=1, max_size=4))
-def test_a_part_is_told_to_hold_a_surrogate_exactly_if_it_does(texts: list[str]) -> None:
+def test_has_surrogate_is_true_exactly_for_parts_with_one(texts: list[str]) -> None:
     masked = Masked(("[" + ",".join(texts) + "]").encode(), flatten=True)
     parts = msgspec.json.decode(masked.body, type=list[msgspec.Raw])
     for text, part in zip(texts, parts, strict=True):
@@ -84,7 +84,7 @@ HIGHS = st.sampled_from(["\\ud800", "\\uD83d", "\\udBfF"])
 LOWS = st.sampled_from(["\\udc00", "\\uDe0a", "\\udFFF"])
 OTHERS = st.sampled_from(
     ["x", "u", "ud800", "\\\\", "\\n", '\\"', "\\u00e9", "\\ud7ff", "\\ue000", "é"]
-)  # fmt: skip
+)
 PIECES = st.lists(
     HIGHS.map(lambda text: ("high", text))
     | LOWS.map(lambda text: ("low", text))
@@ -109,7 +109,7 @@ def lone_halves(pieces: list[tuple[str, str]]) -> list[bool]:
 @example([("high", "\\ud800"), ("high", "\\ud800"), ("low", "\\udc00"), ("low", "\\udc00")])
 @example([("other", "\\\\"), ("other", "ud800"), ("low", "\\udc00")])
 @example([("other", "\\\\"), ("high", "\\ud800"), ("low", "\\udc00")])
-def test_just_the_lone_surrogates_are_marked(pieces: list[tuple[str, str]]) -> None:
+def test_only_lone_surrogates_are_marked(pieces: list[tuple[str, str]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("aggregator.wire.json_masking.secrets.token_hex", lambda _: "0mark0")
         masked = Masked(f'"{"".join(text for _, text in pieces)}"'.encode(), flatten=False)
@@ -121,12 +121,12 @@ def test_just_the_lone_surrogates_are_marked(pieces: list[tuple[str, str]]) -> N
 
 
 @pytest.mark.parametrize("cut", ["\\ud80", "\\ud83d\\ude0", "\\ud8zz", "\\ud83d\\udezz", "\\ud8"])
-def test_half_an_escape_is_not_made_readable(cut: str) -> None:
+def test_truncated_escape_stays_invalid(cut: str) -> None:
     assert readable(b'"\\ud800"')
     assert not readable(f'"\\ud800 {cut}"'.encode())
 
 
-def test_a_mark_occurs_nowhere_in_what_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mark_does_not_occur_in_the_body(monkeypatch: pytest.MonkeyPatch) -> None:
     marks = iter(["aaaa", "bbbb", "cccc"])
     monkeypatch.setattr("aggregator.wire.json_masking.secrets.token_hex", lambda _: next(marks))
     masked = Masked(b'["aaaas", "bbbbd", "\\ud800"]', flatten=True)
@@ -134,7 +134,7 @@ def test_a_mark_occurs_nowhere_in_what_was_sent(monkeypatch: pytest.MonkeyPatch)
     assert masked.restore(masked.body) == b'["aaaas", "bbbbd", "\\ud800"]'
 
 
-def test_a_hundred_thousand_levels_are_masked_without_a_recursion() -> None:
+def test_a_hundred_thousand_levels_are_masked_without_recursion() -> None:
     body = b"[" * 100_000 + b"]" * 100_000
     masked = Masked(body, flatten=True)
     assert masked.sent_size(masked.body) == len(body)
@@ -144,7 +144,7 @@ def test_a_hundred_thousand_levels_are_masked_without_a_recursion() -> None:
 
 
 @given(DEEP | wrapped(values(), st.integers(118, 134)))
-def test_nesting_is_counted_as_a_plain_counter_does(text: str) -> None:
+def test_nesting_is_counted_like_a_reference_counter(text: str) -> None:
     assert nests_too_deep(text.encode()) == (depth_of(text) > MAX_NESTING)
 
 

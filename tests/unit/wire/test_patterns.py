@@ -45,7 +45,9 @@ def strings_and(marks: str, text: str) -> list[str]:
 @given(text=JSON_LIKE)
 @example(text='"\\')
 @example(text='["a\\"]",{"b\\\\":[]}')
-def test_strings_are_taken_whole(pattern: re.Pattern[bytes], marks: str, text: str) -> None:
+def test_string_pattern_matches_whole_strings(
+    pattern: re.Pattern[bytes], marks: str, text: str
+) -> None:
     found = [token[0].decode() for token in pattern.finditer(text.encode())]
     assert found == strings_and(marks, text)
 
@@ -95,7 +97,7 @@ def preference(member: str) -> tuple[str, str] | None:
 @example(['return="minimal" ;x="a,b"', 'handling="lenient'])
 @example(['return="', 'minimal"', "handling=lenient"])
 @example(["return==minimal,handling=lenient=x"])
-def test_preferences_are_those_of_a_plain_reading(headers: list[str]) -> None:
+def test_preference_pattern_matches_like_a_reference_parser(headers: list[str]) -> None:
     told: dict[str, str] = {}
     for member in members(",".join(headers)):
         if (read := preference(member)) is not None:

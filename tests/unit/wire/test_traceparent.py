@@ -28,7 +28,7 @@ LOWER_HEX = set("0123456789abcdef")
         (f"00-{TRACE}-{'0' * 15}1-01", 1),
     ],
 )
-def test_the_sender_s_span_is_read(sent: str, flags: int) -> None:
+def test_valid_traceparent_is_parsed(sent: str, flags: int) -> None:
     found = parse_traceparent([sent])
     assert found == Traceparent(sent[3:35], sent[36:52], flags)
 
@@ -70,11 +70,11 @@ def test_the_sender_s_span_is_read(sent: str, flags: int) -> None:
         "\udcff" * 55,
     ],
 )
-def test_what_is_not_valid_is_as_good_as_none(sent: str) -> None:
+def test_invalid_traceparent_is_none(sent: str) -> None:
     assert parse_traceparent([sent]) is None
 
 
-def test_there_is_one_or_none() -> None:
+def test_repeated_traceparent_is_none() -> None:
     assert parse_traceparent([]) is None
     assert parse_traceparent([VALID, VALID]) is None
 
@@ -102,7 +102,7 @@ ANYTHING = st.text(string.hexdigits + "-,. \n\u0661", max_size=8) | st.text(max_
 
 
 @given(FIELDS.map("-".join), ANYTHING, st.integers(0, 56), st.integers(0, 2), ANYTHING)
-def test_any_text_is_read_as_the_recommendation_says(
+def test_any_text_is_parsed_like_a_reference_parser(
     sound: str, behind: str, place: int, cut: int, put_in: str
 ) -> None:
     sent = sound + behind

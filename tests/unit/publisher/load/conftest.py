@@ -1,4 +1,4 @@
-"""What the tests of the load generator share."""
+"""Fixtures of the tests of the load generator."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
@@ -18,7 +18,7 @@ from publisher.load.plan import Shape
 
 @pytest.fixture
 def make_scene() -> MakeScene:
-    """Makes a scene; what is not given is as here."""
+    """Make scenes, by default of 400 events in 20 requests."""
 
     def make(
         *,

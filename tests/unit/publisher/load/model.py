@@ -1,4 +1,4 @@
-"""A plan, and an aggregator in a few lines that says what a right one would say to it."""
+"""A plan, and a model of an aggregator whose responses to it are correct."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,8 +10,8 @@ from publisher.load.key_ids import ids_for
 from publisher.load.log_check import TopicCheck
 from publisher.load.plan import Plan, Shape
 from publisher.load.read_back import Counts, Stats, StoredEvent
-from publisher.load.stats_check import StatsSeen, check_rise
-from publisher.load.verdict_check import Told, Unanswered
+from publisher.load.stats_check import StatsCheck, check_increase
+from publisher.load.verdict_check import UnansweredAttempts, VerdictCheck
 from publisher.response import Outcome, Verdict
 
 TOPICS = ("auth", "orders", "payment")
@@ -19,7 +19,7 @@ MEANWHILE = "2026-02-01T00:00:00.000000Z"
 
 
 class Scene:
-    """A run against a model of the aggregator; a test may falsify what the model says.
+    """A run against a model of the aggregator, whose responses a test may falsify.
 
     `log` and `counts` are what the model stored; each topic began with `heads` events.
     """
@@ -30,15 +30,15 @@ class Scene:
         self.content = Content(self.plan, ids_for("numbered", "run"), self.topics, 150)
         self.findings = Findings()
         self.heads = list(heads)
-        self.told = Told(self.plan, self.content, self.heads, self.findings)
+        self.verdicts = VerdictCheck(self.plan, self.content, self.heads, self.findings)
         self.log: dict[str, list[StoredEvent]] = {topic: [] for topic in self.topics}
         self.counts = dict(zip(self.topics, (Counts(n, n, 0, 0, n) for n in heads), strict=False))
         self._offsets: dict[tuple[str, str], int] = {}
         self.before = self.stats()
-        self.seen = StatsSeen(self.before, self.findings)
+        self.stats_check = StatsCheck(self.before, self.findings)
 
     def publish(self, request: int) -> list[Verdict]:
-        """Store a request, count it, and give the verdicts of a right aggregator."""
+        """Store and count a request; returns the verdicts of a correct aggregator."""
         outcomes: list[Verdict] = []
         for position in self.plan.positions(request):
             sent = msgspec.json.decode(self.content.event(position).line, type=_Sent)
@@ -74,7 +74,7 @@ class Scene:
         )
 
     def stats(self) -> Stats:
-        """Give the counts as /stats does."""
+        """Return the counts as /stats has them."""
         every = self.counts.values()
         return Stats(
             received=sum(counts.received for counts in every),
@@ -86,7 +86,7 @@ class Scene:
         )
 
     def listed(self, topics: int) -> Stats:
-        """Give them as where there are more topics than one answer lists."""
+        """Return the counts of a response that lists only some of the topics."""
         names = sorted(self.counts)[:topics]
         return msgspec.structs.replace(
             self.stats(),
@@ -95,30 +95,29 @@ class Scene:
             listed_to=names[-1],
         )
 
-    def take(
+    def respond(
         self, request: int, outcomes: Sequence[Outcome] = (), tries: int = 0, late: int = 0
     ) -> None:
-        """Tell the oracle the answer to a request, that of a right aggregator if none is given."""
+        """Have the response to a request checked, by default that of a correct aggregator."""
         answer = outcomes or self.publish(request)
-        self.told.take(request, answer, Unanswered(tries, late))
+        self.verdicts.check_response(request, answer, UnansweredAttempts(tries, late))
 
-    def take_all(self) -> None:
+    def publish_all(self) -> None:
         """Publish every request, one after another."""
         for request in range(self.plan.shape.requests):
-            self.take(request)
+            self.respond(request)
 
     def check(self) -> list[str]:
-        """Make every check that follows a run; gives the differences as sentences."""
+        """Make every check that follows a run; returns the differences as sentences."""
         after = self.stats()
-        self.seen.take(after, self.told.events - self.told.rejected)
-        check_rise(self.plan, self.topics, self.before, after, self.told, self.findings)
-        for number, (topic, keys) in enumerate(zip(self.topics, self.told.settle(), strict=True)):
-            check = TopicCheck(
-                topic, self.heads[number], keys, self.content, self.told, self.findings
-            )
+        self.stats_check.check(after, self.verdicts.acknowledged)
+        check_increase(self.plan, self.topics, self.before, after, self.verdicts, self.findings)
+        key_at = self.verdicts.finish()
+        for topic, head, keys in zip(self.topics, self.heads, key_at, strict=False):
+            check = TopicCheck(topic, head, keys, self.content, self.verdicts, self.findings)
             for event in self.log[topic]:
-                check.take(event)
-            check.end()
+                check.check(event)
+            check.finish()
         return self.sentences
 
     @property

@@ -58,7 +58,7 @@ def assert_refused(status: int, out: str, err: str, sentence: str) -> None:
         ("--json", "/", "--json: '/' is a directory"),
     ],
 )
-def test_what_makes_no_sense_is_refused(
+def test_invalid_options_are_refused(
     option: str, value: str, sentence: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     try:

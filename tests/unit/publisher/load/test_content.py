@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from publisher.ids import TimeNodeId
-from publisher.load.content import LEAST_PAYLOAD_BYTES, Content
+from publisher.load.content import MIN_PAYLOAD_BYTES, Content
 from publisher.load.key_ids import ID_KINDS, KEYS_A_MS, ids_for, new_run
 from publisher.load.plan import OTHER_PAYLOAD, OTHER_SOURCE, STAMPS, Plan, Shape
 
@@ -99,7 +99,7 @@ def test_numbers_arrive_out_of_order() -> None:
     assert numbers[-200:] != sorted(numbers[-200:])
 
 
-@pytest.mark.parametrize("payload_bytes", [LEAST_PAYLOAD_BYTES, 150, 5000])
+@pytest.mark.parametrize("payload_bytes", [MIN_PAYLOAD_BYTES, 150, 5000])
 def test_each_payload_is_as_large_as_asked_for(payload_bytes: int) -> None:
     content = content_of(PLAN, payload_bytes)
     for key in range(0, PLAN.shape.unique, 97):
@@ -109,6 +109,6 @@ def test_each_payload_is_as_large_as_asked_for(payload_bytes: int) -> None:
 
 
 def test_the_largest_key_leaves_room_in_the_least_payload() -> None:
-    payload = content_of(PLAN, LEAST_PAYLOAD_BYTES).payload(99_999_999)
-    assert len(payload) == LEAST_PAYLOAD_BYTES
+    payload = content_of(PLAN, MIN_PAYLOAD_BYTES).payload(99_999_999)
+    assert len(payload) == MIN_PAYLOAD_BYTES
     assert json.loads(payload)["number"] == 99_999_999

@@ -9,7 +9,7 @@ from unit.publisher.load.model import MakeScene, Scene
 def scene(make_scene: MakeScene) -> Scene:
     """All was sent, on a topic that had seven events before, and stored rightly."""
     made = make_scene(topics=1, heads=(7, 0, 0))
-    made.take_all()
+    made.publish_all()
     return made
 
 
@@ -18,14 +18,14 @@ def change(scene: Scene, place: int, **changes: object) -> None:
     log[place] = msgspec.structs.replace(log[place], **changes)
 
 
-def test_a_missing_event_is_named(scene: Scene) -> None:
+def test_log_check_reports_missing_event(scene: Scene) -> None:
     lost = scene.log["auth"].pop(50)
     assert scene.check() == [
         f"the log of topic 'auth' has no event at offset 58 (the first is event {lost.event_id!r})"
     ]
 
 
-def test_a_missing_end_is_named(scene: Scene) -> None:
+def test_log_check_reports_missing_tail(scene: Scene) -> None:
     lost = scene.log["auth"][230:]
     del scene.log["auth"][230:]
     assert scene.check() == [
@@ -36,27 +36,27 @@ def test_a_missing_end_is_named(scene: Scene) -> None:
     ]
 
 
-def test_an_empty_log_is_named(scene: Scene) -> None:
+def test_log_check_reports_empty_log(scene: Scene) -> None:
     scene.log["auth"].clear()
     found = scene.check()
     assert len(found) == 1
     assert "has no event at offsets 8 to 247" in found[0]
 
 
-def test_an_event_that_is_doubled_behind_the_end_is_named(scene: Scene) -> None:
+def test_log_check_reports_event_doubled_behind_the_end(scene: Scene) -> None:
     again = scene.log["auth"][10]
     scene.log["auth"].append(msgspec.structs.replace(again, offset=248))
     assert scene.check() == [
-        f"the log of topic 'auth' has event {again.event_id!r} at offset 248, where none was told"
+        f"the log of topic 'auth' has event {again.event_id!r} at offset 248, which no verdict has"
     ]
 
 
-def test_an_event_given_twice_is_named(scene: Scene) -> None:
+def test_log_check_reports_event_read_twice(scene: Scene) -> None:
     scene.log["auth"].insert(11, scene.log["auth"][10])
     assert scene.check() == ["the log of topic 'auth' gives offset 18 behind 18"]
 
 
-def test_an_event_in_the_place_of_another_is_named(scene: Scene) -> None:
+def test_log_check_reports_event_at_the_offset_of_another(scene: Scene) -> None:
     right = scene.log["auth"][10].event_id
     other = scene.log["auth"][11].event_id
     change(scene, 10, event_id=other)
@@ -65,7 +65,7 @@ def test_an_event_in_the_place_of_another_is_named(scene: Scene) -> None:
     ]
 
 
-def test_a_wrong_offset_leaves_a_gap_that_is_named(scene: Scene) -> None:
+def test_log_check_reports_gap_of_a_wrong_offset(scene: Scene) -> None:
     last = scene.log["auth"][-1]
     change(scene, -1, offset=248)
     assert scene.check() == [
@@ -73,7 +73,7 @@ def test_a_wrong_offset_leaves_a_gap_that_is_named(scene: Scene) -> None:
             f"the log of topic 'auth' has no event at offset 247 (the first is event "
             f"{last.event_id!r})"
         ),
-        f"the log of topic 'auth' has event {last.event_id!r} at offset 248, where none was told",
+        f"the log of topic 'auth' has event {last.event_id!r} at offset 248, which no verdict has",
     ]
 
 
@@ -87,7 +87,7 @@ def test_a_wrong_offset_leaves_a_gap_that_is_named(scene: Scene) -> None:
         (b".10,", b".11,"),  # the payload of a conflict
     ],
 )
-def test_a_payload_with_one_change_is_named(scene: Scene, old: bytes, new: bytes) -> None:
+def test_log_check_reports_changed_payload(scene: Scene, old: bytes, new: bytes) -> None:
     event = scene.log["auth"][10]
     payload = bytes(event.payload).replace(old, new, 1)
     change(scene, 10, payload=msgspec.Raw(payload))
@@ -104,14 +104,14 @@ def test_a_payload_with_one_change_is_named(scene: Scene, old: bytes, new: bytes
         ("timestamp", "2026-01-31T00:00:00.000009Z"),
     ],
 )
-def test_another_field_with_another_value_is_named(scene: Scene, field: str, value: str) -> None:
+def test_log_check_reports_changed_field(scene: Scene, field: str, value: str) -> None:
     change(scene, 10, **{field: value})
     found = scene.check()
     assert len(found) == 1
     assert f"has {field} {value} in event" in found[0]
 
 
-def test_the_timestamp_of_a_duplicate_that_was_dropped_is_named(scene: Scene) -> None:
+def test_log_check_reports_timestamp_of_a_dropped_duplicate(scene: Scene) -> None:
     event = scene.log["auth"][10]
     other = event.timestamp[:-2] + str((int(event.timestamp[-2]) + 1) % 8) + "Z"
     change(scene, 10, timestamp=other)
@@ -120,12 +120,12 @@ def test_the_timestamp_of_a_duplicate_that_was_dropped_is_named(scene: Scene) ->
     assert f"expected {event.timestamp}" in found[0]
 
 
-def test_another_topic_is_named(scene: Scene) -> None:
+def test_log_check_reports_another_topic(scene: Scene) -> None:
     change(scene, 10, topic="orders")
     assert scene.check() == ["the log of topic 'auth' has an event of topic 'orders' at offset 18"]
 
 
-def test_time_that_runs_backwards_is_named(scene: Scene) -> None:
+def test_log_check_reports_decreasing_ts_ingest(scene: Scene) -> None:
     change(scene, 10, ts_ingest="2026-01-31T23:59:59.999999Z")
     change(scene, 9, ts_ingest="2026-02-02T00:00:00.000000Z")
     found = scene.check()

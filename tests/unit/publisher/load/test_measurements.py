@@ -23,8 +23,12 @@ def test_a_quantile_is_the_least_value_that_so_large_a_share_does_not_exceed(
 def test_the_named_quantiles_of_a_thousand_values() -> None:
     shuffled = array("d", [(number * 7 % 1000) + 1.0 for number in range(1000)])
     assert quantiles(shuffled) == {
-        "p50": 500.0, "p90": 900.0, "p99": 990.0, "p99.9": 999.0, "max": 1000.0,
-    }  # fmt: skip
+        "p50": 500.0,
+        "p90": 900.0,
+        "p99": 990.0,
+        "p99.9": 999.0,
+        "max": 1000.0,
+    }
     assert list(QUANTILES) == ["p50", "p90", "p99", "p99.9", "max"]
 
 
@@ -35,10 +39,10 @@ def test_the_quantiles_of_nothing_are_none() -> None:
 def test_each_second_has_its_answers_and_its_retries() -> None:
     measured = Measurements()
     for at_s, latency_s in ((0.1, 0.010), (0.9, 0.030), (0.5, 0.020), (3.2, 0.5)):
-        measured.answered(at_s, 100, latency_s, latency_s / 2)
-    measured.retried(1.5, "the connection was lost")
-    measured.retried(1.7, "the connection was lost")
-    measured.retried(4.1, "503 the queue is full")
+        measured.record_response(at_s, 100, latency_s, latency_s / 2)
+    measured.record_retry(1.5, "the connection was lost")
+    measured.record_retry(1.7, "the connection was lost")
+    measured.record_retry(4.1, "503 the queue is full")
     assert [tuple(second) for second in measured.series()] == [
         (0, 300, 3, 0, 0.020, 0.030),
         (1, 0, 0, 2, None, None),

@@ -72,10 +72,15 @@ def test_the_same_shape_makes_the_same_plan_and_another_seed_another(shape: Shap
     assert (first.keys, first.kinds, first.topic_of) == (again.keys, again.kinds, again.topic_of)
     other = Plan(
         Shape(
-            shape.events, shape.duplicates, shape.conflicts, shape.batch, shape.topics,
-            shape.concurrency, shape.seed + 1,
+            shape.events,
+            shape.duplicates,
+            shape.conflicts,
+            shape.batch,
+            shape.topics,
+            shape.concurrency,
+            shape.seed + 1,
         )
-    )  # fmt: skip
+    )
     assert (first.keys, first.kinds, first.topic_of) != (other.keys, other.kinds, other.topic_of)
 
 

@@ -16,19 +16,35 @@ from publisher.load.read_back import Counts, Reader, ReadFailed
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 STATS: dict[str, Any] = {
-    "received": 3, "unique_processed": 2, "duplicate_dropped": 1, "conflicts": 1,
-    "topics": {"auth": {"received": 3, "unique_processed": 2, "duplicate_dropped": 1,
-                        "conflicts": 1, "head_offset": 2}},
-    "uptime": 1.5, "uptime_seconds": 1.5, "backend": "sqlite",
-}  # fmt: skip
+    "received": 3,
+    "unique_processed": 2,
+    "duplicate_dropped": 1,
+    "conflicts": 1,
+    "topics": {
+        "auth": {
+            "received": 3,
+            "unique_processed": 2,
+            "duplicate_dropped": 1,
+            "conflicts": 1,
+            "head_offset": 2,
+        }
+    },
+    "uptime": 1.5,
+    "uptime_seconds": 1.5,
+    "backend": "sqlite",
+}
 
 
 def event(offset: int) -> dict[str, object]:
     return {
-        "topic": "auth", "event_id": f"e-{offset}", "timestamp": "2026-01-31T12:00:00.000000Z",
-        "source": "node", "payload": {"a": 1}, "offset": offset,
+        "topic": "auth",
+        "event_id": f"e-{offset}",
+        "timestamp": "2026-01-31T12:00:00.000000Z",
+        "source": "node",
+        "payload": {"a": 1},
+        "offset": offset,
         "ts_ingest": "2026-01-31T12:00:00.000000Z",
-    }  # fmt: skip
+    }
 
 
 def says(
@@ -100,21 +116,21 @@ async def test_stats_are_read_with_the_counts_of_each_topic() -> None:
     assert server.asked == ["/stats"]
 
 
-async def test_what_may_pass_is_read_again() -> None:
+async def test_transient_failure_is_retried() -> None:
     script = [cuts, cuts_the_answer, says({}, 503), says({}, 502), says({}, 504), says(STATS)]
     async with reading(*script) as (reader, server):
         assert (await reader.stats()).received == 3
     assert len(server.asked) == 6
 
 
-async def test_a_reader_without_patience_reads_once() -> None:
+async def test_reader_with_deadline_zero_reads_once() -> None:
     async with reading(says({"detail": "starting"}, 503), patience_s=0.0) as (reader, server):
         with pytest.raises(ReadFailed, match=r"/stats is answered 503: starting$"):
             await reader.stats()
     assert len(server.asked) == 1
 
 
-async def test_an_aggregator_that_is_not_there_is_one_sentence() -> None:
+async def test_refused_connection_is_one_sentence() -> None:
     with reserved_port() as reserved:
         url = f"http://somebody:secret@127.0.0.1:{port_of(reserved)}"
         async with aiohttp.ClientSession() as session:
@@ -138,7 +154,7 @@ async def test_an_aggregator_that_is_not_there_is_one_sentence() -> None:
         (says('{"x":' + "[" * 100_000), "/stats is not answered by an aggregator"),
     ],
 )
-async def test_what_is_no_aggregator_is_refused_at_once(answer: Answer, sentence: str) -> None:
+async def test_foreign_response_is_not_retried(answer: Answer, sentence: str) -> None:
     async with reading(answer) as (reader, server):
         with pytest.raises(ReadFailed) as failed:
             await reader.stats()
@@ -183,7 +199,7 @@ def listing(total: int, *topics: str) -> object:
     }
 
 
-async def test_topics_that_the_first_answer_does_not_list_are_asked_for() -> None:
+async def test_unlisted_topics_are_read_by_name() -> None:
     script = [
         says(listing(5, "a", "c"), Link='<?topics_after=c>; rel="next"'),
         says(listing(5, "d")),
@@ -194,11 +210,11 @@ async def test_topics_that_the_first_answer_does_not_list_are_asked_for() -> Non
     assert server.asked == ["/log/stats", "/log/stats?topic=d", "/log/stats?topic=e"]
     assert stats.of("a") == stats.of("d") == Counts(3, 2, 1, 1, 2)
     assert stats.of("b") == stats.of("e") == Counts()
-    assert [topic for topic in "abcdef" if not stats.tells_of(topic)] == ["f"]
+    assert [topic for topic in "abcdef" if not stats.knows(topic)] == ["f"]
     assert stats.in_pages
 
 
-async def test_where_there_are_more_of_these_topics_than_pages_the_pages_are_read() -> None:
+async def test_many_unlisted_topics_are_read_by_pages() -> None:
     script = [
         says(listing(4, "a", "b"), Link='<?topics_after=b>; rel="next"'),
         says(listing(4, "c"), Link='<?topics_after=c>; rel="next"'),
@@ -208,7 +224,7 @@ async def test_where_there_are_more_of_these_topics_than_pages_the_pages_are_rea
         stats = await reader.stats(["c", "d", "e"])
     assert server.asked == ["/log/stats", "/log/stats?topics_after=b", "/log/stats?topics_after=c"]
     assert stats.of("d") == Counts(3, 2, 1, 1, 2)
-    assert stats.tells_of("e")
+    assert stats.knows("e")
     assert stats.in_pages
 
 
@@ -223,7 +239,7 @@ async def test_links_in_a_circle_are_refused() -> None:
             _ = [page async for page in reader.pages("auth", 0)]
 
 
-async def test_a_key_is_there_or_not_and_a_proxy_says_nothing_about_it() -> None:
+async def test_has_ignores_the_404_of_a_proxy() -> None:
     problem = says({"detail": "no such event"}, 404, "application/problem+json")
     async with reading(says(event(1)), problem, says("gone", 404, "text/plain")) as (
         reader,

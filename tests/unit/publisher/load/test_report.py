@@ -16,40 +16,59 @@ from publisher.load import chart
 from publisher.load.findings import CHECKS, VERDICTS
 from publisher.load.measurements import Measurements
 from publisher.load.report import Report, Settings, as_json, as_text
-from publisher.load.stats_check import Rise
+from publisher.load.stats_check import CountIncrease
 
 SETTINGS = Settings(
-    url="http://127.0.0.1:8080", run="<run>", events=400, duplicates=0.3, conflicts=0.1, batch=20,
-    concurrency=2, topics=("auth", "orders", "payment"), seed=1, rate=None, payload_bytes=150,
-    ids="uuid7", deadline=300.0,
-)  # fmt: skip
+    url="http://127.0.0.1:8080",
+    run="<run>",
+    events=400,
+    duplicates=0.3,
+    conflicts=0.1,
+    batch=20,
+    concurrency=2,
+    topics=("auth", "orders", "payment"),
+    seed=1,
+    rate=None,
+    payload_bytes=150,
+    ids="uuid7",
+    deadline=300.0,
+)
+OPEN_LOOP = replace(SETTINGS, rate=100.0)
 
 
-def open_loop() -> Settings:
-    return replace(SETTINGS, rate=100.0)
+def report_of(scene: Scene, measured: Measurements) -> Report:
+    return Report(
+        SETTINGS,
+        scene.plan.shape,
+        "sqlite",
+        scene.verdicts,
+        measured,
+        scene.findings,
+        scene.stats_check,
+    )
 
 
 @pytest.fixture
 def report(make_scene: MakeScene) -> Report:
     """A run of twenty requests in four seconds, with some retries, that agrees."""
     scene: Scene = make_scene()
-    scene.take_all()
+    scene.publish_all()
     assert scene.check() == []
     measured = Measurements()
     for request in range(20):
         latency_s = (request + 1) / 100
-        measured.answered(request / 5, 20, latency_s, latency_s / 2)
-    measured.retried(1.5, "503 the queue is full")
+        measured.record_response(request / 5, 20, latency_s, latency_s / 2)
+    measured.record_retry(1.5, "503 the queue is full")
     for _ in range(2):
-        measured.retried(2.5, "cannot connect to 127.0.0.1:8080: Connection refused")
-    return Report(
-        SETTINGS, scene.plan.shape, "sqlite", scene.told, measured, scene.findings, scene.seen,
-        rise=Rise(420, 240, 43, 20, 3), read_back=240,
-    )  # fmt: skip
+        measured.record_retry(2.5, "cannot connect to 127.0.0.1:8080: Connection refused")
+    report = report_of(scene, measured)
+    report.increase = CountIncrease(420, 240, 43, 20, 3)
+    report.read_back = 240
+    return report
 
 
 def test_the_table_of_a_run_that_agrees(report: Report) -> None:
-    report.stats_seen.missed = 3
+    report.stats_check.missed = 3
     assert (
         as_text(report)
         == """\
@@ -66,20 +85,20 @@ retries      3
              1 503 the queue is full
 received     420 = 400 sent + 20 of tries whose answer was lost
 conflicts    43 = 40 sent + 3 of tries whose answer was lost
-/stats       seen 2 times, 3 times without an answer
+/stats       checked 2 times, 3 times without an answer
 log          240 events read back
 
 ✓ every verdict is the one planned, each key stored once
-✓ all verdicts of a key tell one offset, new events of a request ascend
-✓ the offsets told are dense, from the head offset before the run on
-✓ each /stats seen is conserved, no count falls, none lacks what was answered
+✓ all verdicts of a key have one offset, new events of a request ascend
+✓ the offsets of the verdicts are dense, from the head offset before the run on
+✓ each /stats is conserved, no count falls, none lacks an acknowledged event
 ✓ the counts rose by what was sent, per topic and in all
-✓ the log read back holds each planned event once, where it was told, byte for byte"""
+✓ the log read back holds each planned event once, at its offset, byte for byte"""
     )
 
 
 def test_the_table_of_an_open_loop_tells_both_latencies(report: Report) -> None:
-    report.settings = open_loop()
+    report.settings = OPEN_LOOP
     text = as_text(report)
     assert "2 connections, open loop, 100 events/s" in text
     assert "latency      p50 100.0 ms   p90 180.0 ms" in text
@@ -88,7 +107,7 @@ def test_the_table_of_an_open_loop_tells_both_latencies(report: Report) -> None:
 
 def test_the_table_lists_differences_and_crosses_the_check_that_found_them(report: Report) -> None:
     for number in range(25):
-        report.findings.differs(VERDICTS, f"difference number {number}")
+        report.findings.add(VERDICTS, f"difference number {number}")
     text = as_text(report)
     assert not report.agrees
     assert "\n✗ every verdict is the one planned, each key stored once: 25 differences\n" in text
@@ -96,14 +115,14 @@ def test_the_table_lists_differences_and_crosses_the_check_that_found_them(repor
     assert text.endswith("- difference number 19\n- and 5 more")
 
 
-def test_one_difference_is_one(report: Report) -> None:
-    report.findings.differs(VERDICTS, "a difference")
+def test_single_difference_is_in_the_singular(report: Report) -> None:
+    report.findings.add(VERDICTS, "a difference")
     assert "each key stored once: 1 difference\n" in as_text(report)
     assert as_text(report).endswith("\n\n1 difference:\n- a difference")
 
 
 def test_the_table_of_a_run_that_ended_early_says_so(report: Report) -> None:
-    report.rise = None
+    report.increase = None
     report.ended = "request 3 of 20: the answer is 403: not today"
     text = as_text(report)
     assert not report.agrees
@@ -113,12 +132,10 @@ def test_the_table_of_a_run_that_ended_early_says_so(report: Report) -> None:
     assert "\nreceived" not in text
 
 
-def test_nothing_answered_is_told_too(make_scene: MakeScene) -> None:
+def test_report_without_a_response_says_so(make_scene: MakeScene) -> None:
     scene = make_scene()
-    report = Report(
-        SETTINGS, scene.plan.shape, "sqlite", scene.told, Measurements(), scene.findings,
-        scene.seen, ended="request 1 of 20: gave up",
-    )  # fmt: skip
+    report = report_of(scene, Measurements())
+    report.ended = "request 1 of 20: gave up"
     assert "latency      no request was answered" in as_text(report)
     assert as_json(report)["latency_ms"] == {}
 
@@ -128,42 +145,50 @@ def test_marks_can_be_plain_letters(report: Report) -> None:
 
 
 def test_the_json_has_the_same_figures(report: Report) -> None:
-    told = json.loads(json.dumps(as_json(report)))
-    assert told["agrees"] is True
-    assert told["ended_early"] is None
-    assert told["backend"] == "sqlite"
-    assert told["settings"]["topics"] == ["auth", "orders", "payment"]
-    assert told["settings"]["rate"] is None
-    assert told["planned"] == {
-        "events": 400, "requests": 20, "unique": 240, "duplicates": 120, "conflicts": 40,
-    }  # fmt: skip
-    assert told["answered"] == {"events": 400, "requests": 20}
-    assert told["verdicts"] == {"stored": 240, "duplicate": 120, "conflict": 40, "rejected": 0}
-    assert told["counts"] == {
-        "received": 420, "unique": 240, "conflicts": 43, "lost_received": 20, "lost_conflicts": 3,
-    }  # fmt: skip
-    assert told["latency_ms"]["p50"] == pytest.approx(100.0)
-    assert told["service_ms"]["max"] == pytest.approx(100.0)
-    assert told["events_per_s"] == pytest.approx(400 / 3.8)
-    assert told["retries"]["total"] == 3
-    assert told["retries"]["reasons"]["503 the queue is full"] == 1
-    assert (told["stats_seen"], told["stats_missed"], told["read_back"]) == (2, 0, 240)
-    assert set(told["checks"].values()) == {0}
-    assert told["differences"] == []
-    assert [second["events"] for second in told["series"]] == [100] * 4
-    assert [second["retries"] for second in told["series"]] == [0, 1, 2, 0]
-    assert told["series"][0]["p50_ms"] == pytest.approx(30.0)
+    written = json.loads(json.dumps(as_json(report)))
+    assert written["agrees"] is True
+    assert written["ended_early"] is None
+    assert written["backend"] == "sqlite"
+    assert written["settings"]["topics"] == ["auth", "orders", "payment"]
+    assert written["settings"]["rate"] is None
+    assert written["planned"] == {
+        "events": 400,
+        "requests": 20,
+        "unique": 240,
+        "duplicates": 120,
+        "conflicts": 40,
+    }
+    assert written["answered"] == {"events": 400, "requests": 20}
+    assert written["verdicts"] == {"stored": 240, "duplicate": 120, "conflict": 40, "rejected": 0}
+    assert written["counts"] == {
+        "received": 420,
+        "unique": 240,
+        "conflicts": 43,
+        "lost_received": 20,
+        "lost_conflicts": 3,
+    }
+    assert written["latency_ms"]["p50"] == pytest.approx(100.0)
+    assert written["service_ms"]["max"] == pytest.approx(100.0)
+    assert written["events_per_s"] == pytest.approx(400 / 3.8)
+    assert written["retries"]["total"] == 3
+    assert written["retries"]["reasons"]["503 the queue is full"] == 1
+    assert (written["stats_seen"], written["stats_missed"], written["read_back"]) == (2, 0, 240)
+    assert set(written["checks"].values()) == {0}
+    assert written["differences"] == []
+    assert [second["events"] for second in written["series"]] == [100] * 4
+    assert [second["retries"] for second in written["series"]] == [0, 1, 2, 0]
+    assert written["series"][0]["p50_ms"] == pytest.approx(30.0)
 
 
 def test_the_json_has_the_fields_of_the_documentation(report: Report) -> None:
     page = (Path(__file__).parents[4] / "docs" / "develop" / "load.md").read_text()
     documented = json.loads(page.partition("```json\n")[2].partition("```")[0])
-    told = json.loads(json.dumps(as_json(report)))
-    assert list(told) == list(documented)
+    written = json.loads(json.dumps(as_json(report)))
+    assert list(written) == list(documented)
     for name in ("settings", "planned", "answered", "verdicts", "counts", "latency_ms", "checks"):
-        assert list(told[name]) == list(documented[name])
-    assert set(told["retries"]) == set(documented["retries"])
-    assert list(told["series"][0]) == list(documented["series"][0])
+        assert list(written[name]) == list(documented[name])
+    assert set(written["retries"]) == set(documented["retries"])
+    assert list(written["series"][0]) == list(documented["series"][0])
 
 
 def test_the_checks_are_those_of_the_documentation() -> None:
@@ -173,11 +198,11 @@ def test_the_checks_are_those_of_the_documentation() -> None:
 
 
 def test_the_json_has_the_differences(report: Report) -> None:
-    report.findings.differs(VERDICTS, "a difference")
-    told = as_json(report)
-    assert told["agrees"] is False
-    assert told["differences"] == [{"check": "verdicts", "sentence": "a difference"}]
-    assert told["differences_total"] == 1
+    report.findings.add(VERDICTS, "a difference")
+    written = as_json(report)
+    assert written["agrees"] is False
+    assert written["differences"] == [{"check": "verdicts", "sentence": "a difference"}]
+    assert written["differences_total"] == 1
 
 
 def test_a_picture_is_a_png_with_something_on_it(report: Report, tmp_path: Path) -> None:
@@ -226,7 +251,7 @@ class Page(HTMLParser):
 
 def test_a_page_is_whole_in_itself(report: Report, tmp_path: Path) -> None:
     path = tmp_path / "chart.html"
-    report.settings = open_loop()
+    report.settings = OPEN_LOOP
     chart.write(report, path)
     text = path.read_text(encoding="utf-8")
     page = Page(text)
@@ -254,11 +279,9 @@ def test_a_run_without_an_answer_has_a_chart_too(
 ) -> None:
     scene = make_scene()
     measured = Measurements()
-    measured.retried(0.1, "503 the queue is full")
+    measured.record_retry(0.1, "503 the queue is full")
     for each in (Measurements(), measured):
-        report = Report(
-            SETTINGS, scene.plan.shape, "sqlite", scene.told, each, scene.findings, scene.seen
-        )
+        report = report_of(scene, each)
         path = tmp_path / f"chart{ending}"
         chart.write(report, path)
         assert path.stat().st_size > 1000

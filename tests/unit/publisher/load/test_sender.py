@@ -18,14 +18,14 @@ async def test_everything_is_sent_once_and_each_answer_is_measured(serve: Serve)
     sending = Sending(await serve(), conflicts=40)
     await sending.run()
     assert await sending.differences() == []
-    assert sending.done == sending.told.events == (await sending.stats()).received == 400
+    assert sending.done == sending.verdicts.events == (await sending.stats()).received == 400
     assert len(sending.measured.latency_s) == sending.plan.shape.requests
     assert sending.measured.latency_s == sending.measured.service_s
     assert min(sending.measured.latency_s) > 0
     assert sum(second.events for second in sending.measured.series()) == 400
 
 
-async def test_as_many_requests_are_under_way_as_asked_for(serve: Serve) -> None:
+async def test_concurrent_requests_reach_the_concurrency(serve: Serve) -> None:
     under_way = 0
     seen: set[int] = set()
     full = asyncio.Event()
@@ -65,7 +65,7 @@ async def test_in_an_open_loop_a_stall_counts_for_all_that_was_due_meanwhile(ser
     for request, (latency_s, service_s) in enumerate(
         zip(sending.measured.latency_s, sending.measured.service_s, strict=True)
     ):
-        due_at = sending.drive._started_at + request * 10 / rate
+        due_at = sending.sender._started_at + request * 10 / rate
         assert due_at < released_at
         assert latency_s >= released_at - due_at
         # It was sent only after the release, which its service time does not show.
@@ -82,7 +82,7 @@ async def test_in_an_open_loop_no_request_is_sent_before_it_is_due(serve: Serve)
 
     sending = Sending(await serve(note), rate=2000.0, events=200, duplicates=60, batch=10)
     await sending.run()
-    started_at = sending.drive._started_at
+    started_at = sending.sender._started_at
     # Sorted, since several connections bring them out of order.
     for request, at in enumerate(sorted(arrived_at)):
         assert at >= started_at + request * 10 / 2000.0
@@ -110,7 +110,7 @@ async def test_a_conflict_is_sent_only_when_its_original_is_acknowledged(serve: 
     )
     keys: dict[bytes, int] = {}
     for position, (key, kind) in enumerate(zip(sending.plan.keys, sending.plan.kinds, strict=True)):
-        line = sending.drive._content.event(position).line
+        line = sending.sender._content.event(position).line
         keys[line] = key
         if kind >= OTHER_PAYLOAD:
             conflicts[line] = key
@@ -119,7 +119,7 @@ async def test_a_conflict_is_sent_only_when_its_original_is_acknowledged(serve: 
     assert await sending.differences() == []
 
 
-async def test_answers_that_are_lost_are_explained_to_the_last_event(serve: Serve) -> None:
+async def test_lost_responses_are_explained_to_the_last_event(serve: Serve) -> None:
     lost: list[int] = []
 
     async def cut(request: web.Request, body: bytes, forward: Forward) -> web.Response:
@@ -142,7 +142,7 @@ async def test_answers_that_are_lost_are_explained_to_the_last_event(serve: Serv
     assert sum(second.retries for second in sending.measured.series()) == 9
 
 
-async def test_a_try_that_is_stored_after_a_later_one_was_answered_is_explained(
+async def test_attempt_stored_after_a_later_response_is_explained(
     serve: Serve,
 ) -> None:
     answered = asyncio.Event()
@@ -167,32 +167,32 @@ async def test_a_try_that_is_stored_after_a_later_one_was_answered_is_explained(
     async with asyncio.timeout(LIMIT_S):
         await late_tries[0]
     assert (await sending.stats()).received == 40
-    assert sending.told.lost_tries() == [(0, 0, 1)]
+    assert sending.verdicts.lost_attempts() == [(0, 0, 1)]
     assert await sending.differences() == []
 
 
-def test_only_a_try_that_took_all_its_time_may_be_stored_later(
+def test_only_an_attempt_that_timed_out_counts_as_late(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     at_s = 100.0
     monkeypatch.setattr(sender, "_clock", lambda: at_s)
     sending = Sending("http://nowhere", policy=RetryPolicy(attempt_timeout_s=60.0))
-    tries = sender._Tries(begun_at=100.0)
-    on_retry = sending.drive._noting(tries, 20)
+    attempts = sender._Attempts(started_at=100.0)
+    on_retry = sending.sender._retry_recorder(attempts, 20)
     lost, refused = (Retry(1, 20, "lost", stored, 30.0, "r") for stored in (True, False))
     at_s = 159.9
     on_retry(lost)
-    assert (tries.unanswered, tries.late) == (1, 0)
+    assert (attempts.unanswered, attempts.late) == (1, 0)
     # The next one began only behind the wait.
     at_s = 249.8
     on_retry(lost)
-    assert (tries.unanswered, tries.late) == (2, 0)
+    assert (attempts.unanswered, attempts.late) == (2, 0)
     at_s = 339.8
     on_retry(lost)
-    assert (tries.unanswered, tries.late) == (3, 1)
+    assert (attempts.unanswered, attempts.late) == (3, 1)
     at_s = 500.0
     on_retry(refused)
-    assert (tries.unanswered, tries.late) == (3, 1)
+    assert (attempts.unanswered, attempts.late) == (3, 1)
 
 
 async def test_requests_that_the_aggregator_takes_in_halves_agree(serve: Serve) -> None:
@@ -234,7 +234,7 @@ async def test_a_refused_request_ends_the_run_and_names_the_request(serve: Serve
         await sending.run()
     told = f"request 3 of 20: the answer is 403: not today (request id {taken[2]})"
     assert str(ended.value) == told
-    assert sending.told.requests == 2
+    assert sending.verdicts.requests == 2
     assert len(taken) == 3
 
 
@@ -246,16 +246,16 @@ async def test_a_request_that_is_given_up_ends_the_run_of_all_connections(serve:
     sending = Sending(await serve(busy), policy=policy)
     with pytest.raises(RunEnded, match=r"^request \d of 20: gave up after \d+ tries"):
         await sending.run()
-    assert sending.told.requests == 0
+    assert sending.verdicts.requests == 0
     assert sending.measured.retries.total() > 0
 
 
-async def test_a_run_whose_events_are_there_ends_at_once(serve: Serve) -> None:
+async def test_run_with_stored_keys_ends_at_once(serve: Serve) -> None:
     url = await serve()
     await Sending(url).run()
     again = Sending(url)
     before = await again.stats()
-    again.told._heads = [before.topics[topic].head_offset for topic in TOPICS]
+    again.verdicts._heads = [before.topics[topic].head_offset for topic in TOPICS]
     with pytest.raises(
         RunEnded, match=r"was in the log before this run, at offset .* another --run"
     ):

@@ -5,7 +5,7 @@ import pytest
 from unit.publisher.load.model import MakeScene, Scene
 
 from publisher.load.plan import OTHER_PAYLOAD
-from publisher.load.stats_check import check_rise
+from publisher.load.stats_check import check_increase
 
 
 def falsified(scene: Scene, topic: str, **changes: int) -> None:
@@ -16,11 +16,11 @@ def falsified(scene: Scene, topic: str, **changes: int) -> None:
 
 
 @pytest.mark.parametrize("off", [-1, 1])
-def test_received_that_is_off_by_one_is_named_per_topic_and_in_all(
+def test_received_off_by_one_is_a_difference_per_topic_and_in_all(
     make_scene: MakeScene, off: int
 ) -> None:
     scene = make_scene()
-    scene.take_all()
+    scene.publish_all()
     falsified(scene, "orders", received=off, duplicate_dropped=off)
     sent = scene.plan.events_of[1]
     found = scene.check()
@@ -31,9 +31,9 @@ def test_received_that_is_off_by_one_is_named_per_topic_and_in_all(
 
 
 @pytest.mark.parametrize("off", [-1, 1])
-def test_unique_processed_that_is_off_by_one_is_named(make_scene: MakeScene, off: int) -> None:
+def test_unique_processed_off_by_one_is_a_difference(make_scene: MakeScene, off: int) -> None:
     scene = make_scene()
-    scene.take_all()
+    scene.publish_all()
     falsified(scene, "auth", unique_processed=off, duplicate_dropped=-off, head_offset=off)
     unique = scene.plan.unique_of[0]
     found = scene.check()
@@ -44,9 +44,9 @@ def test_unique_processed_that_is_off_by_one_is_named(make_scene: MakeScene, off
 
 
 @pytest.mark.parametrize("off", [-1, 1])
-def test_conflicts_that_are_off_by_one_are_named(make_scene: MakeScene, off: int) -> None:
+def test_conflicts_off_by_one_are_a_difference(make_scene: MakeScene, off: int) -> None:
     scene = make_scene()
-    scene.take_all()
+    scene.publish_all()
     falsified(scene, "payment", conflicts=off)
     sent = scene.plan.conflicts_of[2]
     assert scene.check() == [
@@ -55,26 +55,30 @@ def test_conflicts_that_are_off_by_one_are_named(make_scene: MakeScene, off: int
     ]
 
 
-def test_counts_of_other_topics_are_nobodys_business(make_scene: MakeScene) -> None:
+def test_counts_of_other_topics_are_ignored(make_scene: MakeScene) -> None:
     scene = make_scene()
-    scene.take_all()
+    scene.publish_all()
     scene.counts["elsewhere"] = msgspec.structs.replace(
-        scene.counts["auth"], received=9, unique_processed=9, duplicate_dropped=0, conflicts=0,
+        scene.counts["auth"],
+        received=9,
+        unique_processed=9,
+        duplicate_dropped=0,
+        conflicts=0,
         head_offset=9,
-    )  # fmt: skip
+    )
     assert scene.check() == []
 
 
-def test_tries_that_were_counted_again_are_admissible_and_part_of_one_is_not(
+def test_whole_lost_attempts_are_possible_and_parts_are_not(
     make_scene: MakeScene,
 ) -> None:
     scene = make_scene(batch=20)
     for request in range(scene.plan.shape.requests):
         if request in {3, 7}:
             scene.publish(request)
-            scene.take(request, tries=2)
+            scene.respond(request, tries=2)
         else:
-            scene.take(request)
+            scene.respond(request)
     assert scene.check() == []
     falsified(scene, "auth", received=1, duplicate_dropped=1)
     found = [sentence for sentence in scene.check() if "all topics" in sentence]
@@ -86,16 +90,16 @@ def test_tries_that_were_counted_again_are_admissible_and_part_of_one_is_not(
     ]
 
 
-def test_a_lost_try_whose_marker_is_there_must_have_been_counted(make_scene: MakeScene) -> None:
+def test_lost_attempt_with_duplicate_marker_must_be_counted(make_scene: MakeScene) -> None:
     scene = make_scene()
     for request in range(scene.plan.shape.requests):
         if request == 3:
             before = dict(scene.counts)
             scene.publish(request)
             scene.counts = before
-            scene.take(request, tries=1)
+            scene.respond(request, tries=1)
         else:
-            scene.take(request)
+            scene.respond(request)
     found = scene.check()
     assert (
         "received of all topics together rose by 400, expected 420 with 1 try whose answer was "
@@ -103,27 +107,31 @@ def test_a_lost_try_whose_marker_is_there_must_have_been_counted(make_scene: Mak
     )
 
 
-def test_the_rise_says_what_is_due_to_lost_tries(make_scene: MakeScene) -> None:
+def test_increase_separates_the_part_of_lost_attempts(make_scene: MakeScene) -> None:
     scene = make_scene()
     for request in range(scene.plan.shape.requests):
         if request == 5:
             scene.publish(request)
-            scene.take(request, tries=1)
+            scene.respond(request, tries=1)
         else:
-            scene.take(request)
-    rise = check_rise(
-        scene.plan, ("auth", "orders", "payment"), scene.before, scene.stats(), scene.told,
+            scene.respond(request)
+    rise = check_increase(
+        scene.plan,
+        ("auth", "orders", "payment"),
+        scene.before,
+        scene.stats(),
+        scene.verdicts,
         scene.findings,
-    )  # fmt: skip
+    )
     conflicts = sum(scene.plan.kinds[p] >= OTHER_PAYLOAD for p in scene.plan.positions(5))
     assert rise == (420, 240, 40 + conflicts, 20, conflicts)
 
 
-def test_an_answer_of_stats_without_conservation_is_named(make_scene: MakeScene) -> None:
+def test_stats_without_conservation_are_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene()
-    scene.take(0)
+    scene.respond(0)
     falsified(scene, "auth", received=1)
-    scene.seen.take(scene.stats(), 0)
+    scene.stats_check.check(scene.stats(), 0)
     counts = scene.counts["auth"]
     expected = counts.unique_processed + counts.duplicate_dropped
     assert (
@@ -133,11 +141,11 @@ def test_an_answer_of_stats_without_conservation_is_named(make_scene: MakeScene)
     assert len(scene.sentences) == 2  # and that of all topics
 
 
-def test_a_sum_that_is_not_that_of_the_topics_is_named(make_scene: MakeScene) -> None:
+def test_total_other_than_the_sum_of_topics_is_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene()
-    scene.take(0)
+    scene.respond(0)
     right = scene.stats()
-    scene.seen.take(msgspec.structs.replace(right, conflicts=right.conflicts + 1), 0)
+    scene.stats_check.check(msgspec.structs.replace(right, conflicts=right.conflicts + 1), 0)
     assert scene.sentences == [
         (
             "in an answer of /stats conflicts, the sum of all topics, is "
@@ -146,56 +154,56 @@ def test_a_sum_that_is_not_that_of_the_topics_is_named(make_scene: MakeScene) ->
     ]
 
 
-def test_a_head_offset_that_is_not_the_unique_count_is_named(make_scene: MakeScene) -> None:
+def test_head_offset_other_than_unique_processed_is_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene()
     falsified(scene, "auth", head_offset=1)
-    scene.seen.take(scene.stats(), 0)
+    scene.stats_check.check(scene.stats(), 0)
     assert scene.sentences == [
         "in an answer of /stats head_offset of topic 'auth' is 8, expected 7"
     ]
 
 
-def test_more_conflicts_than_dropped_events_are_named(make_scene: MakeScene) -> None:
+def test_more_conflicts_than_duplicates_are_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene()
     falsified(scene, "auth", conflicts=1)
-    scene.seen.take(scene.stats(), 0)
+    scene.stats_check.check(scene.stats(), 0)
     assert (
         "in an answer of /stats conflicts of topic 'auth' is 1 of 0 duplicate_dropped"
         in scene.sentences
     )
 
 
-def test_a_count_that_falls_is_named(make_scene: MakeScene) -> None:
+def test_falling_count_is_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene()
     falsified(scene, "payment", received=-1, unique_processed=-1, head_offset=-1)
-    scene.seen.take(scene.stats(), 0)
+    scene.stats_check.check(scene.stats(), 0)
     assert "in an answer of /stats received of topic 'payment' fell from 3 to 2" in scene.sentences
 
 
-def test_a_count_that_falls_from_what_it_was_on_the_way_is_named(make_scene: MakeScene) -> None:
+def test_count_falling_since_an_earlier_response_is_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene()
     early = scene.stats()
-    scene.take(0)
-    scene.seen.take(scene.stats(), 0)
+    scene.respond(0)
+    scene.stats_check.check(scene.stats(), 0)
     was = scene.counts["auth"].received
     assert was > 7
-    scene.seen.take(early, 0)
+    scene.stats_check.check(early, 0)
     assert f"in an answer of /stats received of topic 'auth' fell from {was} to 7" in (
         scene.sentences
     )
 
 
-def test_a_topic_that_is_gone_is_named(make_scene: MakeScene) -> None:
+def test_missing_topic_is_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene()
     del scene.counts["auth"]
-    scene.seen.take(scene.stats(), 0)
+    scene.stats_check.check(scene.stats(), 0)
     assert "in an answer of /stats received of topic 'auth' fell from 7 to 0" in scene.sentences
 
 
-def test_topics_that_an_answer_does_not_list_are_not_gone(make_scene: MakeScene) -> None:
+def test_unlisted_topics_are_not_missing(make_scene: MakeScene) -> None:
     scene = make_scene()
-    scene.take(0)
-    scene.seen.take(scene.listed(2), 20)
+    scene.respond(0)
+    scene.stats_check.check(scene.listed(2), 20)
     assert scene.sentences == []
 
 
@@ -203,22 +211,22 @@ def test_a_count_that_falls_is_named_although_an_answer_between_did_not_list_it(
     make_scene: MakeScene,
 ) -> None:
     scene = make_scene()
-    scene.seen.take(scene.listed(2), 0)
+    scene.stats_check.check(scene.listed(2), 0)
     falsified(scene, "payment", received=-1, unique_processed=-1, head_offset=-1)
-    scene.seen.take(scene.stats(), 0)
+    scene.stats_check.check(scene.stats(), 0)
     assert "in an answer of /stats received of topic 'payment' fell from 3 to 2" in scene.sentences
 
 
-def test_an_answer_that_lacks_what_was_told_before_is_named(make_scene: MakeScene) -> None:
+def test_stats_without_acknowledged_events_are_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene()
-    scene.take(0)
-    scene.seen.take(scene.stats(), 20)
+    scene.respond(0)
+    scene.stats_check.check(scene.stats(), 20)
     assert scene.sentences == []
-    scene.seen.take(scene.stats(), 21)
+    scene.stats_check.check(scene.stats(), 21)
     assert scene.sentences == [
         (
-            "in an answer of /stats received is 30 when answers had told of 21 events, expected 31 "
+            "in an answer of /stats received is 30 after 21 events were acknowledged, expected 31 "
             "at least"
         )
     ]
-    assert scene.seen.seen == 3
+    assert scene.stats_check.responses == 3

@@ -8,8 +8,8 @@ from unit.publisher.load.model import MakeScene, Scene
 
 from publisher.errors import EventRejected
 from publisher.load.plan import DUPLICATE, NEW, NO_MARKER, OTHER_PAYLOAD, Plan
-from publisher.load.possible_counts import LostTries
-from publisher.load.verdict_check import KeyWasThere
+from publisher.load.possible_counts import LostAttempts
+from publisher.load.verdict_check import KeyAlreadyStored
 from publisher.response import Outcome, Verdict
 
 
@@ -24,28 +24,33 @@ def place_of(plan: Plan, request: int, kind: int) -> int:
     return plan.kinds.index(kind, positions.start, positions.stop) - positions.start
 
 
-def test_a_right_aggregator_is_found_right(make_scene: MakeScene) -> None:
+def test_correct_run_has_no_differences(make_scene: MakeScene) -> None:
     scene = make_scene()
-    scene.take_all()
+    scene.publish_all()
     assert scene.check() == []
-    told, shape = scene.told, scene.plan.shape
-    assert (told.stored, told.duplicates) == (shape.unique, shape.duplicates)
-    assert (told.conflicts, told.rejected) == (shape.conflicts, 0)
-    assert (told.requests, told.events) == (shape.requests, shape.events)
+    verdicts, shape = scene.verdicts, scene.plan.shape
+    assert (verdicts.stored, verdicts.duplicates) == (shape.unique, shape.duplicates)
+    assert (verdicts.conflicts, verdicts.rejected) == (shape.conflicts, 0)
+    assert (verdicts.requests, verdicts.events) == (shape.requests, shape.events)
     assert set(scene.findings.checks) == {
-        "verdicts", "offsets_told", "dense_offsets", "stats_seen", "counts", "log",
-    }  # fmt: skip
+        "verdicts",
+        "offsets_told",
+        "dense_offsets",
+        "stats_seen",
+        "counts",
+        "log",
+    }
 
 
-def test_requests_stored_in_another_order_are_as_right(make_scene: MakeScene) -> None:
+def test_requests_stored_in_another_order_have_no_differences(make_scene: MakeScene) -> None:
     # Without conflicts nothing says which request must come first.
     scene = make_scene(conflicts=0, concurrency=8)
     for request in reversed(range(scene.plan.shape.requests)):
-        scene.take(request)
+        scene.respond(request)
     assert scene.check() == []
 
 
-def test_a_conflict_taken_for_a_duplicate_is_named(make_scene: MakeScene) -> None:
+def test_conflict_with_verdict_duplicate_is_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene()
     request = next(
         r
@@ -53,117 +58,114 @@ def test_a_conflict_taken_for_a_duplicate_is_named(make_scene: MakeScene) -> Non
         if OTHER_PAYLOAD in {scene.plan.kinds[p] for p in scene.plan.positions(r)}
     )
     for before in range(request):
-        scene.take(before)
+        scene.respond(before)
     place = place_of(scene.plan, request, OTHER_PAYLOAD)
     verdict = (answer := scene.publish(request))[place]
-    scene.take(request, changed(answer, place, status="duplicate"))
+    scene.respond(request, changed(answer, place, status="duplicate"))
     assert scene.sentences == [
-        (
-            f"event {verdict.event_id!r} of topic {verdict.topic!r} was told duplicate, "
-            "expected conflict"
-        )
+        (f"event {verdict.event_id!r} of topic {verdict.topic!r} got duplicate, expected conflict")
     ]
 
 
-def test_a_duplicate_taken_for_a_conflict_is_named(make_scene: MakeScene) -> None:
+def test_duplicate_with_verdict_conflict_is_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene()
-    scene.take(0)
+    scene.respond(0)
     place = place_of(scene.plan, 1, DUPLICATE)
-    scene.take(1, changed(scene.publish(1), place, status="conflict"))
+    scene.respond(1, changed(scene.publish(1), place, status="conflict"))
     assert len(scene.sentences) == 1
-    assert "was told conflict, expected stored or duplicate" in scene.sentences[0]
+    assert "got conflict, expected stored or duplicate" in scene.sentences[0]
 
 
-def test_an_event_told_to_be_stored_twice_is_named(make_scene: MakeScene) -> None:
+def test_key_stored_twice_is_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene(conflicts=0, batch=1)
     duplicate = scene.plan.kinds.index(DUPLICATE)
     for request in range(duplicate):
-        scene.take(request)
-    scene.take(duplicate, changed(scene.publish(duplicate), 0, status="stored"))
+        scene.respond(request)
+    scene.respond(duplicate, changed(scene.publish(duplicate), 0, status="stored"))
     assert len(scene.sentences) == 1
-    assert "was told stored twice" in scene.sentences[0]
+    assert "got stored twice" in scene.sentences[0]
 
 
-def test_two_offsets_for_one_event_are_named(make_scene: MakeScene) -> None:
+def test_key_with_two_offsets_is_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene(conflicts=0, batch=1)
     duplicate = scene.plan.kinds.index(DUPLICATE)
     for request in range(duplicate):
-        scene.take(request)
+        scene.respond(request)
     answer = scene.publish(duplicate)
     offset = answer[0].offset
-    scene.take(duplicate, changed(answer, 0, offset=offset + 5))
+    scene.respond(duplicate, changed(answer, 0, offset=offset + 5))
     assert len(scene.sentences) == 1
-    assert f"was told at offset {offset}, then at {offset + 5}" in scene.sentences[0]
+    assert f"got offset {offset}, then {offset + 5}" in scene.sentences[0]
 
 
-def test_new_events_of_a_request_that_do_not_ascend_are_named(make_scene: MakeScene) -> None:
+def test_new_events_with_descending_offsets_are_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene(conflicts=0, duplicates=0, topics=1)
     answer = scene.publish(0)
     swapped = changed(answer, 3, offset=answer[4].offset)
-    scene.take(0, changed(swapped, 4, offset=answer[3].offset))
+    scene.respond(0, changed(swapped, 4, offset=answer[3].offset))
     assert len(scene.sentences) == 1
     assert "which was sent before it in the same request" in scene.sentences[0]
 
 
-def test_a_new_event_that_is_told_to_be_there_is_named(make_scene: MakeScene) -> None:
+def test_marker_with_verdict_duplicate_is_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene()
     answer = scene.publish(0)
     places = [scene.plan.keys[place] for place in scene.plan.positions(0)]
     place = places.index(scene.plan.markers[0])
-    scene.take(0, changed(answer, place, status="duplicate"))
-    assert "was told duplicate, expected stored: no one else has it" in scene.sentences[0]
+    scene.respond(0, changed(answer, place, status="duplicate"))
+    assert "got duplicate, expected stored: it is in no other request" in scene.sentences[0]
 
 
-def test_an_event_that_nobody_was_told_to_be_stored_is_named_at_the_end(
+def test_key_that_never_got_stored_is_a_difference_at_the_end(
     make_scene: MakeScene,
 ) -> None:
     scene = make_scene(conflicts=0, duplicates=0, batch=1)
-    scene.take(0, changed(scene.publish(0), 0, status="duplicate"))
+    scene.respond(0, changed(scene.publish(0), 0, status="duplicate"))
     for request in range(1, scene.plan.shape.requests):
-        scene.take(request)
+        scene.respond(request)
     sentences = scene.check()
     assert len(sentences) == 1
-    assert "was never told stored, and no try of it lost its answer" in sentences[0]
+    assert "never got stored, though every try of it was answered" in sentences[0]
 
 
-def test_a_rejected_event_is_named_with_its_reason(make_scene: MakeScene) -> None:
+def test_rejected_event_is_a_difference_with_its_reason(make_scene: MakeScene) -> None:
     scene = make_scene()
     answer: list[Outcome] = [*scene.publish(0)]
     answer[2] = EventRejected("the payload is too large")
-    scene.take(0, answer)
-    assert scene.told.rejected == 1
+    scene.respond(0, answer)
+    assert scene.verdicts.rejected == 1
     assert "was rejected (the payload is too large), expected a verdict" in scene.sentences[0]
 
 
-def test_a_key_from_before_the_run_ends_it(make_scene: MakeScene) -> None:
+def test_key_from_before_the_run_raises(make_scene: MakeScene) -> None:
     scene = make_scene(topics=1, heads=(7, 0, 0))
     answer = scene.publish(0)
-    with pytest.raises(KeyWasThere, match="was in the log before this run, at offset 7"):
-        scene.take(0, changed(answer, 0, status="duplicate", offset=7))
+    with pytest.raises(KeyAlreadyStored, match="was in the log before this run, at offset 7"):
+        scene.respond(0, changed(answer, 0, status="duplicate", offset=7))
 
 
-def test_an_offset_told_for_two_events_is_named(make_scene: MakeScene) -> None:
+def test_offset_of_two_keys_is_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene(conflicts=0, duplicates=0, batch=1, topics=1)
     first = scene.publish(0)[0]
-    scene.take(0, [first])
+    scene.respond(0, [first])
     second = scene.publish(1)
-    scene.take(1, changed(second, 0, offset=first.offset))
+    scene.respond(1, changed(second, 0, offset=first.offset))
     for request in range(2, scene.plan.shape.requests):
-        scene.take(request)
-    scene.told.settle()
+        scene.respond(request)
+    scene.verdicts.finish()
     assert len(scene.sentences) == 1
-    assert f"was told at {first.offset}, as event {first.event_id!r}" in scene.sentences[0]
+    assert f"got offset {first.offset}, as event {first.event_id!r}" in scene.sentences[0]
 
 
-def test_an_offset_beyond_the_last_is_named(make_scene: MakeScene) -> None:
+def test_offset_beyond_the_last_is_a_difference(make_scene: MakeScene) -> None:
     scene = make_scene(conflicts=0, duplicates=0, batch=1, topics=1, heads=(7, 0, 0))
-    scene.take(0, changed(scene.publish(0), 0, offset=408))
+    scene.respond(0, changed(scene.publish(0), 0, offset=408))
     for request in range(1, scene.plan.shape.requests):
-        scene.take(request)
-    scene.told.settle()
+        scene.respond(request)
+    scene.verdicts.finish()
     assert scene.sentences == [
         (
-            f"event {scene.content.event_id(0)!r} of topic 'auth' was told at offset 408, "
+            f"event {scene.content.event_id(0)!r} of topic 'auth' got offset 408, "
             "expected 407 at most"
         )
     ]
@@ -172,13 +174,13 @@ def test_an_offset_beyond_the_last_is_named(make_scene: MakeScene) -> None:
 def test_on_one_connection_every_offset_is_known_in_advance(make_scene: MakeScene) -> None:
     scene = make_scene(concurrency=1, conflicts=0)
     for request in (1, 0, *range(2, scene.plan.shape.requests)):
-        scene.take(request)
-    scene.told.settle()
+        scene.respond(request)
+    scene.verdicts.finish()
     checks = scene.findings.checks
     assert checks["known_offsets"] > 0
     assert sum(checks.values()) == checks["known_offsets"]
     again = make_scene(concurrency=1)
-    again.take_all()
+    again.publish_all()
     assert again.check() == []
     assert again.findings.checks["known_offsets"] == 0
 
@@ -193,68 +195,68 @@ def lost_request(scene: Scene) -> int:
     )
 
 
-def test_a_marker_that_is_there_tells_that_an_earlier_try_was_stored(make_scene: MakeScene) -> None:
+def test_duplicate_marker_proves_an_earlier_attempt(make_scene: MakeScene) -> None:
     scene = make_scene()
     request = lost_request(scene)
     for number in range(scene.plan.shape.requests):
         if number == request:
             scene.publish(number)
-            scene.take(number, tries=3)
+            scene.respond(number, tries=3)
         else:
-            scene.take(number)
-    assert scene.told.lost_tries() == [(request, 1, 3)]
+            scene.respond(number)
+    assert scene.verdicts.lost_attempts() == [(request, 1, 3)]
     places = scene.plan.positions(request)
-    assert scene.told.lost_in(None, conflicts=False) == [LostTries(1, 3, 20)]
-    by_topic = [scene.told.lost_in(topic, conflicts=False)[0].amount for topic in range(3)]
+    assert scene.verdicts.lost_counts(None, conflicts=False) == [LostAttempts(1, 3, 20)]
+    by_topic = [scene.verdicts.lost_counts(topic, conflicts=False)[0].amount for topic in range(3)]
     keys = [scene.plan.keys[place] for place in places]
     assert by_topic == [sum(scene.plan.topic_of[k] == topic for k in keys) for topic in range(3)]
     conflicts = sum(scene.plan.kinds[place] >= OTHER_PAYLOAD for place in places)
-    assert scene.told.lost_in(None, conflicts=True) == [LostTries(1, 3, conflicts)]
+    assert scene.verdicts.lost_counts(None, conflicts=True) == [LostAttempts(1, 3, conflicts)]
     assert scene.check() == []
 
 
-def test_something_new_in_an_answer_tells_that_no_earlier_try_was_stored(
+def test_new_event_disproves_an_earlier_attempt(
     make_scene: MakeScene,
 ) -> None:
     scene = make_scene()
     for request in range(scene.plan.shape.requests):
-        scene.take(request, tries=2)
+        scene.respond(request, tries=2)
     without = {
         request
         for request in range(scene.plan.shape.requests)
         if NEW not in {scene.plan.kinds[p] for p in scene.plan.positions(request)}
     }
-    assert {request for request, _, _ in scene.told.lost_tries()} <= without
+    assert {request for request, _, _ in scene.verdicts.lost_attempts()} <= without
     assert scene.check() == []
 
 
-def test_a_try_that_ended_for_lack_of_time_may_be_stored_later(make_scene: MakeScene) -> None:
+def test_attempt_that_timed_out_may_be_stored_later(make_scene: MakeScene) -> None:
     scene = make_scene()
-    scene.take(0, tries=3, late=1)
-    assert scene.told.lost_tries() == [(0, 0, 1)]
+    scene.respond(0, tries=3, late=1)
+    assert scene.verdicts.lost_attempts() == [(0, 0, 1)]
 
 
-def test_without_a_marker_any_number_of_tries_may_have_been_stored(make_scene: MakeScene) -> None:
+def test_request_without_marker_leaves_its_attempts_open(make_scene: MakeScene) -> None:
     scene = make_scene(conflicts=0, batch=1)
     duplicate = scene.plan.kinds.index(DUPLICATE)
     for request in range(duplicate):
-        scene.take(request)
-    scene.take(duplicate, tries=2)
-    assert scene.told.lost_tries() == [(duplicate, 0, 2)]
+        scene.respond(request)
+    scene.respond(duplicate, tries=2)
+    assert scene.verdicts.lost_attempts() == [(duplicate, 0, 2)]
 
 
-def test_the_stored_event_has_the_stamp_of_the_one_that_was_told_stored(
+def test_stamp_is_that_of_the_event_with_verdict_stored(
     make_scene: MakeScene,
 ) -> None:
     scene = make_scene(conflicts=0)
-    scene.take_all()
+    scene.publish_all()
     for key in range(scene.plan.shape.unique):
-        assert scene.told.stamps(key) == [scene.plan.keys.index(key) % 8]
+        assert scene.verdicts.stamps(key) == [scene.plan.keys.index(key) % 8]
     lost = make_scene(conflicts=0)
     lost.publish(0)
-    lost.take(0, tries=1)
-    many = [key for key in set(lost.plan.keys[:20]) if len(lost.told.stamps(key)) > 1]
+    lost.respond(0, tries=1)
+    many = [key for key in set(lost.plan.keys[:20]) if len(lost.verdicts.stamps(key)) > 1]
     assert many
     for key in many:
         sent = {p % 8 for p in range(400) if lost.plan.keys[p] == key}
-        assert set(lost.told.stamps(key)) == sent
+        assert set(lost.verdicts.stamps(key)) == sent
