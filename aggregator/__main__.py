@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from io import FileIO
 from typing import NoReturn
 
-from aggregator.log import standard_streams
+from aggregator.logging import standard_streams
 from aggregator.settings.command_line import (
     PROGRAM,
     Parser,
@@ -116,7 +116,7 @@ def _serve_until_the_end(program: str, arguments: list[str]) -> int:
     _import_aiohttp()
     import structlog
 
-    from aggregator.log import setup
+    from aggregator.logging import setup
     from aggregator.server.run import CannotServe, run
 
     gc.enable()

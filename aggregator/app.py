@@ -16,8 +16,8 @@ from aggregator.ingest.group_commit import GroupCommit
 from aggregator.ingest.publish_service import PublishService
 from aggregator.ingest.store_monitor import StoreMonitor
 from aggregator.ingest.telemetry import CannotTrace, Tracing
-from aggregator.log.observers import notify
-from aggregator.log.rate_limit import LogRateLimit
+from aggregator.logging.observer_guard import notify
+from aggregator.logging.rate_limit import LogRateLimit
 from aggregator.observability.access_log import AccessLog
 from aggregator.observability.conflict_log import ConflictLog
 from aggregator.observability.flush_observer import FlushObserver

@@ -98,7 +98,9 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def database(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Database]:
+def database(
+    backend: str, tmp_path: Path, request: pytest.FixtureRequest, processes: None
+) -> Iterator[Database]:
     """An empty database of the backend, for this test alone."""
     server = request.getfixturevalue("postgres_server") if backend == "postgres" else None
     with new_database(backend, tmp_path, server) as database:

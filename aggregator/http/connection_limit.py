@@ -10,7 +10,7 @@ from aggregator.http.connection import Connection
 from aggregator.http.fast_connection import FastConnection
 from aggregator.http.fast_path import FastPath
 from aggregator.http.response_sender import ResponseSender
-from aggregator.log.rate_limit import LogRateLimit
+from aggregator.logging.rate_limit import LogRateLimit
 
 _MAX_LOOKS = 64
 """Connections looked at for one that is idle; those in use are then looked at last."""

@@ -12,7 +12,7 @@ from aiohttp import http_exceptions as http
 from aiohttp.log import server_logger
 from aiohttp.web import RequestPayloadError
 
-from aggregator.log.rate_limit import LogRateLimit
+from aggregator.logging.rate_limit import LogRateLimit
 
 MAX_LINES_PER_SECOND = 10
 

@@ -20,7 +20,7 @@ import msgspec
 
 from aggregator.ingest.flush import Flush
 from aggregator.ingest.telemetry import FlushSpan, StartFlushSpan, TransactionSpan
-from aggregator.log.observers import notify
+from aggregator.logging.observer_guard import notify
 from storage.errors import BatchRefused, OutcomeUnknown, StorageError
 from storage.model import Appended, Event, Verdict
 from storage.protocols import EventAppender

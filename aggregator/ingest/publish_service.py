@@ -16,7 +16,7 @@ from multidict import CIMultiDictProxy
 from aggregator.ingest.admission import Admission
 from aggregator.ingest.group_commit import GroupCommit, ShuttingDown
 from aggregator.ingest.store_monitor import StoreMonitor
-from aggregator.log.observers import notify
+from aggregator.logging.observer_guard import notify
 from aggregator.request_context import RequestContext
 from aggregator.wire.event_rules import Limits
 from aggregator.wire.headers import (

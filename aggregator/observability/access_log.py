@@ -10,9 +10,9 @@ import structlog
 from multidict import CIMultiDictProxy, istr
 
 from aggregator.ingest.telemetry import StartTrace
-from aggregator.log.observers import log_failure, notify
-from aggregator.log.rate_limit import LogRateLimit
-from aggregator.log.setup import timestamp
+from aggregator.logging.observer_guard import log_failure, notify
+from aggregator.logging.rate_limit import LogRateLimit
+from aggregator.logging.setup import timestamp
 from aggregator.request_context import RequestContext, request_id, sent_trace
 from aggregator.wire.responses import PublishSummary
 

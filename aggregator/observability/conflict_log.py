@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import structlog
 
-from aggregator.log.rate_limit import LogRateLimit
+from aggregator.logging.rate_limit import LogRateLimit
 from aggregator.request_context import RequestContext
 from storage.model import Status, Verdict
 

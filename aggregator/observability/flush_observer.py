@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from aggregator.ingest.flush import Flush
-from aggregator.log.observers import notify
+from aggregator.logging.observer_guard import notify
 from aggregator.observability.flush_log import log_flush
 from aggregator.observability.metrics.flushes import FlushCounts
 from storage.errors import OutcomeUnknown, StorageError, StorageUnavailable

@@ -17,7 +17,7 @@ from aggregator.http.fast_path import FastPath
 from aggregator.http.fd_limit import make_room
 from aggregator.http.malformed_requests import log_malformed_requests
 from aggregator.ingest.telemetry import CannotTrace
-from aggregator.log.rate_limit import write_counts
+from aggregator.logging.rate_limit import write_counts
 from aggregator.server.shutdown import ORDERLY, Shutdown
 from aggregator.settings.model import Settings
 from storage.errors import StorageError

@@ -23,7 +23,7 @@ from storage.postgres.pool import ConnectionPool
 from storage.postgres.schema import first_schema, prepare
 from storage.postgres.session import begin, check_separate_sessions, session_settings, start_session
 from storage.postgres.turn import TurnQueue
-from storage.postgres.writers import WriterRow
+from storage.postgres.writer_registry import WriterRow
 from storage.reading import log_reader
 from storage.reading.page_fetch import PayloadSql, Row, Rows
 

@@ -27,7 +27,7 @@ from storage.sqlite.connection import (
 )
 from storage.sqlite.damage import DamageRecord
 from storage.sqlite.file_guard import FileGuard, FileIdentities
-from storage.sqlite.writers import RENEWAL_S, Heartbeat, WriterRow
+from storage.sqlite.writer_registry import RENEWAL_S, Heartbeat, WriterRow
 
 _MIN_VERSION = (3, 38, 0)
 _NOT_OPEN = "the SQLite store is not open"

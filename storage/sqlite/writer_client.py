@@ -25,7 +25,7 @@ from storage.errors import OutcomeUnknown, StorageUnavailable
 from storage.model import Appended, Event
 from storage.sqlite.channel import Channel
 from storage.sqlite.file_guard import FileIdentities
-from storage.sqlite.pending_requests import PendingRequests
+from storage.sqlite.pending_commands import PendingRequests
 from storage.sqlite.process_output import ProcessOutput
 from storage.sqlite.writer_protocol import (
     Answer,

@@ -32,7 +32,7 @@ from storage.errors import StorageMisconfigured, StorageUnavailable
 from storage.postgres import store as postgres_store
 from storage.postgres.errors import SHARED, SessionShared
 from storage.postgres.store import PostgresStore
-from storage.postgres.writers import WriterRow
+from storage.postgres.writer_registry import WriterRow
 
 Run = Callable[..., Aggregator]
 

@@ -160,7 +160,7 @@ async def test_no_payload_gets_into_the_log(run_aggregator: Run, tmp_path: Path)
 
 FAILING = """
 import sys, structlog
-from aggregator.log import setup
+from aggregator.logging import setup
 writer = setup.configure(sys.stdout.buffer, as_json=sys.argv[1] == "json", level="info")
 def store(payload):
     raise RuntimeError("unforeseen")

@@ -9,7 +9,7 @@ from pathlib import Path
 from aggregator.commands.log_report import html, text
 from aggregator.commands.log_report.duckdb_lines import CannotReport, loaded
 from aggregator.commands.log_report.queries import sections, summary
-from aggregator.log import standard_streams
+from aggregator.logging import standard_streams
 from aggregator.settings.command_line import Parser
 
 USAGE = "[FILE ...] [--html FILE]"

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from aggregator.commands.verify.row_rules import row_rule_broken
 from aggregator.commands.verify.table import Table, counted
-from aggregator.log import standard_streams
+from aggregator.logging import standard_streams
 from aggregator.settings.storage import VerifySettings
 from storage.audit.recount import Audit
 from storage.audit.snapshot import LogDamaged, LogSnapshot

@@ -21,7 +21,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from aggregator import __version__
 from aggregator.ingest.telemetry import CannotTrace
-from aggregator.log.rate_limit import suppressed_fields
+from aggregator.logging.rate_limit import suppressed_fields
 from aggregator.observability.tracing.spans import Spans
 
 SERVICE_NAME = "pubsub-log-aggregator"

@@ -11,8 +11,8 @@ from support.stores import ControlledStore
 from aggregator.ingest.flush import Flush
 from aggregator.ingest.group_commit import GroupCommit
 from aggregator.ingest.telemetry import FlushSpan
-from aggregator.log import observers
-from aggregator.log.rate_limit import LogRateLimit
+from aggregator.logging import observer_guard
+from aggregator.logging.rate_limit import LogRateLimit
 from storage.errors import BatchRefused, OutcomeUnknown
 from storage.model import Appended, Event, Status
 
@@ -66,9 +66,9 @@ class _Transaction:
 @pytest.fixture(autouse=True)
 def fresh_log(monkeypatch: pytest.MonkeyPatch) -> None:
     """No failure of another test counts against the rate of this one's."""
-    monkeypatch.setattr(observers, "_log", structlog.get_logger())
+    monkeypatch.setattr(observer_guard, "_log", structlog.get_logger())
     monkeypatch.setattr(
-        observers, "_failures", LogRateLimit("observer_failed", 1000, level="error")
+        observer_guard, "_failures", LogRateLimit("observer_failed", 1000, level="error")
     )
 
 
@@ -129,8 +129,8 @@ def test_where_the_log_fails_as_well_it_is_said_on_standard_error(
     def observer() -> None:
         raise RuntimeError("no metrics")
 
-    monkeypatch.setattr(observers, "_log", Failing())
-    observers.notify(observer)
+    monkeypatch.setattr(observer_guard, "_log", Failing())
+    observer_guard.notify(observer)
     told = capsys.readouterr().err
     assert "no log" in told
     assert "no metrics" in told
@@ -140,8 +140,10 @@ def test_failures_are_logged_at_a_bounded_rate(monkeypatch: pytest.MonkeyPatch) 
     def observer() -> None:
         raise RuntimeError("no metrics")
 
-    monkeypatch.setattr(observers, "_failures", LogRateLimit("observer_failed", 2, level="error"))
+    monkeypatch.setattr(
+        observer_guard, "_failures", LogRateLimit("observer_failed", 2, level="error")
+    )
     with structlog.testing.capture_logs() as logged:
         for _ in range(10):
-            observers.notify(observer)
+            observer_guard.notify(observer)
     assert len(logged) == 2

@@ -9,8 +9,8 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from support.clocks import StandingClock
 
 from aggregator.ingest.telemetry import StartTrace
-from aggregator.log import observers, rate_limit
-from aggregator.log.rate_limit import LogRateLimit
+from aggregator.logging import observer_guard, rate_limit
+from aggregator.logging.rate_limit import LogRateLimit
 from aggregator.observability import access_log
 from aggregator.observability.access_log import AccessLog
 from aggregator.request_context import RequestContext
@@ -18,10 +18,10 @@ from aggregator.request_context import RequestContext
 
 @pytest.fixture(autouse=True)
 def fresh_log(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (observers, access_log):
+    for module in (observer_guard, access_log):
         monkeypatch.setattr(module, "_log", structlog.get_logger())
     monkeypatch.setattr(
-        observers, "_failures", LogRateLimit("observer_failed", 1000, level="error")
+        observer_guard, "_failures", LogRateLimit("observer_failed", 1000, level="error")
     )
     monkeypatch.setattr(rate_limit, "time", StandingClock())
 

@@ -4,7 +4,7 @@ import pytest
 import structlog.testing
 from support.clocks import StandingClock
 
-from aggregator.log import rate_limit
+from aggregator.logging import rate_limit
 from aggregator.observability import conflict_log
 from aggregator.observability.conflict_log import ConflictLog
 from aggregator.request_context import RequestContext

@@ -16,6 +16,7 @@ def hooks() -> dict[str, dict[str, str]]:
     return {hook["id"]: hook for hook in local["hooks"]}
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize(
     ("changed", "status"),
     [

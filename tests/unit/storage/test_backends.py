@@ -76,6 +76,7 @@ def test_a_place_is_a_file_or_a_name_without_a_password() -> None:
         assert settings.chosen_backend.place(settings) == place
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_table_imports_no_driver() -> None:
     script = "import sys, storage.backends\nprint(*{'asyncpg', 'aiosqlite'} & set(sys.modules))"
     printed = subprocess.check_output([sys.executable, "-c", script], text=True)

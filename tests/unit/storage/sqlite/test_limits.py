@@ -21,7 +21,7 @@ from storage.reading import log_reader
 from storage.sqlite import reader_connection
 from storage.sqlite import writer_client as sqlite_writer_client
 from storage.sqlite.connection import FIRST_READ, GuardedConnection
-from storage.sqlite.pending_requests import PendingRequests
+from storage.sqlite.pending_commands import PendingRequests
 from storage.sqlite.process_output import ProcessOutput
 from storage.sqlite.store import SqliteStore
 from storage.sqlite.writer_client import WriterProcess

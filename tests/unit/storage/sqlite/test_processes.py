@@ -19,6 +19,9 @@ from storage.sqlite.writer_protocol import AppendRequest, PingRequest, encode
 READERS = 2
 
 
+pytestmark = pytest.mark.usefixtures("processes")
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "log.db"

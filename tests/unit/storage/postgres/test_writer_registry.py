@@ -18,7 +18,7 @@ from support.scene import told
 from storage.errors import StorageUnavailable
 from storage.migrations import migrations
 from storage.postgres import optimistic_append
-from storage.postgres import writers as postgres_writers
+from storage.postgres import writer_registry as postgres_writers
 from storage.postgres.store import PostgresStore
 
 _LIMIT_S = 30.0

@@ -24,6 +24,9 @@ from storage.sqlite.writer import SqliteWriter
 DAY_US = 24 * 3600 * 1_000_000
 
 
+pytestmark = pytest.mark.usefixtures("processes")
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "log.db"

@@ -15,7 +15,7 @@ from support.events import published
 
 from aggregator import app
 from aggregator.http import problem_details
-from aggregator.log import setup
+from aggregator.logging import setup
 from aggregator.observability import access_log, conflict_log, flush_log
 from aggregator.settings.model import Settings
 

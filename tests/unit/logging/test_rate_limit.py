@@ -6,8 +6,8 @@ import pytest
 import structlog.testing
 from support.clocks import StandingClock
 
-from aggregator.log import rate_limit
-from aggregator.log.rate_limit import LogRateLimit, write_counts
+from aggregator.logging import rate_limit
+from aggregator.logging.rate_limit import LogRateLimit, write_counts
 from aggregator.observability import access_log
 from aggregator.observability.access_log import AccessLog
 from aggregator.request_context import RequestContext

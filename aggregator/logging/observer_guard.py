@@ -6,7 +6,7 @@ from typing import TypeVar
 
 import structlog
 
-from aggregator.log.rate_limit import LogRateLimit
+from aggregator.logging.rate_limit import LogRateLimit
 
 Returned = TypeVar("Returned")
 

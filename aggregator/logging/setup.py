@@ -19,7 +19,7 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, Processor
 
-from aggregator.log import standard_streams
+from aggregator.logging import standard_streams
 
 MAX_WAITING_LINES = 10_000
 _LINES_A_WRITE = 500
