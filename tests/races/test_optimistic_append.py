@@ -112,6 +112,23 @@ async def test_the_next_batch_is_decided_on_what_the_one_under_way_will_leave(
     (await scene.observer.snapshot()).assert_sound()
 
 
+async def test_a_batch_waits_for_its_turn_until_the_one_before_is_decided(scene: Scene) -> None:
+    """Also where that one locks first, for its topic is new."""
+    async with scene.interleaving(optimistic=True) as run:
+        await run.start("first", scene.a, [event("new", "x")])
+        await run.until("first", "PROBE")
+        await run.start("next", scene.a, [event("new", "x")])
+        assert (run.state("next"), run.statement("next")) == (State.BLOCKED, "")
+        await run.step("first")
+        assert run.statement("first") == "STORE"
+        assert run.statement("next") == "PROBE_WITH_TOPICS"
+        for name in ("first", "next"):
+            await run.finish(name)
+        assert told(run.outcomes("first")[0]) == [("stored", 1)]
+        assert told(run.outcomes("next")[0]) == [("duplicate", 1)]
+    (await scene.observer.snapshot()).assert_sound()
+
+
 async def one_built_on_what_was_lost(scene: Scene) -> Outcome:
     """The batch before brings the same event, and dies; another store moves the head as it would.
 
