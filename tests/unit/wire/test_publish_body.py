@@ -1,5 +1,7 @@
 """The body of a publish against a model built on the standard library's JSON."""
 
+import json
+
 import msgspec
 import pytest
 from hypothesis import example, given
@@ -182,6 +184,7 @@ def test_lenient_handling_accepts_exactly_the_valid_events(entries: list[str]) -
 
 
 @given(events())
+@example(EVENT.decode().replace("{", '{"topic": 1, ', 1))
 def test_fast_parser_accepts_only_events_of_the_exact_parser(text: str) -> None:
     raw = text.encode()
     try:
@@ -194,8 +197,15 @@ def test_fast_parser_accepts_only_events_of_the_exact_parser(text: str) -> None:
         assert exact == fast
         assert check_event(raw, 0, Limits(), None) == fast
     else:
-        # What it passes on is wrong, or holds a lone surrogate.
-        assert not isinstance(exact, Event) or "\\u" in text.lower()
+        # What it passes on is wrong, holds a lone surrogate, or has a field twice, the first wrong.
+        assert not isinstance(exact, Event) or "\\u" in text.lower() or has_field_twice(text)
+
+
+def has_field_twice(text: str) -> bool:
+    members: list[tuple[str, object]] = []
+    # The outermost object is the last to be complete.
+    json.loads(text, object_pairs_hook=lambda pairs: members.__setitem__(slice(None), pairs))
+    return any([name for name, _ in members].count(field) > 1 for field in FIELDS)
 
 
 @given(events())
