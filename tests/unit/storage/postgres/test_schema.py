@@ -2,19 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-import asyncpg
 import pytest
 from support.backends import Database, PostgresServer
 from support.events import event
 from support.scene import told
+from support.schemas import connected, execute, logs, refusal, stored
 from support.verifying import ORDERS, SHIPMENTS, SOUND, Verified, fill, verified
 
 from storage.backends import postgres_snapshot
-from storage.errors import StorageError, StorageMisconfigured
-from storage.migrations import migrations
+from storage.errors import StorageError
 from storage.postgres.store import PostgresStore
 
 ODD = 'Log "of" \\ \'24, naïve'
@@ -46,49 +44,6 @@ async def role(database: Database, postgres_server: PostgresServer) -> AsyncIter
         await connection.execute(f"REASSIGN OWNED BY r_{name} TO postgres")
         await connection.execute(f"ALTER DATABASE {name} OWNER TO postgres")
         await connection.execute(f"DROP OWNED BY r_{name}; DROP ROLE r_{name}")
-
-
-@asynccontextmanager
-async def connected(database: Database) -> AsyncIterator[asyncpg.Connection]:
-    connection = await asyncpg.connect(database.dsn)
-    try:
-        yield connection
-    finally:
-        await connection.close()
-
-
-async def execute(database: Database, *statements: str) -> None:
-    async with connected(database) as connection:
-        for statement in statements:
-            await connection.execute(statement)
-
-
-async def stored(dsn: str, event_id: str, schema: str | None = None) -> list[tuple[str, int]]:
-    """What a store opened there tells of one event."""
-    store = PostgresStore(dsn, schema=schema)
-    await store.open()
-    try:
-        return told(await store.append([event("t", event_id)]))
-    finally:
-        await store.aclose()
-
-
-async def refusal(dsn: str, schema: str | None = None) -> str:
-    """What a store says that is opened there; it must give up."""
-    store = PostgresStore(dsn, schema=schema)
-    with pytest.raises(StorageMisconfigured) as caught:
-        await store.open()
-    return str(caught.value)
-
-
-async def logs(database: Database) -> list[str]:
-    """The schemas in which any of a log's tables is."""
-    async with connected(database) as connection:
-        rows = await connection.fetch(
-            "SELECT DISTINCT schemaname FROM pg_tables WHERE tablename IN "
-            "('topics', 'events', 'aggregator_schema') ORDER BY 1"
-        )
-    return [schema for (schema,) in rows]
 
 
 async def rename(database: Database, new: str) -> None:
@@ -181,68 +136,6 @@ async def test_a_schema_that_was_made_for_it_takes_a_second_log(database: Databa
         assert await stored(database.dsn, "a", "second") == [(outcome, 1)], number
     assert await stored(database.dsn, "a", "public") == [("duplicate", 1)]
     assert await logs(database) == ["public", "second"]
-
-
-@pytest.mark.parametrize(
-    ("statement", "what"),
-    [
-        ("CREATE TABLE events (mine text)", "table 'events'"),
-        ("CREATE TABLE topics (mine text)", "table 'topics'"),
-        ("CREATE TABLE aggregator_schema (mine text)", "table 'aggregator_schema'"),
-        ("CREATE VIEW events AS SELECT 1", "view 'events'"),
-        ("CREATE MATERIALIZED VIEW topics AS SELECT 1", "materialized view 'topics'"),
-        ("CREATE SEQUENCE events", "sequence 'events'"),
-        ("CREATE TYPE topics AS ENUM ('a')", "type 'topics'"),
-        ("CREATE TYPE events AS (a text)", "type 'events'"),
-        ("CREATE DOMAIN events AS text", "type 'events'"),
-        ("CREATE TABLE x (y text); CREATE INDEX events_by_ts_ingest ON x (y)",
-         "index 'events_by_ts_ingest'"),
-        ("CREATE FUNCTION append_if_as_known() RETURNS int LANGUAGE sql AS 'SELECT 1'",
-         "function 'append_if_as_known'"),
-        ("CREATE FUNCTION append_if_unchanged_v4() RETURNS int LANGUAGE sql AS 'SELECT 1'",
-         "function 'append_if_unchanged_v4'"),
-        ("CREATE TABLE writers (mine text)", "table 'writers'"),
-    ],
-)  # fmt: skip
-async def test_what_another_program_has_there_is_named_with_the_remedy(
-    database: Database, statement: str, what: str
-) -> None:
-    await execute(database, statement)
-    before = await logs(database)
-    assert await refusal(database.dsn) == (
-        f"the schema 'public' of the Postgres database has a {what} that is not of this program: "
-        "use another database, or a schema of its own with --schema"
-    )
-    assert await logs(database) == before
-    assert await stored(database.dsn, "a", "own") == [("stored", 1)]
-
-
-@pytest.mark.parametrize(
-    ("statement", "what"),
-    [
-        ("CREATE VIEW writers AS SELECT 1", "view 'writers'"),
-        ("CREATE FUNCTION append_if_unchanged_v4() RETURNS int LANGUAGE sql AS 'SELECT 1'",
-         "function 'append_if_unchanged_v4'"),
-    ],
-)  # fmt: skip
-async def test_what_is_in_the_way_of_a_migration_is_named_and_the_log_stays_as_it_is(
-    database: Database, statement: str, what: str
-) -> None:
-    """A later version needs names that an earlier one left to others."""
-    before = "".join(step.sql for step in migrations("postgres")[:3])
-    await execute(
-        database,
-        f"{before}CREATE TABLE aggregator_schema (version integer NOT NULL PRIMARY KEY)",
-        "INSERT INTO aggregator_schema VALUES (1), (2), (3)",
-        statement,
-    )
-    for named in (None, "public"):
-        assert f"has a {what} that is not of this program" in await refusal(database.dsn, named)
-    async with connected(database) as connection:
-        versions = await connection.fetchval("SELECT max(version) FROM aggregator_schema")
-        assert versions == 3
-        await connection.execute(f"DROP {what.replace(chr(39), '')}")
-    assert await stored(database.dsn, "a") == [("stored", 1)]
 
 
 async def test_temporary_tables_of_the_session_hide_nothing(database: Database) -> None:
