@@ -98,7 +98,9 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def database(backend: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Database]:
+def database(
+    backend: str, tmp_path: Path, request: pytest.FixtureRequest, processes: None
+) -> Iterator[Database]:
     """An empty database of the backend, for this test alone."""
     server = request.getfixturevalue("postgres_server") if backend == "postgres" else None
     with new_database(backend, tmp_path, server) as database:
@@ -130,9 +132,7 @@ def fast_path() -> str:
 
 
 @pytest.fixture
-async def make_client(
-    database: Database, fast_path: str, processes: None
-) -> AsyncIterator[MakeClient]:
+async def make_client(database: Database, fast_path: str) -> AsyncIterator[MakeClient]:
     """Make clients of an application that is served on the test's database."""
     clients: list[Client] = []
 

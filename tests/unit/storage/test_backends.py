@@ -53,6 +53,7 @@ async def test_a_postgres_store_waits_for_an_answer_as_long_as_is_set(
         await store.aclose()
 
 
+@pytest.mark.usefixtures("processes")
 async def test_an_entry_is_all_that_a_backend_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -76,6 +77,7 @@ def test_a_place_is_a_file_or_a_name_without_a_password() -> None:
         assert settings.chosen_backend.place(settings) == place
 
 
+@pytest.mark.usefixtures("processes")
 def test_the_table_imports_no_driver() -> None:
     script = "import sys, storage.backends\nprint(*{'asyncpg', 'aiosqlite'} & set(sys.modules))"
     printed = subprocess.check_output([sys.executable, "-c", script], text=True)
