@@ -132,9 +132,7 @@ def fast_path() -> str:
 
 
 @pytest.fixture
-async def make_client(
-    database: Database, fast_path: str, processes: None
-) -> AsyncIterator[MakeClient]:
+async def make_client(database: Database, fast_path: str) -> AsyncIterator[MakeClient]:
     """Make clients of an application that is served on the test's database."""
     clients: list[Client] = []
 

@@ -24,13 +24,7 @@ _POSTGRES_SOCKET = ".s.PGSQL."
 
 def starts_processes(item: pytest.Item) -> bool:
     """Whether a test may start a process or a database server, as its fixtures tell."""
-    fixtures = getattr(item, "fixturenames", ())
-    if PERMISSION in fixtures:
-        return True
-    # The fixture `database` asks for the server only when the test runs.
-    callspec = getattr(item, "callspec", None)
-    backend = callspec.params.get("backend") if callspec is not None else None
-    return "database" in fixtures and backend != "sqlite"
+    return PERMISSION in getattr(item, "fixturenames", ())
 
 
 def is_quick(item: pytest.Item) -> bool:

@@ -27,6 +27,7 @@ def hooks() -> dict[str, dict[str, str]]:
         ([CHANGELOG], 0),
     ],
 )
+@pytest.mark.usefixtures("processes")
 def test_changelog_hook_fails_only_without_the_changelog(changed: list[str], status: int) -> None:
     done = subprocess.run(
         [ROOT / hooks()["changelog"]["entry"], *changed],

@@ -53,6 +53,7 @@ async def test_a_postgres_store_waits_for_an_answer_as_long_as_is_set(
         await store.aclose()
 
 
+@pytest.mark.usefixtures("processes")
 async def test_an_entry_is_all_that_a_backend_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

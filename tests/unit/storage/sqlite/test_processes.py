@@ -48,6 +48,7 @@ async def kill_writer(store: SqliteStore) -> None:
     await until(lambda: not (store._process and store._process.is_connected), "its end is noticed")
 
 
+@pytest.mark.usefixtures("processes")
 async def test_this_process_has_nothing_open_but_what_it_reads_through(
     store: SqliteStore, path: Path
 ) -> None:
@@ -72,6 +73,7 @@ async def test_this_process_has_nothing_open_but_what_it_reads_through(
     assert not any(each.exists() for each in companions(path)), "the last one tidies up"
 
 
+@pytest.mark.usefixtures("processes")
 @pytest.mark.parametrize("end", ["", "-wal", "-shm"])
 async def test_a_writer_that_is_started_anew_opens_no_other_files_than_are_read(
     store: SqliteStore, path: Path, end: str
@@ -91,6 +93,7 @@ async def test_a_writer_that_is_started_anew_opens_no_other_files_than_are_read(
     assert (again.status, new.status) == (Status.DUPLICATE, Status.STORED)
 
 
+@pytest.mark.usefixtures("processes")
 async def test_the_writer_refuses_files_that_are_not_those_that_are_read(
     store: SqliteStore, path: Path
 ) -> None:
@@ -103,6 +106,7 @@ async def test_the_writer_refuses_files_that_are_not_those_that_are_read(
     assert (await store.append([event("t", "a")])).verdicts[0].status is Status.STORED
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_message_on_the_wrong_socket_is_not_answered_as_something_else(
     store: SqliteStore,
 ) -> None:

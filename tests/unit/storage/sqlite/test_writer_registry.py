@@ -55,6 +55,7 @@ def seen_at(path: Path) -> int:
     return int(seen)
 
 
+@pytest.mark.usefixtures("processes")
 async def test_an_open_store_has_a_row_that_is_gone_when_it_is_closed(path: Path) -> None:
     stores = [SqliteStore(path, busy_timeout_ms=1000) for _ in range(2)]
     before = time.time_ns() // 1000
@@ -72,6 +73,7 @@ async def test_an_open_store_has_a_row_that_is_gone_when_it_is_closed(path: Path
         assert len(rows(path)) == left
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_killed_writer_leaves_its_row_until_it_is_a_day_old(path: Path) -> None:
     store = SqliteStore(path, busy_timeout_ms=1000)
     await store.open()
@@ -93,6 +95,7 @@ async def test_a_killed_writer_leaves_its_row_until_it_is_a_day_old(path: Path) 
     await store.aclose()
 
 
+@pytest.mark.usefixtures("processes")
 async def test_a_writer_process_that_is_started_anew_goes_on_with_the_row(path: Path) -> None:
     store = SqliteStore(path, busy_timeout_ms=1000)
     await store.open()
