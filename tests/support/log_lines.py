@@ -36,5 +36,5 @@ def warning(at_s: float, event: str, **fields: Any) -> str:
 
 
 def suppressed(at_s: float, of: str, count: int, level: str = "info") -> str:
-    """The line that counts those of a kind that were left out last."""
-    return _line("log_lines_suppressed", at_s, level, of=of, left_out_before=count)
+    """The line that counts those of a kind that were suppressed last."""
+    return _line("log_lines_suppressed", at_s, level, of=of, suppressed=count)

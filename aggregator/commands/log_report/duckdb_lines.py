@@ -22,14 +22,17 @@ _COMPRESSED_NAMES = {_GZIP: ".gz", b"\x28\xb5\x2f\xfd": ".zst"}
 _LOAD = """
 CREATE TABLE lines AS
 SELECT try_cast("timestamp" AS TIMESTAMP) AS logged_at,
-       level, event, request_id, trace_id, path, reason, topic,
+       -- What was renamed is read by its former name, too.
+       level, CASE event WHEN 'answer_cut_off' THEN 'response_aborted' ELSE event END AS event,
+       request_id, trace_id, path, reason, topic,
        try_cast(status AS INTEGER) AS status,
        try_cast(duration_ms AS DOUBLE) AS duration_ms,
        coalesce(try_cast(events AS BIGINT), 0) AS events,
        coalesce(try_cast(requests AS BIGINT), 0) AS requests,
        coalesce(try_cast(received AS BIGINT), 0) AS received,
-       coalesce(try_cast(left_out_before AS BIGINT), 0) AS left_out_before,
-       CASE WHEN event = 'log_lines_suppressed' THEN "of" ELSE event END AS left_out,
+       coalesce(try_cast(suppressed AS BIGINT), try_cast(left_out_before AS BIGINT), 0)
+           AS suppressed,
+       CASE WHEN event = 'log_lines_suppressed' THEN "of" ELSE event END AS counted_event,
        try_cast(topics AS MAP(VARCHAR, STRUCT(stored BIGINT, duplicate BIGINT, "conflict" BIGINT)))
            AS topics
 FROM read_json($files, format = 'newline_delimited', ignore_errors = true,
@@ -37,7 +40,7 @@ FROM read_json($files, format = 'newline_delimited', ignore_errors = true,
     "timestamp": 'VARCHAR', level: 'VARCHAR', event: 'VARCHAR', request_id: 'VARCHAR',
     trace_id: 'VARCHAR', path: 'VARCHAR', reason: 'VARCHAR', topic: 'VARCHAR', status: 'VARCHAR',
     duration_ms: 'VARCHAR', events: 'VARCHAR', requests: 'VARCHAR', received: 'VARCHAR',
-    left_out_before: 'VARCHAR', "of": 'VARCHAR', topics: 'JSON'})"""
+    suppressed: 'VARCHAR', left_out_before: 'VARCHAR', "of": 'VARCHAR', topics: 'JSON'})"""
 
 
 class CannotReport(Exception):

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from aggregator.commands.log_report.duckdb_lines import Answer, CannotReport, LogLines
 
-MOST_ROWS = 20
-_MOST_STEPS = 60
+MAX_ROWS = 20
+_MAX_STEPS = 60
 _STEPS_S = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 6 * 3600, 24 * 3600)
 
 _THROUGHPUT = """
@@ -14,8 +14,8 @@ SELECT strftime(time_bucket(to_seconds($step), logged_at), '%Y-%m-%d %H:%M:%S') 
        sum(events) FILTER (event = 'flush') AS events,
        round(sum(events) FILTER (event = 'flush') / $step, 1) AS "events/s",
        count(*) FILTER (event = 'request') AS requests,
-       count(*) FILTER (event = 'request' AND status = 503) + sum(left_out_before) AS refused
-FROM lines WHERE logged_at IS NOT NULL AND left_out IN ('flush', 'request')
+       count(*) FILTER (event = 'request' AND status = 503) + sum(suppressed) AS refused
+FROM lines WHERE logged_at IS NOT NULL AND counted_event IN ('flush', 'request')
 GROUP BY ALL ORDER BY 1"""
 
 # One event has one path, whatever its topic and id.
@@ -29,7 +29,7 @@ SELECT CASE WHEN starts_with(path, '/events/') THEN '/events/{topic}/{event_id}'
        round(approx_quantile(duration_ms, 0.999), 2) AS "p99.9 ms",
        round(max(duration_ms), 2) AS "max ms"
 FROM lines WHERE event = 'request' AND isfinite(duration_ms)
-GROUP BY 1 ORDER BY requests DESC LIMIT $most"""
+GROUP BY 1 ORDER BY requests DESC LIMIT $max_rows"""
 
 _VERDICTS = """
 WITH flushed AS (
@@ -59,22 +59,22 @@ SELECT count(*) AS flushes, sum(events) AS events, round(avg(events), 1) AS "eve
        round(max(duration_ms), 2) AS "max ms"
 FROM lines WHERE event = 'flush' HAVING count(*) > 0"""
 
-# Only those that were refused are left out, and counted in another line.
+# Only lines about refused requests are suppressed, and counted in another line.
 _STATUSES = """
 SELECT status, sum(requests)::BIGINT AS requests
 FROM (SELECT status, count(*) AS requests FROM lines WHERE event = 'request' GROUP BY 1
       UNION ALL
-      SELECT 503, sum(left_out_before) FROM lines WHERE left_out = 'request'
-      HAVING sum(left_out_before) > 0)
+      SELECT 503, sum(suppressed) FROM lines WHERE counted_event = 'request'
+      HAVING sum(suppressed) > 0)
 GROUP BY 1 ORDER BY 1"""
 
 _TROUBLE = """
 SELECT level, event,
-       coalesce(reason, topic, nullif(left_out, event), '') AS what, count(*) AS lines,
+       coalesce(reason, topic, nullif(counted_event, event), '') AS what, count(*) AS lines,
        strftime(min(logged_at), '%Y-%m-%d %H:%M:%S') AS first,
        strftime(max(logged_at), '%Y-%m-%d %H:%M:%S') AS last
 FROM lines WHERE level IN ('warning', 'error', 'critical')
-GROUP BY 1, 2, 3 ORDER BY lines DESC, event, what LIMIT $most"""
+GROUP BY 1, 2, 3 ORDER BY lines DESC, event, what LIMIT $max_rows"""
 
 
 class Section(NamedTuple):
@@ -118,27 +118,27 @@ def sections(log: LogLines) -> Iterator[Section]:
     yield Section(f"Throughput, by {_span(step_s)}", log.ask(_THROUGHPUT, step=step_s))
     yield Section(
         "Latency, by path",
-        log.ask(_LATENCY, most=MOST_ROWS),
+        log.ask(_LATENCY, max_rows=MAX_ROWS),
         "percentiles are estimates",
     )
     yield _verdicts(log)
     yield Section("Flushes", log.ask(_FLUSHES))
     yield Section("Requests, by status", log.ask(_STATUSES))
     yield Section("Slowest requests", log.ask(_SLOWEST))
-    yield Section("Warnings and errors", log.ask(_TROUBLE, most=MOST_ROWS))
+    yield Section("Warnings and errors", log.ask(_TROUBLE, max_rows=MAX_ROWS))
 
 
 def _verdicts(log: LogLines) -> Section:
     columns, rows = log.ask(_VERDICTS)
     total = ("total", *(sum(row[place] for row in rows) for place in range(1, 5)))
-    note = "" if len(rows) <= MOST_ROWS else f"the {MOST_ROWS} largest of {len(rows):,} topics"
-    shown = [*rows[:MOST_ROWS], total] if rows else []
+    note = "" if len(rows) <= MAX_ROWS else f"the {MAX_ROWS} largest of {len(rows):,} topics"
+    shown = [*rows[:MAX_ROWS], total] if rows else []
     return Section("Events, by topic", Answer(columns, shown), note)
 
 
 def _step_s(log: LogLines) -> int:
     seconds = log.one("SELECT coalesce(epoch(max(logged_at) - min(logged_at)), 0) FROM lines")
-    return next((step for step in _STEPS_S if seconds / step <= _MOST_STEPS), _STEPS_S[-1])
+    return next((step for step in _STEPS_S if seconds / step <= _MAX_STEPS), _STEPS_S[-1])
 
 
 def _span(step_s: int) -> str:

@@ -81,8 +81,16 @@ def test_throughput_has_steps_that_fit_the_time(log: Path) -> None:
     assert 1 < len(rows(days["Throughput"])) <= 61
 
 
-def test_refused_requests_without_a_line_are_counted(log: Path) -> None:
-    lines = [request(0, 0.1, status=503), request(0.5, 0.1, status=503, left_out_before=40)]
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {"suppressed": 40, "left_out_before": 40},
+        pytest.param({"left_out_before": 40}, id="of an older aggregator"),
+        pytest.param({"suppressed": 40}, id="of a newer one"),
+    ],
+)
+def test_refused_requests_without_a_line_are_counted(log: Path, counts: dict[str, int]) -> None:
+    lines = [request(0, 0.1, status=503), request(0.5, 0.1, status=503, **counts)]
     (step,) = rows(asked(log, lines)["Throughput"])
     assert (step["requests"], step["refused"]) == (2, 42)
 
@@ -91,7 +99,7 @@ def test_refused_requests_at_the_end_of_a_burst_are_counted(log: Path) -> None:
     lines = [
         request(0, 1.0),
         request(0, 0.1, status=503),
-        request(0.5, 0.1, status=503, left_out_before=40),
+        request(0.5, 0.1, status=503, suppressed=40),
         suppressed(0.9, "request", 900),
         suppressed(0.9, "conflict", 70, level="warning"),
     ]
@@ -167,3 +175,10 @@ def test_without_duckdb_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "duckdb", None)
     with pytest.raises(CannotReport, match="pip install duckdb"), loaded([]):
         pass
+
+
+def test_event_is_reported_by_its_new_name_whoever_wrote_it(log: Path) -> None:
+    names = ("answer_cut_off", "response_aborted")
+    lines = [warning(n, name, reason="slow") for n, name in enumerate(names)]
+    (trouble,) = rows(asked(log, lines)["Warnings and errors"])
+    assert (trouble["event"], trouble["lines"]) == ("response_aborted", 2)
