@@ -121,7 +121,7 @@ async def test_stats_that_are_not_answered_on_the_way_are_counted(url: str, tmp_
     assert ended.status == 0
     assert ended.report["stats_missed"] >= 1
     assert ended.report["stats_seen"] == 2
-    assert "seen 2 times, " in ended.out
+    assert "checked 2 times, " in ended.out
 
 
 async def test_a_conflict_that_is_called_a_duplicate_is_found_out(url: str, tmp_path: Path) -> None:
