@@ -61,9 +61,8 @@ class Publisher:
                 "without ? and #"
             )
         if max_requests_in_flight < 1:
-            raise ValueError(
-                f"max_requests_in_flight must be at least 1, not {max_requests_in_flight!r}"
-            )
+            sentence = f"max_requests_in_flight must be at least 1, not {max_requests_in_flight!r}"
+            raise ValueError(sentence)
         self._url = url
         self._buffer = Buffer(limits or Limits())
         self._policy = policy or RetryPolicy()
