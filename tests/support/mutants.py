@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from support.backends import PostgresServer
 
-LEAST_SCORE = 85.0
+MIN_SCORE = 85.0
 """In percent, for all files together."""
 
 # A test that runs out of time or crashes has noticed the mutant too.
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     sys.stdout.write(f"{'':32}{'mutants':>9}{'noticed':>9}{'score':>9}\n")
     for module, (mutants, noticed) in [*sorted(scores.items()), ("all", total)]:
         sys.stdout.write(f"{module:32}{mutants:9}{noticed:9}{100 * noticed / mutants:8.1f}%\n")
-    return 0 if 100 * total[1] >= LEAST_SCORE * total[0] else 1
+    return 0 if 100 * total[1] >= MIN_SCORE * total[0] else 1
 
 
 def scored(lines: Iterable[str]) -> dict[str, tuple[int, int]]:
