@@ -124,7 +124,7 @@ class Pool(msgspec.Struct, frozen=True):
     """Connections of one purpose: those in use now, and how many there may be."""
 
     in_use: int
-    most: int
+    max_connections: int
 
 
 class Usage(msgspec.Struct, frozen=True):

@@ -159,7 +159,7 @@ async def _listen(settings: Settings, runner: web.AppRunner) -> asyncio.Server:
 
 
 def _fast_path(settings: Settings, server: web.Server, app: web.Application) -> FastPath | None:
-    """The short way of publishes; None if they all go the usual way."""
+    """Return the fast path; None if all publishes go the normal way."""
     if settings.fast_path == "off":
         return None
     reason = obstacle(server)

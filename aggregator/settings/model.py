@@ -15,7 +15,7 @@ class Listening:
 
     host: str = text("127.0.0.1", "address to listen on", metavar="ADDRESS")
     port: int = whole_number(
-        8080, "TCP port to listen on; 0 takes a free one", least=0, most=65_535
+        8080, "TCP port to listen on; 0 takes a free one", minimum=0, maximum=65_535
     )
     drain_timeout_ms: int = whole_number(
         10_000, "after SIGTERM or SIGINT: time for requests under way, in milliseconds"

@@ -95,13 +95,13 @@ def options_of(group: type) -> list[Option]:
     return [_option(each) for each in fields(group) if each.name in own]
 
 
-def whole_number(default: int, help_: str, *, least: int = 1, most: int | None = None) -> int:
-    """Declare a setting that is a whole number, from `least` to `most`."""
-    bounds = f"greater than {least - 1}" if most is None else f"from {least} to {most}"
+def whole_number(default: int, help_: str, *, minimum: int = 1, maximum: int | None = None) -> int:
+    """Declare a setting that is a whole number, from `minimum` to `maximum`."""
+    bounds = f"greater than {minimum - 1}" if maximum is None else f"from {minimum} to {maximum}"
 
     def convert(value: object) -> int:
         number = _as_integer(value)
-        if number is None or number < least or (most is not None and number > most):
+        if number is None or number < minimum or (maximum is not None and number > maximum):
             raise ValueError(f"must be a whole number {bounds}")
         return number
 

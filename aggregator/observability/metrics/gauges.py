@@ -105,11 +105,11 @@ def log_families(stats: Stats | None, usage: Usage | None) -> Iterator[Metric]:
     in_use = GaugeMetricFamily(
         "aggregator_pool_connections", "Connections to the database in use.", labels=["pool"]
     )
-    most = GaugeMetricFamily(
+    limit = GaugeMetricFamily(
         "aggregator_pool_connections_limit", "Connections there may be.", labels=["pool"]
     )
     for name, pool in (usage.pools if usage else {}).items():
         in_use.add_metric([name], pool.in_use)
-        most.add_metric([name], pool.most)
+        limit.add_metric([name], pool.max_connections)
     yield in_use
-    yield most
+    yield limit

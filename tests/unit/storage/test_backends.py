@@ -46,7 +46,10 @@ async def test_a_postgres_store_waits_for_an_answer_as_long_as_is_set(
         await store.open()
         assert store._readers is not None
         assert store._writers is not None
-        assert (store._writers.usage().most, store._readers.usage().most) == (2, 3)
+        assert tuple(pool.usage().max_connections for pool in (store._writers, store._readers)) == (
+            2,
+            3,
+        )
         pool = store._readers.driver_pool
         assert await pool.fetchval("SHOW statement_timeout") == "30s"
         assert await pool.fetchval("SHOW idle_in_transaction_session_timeout") == "10s"

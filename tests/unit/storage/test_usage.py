@@ -61,7 +61,7 @@ async def test_the_connections_in_use_are_counted(store: EventStore) -> None:
     idle = (await store.usage()).pools["readers"]
     async with reader._reader():
         reading = (await store.usage()).pools["readers"]
-    assert (reading.in_use, reading.most) == (idle.in_use + 1, idle.most)
+    assert (reading.in_use, reading.max_connections) == (idle.in_use + 1, idle.max_connections)
 
 
 async def test_what_is_stored_takes_room(store: EventStore) -> None:
