@@ -14,7 +14,10 @@ from support.command import environment, run_to_end
 from support.processes import wait_for
 from support.verifying import ORDERS, fill
 
+from storage.migrations import migrations
+
 ID = f"PRAGMA application_id = {0x45564C47}"
+VERSION = f"{ID}; PRAGMA user_version = {migrations('sqlite')[-1].version}"
 
 
 def refused(cwd: Path, *arguments: str) -> str:
@@ -77,7 +80,8 @@ def test_a_file_that_is_no_database_is_one_sentence_and_untouched(
         (["CREATE TABLE photos (name TEXT)"], "not a database of this program"),
         ([ID, "PRAGMA user_version = 99"], "schema version 99"),
         ([ID, "CREATE TABLE events (topic)"], "schema version 0"),
-        ([ID, "PRAGMA user_version = 1", "CREATE TABLE other (x)"], "no such table"),
+        ([ID, "PRAGMA user_version = 1"], "schema version 1, older than"),
+        ([ID, VERSION, "CREATE TABLE other (x)"], "no such table"),
     ],
 )
 def test_a_database_that_is_not_of_this_version_is_one_sentence_and_untouched(
@@ -86,7 +90,7 @@ def test_a_database_that_is_not_of_this_version_is_one_sentence_and_untouched(
     file = tmp_path / "some.db"
     with closing(sqlite3.connect(file, isolation_level=None)) as connection:
         for statement in statements:
-            connection.execute(statement)
+            connection.executescript(statement)
     before = file.read_bytes()
     assert words in refused(tmp_path, "--database", str(file))
     assert file.read_bytes() == before
