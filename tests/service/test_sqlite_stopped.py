@@ -171,7 +171,8 @@ async def test_a_second_signal_ends_it_at_once_and_frees_the_file_for_others(
         await until_answer(client, f"{other.url}/ready", 503, "database is locked")
         # Another one does as well as the same.
         assert await asyncio.to_thread(first.stop, signal.SIGINT) == 1
-        assert await publishing == 0
+        # No answer, or that the outcome is unknown: whichever comes first when the writer is killed
+        assert await publishing in {0, 503}
         await until(lambda: not psutil.pid_exists(writer.pid))
         execute(path, "DROP TRIGGER endless")
         await publish_until_taken(client, other.url, batch_of("orders", ["b"]), told)
