@@ -90,42 +90,23 @@ class FastPath:
     def _respond(
         self, context: RequestContext, reply: Reply, outcome: PublishResponse | Exception
     ) -> None:
+        summary: PublishSummary | None = None
+        headers: Mapping[str, str]
         if isinstance(outcome, PublishResponse):
+            status, content_type = HTTPStatus.OK, "application/json"
             summary, content, headers = outcome
-            head = _head(HTTPStatus.OK, "application/json", headers, context.id, len(content))
-            self._send(context, reply, HTTPStatus.OK, head + content, summary)
-            return
-        problem = foreseen_problem(outcome) or unforeseen_problem(outcome, context)
-        head = _head(
-            problem.status, CONTENT_TYPE, problem.headers, context.id, len(problem.content)
+        else:
+            problem = foreseen_problem(outcome) or unforeseen_problem(outcome, context)
+            content_type = CONTENT_TYPE
+            status, content, headers = problem
+        more = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+        head = (
+            f"{_status_line(status)}{more}Content-Type: {content_type}\r\n"
+            f"X-Request-ID: {context.id}\r\nContent-Length: {len(content)}\r\n"
+            f"{_same_for_all(int(time.time()))}\r\n"
         )
-        self._send(context, reply, problem.status, head + problem.content, None)
-
-    def _send(
-        self,
-        context: RequestContext,
-        reply: Reply,
-        status: HTTPStatus,
-        response: bytes,
-        summary: PublishSummary | None,
-    ) -> None:
-        answered = reply(context, response)
+        answered = reply(context, head.encode() + content)
         self._log.finish(context, int(status) if answered else 0, summary)
-
-
-def _head(
-    status: HTTPStatus,
-    content_type: str,
-    headers: Mapping[str, str],
-    request_id: str,
-    content_length: int,
-) -> bytes:
-    more = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    return (
-        f"{_status_line(status)}{more}Content-Type: {content_type}\r\n"
-        f"X-Request-ID: {request_id}\r\nContent-Length: {content_length}\r\n"
-        f"{_same_for_all(int(time.time()))}\r\n"
-    ).encode()
 
 
 @cache

@@ -166,7 +166,7 @@ class Publish:
         """
         self._context, self._respond = context, respond
         try:
-            self.reserve_bytes(len(body) - self._reservation.size)
+            self._reservation.reserve(size=len(body) - self._reservation.size)
             if len(body) > _LARGE_BODY_BYTES:
                 loop = asyncio.get_running_loop()
                 parsing = loop.run_in_executor(self._service.parsers, self._parse, body)
