@@ -201,12 +201,14 @@ class Publish:
         )
 
     def _on_parsed(self, parsing: "asyncio.Future[Batch]") -> None:
-        if parsing.cancelled():
+        try:
+            batch = parsing.result()
+        except asyncio.CancelledError:
             self._fail(ShuttingDown("the aggregator is shutting down"))
-        elif (error := parsing.exception()) is not None:
-            self._fail(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+        except Exception as error:  # noqa: BLE001 - no input may end without an answer
+            self._fail(error)
         else:
-            self._store(parsing.result())
+            self._store(batch)
 
     def _store(self, batch: Batch) -> None:
         self._batch = batch

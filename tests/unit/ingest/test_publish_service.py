@@ -2,9 +2,13 @@
 
 import asyncio
 import json
+import threading
+import uuid
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import msgspec
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 from support.events import published
@@ -22,6 +26,7 @@ from aggregator.wire.errors import (
     UnsupportedMediaType,
 )
 from aggregator.wire.event_rules import Limits
+from aggregator.wire.publish_body import Batch
 from storage.errors import StorageUnavailable
 from storage.model import Verdict
 
@@ -52,7 +57,7 @@ async def setting(
 ) -> AsyncIterator[Setting]:
     monitor = StoreMonitor(controlled, lambda _: None)
     monitor.reason = None
-    admission = Admission(max_events=MAX_EVENTS, max_bytes=MAX_BYTES)
+    admission = Admission(max_events=MAX_EVENTS, max_bytes=2 * MAX_BYTES)
     conflicts: list[tuple[Sequence[Verdict], RequestContext]] = []
     group_commit = make_group_commit()
     service = PublishService(
@@ -144,7 +149,7 @@ ERRORS: dict[str, tuple[bytes, type[Exception]]] = {
     "a broken rule": (json.dumps(published(topic="no topic")).encode(), InvalidRequest),
     "too large a payload": (json.dumps(published(payload="x" * 60_000)).encode(), TooLarge),
     "too many events": (json.dumps([published() for _ in range(6)]).encode(), QueueFull),
-    "too many bytes": (ONE + b" " * MAX_BYTES, QueueFull),
+    "too many bytes": (ONE + b" " * (2 * MAX_BYTES), QueueFull),
 }
 
 
@@ -254,3 +259,62 @@ async def test_form_is_that_of_the_headers(
     for _ in range(2):
         form = setting.service.begin(headers(**fields)).form
         assert (form.ndjson, form.gzip) == (ndjson, gzip)
+
+
+async def test_group_commit_gets_the_size_and_the_trace_of_a_publish(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted_with: list[tuple[object, ...]] = []
+    submit = setting.group_commit.submit
+
+    def note(*arguments: Any) -> "asyncio.Future[list[Verdict]]":
+        submitted_with.append(arguments[1:])
+        return submit(*arguments)
+
+    monkeypatch.setattr(setting.group_commit, "submit", note)
+    trace = object()
+    context = msgspec.structs.replace(CONTEXT, trace=trace)
+    with setting.service.begin(headers()) as publish:
+        await publish.response(ONE, context)
+    assert submitted_with == [(len(ONE), trace)]
+
+
+async def test_form_that_no_publish_had_before_is_read(setting: Setting) -> None:
+    unique = uuid.uuid4().hex
+    summary, body, more = await publish(
+        setting,
+        b"{\n" + json.dumps(published()).encode(),
+        Content_Type=f"application/x-ndjson; x={unique}",
+        Content_Encoding="identity",
+        Prefer=f"x-{unique}, return=minimal, handling=lenient",
+    )
+    assert summary.unique_processed == 1
+    assert [each["status"] for each in json.loads(body)["results"]] == ["rejected"]
+    assert more == {"Preference-Applied": "return=minimal, handling=lenient"}
+    form = setting.service.begin(headers(Prefer=f"y-{unique}", Content_Encoding="gzip")).form
+    assert (form.gzip, form.ndjson, form.response_headers) == (True, False, {})
+
+
+async def test_bodies_that_wait_to_be_parsed_at_the_end_are_given_up(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parsing, going_on = threading.Semaphore(0), threading.Event()
+
+    def parse(*_: object, **__: object) -> Batch:
+        parsing.release()
+        going_on.wait(30)
+        return Batch([], {})
+
+    monkeypatch.setattr("aggregator.ingest.publish_service.parse_publish", parse)
+    waiting = [asyncio.create_task(publish(setting, LARGE)) for _ in range(3)]
+    for _ in range(2):
+        await asyncio.to_thread(parsing.acquire, timeout=30)
+    try:
+        setting.service.close()
+        with pytest.raises(ShuttingDown, match=r"^the aggregator is shutting down$"):
+            await waiting[2]
+        assert not any(task.done() for task in waiting[:2]), "nobody waited for them"
+    finally:
+        going_on.set()
+    assert [(await task).summary.received for task in waiting[:2]] == [0, 0]
+    assert setting.room == (0, 0)

@@ -98,6 +98,7 @@ async def test_nothing_is_taken_before_the_store_is_open(
         opening.check()
     await reasons.back()
     opening.check()
+    assert opening.failed_attempts == 2
     assert reasons == ["not yet", None]
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
