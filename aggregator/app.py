@@ -42,8 +42,8 @@ FIRST_TRY: web.AppKey[asyncio.Event] = web.AppKey("first_try", asyncio.Event)
 """Set once the store was tried for the first time, which starting up waits for; set it before to
 end that wait."""
 
-FAST_PATH: web.AppKey[FastPath] = web.AppKey("express")
-RESPONSE_SENDER: web.AppKey[ResponseSender] = web.AppKey("answers")
+FAST_PATH: web.AppKey[FastPath] = web.AppKey("fast_path")
+RESPONSE_SENDER: web.AppKey[ResponseSender] = web.AppKey("response_sender")
 """The parts that a server needs for the fast path; see `LimitedConnections`."""
 
 _MAX_TEXTS_PER_SECOND = 10

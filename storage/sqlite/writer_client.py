@@ -25,7 +25,7 @@ from storage.errors import OutcomeUnknown, StorageUnavailable
 from storage.model import Appended, Event
 from storage.sqlite.channel import Channel
 from storage.sqlite.file_guard import FileIdentities
-from storage.sqlite.pending_commands import PendingRequests
+from storage.sqlite.pending_replies import PendingReplies
 from storage.sqlite.process_output import ProcessOutput
 from storage.sqlite.writer_protocol import (
     Answer,
@@ -88,7 +88,7 @@ class WriterProcess:
         self._ended: asyncio.Task[int] | None = None
         self._channels: _Channels | None = None
         self._output = ProcessOutput(on_process_output)
-        self._pending = PendingRequests(limit_s, self._kill_overdue)
+        self._pending = PendingReplies(limit_s, self._kill_overdue)
         self._killed = ""
         """Why it was killed."""
 

@@ -19,12 +19,7 @@ from aggregator.ingest.group_commit import GroupCommit, ShuttingDown
 from aggregator.ingest.publish_service import PublishResponse, PublishService
 from aggregator.ingest.store_monitor import StoreMonitor
 from aggregator.request_context import RequestContext
-from aggregator.wire.errors import (
-    InvalidRequest,
-    MalformedBody,
-    TooLarge,
-    UnsupportedMediaType,
-)
+from aggregator.wire.errors import InvalidRequest, MalformedBody, TooLarge, UnsupportedMediaType
 from aggregator.wire.event_rules import Limits
 from aggregator.wire.publish_body import Batch
 from storage.errors import StorageUnavailable
@@ -244,23 +239,6 @@ async def test_publish_that_came_before_the_drain_ends_with_its_own_error(settin
     assert setting.room == (0, 0)
 
 
-@pytest.mark.parametrize(
-    ("fields", "ndjson", "gzip"),
-    [
-        ({}, False, False),
-        ({"Content_Type": "application/x-ndjson", "Content_Encoding": "gzip"}, True, True),
-        # Too long to be kept, and read all the same.
-        ({"Prefer": "x" * 300, "Content_Encoding": "gzip"}, False, True),
-    ],
-)
-async def test_form_is_that_of_the_headers(
-    setting: Setting, fields: dict[str, str], ndjson: bool, gzip: bool
-) -> None:
-    for _ in range(2):
-        form = setting.service.begin(headers(**fields)).form
-        assert (form.ndjson, form.gzip) == (ndjson, gzip)
-
-
 async def test_group_commit_gets_the_size_and_the_trace_of_a_publish(
     setting: Setting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,8 +269,6 @@ async def test_form_that_no_publish_had_before_is_read(setting: Setting) -> None
     assert summary.unique_processed == 1
     assert [each["status"] for each in json.loads(body)["results"]] == ["rejected"]
     assert more == {"Preference-Applied": "return=minimal, handling=lenient"}
-    form = setting.service.begin(headers(Prefer=f"y-{unique}", Content_Encoding="gzip")).form
-    assert (form.gzip, form.ndjson, form.response_headers) == (True, False, {})
 
 
 async def test_bodies_that_wait_to_be_parsed_at_the_end_are_given_up(

@@ -21,7 +21,7 @@ from storage.reading import log_reader
 from storage.sqlite import reader_connection
 from storage.sqlite import writer_client as sqlite_writer_client
 from storage.sqlite.connection import FIRST_READ, GuardedConnection
-from storage.sqlite.pending_commands import PendingRequests
+from storage.sqlite.pending_replies import PendingReplies
 from storage.sqlite.process_output import ProcessOutput
 from storage.sqlite.store import SqliteStore
 from storage.sqlite.writer_client import WriterProcess
@@ -118,7 +118,7 @@ async def test_the_time_of_a_request_begins_when_the_one_before_it_is_done() -> 
         overdue.append("no answer")
         pending.fail_all("no answer")
 
-    pending = PendingRequests(1000, on_overdue)
+    pending = PendingReplies(1000, on_overdue)
     now = asyncio.get_running_loop().time()
     opening, opened = pending.add(StorageUnavailable, extra_s=10)
     pending.resolve(opening, None)

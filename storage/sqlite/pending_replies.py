@@ -1,4 +1,4 @@
-"""Requests to another process that have no reply yet, and the time that it has for them."""
+"""Replies that another process still owes, and the time that it has for them."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,7 +15,7 @@ class _Pending(NamedTuple):
     unknown: type[StorageError]
 
 
-class PendingRequests:
+class PendingReplies:
     """The requests without a reply, oldest first, with a time limit for the oldest.
 
     The time of a request begins when it is sent, or when the one before it is done.
