@@ -19,12 +19,13 @@ from aggregator.ingest.store_monitor import StoreMonitor
 from aggregator.observability.metrics.exposition import CONTENT_TYPE, MetricsExposition
 from aggregator.reading.read_limit import ReadLimit
 from aggregator.reading.read_memory import ReadMemory
+from aggregator.wire.event_encoding import encode_objects
 from aggregator.wire.event_query import parse_query
 from aggregator.wire.event_rules import name_rule_broken, topic_rule_broken
-from aggregator.wire.responses import event_answer, events_answer, stats_answer
+from aggregator.wire.responses import events_answer, stats_answer
 from aggregator.wire.stats_query import next_topics, parse_stats_query
 from storage.errors import PayloadOverLimit, StorageError
-from storage.model import LogEvent, Page
+from storage.model import EventColumns, Page
 from storage.protocols import EventStore
 from storage.reading.page_fetch import event_memory_bytes, page_memory_bytes
 
@@ -106,16 +107,18 @@ class Routes:
             return await self._get(
                 query.topic,
                 wanted.event_id,
-                lambda found: _json(events_answer([] if found is None else [found])),
+                lambda found: _json(b"[]" if found is None else b"[%b]" % encode_objects(found)),
             )
 
-        def answer(page: Page) -> web.Response:
+        def answer(page: Page[bytes]) -> web.Response:
             headers = {} if page.next is None else _link(wanted.next_target(page.next))
-            return _json(events_answer(page.events), headers)
+            if page.head is not None:
+                headers |= {"Log-Head": str(page.head), "Log-Start": "1"}
+            return _json(events_answer(page), headers)
 
         return await self._read(
-            partial(page_memory_bytes, query.limit),
-            lambda size: self._store.read(replace(query, max_payload_bytes=size)),
+            partial(page_memory_bytes, query.limit, query.max_bytes),
+            lambda size: self._store.read(replace(query, max_payload_bytes=size), encode_objects),
             answer,
         )
 
@@ -123,10 +126,10 @@ class Routes:
         """GET /events/{topic}/{event_id}: one event, or 404."""
         topic, event_id = request.match_info["topic"], request.match_info["event_id"]
 
-        def answer(found: LogEvent | None) -> web.Response:
+        def answer(found: EventColumns | None) -> web.Response:
             if found is None:
                 raise NoSuchEvent(f"topic {topic!r} has no event {event_id!r}")
-            return _json(event_answer(found))
+            return _json(encode_objects(found))
 
         if topic_rule_broken(topic) or name_rule_broken(event_id):
             # It is not stored, and a database may refuse to be asked for it.
@@ -134,7 +137,7 @@ class Routes:
         return await self._get(topic, event_id, answer)
 
     async def _get(
-        self, topic: str, event_id: str, answer: Callable[[LogEvent | None], web.Response]
+        self, topic: str, event_id: str, answer: Callable[[EventColumns | None], web.Response]
     ) -> web.Response:
         return await self._read(
             event_memory_bytes,
@@ -196,7 +199,7 @@ class Routes:
         )
 
 
-def _link(target: str) -> Mapping[str, str]:
+def _link(target: str) -> dict[str, str]:
     return {"Link": f'<{target}>; rel="next"'}
 
 

@@ -19,10 +19,11 @@ from hypothesis.stateful import (
 from support.backends import Database
 from support.clocks import shift_clock
 from support.observer import Observer, Snapshot, StoredRow
+from support.reading import LogEvent, read_page
 from support.reference import Reference
 from support.strategies import EVENT_IDS, SOURCES, TOPICS, Pool, pools
 
-from storage.model import Event, LogEvent, Query
+from storage.model import Event, Query
 from storage.protocols import EventStore
 from storage.reading import log_reader, page_fetch
 
@@ -194,7 +195,7 @@ def _selected(rows: list[StoredRow], query: Query) -> list[StoredRow]:
 async def _read_to_the_end(store: EventStore, query: Query) -> list[LogEvent]:
     events: list[LogEvent] = []
     for _page in range(1000):
-        page = await store.read(query)
+        page = await read_page(store, query)
         assert len(page.events) <= query.limit
         events += page.events
         if page.next is None:

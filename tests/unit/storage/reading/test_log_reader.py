@@ -12,9 +12,10 @@ from support.backends import Database
 from support.clocks import shift_clock
 from support.events import event
 from support.observer import Observer, StoredRow
+from support.reading import LogEvent, read_page
 
 from storage.errors import StorageError
-from storage.model import LogEvent, Query
+from storage.model import Query
 from storage.protocols import EventStore
 from storage.reading import log_reader, page_fetch
 
@@ -79,7 +80,7 @@ def _expected(rows: list[StoredRow], query: Query) -> list[StoredRow]:
 
 async def _pages(store: EventStore, query: Query) -> AsyncIterator[list[LogEvent]]:
     for _page in range(1000):
-        page = await store.read(query)
+        page = await read_page(store, query)
         yield page.events
         if page.next is None:
             return
@@ -134,7 +135,7 @@ def test_a_page_ends_behind_the_event_that_takes_it_past_its_bytes(
     log: Log, monkeypatch: pytest.MonkeyPatch, topic: str | None
 ) -> None:
     monkeypatch.setattr(page_fetch, "PAGE_BYTES", 3 * len('{"n":0}') - 1)
-    page = log.runner.run(log.store.read(Query(topic=topic, limit=100)))
+    page = log.runner.run(read_page(log.store, Query(topic=topic, limit=100)))
     assert len(page.events) == 3
     assert page.next is not None
 
@@ -158,7 +159,7 @@ def test_a_hole_in_a_topic_is_an_error_and_not_a_wrong_page(log: Log, database: 
     async def read() -> None:
         async with Observer.on(database) as observer:
             await observer.fetch("DELETE FROM events WHERE topic = 'a' AND \"offset\" = 16")
-        await log.store.read(Query(topic="a", since_us=log.times[1]))
+        await read_page(log.store, Query(topic="a", since_us=log.times[1]))
 
     with pytest.raises(StorageError, match="lacks an offset"):
         log.runner.run(read())

@@ -9,6 +9,7 @@ from support.backends import Database
 from support.clocks import shift_clock
 from support.events import event
 from support.observer import Observer, StoredRow
+from support.reading import read_page
 
 from storage.model import Page, Position, Query
 from storage.protocols import EventStore
@@ -34,10 +35,12 @@ class Log:
         return self._runner.run(self._pages(query))
 
     async def _pages(self, query: Query) -> list[Page]:
-        pages = [await self._store.read(query)]
+        pages = [await read_page(self._store, query)]
         while (position := pages[-1].next) is not None:
             assert len(pages) <= len(self.rows), "the pages have no end"
-            pages.append(await self._store.read(msgspec.structs.replace(query, position=position)))
+            pages.append(
+                await read_page(self._store, msgspec.structs.replace(query, position=position))
+            )
         return pages
 
     def expected(self, query: Query) -> list[StoredRow]:

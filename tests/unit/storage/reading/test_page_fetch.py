@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from support.backends import Database
 from support.events import event
 from support.in_process import InProcessStore
+from support.reading import LogEvent, get_event, read_page
 
 from storage.errors import PayloadOverLimit
-from storage.model import LogEvent, Query
+from storage.model import Query
 from storage.reading import page_fetch
 from storage.reading.log_reader import LogReader
 
@@ -57,7 +58,7 @@ class Log:
             asked = query
             while True:
                 try:
-                    page = await self._store.read(asked)
+                    page = await read_page(self._store, asked)
                 except PayloadOverLimit as error:
                     assert error.payload_bytes > asked.max_payload_bytes  # noqa: PT017
                     asked = msgspec.structs.replace(asked, max_payload_bytes=error.payload_bytes)
@@ -144,24 +145,24 @@ def test_no_fetch_has_more_bytes_than_a_chunk_or_one_payload(log: Log) -> None:
 
 def test_a_page_ends_before_a_payload_over_its_limit(log: Log) -> None:
     query = Query(topic="a", newest_first=False, max_payload_bytes=299)
-    page = log.run(log.store.read(query))
+    page = log.run(read_page(log.store, query))
     assert [each.offset for each in page.events] == [1, 2, 3]
     assert page.next is not None
     assert page.next.offset == 3
     with pytest.raises(PayloadOverLimit) as over:
-        log.run(log.store.read(msgspec.structs.replace(query, position=page.next)))
+        log.run(read_page(log.store, msgspec.structs.replace(query, position=page.next)))
     assert over.value.payload_bytes == 300
     assert max(map(sum, log.fetched)) < 300
 
 
 def test_one_event_over_the_limit_is_not_fetched(log: Log) -> None:
     with pytest.raises(PayloadOverLimit) as over:
-        log.run(log.store.get("a", "13", max_payload_bytes=2999))
+        log.run(get_event(log.store, "a", "13", max_payload_bytes=2999))
     assert over.value.payload_bytes == 3000
     assert not any(log.fetched)
-    found = log.run(log.store.get("a", "13", max_payload_bytes=3000))
+    found = log.run(get_event(log.store, "a", "13", max_payload_bytes=3000))
     assert len(found.payload) == 3000
-    assert log.run(log.store.get("a", "nothing", max_payload_bytes=1)) is None
+    assert log.run(get_event(log.store, "a", "nothing", max_payload_bytes=1)) is None
 
 
 def test_small_rows_come_many_at_a_time(log: Log) -> None:

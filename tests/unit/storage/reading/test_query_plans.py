@@ -9,6 +9,7 @@ from support.backends import Database
 from support.events import event
 from support.in_process import InProcessStore
 from support.observer import Observer
+from support.reading import get_event
 
 from storage.postgres.optimistic_append import PROBE_WITH_TOPICS
 from storage.postgres.probe import PROBE
@@ -135,7 +136,7 @@ async def test_the_probe_finds_the_stored_keys_among_many(
     session: Observer, store: EventStore
 ) -> None:
     await fill(session)
-    found = await store.get("t", "e-19999")
+    found = await get_event(store, "t", "e-19999")
     assert found is not None
     assert found.offset == 19_999
 
