@@ -7,6 +7,7 @@ from functools import partial
 import structlog
 from aiohttp import web
 
+from aggregator.http.event_routes import EventRoutes
 from aggregator.http.fast_path import FastPath
 from aggregator.http.middleware import around_requests
 from aggregator.http.response_sender import ResponseSender
@@ -137,8 +138,8 @@ def create_app(
         store=store,
         monitor=monitor,
         publish_service=publish_service,
+        event_routes=EventRoutes(store=store, reads=reads, read_memory=read_memory),
         reads=reads,
-        read_memory=read_memory,
         metrics=metrics,
         body_timeout_s=settings.body_timeout_ms / 1000,
     )

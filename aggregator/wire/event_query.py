@@ -10,10 +10,13 @@ import msgspec
 from aggregator.wire.event_rules import topic_rule_broken
 from aggregator.wire.query_parameters import ParameterCheck, is_duration, read_parameters
 from aggregator.wire.timestamps import render_timestamp
-from storage.model import INT64_MAX, MAX_TIME_US, MIN_TIME_US, Position, Query
+from storage.model import INT64_MAX, MAX_TIME_US, MIN_TIME_US, PAGE_BYTES, Position, Query
 
 MAX_LIMIT = 5000
 DEFAULT_LIMIT = 100
+
+MAX_PAGE_BYTES = PAGE_BYTES
+"""A page ends after the event that takes its payloads to this many bytes."""
 
 _PARAMETERS = ("topic", "event_id", "after", "order", "source", "since", "until", "cursor", "limit")
 
@@ -98,6 +101,7 @@ def parse_query(query_string: str, now_us: int) -> ReadRequest:
         newest_first=order == "desc",
         limit=DEFAULT_LIMIT if limit is None else limit,
         position=position,
+        max_bytes=MAX_PAGE_BYTES,
     )
     return ReadRequest(query, parameters)
 
