@@ -95,7 +95,7 @@ class EventRoutes:
             headers = {} if page.next is None else link_header(wanted.next_target(page.next))
             if page.head is not None:
                 headers |= {"Log-Head": str(page.head), "Log-Start": "1"}
-            return json_response(events_answer(page), headers)
+            return ReadResponse(events_answer(page), headers)
 
         return await self._read(
             partial(page_memory_bytes, query.limit, query.max_bytes),
@@ -110,7 +110,7 @@ class EventRoutes:
         def answer(found: EventColumns | None) -> web.Response:
             if found is None:
                 raise NoSuchEvent(f"topic {topic!r} has no event {event_id!r}")
-            return json_response(encode_objects(found))
+            return ReadResponse([encode_objects(found)])
 
         if topic_rule_broken(topic) or name_rule_broken(event_id):
             # It is not stored, and a database may refuse to be asked for it.
