@@ -18,6 +18,7 @@ from storage.errors import PayloadOverLimit
 from storage.model import Query
 from storage.reading import page_fetch
 from storage.reading.log_reader import LogReader
+from storage.reading.statements import Row, Rows
 
 _SIZES = [2, 2, 2, 300, 2, 40, 40, 1200, 1200, 1200, 5, 9, 2, 3000, 2, 2, 70]
 _LARGEST = max(_SIZES)
@@ -27,6 +28,12 @@ def _payload(size: int) -> str:
     # One character of four bytes, where there is room for it: bytes count, not characters.
     text = "\U0001f600" + "x" * (size - 12) if size >= 12 else ""
     return f'{{"a":"{text}"}}' if text else "{}" + " " * (size - 2)
+
+
+def _payload_sizes(found: Sequence[Row]) -> list[int]:
+    """The sizes of the payloads that a statement returned: one, or a column of them."""
+    values = [row[-1] for row in found if isinstance(row[-1], bytes)]
+    return [len(payload) for value in values for payload in value.split(b"\x1f") if payload]
 
 
 class Log:
@@ -39,13 +46,12 @@ class Log:
         self._reader = store._reader
 
     @asynccontextmanager
-    async def noted(self) -> AsyncGenerator[page_fetch.Rows, None]:
+    async def noted(self) -> AsyncGenerator[Rows, None]:
         async with self._reader() as rows:
 
-            async def note(sql: str, arguments: Sequence[object]) -> Sequence[page_fetch.Row]:
+            async def note(sql: str, arguments: Sequence[object]) -> Sequence[Row]:
                 found = await rows(sql, arguments)
-                sizes = [len(row[-1]) for row in found if isinstance(row[-1], bytes)]
-                self.fetched.append(sizes)
+                self.fetched.append(_payload_sizes(found))
                 return found
 
             yield note
@@ -121,11 +127,10 @@ def test_no_fetch_has_more_bytes_than_a_chunk_or_one_payload(log: Log) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(page_fetch, "MAX_CHUNK_BYTES", chunk_bytes)
             patch.setattr(page_fetch, "_FIRST_CHUNK_ROWS", first_rows)
-            patch.setattr(page_fetch, "PAGE_BYTES", page_bytes)
             patch.setattr(page_fetch, "_MAX_SINGLE_FETCHES", 2)
             log.fetched.clear()
             query = Query(
-                topic=topic, newest_first=newest_first, limit=limit,
+                topic=topic, newest_first=newest_first, limit=limit, max_bytes=page_bytes,
                 max_payload_bytes=max_payload_bytes,
             )  # fmt: skip
             events = log.all(query)
