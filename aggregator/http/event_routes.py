@@ -5,14 +5,18 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from msgspec.structs import replace
 
 from aggregator.http.json_responses import json_response, link_header
 from aggregator.http.middleware import send_continue
+from aggregator.http.ndjson import one_line, stream_lines
 from aggregator.http.problem_details import NoSuchEvent
+from aggregator.reading.event_stream import EventStream
 from aggregator.reading.read_limit import ReadLimit
 from aggregator.reading.read_memory import ReadMemory
+from aggregator.reading.stream_limit import StreamLimit
+from aggregator.wire.accept import wants_lines
 from aggregator.wire.event_encoding import encode_objects
 from aggregator.wire.event_query import parse_query
 from aggregator.wire.event_rules import name_rule_broken, topic_rule_broken
@@ -34,11 +38,20 @@ class EventRoutes:
     Args:
         store: what is read.
         reads: the number of reads at once.
+        streams: the number of streamed answers at once.
         read_memory: the memory of reads.
     """
 
-    def __init__(self, *, store: EventReader, reads: ReadLimit, read_memory: ReadMemory) -> None:
+    def __init__(
+        self,
+        *,
+        store: EventReader,
+        reads: ReadLimit,
+        streams: StreamLimit,
+        read_memory: ReadMemory,
+    ) -> None:
         self._store = store
+        self._streams = streams
         self._reads = reads
         self._read_memory = read_memory
 
@@ -50,15 +63,30 @@ class EventRoutes:
             web.get("/events/{topic}/{event_id:[^/]+}", self.event, expect_handler=send_continue),
         ]
 
-    async def events(self, request: web.Request) -> web.Response:
-        """GET /events: a page of the log, and a Link to the next; or the one event asked for."""
-        wanted = parse_query(request.rel_url.raw_query_string, time.time_ns() // 1000)
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """GET /events: a page of the log, and a Link to the next; or the one event asked for.
+
+        As NDJSON, all of the log that is asked for.
+        """
+        answer = await self._events(request)
+        answer.headers[hdrs.VARY] = "Accept, Accept-Encoding"
+        return answer
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        lines = wants_lines(request.headers.getall(hdrs.ACCEPT, ()))
+        wanted = parse_query(request.rel_url.raw_query_string, time.time_ns() // 1000, lines=lines)
         query = wanted.query
+        if lines and wanted.event_id is None:
+            return await stream_lines(
+                EventStream(self._store, query, self._streams, self._read_memory)
+            )
         if query.topic is not None and wanted.event_id is not None:
             return await self._get(
                 query.topic,
                 wanted.event_id,
-                lambda found: json_response(
+                one_line
+                if lines
+                else lambda found: json_response(
                     b"[]" if found is None else b"[%b]" % encode_objects(found)
                 ),
             )
