@@ -30,14 +30,17 @@ _MAX_SINGLE_FETCHES = 8
 
 _MAX_HINTS = 1000
 
-_PAYLOAD_COPIES = 4
-"""A payload under way is held by the driver, in pieces and in one, by its column, and encoded."""
+MAX_NAMES_BYTES = 2 * 2**20
+"""A page ends after the chunk that takes what it holds beside payloads to this many bytes."""
 
-_CHUNK_COPIES = 4
-"""So are the payloads of a chunk."""
+_EVENT_BYTES = 200
+"""What an encoded event has beside its payload, its id and its source."""
 
-_MAX_ROW_BYTES = 3072
-"""Maximum memory of a row beside its payload: names of 256 characters of four bytes each."""
+_MAX_NAMES_BYTES_PER_ROW = 2048
+"""Two names of 256 characters of four bytes each."""
+
+_COPIES = 4
+"""What is under way is held by the driver, by its column, in pieces and encoded."""
 
 
 def page_memory_bytes(events: int, max_bytes: int, max_payload_bytes: int) -> int:
@@ -49,14 +52,14 @@ def page_memory_bytes(events: int, max_bytes: int, max_payload_bytes: int) -> in
         max_payload_bytes: the largest payload that is fetched.
     """
     chunk_rows = min(events, MAX_CHUNK_ROWS)
-    chunk_bytes = _CHUNK_COPIES * (MAX_CHUNK_BYTES + chunk_rows * _MAX_ROW_BYTES)
-    single_bytes = _PAYLOAD_COPIES * max_payload_bytes
-    return max_bytes + events * _MAX_ROW_BYTES + max(chunk_bytes, single_bytes)
+    chunk_bytes = MAX_CHUNK_BYTES + chunk_rows * (_MAX_NAMES_BYTES_PER_ROW + _EVENT_BYTES)
+    under_way = max(chunk_bytes, MAX_CHUNK_BYTES + max_payload_bytes)
+    return max_bytes + MAX_NAMES_BYTES + _COPIES * under_way
 
 
 def event_memory_bytes(max_payload_bytes: int) -> int:
     """Compute the maximum memory of reading and encoding one event, in bytes."""
-    return _PAYLOAD_COPIES * (max_payload_bytes + _MAX_ROW_BYTES)
+    return _COPIES * (max_payload_bytes + _MAX_NAMES_BYTES_PER_ROW + _EVENT_BYTES)
 
 
 class ChunkHints:
@@ -121,11 +124,16 @@ class PageFetch:
             StorageError: a row of a range is missing.
         """
         parts: list[Any] = []
-        count = size = 0
+        count = size = names_bytes = 0
         last: Position | None = None
         chunk_rows = self._hints.rows(query.topic)
-        while not cursor.at_end and count < query.limit and size < query.max_bytes:
-            ranges = cursor.peek(min(chunk_rows, query.limit - count))
+        while (
+            count < query.limit
+            and size < query.max_bytes
+            and names_bytes < MAX_NAMES_BYTES
+            and (wanted := await cursor.fill(min(chunk_rows, query.limit - count)))
+        ):
+            ranges = cursor.peek(wanted)
             columns = await self._chunk(rows, ranges, query)
             try:
                 complete = await self._complete(rows, columns, query, size)
@@ -140,6 +148,7 @@ class PageFetch:
             count += complete
             chunk_bytes = sum(map(len, columns.payloads))
             size += chunk_bytes
+            names_bytes += _names_bytes(columns)
             last = Position(
                 columns.ts_ingest_us[-1], columns.topics[-1].decode(), columns.offsets[-1]
             )
@@ -238,8 +247,9 @@ class PageFetch:
             return len(payloads)
         fetched_singly = 0
         size = page_bytes
+        full = min(query.max_bytes, page_bytes + MAX_CHUNK_BYTES)
         for index, payload in enumerate(payloads):
-            if size >= query.max_bytes and index:
+            if size >= full and index:
                 return index
             if not payload:
                 if fetched_singly == _MAX_SINGLE_FETCHES:
@@ -264,3 +274,8 @@ class PageFetch:
             size = await fetch_value(rows, self.sql.payload_bytes, (topic, offset))
             raise PayloadOverLimit(size)
         return value
+
+
+def _names_bytes(columns: EventColumns) -> int:
+    names = (*columns.event_ids, *columns.sources)
+    return _EVENT_BYTES * len(columns.offsets) + sum(map(len, names))

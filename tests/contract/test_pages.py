@@ -9,8 +9,8 @@ from support.http import Client
 from support.talking import expect_problem, next_link, publish, read_all, read_pages
 from yarl import URL
 
-import storage.reading.log_reader
 import aggregator.wire.event_query
+import storage.reading.log_reader
 
 READS: list[dict[str, object]] = [
     {},

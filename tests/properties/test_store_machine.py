@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 from support.backends import Database
 from support.clocks import shift_clock
 from support.observer import Observer, Snapshot, StoredRow
-from support.reading import LogEvent, read_page
+from support.reading import LogEvent, get_event, read_page
 from support.reference import Reference
 from support.strategies import EVENT_IDS, SOURCES, TOPICS, Pool, pools
 
@@ -109,7 +109,7 @@ class StoreMachine(RuleBasedStateMachine):
     def get(self, data: st.DataObject, pick: int) -> None:
         topic = data.draw(st.sampled_from(self.pool.topics + TOPICS[:1]))
         event_id = data.draw(st.sampled_from(self.pool.event_ids + EVENT_IDS[:1]))
-        got = self.run(self.any_store(pick).get(topic, event_id))
+        got = self.run(get_event(self.any_store(pick), topic, event_id))
         expected = self.reference.find(topic, event_id)
         if expected is None:
             assert got is None

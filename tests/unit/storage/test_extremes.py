@@ -2,21 +2,21 @@
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 from support.backends import Database
 from support.clocks import shift_clock
 from support.events import event
 from support.interleaving import Interleaving
-from support.reading import LogEvent, get_event, read_page
+from support.reading import get_event, read_page
 from support.scene import told
 from support.strategies import EVENT_IDS
 
 from storage.errors import StorageUnavailable
 from storage.model import MAX_TIME_US, MIN_TIME_US, Event, Query
 from storage.protocols import EventStore
-from storage.reading import log_reader, page_fetch
-from storage.reading.page_fetch import RowRange, Rows
+from storage.reading.page_fetch import PageFetch
 
 _MANY = 3_000
 _LIMIT_S = 20
@@ -109,13 +109,13 @@ async def test_closing_waits_for_the_reads_under_way(
     await store.open()
     await store.append([event("t", f"e-{number}") for number in range(_MANY)])
     begun: asyncio.Queue[None] = asyncio.Queue()
-    fetch_page = page_fetch.fetch_page
+    page = PageFetch.page
 
-    async def noted(rows: Rows, row_range: RowRange, query: Query) -> tuple[list[LogEvent], bool]:
+    async def noted(*arguments: Any) -> Any:
         begun.put_nowait(None)
-        return await fetch_page(rows, row_range, query)
+        return await page(*arguments)
 
-    monkeypatch.setattr(log_reader, "fetch_page", noted)
+    monkeypatch.setattr(PageFetch, "page", noted)
     query = Query(topic="t", limit=_MANY)
     under_way = [asyncio.create_task(read_page(store, query)) for _ in range(2)]
     for _ in under_way:

@@ -1,7 +1,7 @@
 """Pages, however small, put together give exactly the log that was asked for."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack
 
 import msgspec
@@ -17,7 +17,7 @@ from support.reading import LogEvent, read_page
 from storage.errors import StorageError
 from storage.model import Query
 from storage.protocols import EventStore
-from storage.reading import log_reader, page_fetch
+from storage.reading import log_reader
 
 _TOPICS = ["a", "b", "C"]
 _SOURCES = ["common", "rare", "never"]
@@ -78,7 +78,7 @@ def _expected(rows: list[StoredRow], query: Query) -> list[StoredRow]:
     )
 
 
-async def _pages(store: EventStore, query: Query) -> AsyncIterator[list[LogEvent]]:
+async def _pages(store: EventStore, query: Query) -> AsyncIterator[Sequence[LogEvent]]:
     for _page in range(1000):
         page = await read_page(store, query)
         yield page.events
@@ -115,8 +115,8 @@ def test_following_the_pages_gives_what_was_asked_for_once_and_in_order(log: Log
     def holds(query: Query, scan_rows: int, page_bytes: int) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(log_reader, "SCAN_ROWS", scan_rows)
-            patch.setattr(page_fetch, "PAGE_BYTES", page_bytes)
-            got = log.runner.run(_all(log.store, query))
+            limited = msgspec.structs.replace(query, max_bytes=page_bytes)
+            got = log.runner.run(_all(log.store, limited))
         assert got == [(r.topic, r.offset, r.ts_ingest_us) for r in _expected(log.rows, query)]
 
     holds()
@@ -132,10 +132,10 @@ def test_the_log_has_times_that_repeat_and_differ(log: Log) -> None:
 
 @pytest.mark.parametrize("topic", [None, "a"])
 def test_a_page_ends_behind_the_event_that_takes_it_past_its_bytes(
-    log: Log, monkeypatch: pytest.MonkeyPatch, topic: str | None
+    log: Log, topic: str | None
 ) -> None:
-    monkeypatch.setattr(page_fetch, "PAGE_BYTES", 3 * len('{"n":0}') - 1)
-    page = log.runner.run(read_page(log.store, Query(topic=topic, limit=100)))
+    query = Query(topic=topic, limit=100, max_bytes=3 * len('{"n":0}') - 1)
+    page = log.runner.run(read_page(log.store, query))
     assert len(page.events) == 3
     assert page.next is not None
 
