@@ -7,10 +7,10 @@ from functools import partial
 import structlog
 from aiohttp import web
 
+from aggregator.http.compression import Compression
 from aggregator.http.event_routes import EventRoutes
 from aggregator.http.fast_path import FastPath
 from aggregator.http.middleware import around_requests
-from aggregator.http.compression import Compression
 from aggregator.http.pending_responses import PendingResponses
 from aggregator.http.response_sender import ResponseSender
 from aggregator.http.routes import Routes

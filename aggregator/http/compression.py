@@ -1,6 +1,7 @@
 """Compression of answers to reads: zstd and gzip.
 
-Levels and sizes were measured: `docs/understand/decisions/0036-answers-are-streamed-and-compressed.md`.
+Levels and sizes were measured; see
+`docs/understand/decisions/0036-answers-to-reads-are-streamed-and-compressed.md`.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ _MAX_STREAMS = 32
 """Streams that are compressed at once; each holds up to half a MiB for that."""
 
 _GZIP_LEVEL = 1
-_ZSTD_OPTIONS = {
+_ZSTD_OPTIONS: dict[int, int] = {
     CompressionParameter.compression_level: 1,
     CompressionParameter.window_log: 17,
 }

@@ -1,4 +1,4 @@
-"""The answer to a read: its body in parts, which are sent as they are and freed as they are taken."""
+"""The answer to a read: its body in parts, sent as they are and freed as they are taken."""
 
 from collections import deque
 from collections.abc import Iterable, Mapping

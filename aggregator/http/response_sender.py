@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import struct
-from collections import deque
 
 import structlog
 from aiohttp import HttpVersion11, hdrs, web
@@ -14,6 +13,7 @@ from aggregator.http.pending_responses import PendingResponse, PendingResponses
 from aggregator.http.read_response import ReadResponse
 from aggregator.request_context import RequestContext
 from aggregator.wire.accept import content_coding
+from storage.errors import StorageError
 
 _PIECE_BYTES = 512 * 1024
 """What the transport gets at a time; it may copy what it is given."""
@@ -47,22 +47,27 @@ class ResponseSender:
             The response as it was sent, for aiohttp to end the request with, and whether all of it
             was.
         """
-        transport = request.transport
-        if transport is None or transport.is_closing():
+        try:
+            transport = request.transport
+            if transport is None or transport.is_closing():
+                return answer, False
+            # Nothing may stay behind in the transport: written means that the kernel has it.
+            transport.set_write_buffer_limits(high=0)
+            return answer, await self._send(request, transport, context, answer)
+        finally:
             if isinstance(answer, StreamedResponse):
                 answer.stream.close()
-            return answer, False
-        # Nothing may stay behind in the transport: written means that the kernel has it.
-        transport.set_write_buffer_limits(high=0)
-        size, drop = 0, None
-        if isinstance(answer, StreamedResponse):
-            size, drop = answer.stream.held, answer.stream.drop
-        elif isinstance(answer, ReadResponse):
-            size = answer.size
-        elif isinstance(answer, web.Response) and isinstance(answer.body, bytes):
-            size = len(answer.body)
+
+    async def _send(
+        self,
+        request: web.Request,
+        transport: asyncio.Transport,
+        context: RequestContext,
+        answer: web.StreamResponse,
+    ) -> bool:
+        drop = answer.stream.drop if isinstance(answer, StreamedResponse) else None
         pending = self._pending.begin(
-            transport, context, size, lambda: request.writer.output_size, drop=drop
+            transport, context, _held(answer), lambda: request.writer.output_size, drop=drop
         )
         try:
             if isinstance(answer, StreamedResponse):
@@ -74,20 +79,24 @@ class ResponseSender:
             await answer.write_eof()
         except ConnectionError:
             # Nobody is left to tell; aiohttp finds the connection closed as well.
-            return answer, False
+            return False
         except Exception as error:
             if not isinstance(answer, StreamedResponse):
                 raise
             # No other way is left to say that it is not all.
-            _log.warning("stream_failed", reason=str(error) or repr(error), **context.log_fields)
+            _log.warning(
+                "stream_failed",
+                reason=str(error) or repr(error),
+                exc_info=None if isinstance(error, StorageError) else error,
+                **context.log_fields,
+            )
             end_without_last_chunk(request, transport)
-            return answer, False
+            return False
         finally:
             if isinstance(answer, StreamedResponse):
                 answer.sent_bytes = pending.sent()
-                answer.stream.close()
             self._pending.release(pending)
-        return answer, True
+        return True
 
     async def _send_parts(
         self, request: web.Request, pending: PendingResponse, answer: ReadResponse
@@ -130,6 +139,16 @@ class ResponseSender:
                 self._pending.renew(pending, loop.time())
             if compression is not None:
                 await answer.write(compression.finish())
+
+
+def _held(answer: web.StreamResponse) -> int:
+    """Return the bytes that are held of an answer."""
+    if isinstance(answer, StreamedResponse):
+        return answer.stream.held
+    if isinstance(answer, ReadResponse):
+        return answer.size
+    body = answer.body if isinstance(answer, web.Response) else None
+    return len(body) if isinstance(body, bytes) else 0
 
 
 async def _write(answer: web.StreamResponse, part: bytes) -> None:

@@ -3,7 +3,7 @@
 import time
 
 import msgspec
-from aiohttp import hdrs, web
+from aiohttp import web
 
 from aggregator.http.event_routes import EventRoutes
 from aggregator.http.json_responses import json_response, link_header
@@ -92,7 +92,7 @@ class Routes:
             stats = await self._store.stats(topic=wanted.topic, after=wanted.topics_after)
         uptime_s = time.monotonic() - self._started
         headers = link_header(next_topics(stats)) if stats.more else {}
-        headers[hdrs.VARY] = hdrs.ACCEPT_ENCODING
+        headers["Vary"] = "Accept-Encoding"
         return ReadResponse([stats_answer(stats, uptime_s, self._store.backend)], headers)
 
     async def health(self, _request: web.Request) -> web.Response:
@@ -113,5 +113,5 @@ class Routes:
 
     async def metrics(self, _request: web.Request) -> ReadResponse:
         """GET /metrics: counts and state, for Prometheus."""
-        headers = {hdrs.CONTENT_TYPE: CONTENT_TYPE, hdrs.VARY: hdrs.ACCEPT_ENCODING}
+        headers = {"Content-Type": CONTENT_TYPE, "Vary": "Accept-Encoding"}
         return ReadResponse([await self._metrics.render()], headers)
