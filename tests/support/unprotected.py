@@ -15,6 +15,10 @@ from storage.postgres.turn import Turn
 from storage.sqlite import transaction as sqlite_transaction
 
 _COUNT_ARGUMENTS = 7
+_COUNTED = "WHERE t.topic = d.topic"
+_COUNT_AND_RECORD = (
+    f"WITH counted AS ({postgres_locked_append.COUNT}) {postgres_locked_append.RECORD}"
+)
 
 LOOK_UP_OR_MAKE_TOPICS = """
 WITH made AS (
@@ -153,8 +157,7 @@ class _CountsLater:
             return None
         if sql == postgres_locked_append.STORE:
             self.kept = arguments[:_COUNT_ARGUMENTS]
-            count = postgres_locked_append.COUNT
-            sql = sql.replace(count, f"{count} AND false")
+            sql = sql.replace(_COUNTED, f"{_COUNTED} AND false")
         return self._connection.execute(sql, *arguments)
 
 
@@ -175,7 +178,7 @@ def _postgres_count_afterwards(append: Any) -> Any:
     async def changed(connection: Any, batch: Sequence[Event], turn: Turn, **options: Any) -> Any:
         later = _CountsLater(connection)
         verdicts = await append(later, batch, turn, **options)
-        await connection.execute(postgres_locked_append.COUNT, *later.kept)
+        await connection.execute(_COUNT_AND_RECORD, *later.kept)
         return verdicts
 
     return changed
