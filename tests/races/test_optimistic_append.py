@@ -89,7 +89,8 @@ async def test_a_writer_that_names_no_append_is_noticed_by_what_it_stored(scene:
             "INSERT INTO events VALUES ('t', 2, 'x', now(), now(), 'shop', '{}')"
         )
         await scene.observer.fetch(
-            "UPDATE topics SET received = 2, unique_processed = 2 WHERE topic = 't'"
+            "UPDATE topics SET received = 2, unique_processed = 2, last_ts_ingest = ("
+            "SELECT max(ts_ingest) FROM events) WHERE topic = 't'"
         )
         await run.finish("a")
         assert told(run.outcomes("a")[0]) == [("duplicate", 2)]

@@ -43,7 +43,7 @@ class Snapshot(NamedTuple):
     recorded: Sequence[tuple[str, int, int]] = ()
 
     def assert_sound(self) -> None:
-        """Conservation, uniqueness, dense offsets, time that does not go back, each in one append."""
+        """Conservation, uniqueness, dense offsets, times that do not go back, one append each."""
         for topic, (received, unique, duplicate, conflicts) in self.counts.items():
             assert received == unique + duplicate, f"{topic!r}: {self.counts[topic]}"
             assert 0 <= conflicts <= duplicate, f"{topic!r}: {self.counts[topic]}"
@@ -117,11 +117,11 @@ class Observer:
         finally:
             await self.fetch("ROLLBACK")
         # A topic whose row was made in a transaction under way or rolled back has no counts.
-        recorded = [
+        recorded = tuple(
             (topic, offset, time_us)
             for topic, first, last, time_us in ranges
             for offset in range(first, last + 1)
-        ]
+        )
         return Snapshot(counts, [StoredRow(*row) for row in rows], recorded)
 
     async def empty(self) -> None:

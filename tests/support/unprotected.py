@@ -134,6 +134,7 @@ def count_afterwards(backend: str, patch: pytest.MonkeyPatch) -> None:
         )
     else:
         lock_first(patch)
+        patch.setattr(postgres_locked_append, "COUNT", _COUNT_AND_RECORD)
         patch.setattr(
             postgres_locked_append,
             "append",
@@ -178,7 +179,7 @@ def _postgres_count_afterwards(append: Any) -> Any:
     async def changed(connection: Any, batch: Sequence[Event], turn: Turn, **options: Any) -> Any:
         later = _CountsLater(connection)
         verdicts = await append(later, batch, turn, **options)
-        await connection.execute(_COUNT_AND_RECORD, *later.kept)
+        await connection.execute(postgres_locked_append.COUNT, *later.kept)
         return verdicts
 
     return changed
