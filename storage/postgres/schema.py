@@ -226,8 +226,8 @@ async def _migrate(connection: AnyConnection, schema: str, rights: _Rights) -> b
         return await _apply(connection, steps)
     except asyncpg.LockNotAvailableError as error:
         raise StorageUnavailable(
-            "the schema of the log can't be brought up to date while a transaction of somebody else "
-            f"lasts ({words(error)}): wait for the end of a backup or of verify"
+            "the schema of the log can't be brought up to date while a transaction of others lasts "
+            f"({words(error)}): wait for the end of a backup or of verify"
         ) from error
 
 

@@ -14,19 +14,16 @@ ALTER TABLE topics ADD COLUMN recorded_head bigint NOT NULL DEFAULT 0;
 
 -- For any other writer triggers do it: an older version that goes on beside a newer one, with a role
 -- that need not have a right on the table. They cost the server more than one INSERT for all topics
--- of an append, so they leave alone who has done it.
-CREATE FUNCTION record_append_v5() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$
+-- of an append, so they leave alone who has done it. The schema may be renamed, so the function looks
+-- for the table where it was called.
+CREATE FUNCTION record_append_v5() RETURNS trigger LANGUAGE plpgsql
+SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    INSERT INTO appends (ts_ingest, topic, first_offset, last_offset)
-    VALUES (NEW.last_ts_ingest, NEW.topic, coalesce(OLD.unique_processed, 0) + 1,
-            NEW.unique_processed);
+    EXECUTE format('INSERT INTO %I.appends (ts_ingest, topic, first_offset, last_offset) '
+                   'VALUES ($1, $2, $3, $4)', TG_TABLE_SCHEMA)
+    USING NEW.last_ts_ingest, NEW.topic, coalesce(OLD.unique_processed, 0) + 1,
+          NEW.unique_processed;
     RETURN NULL;
-END
-$$;
-DO $$
-BEGIN
-    EXECUTE format('ALTER FUNCTION record_append_v5() SET search_path = %I, pg_temp',
-                   current_schema());
 END
 $$;
 -- These wait for the writers that are storing, and are waited for by the next.

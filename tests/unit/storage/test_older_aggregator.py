@@ -74,3 +74,22 @@ async def test_an_older_one_needs_no_right_on_the_table_of_appends(
             await owner.connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
     await store.aclose()
     assert [each[1:] for each in await ranges(database)] == [("t", 1, 1), ("t", 2, 2)]
+
+
+@pytest.mark.parametrize("backend", ["postgres"])
+async def test_what_an_older_one_stores_is_recorded_in_a_schema_that_was_renamed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = PostgresStore(database.dsn)
+    await store.open()
+    await store.aclose()
+    async with Observer.on(database) as owner:
+        await owner.fetch('ALTER SCHEMA public RENAME TO "An other"')
+        append_as_before(monkeypatch)
+        store = PostgresStore(database.dsn, schema="An other")
+        await store.open()
+        await store.append([event("t", "0")])
+        await store.aclose()
+        recorded = await owner.fetch('SELECT topic, last_offset FROM "An other".appends')
+        await owner.fetch('ALTER SCHEMA "An other" RENAME TO public')
+    assert recorded == [("t", 1)]
