@@ -118,7 +118,6 @@ class ResponseSender:
         parts = answer.parts
         while parts:
             await _write(answer, parts.popleft())
-            self._pending.resize(pending, answer.size)
 
     async def _send_stream(
         self, request: web.Request, pending: PendingResponse, answer: StreamedResponse
