@@ -107,7 +107,7 @@ class EventRoutes:
         def answer(found: EventColumns | None) -> ReadResponse:
             if found is None:
                 raise NoSuchEvent(f"topic {topic!r} has no event {event_id!r}")
-            return ReadResponse([encode_objects(found)])
+            return ReadResponse([encode_objects(found)], {"Vary": "Accept-Encoding"})
 
         if topic_rule_broken(topic) or name_rule_broken(event_id):
             # It is not stored, and a database may refuse to be asked for it.
