@@ -46,7 +46,7 @@ def missing() -> str:
 def sync_missing() -> str:
     """Return why the server can't sync before it acknowledges, None if it can."""
     try:
-        with _server(sync=True):
+        with server(sync=True):
             return ""
     except _NotStarted as error:
         if "sync_interval" not in str(error):
@@ -72,7 +72,7 @@ async def publish(sent: Sent, *, sync: bool) -> Measured:
         for batch in sent.batches
         for row in batch.rows
     ]
-    with _server(sync=sync) as url:
+    with server(sync=sync) as url:
         client = await nats.connect(url)
         try:
             stream = client.jetstream()
@@ -104,7 +104,12 @@ async def publish(sent: Sent, *, sync: bool) -> Measured:
 
 
 @contextmanager
-def _server(*, sync: bool) -> Iterator[str]:
+def server(*, sync: bool) -> Iterator[str]:
+    """Run a server on an empty directory; yields its URL.
+
+    Args:
+        sync: it writes to the disk before it acknowledges.
+    """
     with tempfile.TemporaryDirectory(prefix="bench-nats-") as directory:
         configuration, log = Path(directory) / "nats.conf", Path(directory) / "log"
         interval = "sync_interval: always" if sync else ""
