@@ -9,11 +9,8 @@ import sys
 from asyncio.subprocess import PIPE
 from typing import Any
 
+from benchmarks.measuring import NotServed
 from benchmarks.serving import OWN_CHECKOUT
-
-
-class NotServed(Exception):
-    """The server does not offer what was to be measured; the message is the reason."""
 
 
 async def run(module: str, *arguments: object) -> dict[str, Any]:

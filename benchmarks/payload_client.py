@@ -13,7 +13,8 @@ from collections import Counter
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from urllib.parse import quote, urljoin
 
-from benchmarks.child import NotServed, report
+from benchmarks.child import report
+from benchmarks.measuring import NotServed
 from benchmarks.reading_client import NDJSON, PAGE
 
 _SLOW_PIECE_BYTES = 256 * 1024

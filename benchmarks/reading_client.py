@@ -16,7 +16,8 @@ from http.client import HTTPConnection, HTTPResponse
 from typing import Any
 from urllib.parse import quote, urljoin
 
-from benchmarks.child import NotServed, report
+from benchmarks.child import report
+from benchmarks.measuring import NotServed
 
 Events = list[dict[str, Any]]
 

@@ -9,9 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.child import NotServed
 from benchmarks.databases import MakeDatabase
-from benchmarks.measuring import Measured, Sent, WrongCounts, check, through
+from benchmarks.measuring import Measured, NotServed, Sent, WrongCounts, check, through
 from benchmarks.serving import OWN_CHECKOUT, Server, aggregator
 from benchmarks.workload import Batch, Row
 

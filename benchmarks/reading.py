@@ -1,0 +1,199 @@
+"""Reading a topic from its start, waiting for what comes, and what both cost those who publish.
+
+    python -m benchmarks reading --against ../before
+
+The events of one topic are read by a client in a process of its own that parses every one of them,
+by one that parses nothing (the server's side alone), by a JetStream consumer, and from a bare
+database. Then publishing is measured beside the other checkout's and with 1,000 waits open, and
+memory while 20 clients read payloads of 1 MiB.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from benchmarks import child, page_walk, peer_jetstream, read_memory, waiting
+from benchmarks.databases import MakeDatabase, sqlite_file
+from benchmarks.measuring import Measured, Sent
+from benchmarks.page_walk import Page
+from benchmarks.rounds import Part, Setting, measure_each
+from benchmarks.serving import OWN_CHECKOUT, Server
+from benchmarks.standard import BATCHES
+from benchmarks.stored_topic import TOPIC, StoredTopic, store
+
+BACKENDS = ("SQLite", "Postgres")
+JETSTREAM = "JetStream, pull consumer, parsed"
+
+WAYS = {
+    "pages": "pages of 5,000, parsed",
+    "lines": "NDJSON, parsed line by line",
+    "blocks": "NDJSON, parsed in blocks of lines",
+}
+"""How the client reads that parses every event, as `reading_client` calls it."""
+
+PARSED = WAYS["blocks"]
+
+WALKS = {
+    "pages of 5,000, not parsed": (5_000, 1, 1.0),
+    "pages of 1,000, not parsed": (1_000, 1, 0.25),
+    "pages of 100, not parsed": (100, 1, 0.1),
+    "pages of 5,000, not parsed, 19 connections": (5_000, 19, 1.0),
+}
+"""Events in a page, connections, and the share of the events that is read."""
+
+SERVER_SIDE = next(iter(WALKS))
+PUBLISHING = "publishing in batches of 100"
+QUIET_WAITS = f"{PUBLISHING}, 1,000 waits for other topics"
+BUSY_WAITS = f"{PUBLISHING}, 1,000 waits for the same topics"
+MEMORY = {
+    "pages": "20 clients read 1 MiB payloads, pages",
+    "lines": "20 clients read 1 MiB payloads, NDJSON",
+}
+
+_PAYLOADS = 32
+_PAYLOADS_PER_EVENT = 0.001
+"""For a short run, which has fewer."""
+
+Runs = dict[str, Callable[[], Awaitable[Measured]]]
+Pages = tuple[list[list[Page]], Mapping[Page, int]]
+"""The pages of each connection, and the length of each in bytes."""
+
+
+def on(backend: str, what: str) -> str:
+    """Return the name of a measurement."""
+    return f"{backend}, {what}"
+
+
+def before(name: str) -> str:
+    """Return the name of the other checkout's measurement."""
+    return f"{name}, the other checkout"
+
+
+def bare(backend: str) -> str:
+    """Return the name of the ceiling: rows selected and built into lines of JSON."""
+    return f"bare {backend}, lines built"
+
+
+def bare_parsed(backend: str) -> str:
+    """Return the name of the same by a process that parses the lines as well."""
+    return f"bare {backend}, lines built and parsed"
+
+
+async def measure(setting: Setting) -> Part:
+    """Measure each figure once a round; the order is reversed from round to round."""
+    part = Part(setting.say)
+    makes = {"SQLite": sqlite_file, "Postgres": setting.postgres}
+    messages = max(1, setting.events // 2)
+    if why := peer_jetstream.missing():
+        part.miss(JETSTREAM, why)
+        messages = 0
+    if setting.against is None:
+        for name in _compared():
+            part.miss(
+                before(name), "there is nothing to compare with: name a checkout, --against DIRECTORY"
+            )
+    async with store(makes, _checkouts(setting), setting.events, messages) as stored:
+        reads = await _reads(stored)
+        for number in range(setting.rounds):
+            await measure_each(part, _in_turn(reads, number))
+    for number in range(setting.rounds):
+        await measure_each(part, _in_turn(_writes(makes, setting), number))
+    _compare(part)
+    return part
+
+
+def _checkouts(setting: Setting) -> list[Path]:
+    return [OWN_CHECKOUT, *([] if setting.against is None else [setting.against])]
+
+
+def _compared() -> list[str]:
+    return [on(backend, what) for backend in BACKENDS for what in (*WALKS, PUBLISHING)]
+
+
+def _in_turn(runs: Runs, number: int) -> Runs:
+    return runs if number % 2 == 0 else dict(reversed(runs.items()))
+
+
+def _compare(part: Part) -> None:
+    for name in _compared():
+        part.compare(name, before(name))
+    for backend in BACKENDS:
+        for way in WAYS.values():
+            for ceiling in (bare(backend), bare_parsed(backend), JETSTREAM):
+                part.compare(on(backend, way), ceiling)
+        for waits in (QUIET_WAITS, BUSY_WAITS):
+            part.compare(on(backend, waits), on(backend, PUBLISHING))
+
+
+async def _reads(stored: StoredTopic) -> Runs:
+    runs: Runs = {}
+    events = stored.events
+    for backend in BACKENDS:
+        server = stored.servers[backend, OWN_CHECKOUT]
+        runs[bare(backend)] = partial(_bare, backend, stored, "build")
+        for way, name in WAYS.items():
+            runs[on(backend, name)] = partial(_parsed, server, way, events)
+        runs[bare_parsed(backend)] = partial(_bare, backend, stored, "parse")
+    if stored.jetstream is not None:
+        runs[JETSTREAM] = partial(_jetstream, *stored.jetstream)
+    for what, (limit, connections, share) in WALKS.items():
+        pages = page_walk.split(max(1, int(events * share)), limit, connections)
+        for (backend, checkout), server in stored.servers.items():
+            known = await page_walk.lengths(server.port, TOPIC, [p for each in pages for p in each])
+            name = on(backend, what)
+            runs[name if checkout == OWN_CHECKOUT else before(name)] = partial(
+                _walk, server, (pages, known)
+            )
+    return runs
+
+
+async def _parsed(server: Server, way: str, events: int) -> Measured:
+    cpu_s = server.cpu_s()
+    ended = await child.run("reading_client", server.port, TOPIC, events, way)
+    return _of_reader(ended, events)._replace(
+        cpu_s_per_million=(server.cpu_s() - cpu_s) / events * 1e6
+    )
+
+
+async def _bare(backend: str, stored: StoredTopic, how: str) -> Measured:
+    ended = await child.run(
+        "bare_reading", backend.lower(), stored.bare[backend], stored.events, how
+    )
+    return _of_reader(ended, stored.events)
+
+
+async def _jetstream(url: str, messages: int) -> Measured:
+    return _of_reader(await child.run("peer_jetstream_reading", url, messages), messages)
+
+
+def _of_reader(ended: Mapping[str, float], events: int) -> Measured:
+    return Measured(
+        events / ended["seconds"], generator_cpu_s_per_million=ended["cpu_s"] / events * 1e6
+    )
+
+
+async def _walk(server: Server, pages: Pages) -> Measured:
+    readers, known = pages
+    events = sum(page.limit for page in known)
+    cpu_s = server.cpu_s()
+    seconds = await page_walk.walk(server.port, TOPIC, readers, known)
+    return Measured(
+        events / seconds, cpu_s_per_million=(server.cpu_s() - cpu_s) / events * 1e6
+    )
+
+
+def _writes(makes: Mapping[str, MakeDatabase], setting: Setting) -> Runs:
+    runs: Runs = {}
+    sent = Sent.make(BATCHES, setting.events)
+    topics = [f"topic-{number}" for number in range(BATCHES.topics)]
+    payloads = max(1, min(_PAYLOADS, int(setting.events * _PAYLOADS_PER_EVENT)))
+    for backend, make in makes.items():
+        published = on(backend, PUBLISHING)
+        if setting.against is not None:
+            runs[before(published)] = partial(waiting.publish, make, sent, setting.against)
+        runs[published] = partial(waiting.publish, make, sent)
+        for waits, names in ((QUIET_WAITS, waiting.QUIET), (BUSY_WAITS, topics)):
+            runs[on(backend, waits)] = partial(waiting.publish_beside_waits, make, sent, names)
+        for how, memory in MEMORY.items():
+            runs[on(backend, memory)] = partial(read_memory.measure, make, payloads, how)
+    return runs
