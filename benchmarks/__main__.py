@@ -108,8 +108,8 @@ def _parser() -> argparse.ArgumentParser:
         "--against",
         type=_checkout,
         metavar="DIRECTORY",
-        help="processor, start, reading: another checkout to compare this one with; give the first two "
-        "15 rounds",
+        help="processor, start, reading: another checkout to compare this one with; give the "
+        "first two 15 rounds",
     )
     parser.add_argument("--dsn", help="a Postgres server, in place of one started here")
     return parser

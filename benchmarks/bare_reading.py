@@ -6,7 +6,6 @@ One process, one connection, no HTTP: `build` makes the lines that the service w
 `parse` parses them too.
 """
 
-import asyncio
 import json
 import sqlite3
 import sys
@@ -16,6 +15,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import uvloop
@@ -92,7 +92,7 @@ def _time(microseconds: int) -> str:
     return f"{_second(second)}{fraction:06d}Z"
 
 
-def build(rows: Iterable[Sequence[object]]) -> bytes:
+def build(rows: Iterable[Iterable[Any]]) -> bytes:
     """Build the line of each row, in the form of a page's events."""
     lines, ingest_us, ingested = [], -1, ""
     for topic, event_id, timestamp, source, payload, offset, ts_ingest in rows:
@@ -108,14 +108,14 @@ def build(rows: Iterable[Sequence[object]]) -> bytes:
     return "".join(lines).encode()
 
 
-def _sqlite_rows(path: str) -> Iterator[list[Sequence[object]]]:
+def _sqlite_rows(path: str) -> Iterator[Sequence[Iterable[Any]]]:
     with closing(sqlite3.connect(path)) as connection:
         cursor = connection.execute(_SELECT.format(topic="?"), (TOPIC,))
         while rows := cursor.fetchmany(_ROWS_AT_ONCE):
             yield rows
 
 
-async def _postgres_rows(dsn: str) -> AsyncIterator[list[Sequence[object]]]:
+async def _postgres_rows(dsn: str) -> AsyncIterator[Sequence[Iterable[Any]]]:
     connection = await asyncpg.connect(dsn)
     try:
         async with connection.transaction():
@@ -133,7 +133,7 @@ class _Reader:
         self.read = 0
         self._parse = parse
 
-    def take(self, rows: Sequence[Sequence[object]]) -> None:
+    def take(self, rows: Sequence[Iterable[Any]]) -> None:
         text = build(rows)
         if self._parse:
             events = json.loads(b"[%b]" % text[:-1].replace(b"\n", b","))

@@ -1,12 +1,13 @@
-"""A reader of pages that parses nothing: what it is given is the server's side alone.
+"""A reader of pages that parses nothing, so that its speed is the server's side alone.
 
-It knows where each page begins, since offsets have no gaps, and how long its answer is, since it was
-walked before; so it only counts bytes.
+It knows where each page begins, since offsets have no gaps, and how long its answer is, since it
+was read before; so it only counts bytes.
 """
 
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple, cast
 
 from benchmarks.driving import BrokenOff, connect, get
@@ -28,7 +29,7 @@ class Page(NamedTuple):
 
 
 def split(events: int, limit: int, readers: int = 1) -> list[list[Page]]:
-    """Split the events of a topic into as many stretches as there are readers, and these into pages.
+    """Split the events of a topic into a stretch for each reader, and these into pages.
 
     Args:
         events: the number of events, from the first.
@@ -41,7 +42,7 @@ def split(events: int, limit: int, readers: int = 1) -> list[list[Page]]:
     bounds = [events * number // readers for number in range(readers + 1)]
     return [
         [Page(after, min(limit, end - after)) for after in range(begin, end, limit)]
-        for begin, end in zip(bounds, bounds[1:], strict=False)
+        for begin, end in pairwise(bounds)
     ]
 
 
@@ -132,7 +133,7 @@ class _Walker(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
 
-    def get_buffer(self, sizehint: int) -> memoryview:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - the protocol's
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -146,7 +147,10 @@ class _Walker(asyncio.BufferedProtocol):
             self._in_head = False
             expected = self._known[self._pages[-1]]
             head = self._head[:end].lower()
-            if not head.startswith(b"http/1.1 200 ") or b"content-length: %d" % expected not in head:
+            if (
+                not head.startswith(b"http/1.1 200 ")
+                or b"content-length: %d" % expected not in head
+            ):
                 self._done.set_exception(WrongCounts(f"not {expected} bytes: {head!r}"))
                 return
             self._missing = expected - (len(self._head) - end - len(_HEAD_END))

@@ -7,9 +7,9 @@ then pauses for 5 ms. One that is refused (503) or cut off asks for the same aga
 """
 
 import sys
-import threading
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from urllib.parse import quote, urljoin
 
@@ -25,7 +25,7 @@ _LIMIT_S = 120.0
 _FIELD = b'"offset":'
 
 
-class Reader(threading.Thread):
+class Reader:
     """A client that reads a whole topic.
 
     Args:
@@ -36,25 +36,24 @@ class Reader(threading.Thread):
     """
 
     def __init__(self, port: int, topic: str, *, lines: bool, slow: bool) -> None:
-        super().__init__(daemon=True)
         self.events = 0
         self.counts: Counter[str] = Counter()
         """How often it was `refused` and `cut_off`."""
-        self.error: BaseException | None = None
         self._port = port
         self._topic = quote(topic)
         self._lines = lines
         self._slow = slow
 
-    def run(self) -> None:
-        """Read to the end, or set `error`."""
-        try:
-            target = f"/events?topic={self._topic}&after=0"
-            target += "" if self._lines else f"&limit={PAGE}"
-            while target:
-                target = self._read_on(target)
-        except (Exception, SystemExit) as error:
-            self.error = error
+    def read(self) -> None:
+        """Read to the end.
+
+        Raises:
+            NotServed: the server does not answer NDJSON.
+        """
+        target = f"/events?topic={self._topic}&after=0"
+        target += "" if self._lines else f"&limit={PAGE}"
+        while target:
+            target = self._read_on(target)
 
     def _read_on(self, target: str) -> str:
         """Read over one connection as far as it goes; returns where to go on, "" at the end."""
@@ -106,21 +105,18 @@ def main(port: int, topic: str, expected: int, readers: int, how: str) -> None:
         for number in range(readers)
     ]
     begun = time.perf_counter()
-    for client in clients:
-        client.start()
-    for client in clients:
-        client.join()
+    try:
+        with ThreadPoolExecutor(readers) as pool:
+            for ended in [pool.submit(client.read) for client in clients]:
+                ended.result()
+    except NotServed as error:
+        report(not_served=str(error))
+        return
     seconds = time.perf_counter() - begun
-    counts: Counter[str] = Counter()
     for client in clients:
-        counts.update(client.counts)
-        if isinstance(client.error, NotServed):
-            report(not_served=str(client.error))
-            return
-        if client.error is not None:
-            raise client.error
         if client.events != expected:
             raise SystemExit(f"{client.events} events could be read, {expected} are stored")
+    counts = sum((client.counts for client in clients), Counter())
     report(seconds=seconds, refused=counts["refused"], cut_off=counts["cut_off"])
 
 

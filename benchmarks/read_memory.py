@@ -47,9 +47,7 @@ async def measure(
             processes = server.processes()
             sampling = asyncio.create_task(_peak_bytes(processes))
             try:
-                ended = await child.run(
-                    "payload_client", server.port, _TOPIC, events, READERS, how
-                )
+                ended = await child.run("payload_client", server.port, _TOPIC, events, READERS, how)
             finally:
                 sampling.cancel()
                 (peak,) = await asyncio.gather(sampling, return_exceptions=True)
