@@ -108,7 +108,8 @@ def build(rows: Iterable[Iterable[Any]]) -> bytes:
     return "".join(lines).encode()
 
 
-def _sqlite_rows(path: str) -> Iterator[Sequence[Iterable[Any]]]:
+def sqlite_rows(path: str) -> Iterator[Sequence[Iterable[Any]]]:
+    """Select the rows in order, 5,000 at a time."""
     with closing(sqlite3.connect(path)) as connection:
         cursor = connection.execute(_SELECT.format(topic="?"), (TOPIC,))
         while rows := cursor.fetchmany(_ROWS_AT_ONCE):
@@ -147,7 +148,7 @@ async def main(engine: str, location: str, expected: int, how: str) -> None:
     reader = _Reader(parse=how == "parse")
     cpu_s, begun = time.process_time(), time.perf_counter()
     if engine == "sqlite":
-        for rows in _sqlite_rows(location):
+        for rows in sqlite_rows(location):
             reader.take(rows)
     else:
         async for rows in _postgres_rows(location):

@@ -37,8 +37,9 @@ def split(events: int, limit: int, readers: int = 1) -> list[list[Page]]:
         readers: the number of stretches.
 
     Returns:
-        The pages of each reader.
+        The pages of each reader; there are no more readers than events.
     """
+    readers = min(readers, events)
     bounds = [events * number // readers for number in range(readers + 1)]
     return [
         [Page(after, min(limit, end - after)) for after in range(begin, end, limit)]

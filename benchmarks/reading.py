@@ -50,9 +50,12 @@ MEMORY = {
     "lines": "20 clients read 1 MiB payloads, NDJSON",
 }
 
-_PAYLOADS = 24
+_PAYLOADS = 16
 _PAYLOADS_PER_EVENT = 0.001
 """For a short run, which has fewer."""
+
+_OWN = 0
+"""The place of this checkout among those whose aggregators are read."""
 
 Runs = dict[str, Callable[[], Awaitable[Measured]]]
 Pages = tuple[list[list[Page]], Mapping[Page, int]]
@@ -82,7 +85,7 @@ def bare_parsed(backend: str) -> str:
 async def measure(setting: Setting) -> Part:
     """Measure each figure once a round; the order is reversed from round to round."""
     part = Part(setting.say)
-    makes = {"SQLite": sqlite_file, "Postgres": setting.postgres}
+    makes = _makes(setting)
     messages = max(1, setting.events // 4)
     if why := peer_jetstream.missing():
         part.miss(JETSTREAM, why)
@@ -101,6 +104,11 @@ async def measure(setting: Setting) -> Part:
         await measure_each(part, _in_turn(_writes(makes, setting), number))
     _compare(part)
     return part
+
+
+def _makes(setting: Setting) -> dict[str, MakeDatabase]:
+    makes = {"SQLite": sqlite_file, "Postgres": setting.postgres}
+    return {backend: makes[backend] for backend in BACKENDS}
 
 
 def _checkouts(setting: Setting) -> list[Path]:
@@ -130,7 +138,7 @@ async def _reads(stored: StoredTopic) -> Runs:
     runs: Runs = {}
     events = stored.events
     for backend in BACKENDS:
-        server = stored.servers[backend, OWN_CHECKOUT]
+        server = stored.servers[backend, _OWN]
         runs[bare(backend)] = partial(_bare, backend, stored, "build")
         for way, name in WAYS.items():
             runs[on(backend, name)] = partial(_parsed, server, way, events)
@@ -139,14 +147,14 @@ async def _reads(stored: StoredTopic) -> Runs:
         runs[JETSTREAM] = partial(_jetstream, *stored.jetstream)
     for what, (limit, connections, share) in WALKS.items():
         pages = page_walk.split(max(1, int(events * share)), limit, connections)
-        known: dict[Path, Mapping[Page, int]] = {}
+        known: dict[int, Mapping[Page, int]] = {}
         for (backend, checkout), server in stored.servers.items():
             if checkout not in known:
                 # Those of the other backend are as long: their events differ in nothing but digits.
                 all_pages = [page for each in pages for page in each]
                 known[checkout] = await page_walk.lengths(server.port, TOPIC, all_pages)
             name = on(backend, what)
-            runs[name if checkout == OWN_CHECKOUT else before(name)] = partial(
+            runs[name if checkout == _OWN else before(name)] = partial(
                 _walk, server, (pages, known[checkout])
             )
     return runs

@@ -19,8 +19,8 @@ class StoredTopic(NamedTuple):
     """The processes and databases that hold the events."""
 
     events: int
-    servers: dict[tuple[str, Path], Server]
-    """The aggregators by backend and checkout."""
+    servers: dict[tuple[str, int], Server]
+    """The aggregators by backend and by the place of their checkout among those given."""
     bare: dict[str, str]
     """The locations of the bare databases by backend."""
     jetstream: tuple[str, int] | None
@@ -41,17 +41,17 @@ async def store(
     """
     sent = Sent.make(WORKLOAD, events)
     rows = [row for batch in sent.batches for row in batch.rows]
-    servers: dict[tuple[str, Path], Server] = {}
+    servers: dict[tuple[str, int], Server] = {}
     bare: dict[str, str] = {}
     jetstream = None
     async with AsyncExitStack() as stack:
         for backend, make in backends.items():
-            for checkout in checkouts:
+            for number, checkout in enumerate(checkouts):
                 database = await stack.enter_async_context(make())
                 server = stack.enter_context(aggregator(database.arguments, checkout))
                 await through([server], sent)
                 await check(server.port, events, events)
-                servers[backend, checkout] = server
+                servers[backend, number] = server
             database = await stack.enter_async_context(make())
             bare[backend] = database.location
             await _fill_bare(backend, database.location, rows)
