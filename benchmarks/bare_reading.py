@@ -20,7 +20,7 @@ from typing import Any
 import asyncpg
 import uvloop
 
-from benchmarks.child import report
+from benchmarks.client_result import report
 from benchmarks.reading_client import check_offsets
 from benchmarks.workload import Row
 

@@ -9,7 +9,7 @@ import sys
 from asyncio.subprocess import PIPE
 from typing import Any
 
-from benchmarks.measuring import NotServed
+from benchmarks.client_result import NotServed
 from benchmarks.serving import OWN_CHECKOUT
 
 
@@ -45,9 +45,3 @@ async def run(module: str, *arguments: object) -> dict[str, Any]:
     if "not_served" in result:
         raise NotServed(result["not_served"])
     return result
-
-
-def report(**result: object) -> None:
-    """Print the result of a client, on its side."""
-    sys.stdout.write(f"{json.dumps(result)}\n")
-    sys.stdout.flush()

@@ -24,10 +24,6 @@ class WrongCounts(Exception):
     """An aggregator counted other events than were sent."""
 
 
-class NotServed(Exception):
-    """A server does not offer what was to be measured; the message is the reason."""
-
-
 class Measured(NamedTuple):
     """The figures of one measurement, None where they do not apply."""
 

@@ -13,8 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from urllib.parse import quote, urljoin
 
-from benchmarks.child import report
-from benchmarks.measuring import NotServed
+from benchmarks.client_result import NotServed, report
 from benchmarks.reading_client import NDJSON, PAGE
 
 _SLOW_PIECE_BYTES = 256 * 1024

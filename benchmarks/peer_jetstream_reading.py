@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import uvloop
 
-from benchmarks.child import report
+from benchmarks.client_result import report
 from benchmarks.workload import Row, encode
 
 _STREAM = "reading"

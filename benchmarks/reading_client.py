@@ -16,8 +16,7 @@ from http.client import HTTPConnection, HTTPResponse
 from typing import Any
 from urllib.parse import quote, urljoin
 
-from benchmarks.child import report
-from benchmarks.measuring import NotServed
+from benchmarks.client_result import NotServed, report
 
 Events = list[dict[str, Any]]
 

@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.client_result import NotServed
 from benchmarks.databases import MakeDatabase
-from benchmarks.measuring import Measured, NotServed
+from benchmarks.measuring import Measured
 
 Say = Callable[[str], None]
 Runs = Mapping[str, Callable[[], Awaitable[Measured]]]

@@ -9,9 +9,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.client_result import NotServed
 from benchmarks.databases import MakeDatabase
-from benchmarks.measuring import Measured, NotServed, Sent, WrongCounts, check, through
-from benchmarks.serving import OWN_CHECKOUT, Server, aggregator
+from benchmarks.measuring import Measured, Sent, WrongCounts, check, through
+from benchmarks.serving import OWN_CHECKOUT, aggregator
 from benchmarks.workload import Batch, Row
 
 WAITS = 1_000
@@ -59,7 +60,7 @@ async def publish_beside_waits(
     async with make() as database:
         with aggregator(database.arguments) as server:
             await through([server], Sent.of(sent.workload, [quiet.batches[0]] * 2))
-            async with _waits(server, waits, topics) as counts:
+            async with open_waits(server.port, waits, topics) as counts:
                 measured, _ = await through([server], sent)
             await check(server.port, 2 * quiet.events + sent.events, quiet.new + sent.new)
     if counts["open"] < waits and topics == QUIET:
@@ -77,14 +78,25 @@ def _one_each(topics: Sequence[str]) -> Batch:
 
 
 @asynccontextmanager
-async def _waits(
-    server: Server, waits: int, topics: Sequence[str]
-) -> AsyncIterator[dict[str, int]]:
-    """Keep clients waiting while the context lasts; yields counts, which are filled behind it."""
+async def open_waits(port: int, waits: int, topics: Sequence[str]) -> AsyncIterator[dict[str, int]]:
+    """Keep clients waiting while the context lasts.
+
+    Args:
+        port: of the server.
+        waits: the number of clients.
+        topics: the topics, which they share.
+
+    Yields:
+        What is empty until the context ends: how many waits are `open` then, how many were
+        `answered`, and with how many `events`.
+
+    Raises:
+        NotServed: the server knows no waits.
+    """
     counts: dict[str, int] = {}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        *("-m", "benchmarks.waiting_client", str(server.port), str(waits), *topics),
+        *("-m", "benchmarks.waiting_client", str(port), str(waits), *topics),
         cwd=OWN_CHECKOUT,
         stdin=PIPE,
         stdout=PIPE,

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import uvloop
 
-from benchmarks.child import report
+from benchmarks.client_result import report
 from benchmarks.driving import Connection, connect
 
 _WAIT_S = 60
@@ -69,10 +69,23 @@ class _Waits:
             self.open -= 1
             self.answered += 1
             if status != 200:
-                raise SystemExit(f"a wait was answered {status}: {body[:200]!r}")
+                raise RuntimeError(f"a wait was answered {status}: {body[:200]!r}")
             offsets = _OFFSET.findall(body)
             self.events += len(offsets)
             after = int(offsets[-1]) if offsets else after
+
+
+def _end_of_input() -> asyncio.Future[None]:
+    """Return what is done when standard input ends; nothing is ever written to it."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+
+    def end() -> None:
+        loop.remove_reader(sys.stdin)
+        ended.set_result(None)
+
+    loop.add_reader(sys.stdin, end)
+    return ended
 
 
 async def main(port: int, connections: int, topics: list[str]) -> None:
@@ -87,7 +100,7 @@ async def main(port: int, connections: int, topics: list[str]) -> None:
         asyncio.create_task(waits.follow(connection, topic, heads[topic]))
         for connection, topic in zip(opened, islice(cycle(topics), connections), strict=True)
     ]
-    ended = asyncio.create_task(asyncio.to_thread(sys.stdin.read))
+    ended = _end_of_input()
     # A wait that began after all of these has its answer: they have been read before it.
     await asyncio.to_thread(waits_are_served, port)
     report(ready=True)

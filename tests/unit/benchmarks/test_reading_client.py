@@ -11,7 +11,8 @@ from support.streams import Talk, listening
 
 sys.path.append(str(Path(__file__).parents[3]))
 from benchmarks import page_walk, reading_client
-from benchmarks.measuring import NotServed, WrongCounts
+from benchmarks.client_result import NotServed
+from benchmarks.measuring import WrongCounts
 from benchmarks.page_walk import Page, split
 from benchmarks.reading_client import WAYS, Events, check_offsets
 
