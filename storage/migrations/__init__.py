@@ -2,14 +2,21 @@
 
 A file that was released is never changed; the next change is the next number. The files are
 applied in order, each together with the version it leads to, in one transaction under a
-lock, so that two aggregators that start together do not collide.
+lock, so that two aggregators that start together do not collide. What would take long on a large
+log is done between two of them, in steps of its own (see `storage.sqlite.backfill`).
 """
 
 from pathlib import Path
 
 import msgspec
 
-from storage.errors import StorageMisconfigured
+from storage.errors import StorageMisconfigured, StorageUnavailable
+
+AFTER_BACKFILL = {"sqlite": 4, "postgres": 6}
+"""The step of each backend that comes only once what was stored before is in `appends`."""
+
+BACKFILL_S = 5.0
+"""How long opening adds to it before it lets its caller know that it is not done, in seconds."""
 
 _DIRECTORY = Path(__file__).parent
 
@@ -41,3 +48,16 @@ def pending(backend: str, version: int) -> list[Migration]:
             f"{newest}: use the newer aggregator that wrote it, or another database"
         )
     return [step for step in steps if step.version > version]
+
+
+def still_migrating(events_done: int, events_total: int) -> StorageUnavailable:
+    """Make the error of an open that has not brought a large log up to date yet.
+
+    Args:
+        events_done: events stored before that are in `appends` by now.
+        events_total: events stored before.
+    """
+    return StorageUnavailable(
+        f"the schema of the log is being brought up to date: {events_done:,} of {events_total:,} "
+        "events are done; it goes on by itself, and may be interrupted"
+    )

@@ -47,7 +47,7 @@ _EVENT_ID = 1
 # is not the connection's own: what makes a commit durable is set in that one alone.
 STORE_IF_UNCHANGED = f"""
 SELECT CASE WHEN current_setting('{MARKER}', true) IS DISTINCT FROM $16 THEN {_NOT_OWN_SESSION}
-ELSE append_if_unchanged_v4(
+ELSE append_if_unchanged_v5(
     string_to_array($1, chr(31)), string_to_array($2, chr(31))::uuid[], $3::text::bigint[],
     $4::text::uuid, $5::text::bigint[], $6::text::bigint[], $7::text::bigint[], $8::text::bigint[],
     $9, $10::text::integer[], $11::text::bigint[], $12, $13, $14, $15) END"""

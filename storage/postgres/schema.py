@@ -4,15 +4,16 @@ A log is known by three of its tables, which every version has. It is looked for
 before one is made: an empty log beside a full one would take every retry for new.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from storage.errors import StorageMisconfigured, StorageUnavailable
-from storage.migrations import pending
+from storage.migrations import AFTER_BACKFILL, BACKFILL_S, pending
+from storage.postgres.backfill import MIGRATION_LOCK, backfill, is_done
 from storage.postgres.errors import terminate
+from storage.postgres.names_in_the_way import NO_LOG, check_names
 from storage.postgres.session import AnyConnection, begin
-
-_MIGRATION_LOCK = 0x45564C47
 
 _LOGS = """
 SELECT n.nspname::text FROM pg_namespace AS n
@@ -21,38 +22,6 @@ WHERE n.nspname !~ '^pg_' AND 3 = (
     WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p')
       AND c.relname IN ('aggregator_schema', 'topics', 'events'))
 ORDER BY n.nspname"""
-
-_NO_LOG = -1
-"""In place of a version."""
-
-_RELATIONS = (
-    (0, "aggregator_schema"),
-    (1, "topics"),
-    (1, "events"),
-    (1, "events_by_ts_ingest"),
-    (4, "writers"),
-)
-_FUNCTIONS = ((2, "append_if_as_known"), (4, "append_if_unchanged_v4"))
-"""The names that a log needs, and from which version on."""
-
-# Whatever has one of these names, and would be in its way.
-_IN_THE_WAY = """
-SELECT what, name FROM (
-    SELECT CASE c.relkind WHEN 'r' THEN 'table' WHEN 'p' THEN 'table' WHEN 'v' THEN 'view'
-                          WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence'
-                          WHEN 'f' THEN 'foreign table' WHEN 'c' THEN 'type' ELSE 'index' END,
-           c.relname::text, n.nspname
-    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE c.relname = ANY ($2::text[])
-    UNION ALL
-    SELECT 'type', t.typname::text, n.nspname
-    FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace
-    WHERE t.typrelid = 0 AND t.typname = ANY ($2::text[])
-    UNION ALL
-    SELECT 'function', p.proname::text, n.nspname
-    FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
-    WHERE p.proname = ANY ($3::text[])) AS found (what, name, schema)
-WHERE schema = $1 ORDER BY name, what LIMIT 1"""
 
 _RIGHTS = """
 SELECT current_user::text, quote_ident(current_user), quote_ident($1),
@@ -65,11 +34,12 @@ _TABLE_RIGHTS = """
 SELECT right_name, name FROM (VALUES
     ('SELECT', 'aggregator_schema'), ('SELECT', 'topics'), ('INSERT', 'topics'),
     ('UPDATE', 'topics'), ('SELECT', 'events'), ('INSERT', 'events'), ('SELECT', 'writers'),
-    ('INSERT', 'writers'), ('UPDATE', 'writers'), ('DELETE', 'writers')) AS need (right_name, name)
+    ('INSERT', 'writers'), ('UPDATE', 'writers'), ('DELETE', 'writers'),
+    ('SELECT', 'appends'), ('INSERT', 'appends')) AS need (right_name, name)
 WHERE NOT has_table_privilege(name, right_name) LIMIT 1"""
 
 _NOT_KEPT = """
-SELECT name FROM unnest(ARRAY['aggregator_schema', 'topics', 'events']) AS name
+SELECT name FROM unnest(ARRAY['aggregator_schema', 'topics', 'events', 'appends']) AS name
 WHERE (SELECT relpersistence FROM pg_class WHERE oid = name::regclass) <> 'p' LIMIT 1"""
 
 _AT_RISK = """
@@ -99,7 +69,9 @@ async def first_schema(connection: AnyConnection) -> str | None:
 
 
 async def prepare(connection: AnyConnection, schema: str | None, *, named: bool) -> list[str]:
-    """Find the log, or make one, and bring it up to date, in one transaction.
+    """Find the log, or make one, and bring it up to date.
+
+    In one transaction, unless a large log needs more.
 
     Args:
         connection: a `Session` whose names are looked for in the schema.
@@ -112,21 +84,17 @@ async def prepare(connection: AnyConnection, schema: str | None, *, named: bool)
     Raises:
         StorageMisconfigured: the log is elsewhere, something is in its way, a right is missing,
             or the database can't hold it.
-        StorageUnavailable: the database is read-only.
+        StorageUnavailable: the database is read-only, or not all is done yet; the next call goes
+            on.
     """
+    deadline_s = asyncio.get_running_loop().time() + BACKFILL_S
     try:
-        await begin(connection, "BEGIN ISOLATION LEVEL READ COMMITTED")
-        await _find_or_make(connection, schema, named=named)
-        at_risk = [name for (name,) in await connection.fetch(_AT_RISK)]
-        await connection.execute("COMMIT")
+        while (warnings := await _bring_up_to_date(connection, schema, named=named)) is None:
+            await backfill(connection, deadline_s)
     except BaseException:
         terminate(connection)
         raise
-    return [
-        f"Postgres has {name} = off: what was acknowledged may be lost, and the database damaged, "
-        "when its machine fails"
-        for name in at_risk
-    ]
+    return warnings
 
 
 def log_of(logs: Sequence[str], schema: str | None, *, named: bool) -> str:
@@ -159,9 +127,26 @@ async def find_logs(connection: AnyConnection) -> list[str]:
     return [name for (name,) in await connection.fetch(_LOGS)]
 
 
-async def _find_or_make(connection: AnyConnection, schema: str | None, *, named: bool) -> None:
+async def _bring_up_to_date(
+    connection: AnyConnection, schema: str | None, *, named: bool
+) -> list[str] | None:
+    """Do what can be done in one transaction; return the warnings, None if that is not all."""
+    await begin(connection, "BEGIN ISOLATION LEVEL READ COMMITTED")
+    is_complete = await _find_or_make(connection, schema, named=named)
+    at_risk = [name for (name,) in await connection.fetch(_AT_RISK)]
+    await connection.execute("COMMIT")
+    if not is_complete:
+        return None
+    return [
+        f"Postgres has {name} = off: what was acknowledged may be lost, and the database damaged, "
+        "when its machine fails"
+        for name in at_risk
+    ]
+
+
+async def _find_or_make(connection: AnyConnection, schema: str | None, *, named: bool) -> bool:
     await _check_database(connection)
-    await connection.execute("SELECT pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
+    await connection.execute("SELECT pg_advisory_xact_lock($1)", MIGRATION_LOCK)
     logs = await find_logs(connection)
     if schema is None:
         raise _no_schema(logs)
@@ -170,7 +155,7 @@ async def _find_or_make(connection: AnyConnection, schema: str | None, *, named:
         _check_may_use(rights)
     else:
         await _make_room(connection, schema, logs, rights, named=named)
-    await _migrate(connection, schema, rights)
+    is_complete = await _migrate(connection, schema, rights)
     for right, table in await connection.fetch(_TABLE_RIGHTS):
         raise _lacks(rights, right, f"{rights.quoted_schema}.{table}")
     for (table,) in await connection.fetch(_NOT_KEPT):
@@ -178,6 +163,7 @@ async def _find_or_make(connection: AnyConnection, schema: str | None, *, named:
             f"Postgres: the table {rights.quoted_schema}.{table} does not survive a crash of the "
             f"server: ALTER TABLE {rights.quoted_schema}.{table} SET LOGGED"
         )
+    return is_complete
 
 
 async def _check_database(connection: AnyConnection) -> None:
@@ -211,25 +197,13 @@ async def _make_room(
         await connection.execute(f"CREATE SCHEMA {rights.quoted_schema}")
         return
     _check_may_use(rights)
-    await _check_names(connection, schema, _NO_LOG)
+    await check_names(connection, schema, NO_LOG)
     if not rights.create:
         raise _lacks(rights, "CREATE", f"SCHEMA {rights.quoted_schema}")
 
 
-async def _check_names(connection: AnyConnection, schema: str, version: int) -> None:
-    """Check that nothing of another program has a name that a log of `version` lacks yet."""
-    relations, functions = (
-        [name for needed_from, name in names if needed_from > version]
-        for names in (_RELATIONS, _FUNCTIONS)
-    )
-    for what, name in await connection.fetch(_IN_THE_WAY, schema, relations, functions):
-        raise StorageMisconfigured(
-            f"the schema {schema!r} of the Postgres database has a {what} {name!r} that is not of "
-            "this program: use another database, or a schema of its own with --schema"
-        )
-
-
-async def _migrate(connection: AnyConnection, schema: str, rights: _Rights) -> None:
+async def _migrate(connection: AnyConnection, schema: str, rights: _Rights) -> bool:
+    """Apply the steps, up to the one that a backfill has to come before; return if that is all."""
     if await connection.fetchval("SELECT to_regclass('aggregator_schema') IS NULL"):
         await connection.execute(
             "CREATE TABLE aggregator_schema (version integer NOT NULL PRIMARY KEY, "
@@ -240,12 +214,15 @@ async def _migrate(connection: AnyConnection, schema: str, rights: _Rights) -> N
     version = await connection.fetchval("SELECT coalesce(max(version), 0) FROM aggregator_schema")
     steps = pending("postgres", version)
     if steps and version:
-        await _check_names(connection, schema, version)
+        await check_names(connection, schema, version)
     for step in steps:
+        if step.version == AFTER_BACKFILL["postgres"] and not await is_done(connection):
+            return False
         await connection.execute(step.sql)
         await connection.execute(
             "INSERT INTO aggregator_schema (version) VALUES ($1)", step.version
         )
+    return True
 
 
 def _check_may_use(rights: _Rights) -> None:

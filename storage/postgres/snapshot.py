@@ -147,10 +147,10 @@ class PostgresSnapshot:
 
     def faults(self) -> Iterator[str]:
         """See `LogSnapshot.faults`."""
-        for columns in (PLACE, KEY, TIME):
+        for columns in (PLACE, KEY):
             if columns not in self._indexes:
                 yield f"the index ({', '.join(columns)}) is missing"
-            elif columns is not TIME and not self._indexes[columns].forbids_doubles:
+            elif not self._indexes[columns].forbids_doubles:
                 yield f"the index ({', '.join(columns)}) does not forbid a double"
 
     def rows(self) -> Iterator[Row]:
@@ -207,7 +207,7 @@ class PostgresSnapshot:
         await self._check_schema(connection)
         for name, unique, columns in await connection.fetch(_INDEXES):
             self._indexes.setdefault(tuple(columns), _Index(name, unique))
-        for columns, sql in ((PLACE, PLACES), (KEY, KEYS), (TIME, TIMES)):
+        for columns, sql in ((PLACE, PLACES), (KEY, KEYS)):
             if columns in self._indexes:
                 await self._check_plan(sql, self._indexes[columns].name)
 

@@ -141,11 +141,11 @@ class SqliteSnapshot:
                         yield f"SQLite: {' '.join(message.split())}"
         except LogDamaged as damage:
             yield f"SQLite's own check ended early: {damage}"
-        for columns in (PLACE, KEY, TIME):
+        for columns in (PLACE, KEY):
             index = self._index(columns)
             if index is None:
                 yield f"the index ({', '.join(columns)}) is missing"
-            elif columns is not TIME and not index.forbids_doubles:
+            elif not index.forbids_doubles:
                 yield f"the index ({', '.join(columns)}) does not forbid a double"
 
     def rows(self) -> Iterator[Row]:

@@ -113,3 +113,4 @@ class Observer:
         """Take every event and every count away."""
         await self.fetch("DELETE FROM events")
         await self.fetch("DELETE FROM topics")
+        await self.fetch("DELETE FROM appends")

@@ -3,7 +3,7 @@
 from storage.migrations import migrations
 from support.observer import Observer
 
-FUNCTION = "append_if_unchanged_v4"
+FUNCTION = "append_if_unchanged_v5"
 
 _CHECK = """IF (found_names, found_appends, found_heads)
        IS DISTINCT FROM (names, expected_appends, expected_heads) THEN"""
