@@ -67,7 +67,10 @@ async def publish_beside_waits(
         raise WrongCounts(f"{counts['open']} waits are open, not {waits}")
     if bool(counts["events"]) is (topics == QUIET):
         raise WrongCounts(f"waits for {', '.join(topics)} were answered {counts['events']} events")
-    return measured._replace(reads_s=counts["answered"] * measured.events_s / sent.events)
+    return measured._replace(
+        reads_s=counts["answered"] * measured.events_s / sent.events,
+        refused=measured.refused + counts["refused"],
+    )
 
 
 def _one_each(topics: Sequence[str]) -> Batch:
@@ -88,7 +91,7 @@ async def open_waits(port: int, waits: int, topics: Sequence[str]) -> AsyncItera
 
     Yields:
         What is empty until the context ends: how many waits are `open` then, how many were
-        `answered`, and with how many `events`.
+        `answered`, with how many `events`, and how many were `refused` and begun again.
 
     Raises:
         NotServed: the server knows no waits.

@@ -3,7 +3,7 @@
     python -m benchmarks.waiting_client PORT CONNECTIONS TOPIC...
 
 It says when all of them wait, and goes on until its standard input ends. Then it reports how many
-waits were answered and how many are open.
+waits were answered, how many were refused (503) and begun again, and how many are open.
 """
 
 import asyncio
@@ -20,6 +20,7 @@ from benchmarks.driving import Connection, connect
 
 _WAIT_S = 60
 _LIMIT_S = 30.0
+_REFUSED_PAUSE_S = 0.05
 _OFFSET = re.compile(rb'"offset":(\d+)')
 
 
@@ -60,6 +61,7 @@ class _Waits:
     def __init__(self) -> None:
         self.open = 0
         self.answered = 0
+        self.refused = 0
         self.events = 0
 
     async def follow(self, connection: Connection, topic: str, after: int) -> None:
@@ -67,6 +69,10 @@ class _Waits:
             self.open += 1
             status, body = await connection.exchange(wait_request(topic, after))
             self.open -= 1
+            if status == 503:
+                self.refused += 1
+                await asyncio.sleep(_REFUSED_PAUSE_S)
+                continue
             self.answered += 1
             if status != 200:
                 raise RuntimeError(f"a wait was answered {status}: {body[:200]!r}")
@@ -101,13 +107,13 @@ async def main(port: int, connections: int, topics: list[str]) -> None:
         for connection, topic in zip(opened, islice(cycle(topics), connections), strict=True)
     ]
     ended = _end_of_input()
-    # A wait that began after all of these has its answer: they have been read before it.
-    await asyncio.to_thread(waits_are_served, port)
+    # What is asked behind all of these has its answer: they have been read before it.
+    await asyncio.to_thread(_head, port, topics[0])
     report(ready=True)
     done, _ = await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
     for task in done:
         task.result()
-    report(open=waits.open, answered=waits.answered, events=waits.events)
+    report(open=waits.open, answered=waits.answered, events=waits.events, refused=waits.refused)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

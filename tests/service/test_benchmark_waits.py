@@ -20,9 +20,14 @@ def answer(body: bytes, headers: str = "") -> bytes:
 
 
 class Waits:
-    """A server that holds its answers until an event comes; each topic has one already."""
+    """A server that holds its answers until an event comes; each topic has one already.
 
-    def __init__(self) -> None:
+    Args:
+        refusals: the number of waits that are answered 503 first.
+    """
+
+    def __init__(self, refusals: int = 0) -> None:
+        self.refusals = refusals
         self.held: list[bytes] = []
         self.all_held = asyncio.Event()
         self.published = asyncio.Event()
@@ -35,6 +40,10 @@ class Waits:
                 writer.write(answer(b"[]", "Preference-Applied: wait=1\r\n"))
             else:
                 assert b"\r\nPrefer: wait=60\r\n" in head
+                if self.refusals:
+                    self.refusals -= 1
+                    writer.write(answer(b"full").replace(b"200 OK", b"503 Service Unavailable"))
+                    continue
                 self.held.append(head.split(b" ")[1])
                 if b"after=1" in head:
                     await self.published.wait()
@@ -57,6 +66,7 @@ async def test_waits_are_open_and_begin_anew_behind_what_came() -> None:
             "open": CONNECTIONS,
             "answered": CONNECTIONS,
             "events": 2 * CONNECTIONS,
+            "refused": 0,
         }
 
 
@@ -71,13 +81,23 @@ async def test_a_server_that_does_not_confirm_a_wait_knows_none() -> None:
                 pytest.fail("they do not wait")
 
 
-async def test_a_wait_that_is_refused_is_no_figure() -> None:
+async def test_a_wait_that_is_refused_is_begun_again_and_counted() -> None:
+    server = Waits(refusals=CONNECTIONS)
+    async with listening(server.talk) as port:
+        async with open_waits(port, CONNECTIONS, ["a"]) as counts:
+            server.published.set()
+            await server.all_held.wait()
+        assert counts["refused"] == CONNECTIONS
+        assert counts["open"] == CONNECTIONS
+
+
+async def test_a_wait_that_is_answered_with_an_error_is_no_figure() -> None:
     hung_up = asyncio.Event()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while head := await reader.readuntil(b"\r\n\r\n"):
             if b"wait=60" in head:
-                writer.write(answer(b"full").replace(b"200 OK", b"503 Service Unavailable"))
+                writer.write(answer(b"full").replace(b"200 OK", b"422 Unprocessable Content"))
                 await reader.read()
                 hung_up.set()
             elif b"wait=1" in head:
