@@ -197,6 +197,8 @@ def _writes(makes: Mapping[str, MakeDatabase], setting: Setting) -> Runs:
     runs: Runs = {}
     # Half of what was asked for: it is published four times on each backend.
     sent = Sent.make(BATCHES, max(2 * BATCHES.batch, setting.events // 2))
+    # Each flush answers and renews 1,000 waits: a tenth of the events takes as long, and longer.
+    few = Sent.make(BATCHES, max(2 * BATCHES.batch, setting.events // 20))
     topics = [f"topic-{number}" for number in range(BATCHES.topics)]
     payloads = max(1, min(_PAYLOADS, int(setting.events * _PAYLOADS_PER_EVENT)))
     for backend, make in makes.items():
@@ -204,8 +206,9 @@ def _writes(makes: Mapping[str, MakeDatabase], setting: Setting) -> Runs:
         if setting.against is not None:
             runs[before(published)] = partial(waiting.publish, make, sent, setting.against)
         runs[published] = partial(waiting.publish, make, sent)
-        for waits, names in ((QUIET_WAITS, waiting.QUIET), (BUSY_WAITS, topics)):
-            runs[on(backend, waits)] = partial(waiting.publish_beside_waits, make, sent, names)
+        beside = partial(waiting.publish_beside_waits, make)
+        runs[on(backend, QUIET_WAITS)] = partial(beside, sent, waiting.QUIET)
+        runs[on(backend, BUSY_WAITS)] = partial(beside, few, topics)
         for how, memory in MEMORY.items():
             runs[on(backend, memory)] = partial(read_memory.measure, make, payloads, how)
     return runs
