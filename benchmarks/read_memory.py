@@ -1,6 +1,7 @@
 """The memory of the aggregator's processes while 20 clients read payloads of 1 MiB."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -8,7 +9,7 @@ import psutil
 from benchmarks import child
 from benchmarks.databases import MakeDatabase
 from benchmarks.measuring import Measured, Sent, check, through
-from benchmarks.serving import OWN_CHECKOUT, aggregator
+from benchmarks.serving import aggregator
 from benchmarks.workload import Workload
 
 READERS = 20
@@ -19,7 +20,7 @@ _SAMPLED_EVERY_S = 0.003
 
 
 async def measure(
-    make: MakeDatabase, events: int, how: str, checkout: Path = OWN_CHECKOUT
+    make: MakeDatabase, events: int, how: str, options: Sequence[str] = ()
 ) -> Measured:
     """Measure an aggregator that was started on a database with such payloads.
 
@@ -27,7 +28,7 @@ async def measure(
         make: makes the database.
         events: the number of payloads; each reader reads all of them.
         how: `pages` by their Link, or `lines` of NDJSON.
-        checkout: the checkout whose aggregator it is.
+        options: more arguments of the aggregator that is read.
 
     Returns:
         The events/s of all readers together, the greatest sum of the resident memory of all
@@ -39,11 +40,11 @@ async def measure(
     """
     async with make() as database:
         sent = Sent.make(_PAYLOADS, events)
-        with aggregator(database.arguments, checkout) as server:
+        with aggregator(database.arguments) as server:
             await through([server], sent)
             await check(server.port, events, events)
         # A new one: what publishing took is not counted.
-        with aggregator(database.arguments, checkout) as server:
+        with aggregator([*database.arguments, *options]) as server:
             processes = server.processes()
             sampling = asyncio.create_task(_peak_bytes(processes))
             try:

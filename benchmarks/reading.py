@@ -50,6 +50,9 @@ MEMORY = {
     "lines": "20 clients read 1 MiB payloads, NDJSON",
 }
 
+_MORE_READERS = {"SQLite": (), "Postgres": ("--postgres-readers", "12")}
+"""Options that let more reads go on at once while memory is measured."""
+
 _PAYLOADS = 16
 _PAYLOADS_PER_EVENT = 0.001
 """For a short run, which has fewer."""
@@ -210,5 +213,7 @@ def _writes(makes: Mapping[str, MakeDatabase], setting: Setting) -> Runs:
         runs[on(backend, QUIET_WAITS)] = partial(beside, sent, waiting.QUIET)
         runs[on(backend, BUSY_WAITS)] = partial(beside, few, topics)
         for how, memory in MEMORY.items():
-            runs[on(backend, memory)] = partial(read_memory.measure, make, payloads, how)
+            runs[on(backend, memory)] = partial(
+                read_memory.measure, make, payloads, how, _MORE_READERS[backend]
+            )
     return runs
