@@ -128,13 +128,13 @@ async def _postgres_rows(dsn: str) -> AsyncIterator[Sequence[Iterable[Any]]]:
 
 
 class _Reader:
-    """Counts the rows, and what is done with them."""
+    """Builds lines of rows, parses them if that is measured, and counts them."""
 
     def __init__(self, *, parse: bool) -> None:
         self.read = 0
         self._parse = parse
 
-    def take(self, rows: Sequence[Iterable[Any]]) -> None:
+    def add(self, rows: Sequence[Iterable[Any]]) -> None:
         text = build(rows)
         if self._parse:
             events = json.loads(b"[%b]" % text[:-1].replace(b"\n", b","))
@@ -149,10 +149,10 @@ async def main(engine: str, location: str, expected: int, how: str) -> None:
     cpu_s, begun = time.process_time(), time.perf_counter()
     if engine == "sqlite":
         for rows in sqlite_rows(location):
-            reader.take(rows)
+            reader.add(rows)
     else:
         async for rows in _postgres_rows(location):
-            reader.take(rows)
+            reader.add(rows)
     seconds, cpu_s = time.perf_counter() - begun, time.process_time() - cpu_s
     if reader.read != expected:
         raise SystemExit(f"{reader.read} rows could be read, {expected} are stored")

@@ -122,10 +122,10 @@ class _Walker(asyncio.BufferedProtocol):
     async def read(self, pages: Sequence[Page], known: Mapping[Page, int]) -> None:
         self._pages, self._known = list(reversed(pages)), known
         self._done = asyncio.get_running_loop().create_future()
-        self._ask()
+        self._request_page()
         await self._done
 
-    def _ask(self) -> None:
+    def _request_page(self) -> None:
         self._head, self._in_head = b"", True
         if self._transport is None:
             raise BrokenOff
@@ -160,7 +160,7 @@ class _Walker(asyncio.BufferedProtocol):
         if not self._missing:
             self._pages.pop()
             if self._pages:
-                self._ask()
+                self._request_page()
             else:
                 self._done.set_result(None)
 

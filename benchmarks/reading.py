@@ -198,7 +198,7 @@ async def _walk(server: Server, pages: Pages) -> Measured:
 
 def _writes(makes: Mapping[str, MakeDatabase], setting: Setting) -> Runs:
     runs: Runs = {}
-    # Half of what was asked for: it is published four times on each backend.
+    # Half of the events: they are published three times on each backend.
     sent = Sent.make(BATCHES, max(2 * BATCHES.batch, setting.events // 2))
     # Each flush answers and renews 1,000 waits: a tenth of the events takes as long, and longer.
     few = Sent.make(BATCHES, max(2 * BATCHES.batch, setting.events // 20))

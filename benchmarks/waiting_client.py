@@ -107,7 +107,7 @@ async def main(port: int, connections: int, topics: list[str]) -> None:
         for connection, topic in zip(opened, islice(cycle(topics), connections), strict=True)
     ]
     ended = _end_of_input()
-    # What is asked behind all of these has its answer: they have been read before it.
+    # A request behind all of these has its answer: they have been read before it.
     await asyncio.to_thread(_head, port, topics[0])
     report(ready=True)
     done, _ = await asyncio.wait([ended, *tasks], return_when=asyncio.FIRST_COMPLETED)
