@@ -7,6 +7,7 @@ from functools import partial
 import structlog
 from aiohttp import web
 
+from aggregator.http.event_routes import EventRoutes
 from aggregator.http.fast_path import FastPath
 from aggregator.http.middleware import around_requests
 from aggregator.http.response_sender import ResponseSender
@@ -25,6 +26,7 @@ from aggregator.observability.metrics.exposition import MetricsExposition
 from aggregator.observability.metrics.gauges import disk_families, queue_families, store_families
 from aggregator.reading.read_limit import ReadLimit
 from aggregator.reading.read_memory import ReadMemory
+from aggregator.reading.stream_limit import StreamLimit
 from aggregator.request_context import sent_trace
 from aggregator.settings.model import Settings
 from aggregator.wire.event_rules import Limits
@@ -107,11 +109,12 @@ def create_app(
     )
     reads = ReadLimit(settings.max_reads)
     read_memory = ReadMemory(settings.reads_max_bytes)
+    streams = StreamLimit(settings.max_streams, settings.answers_max_bytes // 2)
     metrics = MetricsExposition(
         store,
         max_topics=settings.metrics_max_topics,
         gauges=[
-            lambda: queue_families(admission, reads, read_memory),
+            lambda: queue_families(admission, reads, read_memory, streams),
             lambda: store_families(monitor),
             lambda: disk_families(settings.database if settings.chosen_backend.is_file else None),
         ],
@@ -137,8 +140,10 @@ def create_app(
         store=store,
         monitor=monitor,
         publish_service=publish_service,
+        event_routes=EventRoutes(
+            store=store, reads=reads, streams=streams, read_memory=read_memory
+        ),
         reads=reads,
-        read_memory=read_memory,
         metrics=metrics,
         body_timeout_s=settings.body_timeout_ms / 1000,
     )

@@ -6,7 +6,7 @@ and no driver rounds them. A payload is the JSON text exactly as it was sent.
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -15,6 +15,9 @@ INT64_MAX = 2**63 - 1
 
 LARGEST_PAYLOAD_BYTES = 2**31 - 1
 """No payload is larger: neither backend can hold one."""
+
+PAGE_BYTES = 8 * 2**20
+"""A page ends after the event that takes its payloads to this many bytes."""
 
 TOPICS_PER_PAGE = 1000
 """Topics that one answer lists the counts of."""
@@ -49,19 +52,44 @@ class StoredEvent(msgspec.Struct, frozen=True, gc=False):
     payload: str
 
 
-class LogEvent(msgspec.Struct, frozen=True, gc=False):
-    """One event as read from the log; the payload is its JSON text in UTF-8.
+class EventColumns(NamedTuple):
+    """Events as read from the log, by column; what has the same index belongs to the same event.
 
-    Bytes, because text that holds one character beyond the common ones takes four bytes for each.
+    Columns, because a database hands over and a program converts a whole column in one go. Texts
+    are UTF-8, a payload is its JSON text.
     """
 
-    topic: str
-    offset: int
-    event_id: str
-    timestamp_us: int
-    ts_ingest_us: int
-    source: str
-    payload: bytes
+    topics: list[bytes]
+    offsets: list[int]
+    event_ids: list[bytes]
+    timestamps_us: list[int]
+    ts_ingest_us: list[int]
+    sources: list[bytes]
+    payloads: list[bytes]
+
+    def part(self, start: int, end: int) -> "EventColumns":
+        """Return the events from one index up to another, which is not one of them."""
+        return EventColumns(
+            self.topics[start:end],
+            self.offsets[start:end],
+            self.event_ids[start:end],
+            self.timestamps_us[start:end],
+            self.ts_ingest_us[start:end],
+            self.sources[start:end],
+            self.payloads[start:end],
+        )
+
+    def reversed(self) -> "EventColumns":
+        """Return the events in the opposite order."""
+        return EventColumns(
+            self.topics[::-1],
+            self.offsets[::-1],
+            self.event_ids[::-1],
+            self.timestamps_us[::-1],
+            self.ts_ingest_us[::-1],
+            self.sources[::-1],
+            self.payloads[::-1],
+        )
 
 
 class Status(StrEnum):
@@ -153,6 +181,7 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
         newest_first: the order.
         limit: events at most, at least 1.
         position: go on behind this place, in the order asked for.
+        max_bytes: the page ends after the event that takes its payloads to this many bytes.
         max_payload_bytes: no larger payload is fetched; a page ends before it, and one that would
             begin with it raises `PayloadOverLimit`.
     """
@@ -165,15 +194,26 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     newest_first: bool = True
     limit: int = 100
     position: Position | None = None
+    max_bytes: int = PAGE_BYTES
     max_payload_bytes: int = LARGEST_PAYLOAD_BYTES
 
 
-class Page(msgspec.Struct, frozen=True):
-    """A page of the log; `next` is where to go on, None at the end.
+Encoded = TypeVar("Encoded")
 
-    A page may hold fewer events than asked for, none at all even, and still have a `next`:
-    pages are bounded in bytes and in rows looked at, too.
+
+class Page(msgspec.Struct, Generic[Encoded], frozen=True):
+    """A page of the log.
+
+    A page may hold fewer events than the query allows, none at all even, and still have a `next`:
+    pages are bounded in bytes and in rows scanned, too.
     """
 
-    events: list[LogEvent]
+    parts: list[Encoded]
+    """The events in order, each part encoded by the encoder of the read."""
+    count: int
+    """Number of events."""
     next: Position | None
+    """Where the next page begins; None at the end."""
+    head: int | None
+    """Head offset of the topic, read before the events; None of a page across topics. Without a
+    `next`, every event up to it that the query selects was read."""

@@ -11,8 +11,9 @@ from storage.model import (
     LARGEST_PAYLOAD_BYTES,
     TOPICS_PER_PAGE,
     Appended,
+    Encoded,
     Event,
-    LogEvent,
+    EventColumns,
     Page,
     Query,
     Stats,
@@ -47,8 +48,13 @@ class EventAppender(Protocol):
 class EventReader(Protocol):
     """The reading side of a log. Every method may raise `StorageUnavailable`."""
 
-    async def read(self, query: Query) -> Page:
+    async def read(self, query: Query, encode: Callable[[EventColumns], Encoded]) -> Page[Encoded]:
         """Read a page of events; following `Page.next` gives every event that was stored before.
+
+        Args:
+            query: which events, and how many.
+            encode: called with one or more consecutive events at a time, in order, as soon as they
+                are read; what it returns becomes the parts of the page.
 
         Raises:
             PayloadOverLimit: the first event is larger than the query allows.
@@ -57,7 +63,7 @@ class EventReader(Protocol):
 
     async def get(
         self, topic: str, event_id: str, *, max_payload_bytes: int = LARGEST_PAYLOAD_BYTES
-    ) -> LogEvent | None:
+    ) -> EventColumns | None:
         """Read the event with this dedup key; None if there is none.
 
         Raises:

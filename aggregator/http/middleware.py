@@ -1,11 +1,9 @@
 """The middleware around every request: its context, its log line, its errors as problem details."""
 
-from collections.abc import Awaitable, Callable
-from typing import cast
-
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 
+from aggregator.http.ndjson import StreamedResponse
 from aggregator.http.problem_details import foreseen_problem, http_problem, unforeseen_problem
 from aggregator.http.response_sender import ResponseSender
 from aggregator.observability.access_log import AccessLog
@@ -14,9 +12,8 @@ from aggregator.wire.responses import PublishSummary
 
 REQUEST_CONTEXT = web.RequestKey("request_context", RequestContext)
 SUMMARY = web.RequestKey("summary", PublishSummary)
-
-Respond = Callable[[web.Request], Awaitable[web.Response]]
-"""A handler that returns the answer; how it is sent is decided here."""
+KIND = web.RequestKey("kind", str)
+"""What is held long on purpose, and counted in a series of its own: `stream` or `wait`."""
 
 
 def around_requests(sender: ResponseSender, log: AccessLog) -> Middleware:
@@ -36,16 +33,21 @@ def around_requests(sender: ResponseSender, log: AccessLog) -> Middleware:
             request.remote or "",
         )
         status = 0
+        fields: dict[str, object] = {}
         try:
-            # Every handler here is one of these.
-            response = await _answered(request, cast("Respond", handler))
+            response = await _answered(request, handler)
             response.headers["X-Request-ID"] = context.id
             sent, complete = await sender.send(request, context, response)
             if complete:
                 status = response.status
+            if isinstance(response, StreamedResponse):
+                request[KIND] = "stream"
+                fields = response.log_fields(complete=complete)
             return sent
         finally:
-            log.finish(context, status, request.get(SUMMARY))
+            log.finish(
+                context, status, request.get(SUMMARY), kind=request.get(KIND, ""), fields=fields
+            )
 
     return around_request
 
@@ -65,7 +67,7 @@ def _expects_continue(request: web.Request) -> bool:
     return request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
 
 
-async def _answered(request: web.Request, handler: Respond) -> web.Response:
+async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         if hdrs.EXPECT in request.headers and request.version == HttpVersion11:
             _check_expectation(request)

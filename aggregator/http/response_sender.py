@@ -6,12 +6,15 @@ the response of the slowest reader is aborted, with its connection.
 """
 
 import asyncio
+import socket
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
+from aggregator.http.ndjson import StreamedResponse
 from aggregator.request_context import RequestContext
 
 _PIECE_BYTES = 64 * 1024
@@ -27,9 +30,16 @@ class PendingResponse:
     context: RequestContext
     transport: asyncio.Transport
     size: int
+    """Bytes of it that are held here."""
     written: Callable[[], int]
     """Returns the bytes that the transport was given."""
     started: float
+    drop: Callable[[], object] | None = None
+    """Drops what a streamed response can read again; None for any other one."""
+    since: float = 0.0
+    """When its time to be taken began: a streamed response has it anew whenever some is taken."""
+    sent_before: int = 0
+    """Bytes that the kernel had taken when that was looked at last."""
 
     def sent(self) -> int:
         """Return the bytes that the kernel has taken."""
@@ -53,25 +63,40 @@ class ResponseSender:
         self.bytes = 0
 
     async def send(
-        self, request: web.Request, context: RequestContext, answer: web.Response
+        self, request: web.Request, context: RequestContext, answer: web.StreamResponse
     ) -> tuple[web.StreamResponse, bool]:
         """Send a response; returns when the kernel has all of it, or the connection is gone.
 
         Args:
             request: that it answers.
             context: of the request, for the log line of a response that is aborted.
-            answer: the response.
+            answer: the response, not prepared.
 
         Returns:
             The response as it was sent, for aiohttp to end the request with, and whether all of it
             was.
         """
-        transport = request.transport
-        if transport is None or transport.is_closing():
-            return answer, False
-        # Nothing may stay behind in the transport: written means that the kernel has it.
-        transport.set_write_buffer_limits(high=0)
-        body = answer.body
+        try:
+            transport = request.transport
+            if transport is None or transport.is_closing():
+                return answer, False
+            # Nothing may stay behind in the transport: written means that the kernel has it.
+            transport.set_write_buffer_limits(high=0)
+            if isinstance(answer, StreamedResponse):
+                return answer, await self._send_stream(request, transport, context, answer)
+            return await self._send_whole(request, transport, context, answer)
+        finally:
+            if isinstance(answer, StreamedResponse):
+                answer.stream.close()
+
+    async def _send_whole(
+        self,
+        request: web.Request,
+        transport: asyncio.Transport,
+        context: RequestContext,
+        answer: web.StreamResponse,
+    ) -> tuple[web.StreamResponse, bool]:
+        body = answer.body if isinstance(answer, web.Response) else None
         size = len(body) if isinstance(body, bytes) else 0
         pending = self._begin(transport, context, size, lambda: request.writer.output_size)
         try:
@@ -85,6 +110,38 @@ class ResponseSender:
         finally:
             self.release(pending)
         return answer, True
+
+    async def _send_stream(
+        self,
+        request: web.Request,
+        transport: asyncio.Transport,
+        context: RequestContext,
+        answer: StreamedResponse,
+    ) -> bool:
+        stream = answer.stream
+        pending = self._begin(
+            transport, context, 0, lambda: request.writer.output_size, drop=stream.drop
+        )
+        stream.on_held = lambda held: self._resize(pending, held)
+        self._resize(pending, stream.held)
+        loop = asyncio.get_running_loop()
+        try:
+            await answer.prepare(request)
+            if request.method != "HEAD":
+                while (piece := await stream.piece()) is not None:
+                    await answer.write(piece)
+                    self._renew(pending, loop.time())
+            await answer.write_eof()
+        except ConnectionError:
+            return False
+        except Exception as error:  # noqa: BLE001 - no other way is left to say that it is not all
+            _log.warning("stream_failed", reason=str(error) or repr(error), **context.log_fields)
+            end_without_last_chunk(request, transport)
+            return False
+        finally:
+            answer.sent_bytes = pending.sent()
+            self.release(pending)
+        return True
 
     def hold(
         self, transport: asyncio.Transport, context: RequestContext, size: int
@@ -114,23 +171,48 @@ class ResponseSender:
         context: RequestContext,
         size: int,
         written: Callable[[], int],
+        *,
+        drop: Callable[[], object] | None = None,
     ) -> PendingResponse:
         if self._pending and self.bytes + size > self._max_bytes:
             self._make_room(size)
         loop = asyncio.get_running_loop()
-        pending = PendingResponse(context, transport, size, written, loop.time())
+        now = loop.time()
+        pending = PendingResponse(context, transport, size, written, now, drop, now)
         self._pending[pending] = None
         self.bytes += size
         if self._timer is None:
             self._timer = loop.call_later(self._timeout_s, self._expire)
         return pending
 
-    def _make_room(self, size: int) -> None:
+    def _resize(self, pending: PendingResponse, size: int) -> None:
+        """Count a streamed response with the bytes that it holds now."""
+        if pending not in self._pending:
+            return
+        self.bytes += size - pending.size
+        grown, pending.size = size > pending.size, size
+        if grown and self.bytes > self._max_bytes and len(self._pending) > 1:
+            self._make_room(0, pending)
+
+    def _renew(self, pending: PendingResponse, now: float) -> None:
+        """Give a streamed response its time anew, and its place behind the others."""
+        if pending in self._pending:
+            pending.since = now
+            del self._pending[pending]
+            self._pending[pending] = None
+
+    def _make_room(self, size: int, spared: PendingResponse | None = None) -> None:
         now = asyncio.get_running_loop().time()
         # One that has just begun had no time to be slow, and is fast by this measure.
         slowest_first = sorted(
-            self._pending, key=lambda pending: pending.sent() / (now - pending.started + 1e-6)
+            (pending for pending in self._pending if pending is not spared),
+            key=lambda pending: pending.sent() / (now - pending.started + 1e-6),
         )
+        for pending in slowest_first:
+            if self.bytes + size <= self._max_bytes:
+                return
+            if pending.drop is not None:
+                pending.drop()
         for pending in slowest_first:
             if self.bytes + size <= self._max_bytes:
                 return
@@ -140,18 +222,29 @@ class ResponseSender:
         loop = asyncio.get_running_loop()
         self._timer = None
         for pending in list(self._pending):
-            left_s = pending.started + self._timeout_s - loop.time()
+            now = loop.time()
+            left_s = pending.since + self._timeout_s - now
             if left_s > 0:
                 self._timer = loop.call_later(left_s, self._expire)
                 return
+            if pending.drop is not None and self._was_taken(pending):
+                self._renew(pending, now)
+                continue
             self._abort(pending, f"not taken within {self._timeout_s:g} seconds")
+        if self._pending:
+            self._timer = loop.call_later(self._timeout_s, self._expire)
+
+    def _was_taken(self, pending: PendingResponse) -> bool:
+        """Return whether some was taken of a streamed response, or there was nothing to take."""
+        before, pending.sent_before = pending.sent_before, pending.sent()
+        return pending.sent_before > before or not pending.transport.get_write_buffer_size()
 
     def _abort(self, pending: PendingResponse, reason: str) -> None:
         _log.warning(
             "response_aborted",
             formerly="answer_cut_off",
             reason=reason,
-            bytes=pending.size,
+            bytes=pending.size if pending.drop is None else pending.written(),
             sent=pending.sent(),
             **pending.context.log_fields,
         )
@@ -159,8 +252,20 @@ class ResponseSender:
         pending.transport.abort()
 
 
+def end_without_last_chunk(request: web.Request, transport: asyncio.Transport) -> None:
+    """End the connection of a response in the middle, so that its reader sees that it is not all.
+
+    What the kernel has is still sent, and then the last chunk is missing. With HTTP/1.0 the end of
+    the connection would be that of the answer, so it is reset.
+    """
+    socket_ = transport.get_extra_info("socket")
+    if request.version < HttpVersion11 and socket_ is not None:
+        socket_.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
 async def _send_in_pieces(
-    request: web.Request, answer: web.Response, body: bytes
+    request: web.Request, answer: web.StreamResponse, body: bytes
 ) -> web.StreamResponse:
     pieces = web.StreamResponse(status=answer.status, headers=answer.headers)
     pieces.content_length = len(body)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 import msgspec
@@ -73,7 +73,13 @@ class AccessLog:
         return RequestContext(id_, method, path, route, client, user_agent, started, trace)
 
     def finish(
-        self, context: RequestContext, status: int, summary: PublishSummary | None = None
+        self,
+        context: RequestContext,
+        status: int,
+        summary: PublishSummary | None = None,
+        *,
+        kind: str = "",
+        fields: Mapping[str, object] | None = None,
     ) -> None:
         """Log one request that is over, in the next turn of the event loop.
 
@@ -85,9 +91,12 @@ class AccessLog:
             status: of the answer; 0 if there was none, because the client had gone or the drain
                 timeout was exceeded.
             summary: the counts of a publish that was stored.
+            kind: of a request that is held long on purpose, `stream` or `wait`: `on_request` is
+                told of another route, so that the durations of others are not spoiled.
+            fields: more of its log line.
         """
         duration_ms = (time.perf_counter() - context.started) * 1000
-        self._finished.append(_Finished(context, status, duration_ms, summary))
+        self._finished.append(_Finished(context, status, duration_ms, summary, kind, fields))
         if len(self._finished) == 1:
             asyncio.get_running_loop().call_soon(self._write)
 
@@ -99,7 +108,10 @@ class AccessLog:
         for each in finished:
             # One of these that fails must cost neither the others nor the requests behind it.
             try:
-                self._on_request(each.context.route, each.status, each.duration_ms)
+                route = each.context.route
+                self._on_request(
+                    f"{route} ({each.kind})" if each.kind else route, each.status, each.duration_ms
+                )
             except Exception as error:  # noqa: BLE001
                 log_failure(self._on_request, error)
             try:
@@ -115,7 +127,7 @@ class AccessLog:
     def _line(self, finished: "_Finished", at: str, info: Callable[..., object]) -> None:
         context, summary = finished.context, finished.summary
         agent = context.user_agent
-        counts: dict[str, int] | None = {}
+        counts: Mapping[str, object] | None = finished.fields or {}
         if finished.status == _REFUSED:
             counts = self._refused.fields()
         elif summary is not None:
@@ -146,3 +158,5 @@ class _Finished(msgspec.Struct, frozen=True, gc=False):
     status: int
     duration_ms: float
     summary: PublishSummary | None
+    kind: str
+    fields: Mapping[str, object] | None

@@ -102,6 +102,12 @@ class Clients:
         128 * 2**20,
         "memory that reads under way may take, in bytes; above it they wait their turn",
     )
+    max_waits: int = whole_number(
+        1000, "reads with Prefer: wait held at once; above it they are answered 503"
+    )
+    max_streams: int = whole_number(
+        2000, "streamed answers at once; above it they are answered 503"
+    )
     answers_max_bytes: int = whole_number(
         64 * 2**20,
         "bytes of answers on their way at once; above it the slowest reader is cut off",
@@ -152,10 +158,19 @@ class Settings(StorageSettings, Listening, Telemetry, Publishes, Queue, Clients,
         super()._check(dsn_origin)
         self._check_room("queue_max_events", "max_batch_events")
         self._check_room("queue_max_bytes", "max_body_bytes")
+        self._check_publishers_have_connections()
 
     def _check_room(self, room: str, need: str) -> None:
         if getattr(self, room) < getattr(self, need):
             raise WrongSetting(
                 f"{room} ({getattr(self, room)}) must be at least {need} ({getattr(self, need)}), "
                 "or the largest request could never be taken"
+            )
+
+    def _check_publishers_have_connections(self) -> None:
+        if 2 * (self.max_waits + self.max_streams) > self.max_connections:
+            raise WrongSetting(
+                f"max_waits ({self.max_waits}) and max_streams ({self.max_streams}) together must "
+                f"be at most half of max_connections ({self.max_connections}), or publishers might "
+                "find none free"
             )

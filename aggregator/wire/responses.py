@@ -4,11 +4,9 @@ from collections.abc import Mapping, Sequence
 from operator import attrgetter
 
 import msgspec
-from msgspec import Raw
 
 from aggregator.wire.publish_body import Batch
-from aggregator.wire.timestamps import render_timestamp
-from storage.model import LogEvent, Stats, Status, Verdict
+from storage.model import Page, Stats, Status, Verdict
 
 
 class PublishSummary(msgspec.Struct, frozen=True):
@@ -18,16 +16,6 @@ class PublishSummary(msgspec.Struct, frozen=True):
     unique_processed: int
     duplicate_dropped: int
     conflicts: int
-
-
-class _EventOut(msgspec.Struct):
-    topic: str
-    event_id: str
-    timestamp: str
-    source: str
-    payload: Raw
-    offset: int
-    ts_ingest: str
 
 
 class _PlainResponse(msgspec.Struct):
@@ -107,14 +95,9 @@ def _in_order(verdicts: Sequence[Verdict], rejected: Mapping[int, object]) -> li
     return [rejected[index] if index in rejected else next(valid) for index in range(total)]
 
 
-def event_answer(event: LogEvent) -> bytes:
-    """Encode one stored event."""
-    return _encode(_event_out(event))
-
-
-def events_answer(events: Sequence[LogEvent]) -> bytes:
-    """Encode a page of stored events as an array."""
-    return _encode([_event_out(event) for event in events])
+def events_answer(page: Page[bytes]) -> bytes:
+    """Encode a page of stored events as an array; its parts are made by `encode_objects`."""
+    return b"[%b]" % b",".join(page.parts)
 
 
 def stats_answer(stats: Stats, uptime_s: float, backend: str) -> bytes:
@@ -141,16 +124,4 @@ def stats_answer(stats: Stats, uptime_s: float, backend: str) -> bytes:
             "uptime_seconds": uptime_s,
             "backend": backend,
         }
-    )
-
-
-def _event_out(event: LogEvent) -> _EventOut:
-    return _EventOut(
-        topic=event.topic,
-        event_id=event.event_id,
-        timestamp=render_timestamp(event.timestamp_us),
-        source=event.source,
-        payload=Raw(event.payload),
-        offset=event.offset,
-        ts_ingest=render_timestamp(event.ts_ingest_us),
     )

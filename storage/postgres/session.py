@@ -51,7 +51,7 @@ _ROUNDS = 4
 _SHORTEST_ABSENCE_S = 1.0
 _LAST_RESORT_S = 10.0
 _CLIENT_CHECK_MS = 1000
-_POSTGRES_EPOCH_US = 946_684_800_000_000
+POSTGRES_EPOCH_US = 946_684_800_000_000
 """Postgres counts microseconds from 2000-01-01T00:00:00Z."""
 
 AnyConnection = asyncpg.Connection | PoolConnectionProxy
@@ -227,8 +227,8 @@ async def use_exact_times(connection: asyncpg.Connection) -> None:
         "timestamptz",
         schema="pg_catalog",
         format="tuple",
-        encoder=lambda time_us: (time_us - _POSTGRES_EPOCH_US,),
-        decoder=lambda parts: parts[0] + _POSTGRES_EPOCH_US,
+        encoder=lambda time_us: (time_us - POSTGRES_EPOCH_US,),
+        decoder=lambda parts: parts[0] + POSTGRES_EPOCH_US,
     )
 
 

@@ -20,12 +20,13 @@ from storage.model import Appended, Event, Usage
 from storage.postgres.appender import Appender
 from storage.postgres.errors import SessionShared, terminate, translated
 from storage.postgres.pool import ConnectionPool
+from storage.postgres.reading_sql import READING_SQL, ROW_DECODER
 from storage.postgres.schema import first_schema, prepare
 from storage.postgres.session import begin, check_separate_sessions, session_settings, start_session
 from storage.postgres.turn import TurnQueue
 from storage.postgres.writer_registry import WriterRow
 from storage.reading import log_reader
-from storage.reading.page_fetch import PayloadSql, Row, Rows
+from storage.reading.statements import Row, Rows
 
 _WRITERS = 2
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -46,15 +47,8 @@ class PostgresStore(log_reader.LogReader):
     """
 
     backend = "postgres"
-    # json_send() gives the text as it is stored; a cast to text would print and parse it. A large
-    # one is not fetched from where it is kept apart, and decompressed, to be measured.
-    payload_sql = PayloadSql(
-        value="json_send(payload)",
-        length="octet_length(json_send(payload))",
-        # A value is kept with a header of up to 4 bytes.
-        small="pg_column_size(payload) - 4 <= {max_bytes} "
-        "AND octet_length(json_send(payload)) <= {max_bytes}",
-    )
+    sql = READING_SQL
+    decoder = ROW_DECODER
 
     names_sql = "SELECT json_array_elements_text($1::text::json)"
 
@@ -67,6 +61,7 @@ class PostgresStore(log_reader.LogReader):
         command_timeout_s: float = 30.0,
         schema: str | None = None,
     ) -> None:
+        super().__init__()
         self.on_warning: Callable[[str], object] = lambda _sentence: None
         self._dsn = dsn
         self._reader_count = readers

@@ -1,19 +1,20 @@
 """Reading the log page by page, the same for every backend.
 
 Three facts of the log make it cheap. Offsets are dense, so the end of a page is arithmetic,
-and so is the stretch of rows that a filter may look at. `ts_ingest` never decreases within a
+and so is the stretch of rows that a filter may scan. `ts_ingest` never decreases within a
 topic, so a time is found by bisection of the offsets, without an index. And nothing is ever
 changed, so pages need no common snapshot to fit together.
 
-What a read holds in memory is bounded in bytes, however large payloads are: see
-`storage.reading.page_fetch`.
+A page is read from ranges of offsets: one range of a topic, or across topics those of the table
+`appends`, which says what was stored when. What a read holds in memory is bounded in bytes,
+however large payloads are: see `storage.reading.page_fetch`.
 
-The SQL is what SQLite and Postgres have in common, with `$1` placeholders; each of them defines how
-a payload is fetched.
+The SQL here is what SQLite and Postgres have in common, with `$1` placeholders; each of them
+defines how rows of events are fetched.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import ClassVar
 
@@ -26,33 +27,29 @@ from storage.model import (
     MIN_TIME_US,
     TOPICS_PER_PAGE,
     Counts,
-    LogEvent,
+    Encoded,
+    EventColumns,
     Page,
     Position,
     Query,
     Stats,
 )
-from storage.reading.page_fetch import (
-    BoundsAfter,
-    PayloadSql,
-    RowRange,
-    Rows,
-    fetch_event,
-    fetch_first,
-    fetch_page,
-    fetch_value,
-)
+from storage.reading.offset_ranges import OffsetRange, RangeCursor, count_rows
+from storage.reading.page_fetch import PageFetch
+from storage.reading.statements import ReadingSql, RowDecoder, Rows, fetch_value
 
 SCAN_ROWS = 10_000
-"""Maximum number of rows that a page reads for a filter that no index serves."""
+"""Maximum number of rows that a page scans for a filter that no index serves."""
 
-_COLUMNS = 'topic, "offset", event_id, timestamp, ts_ingest, source'
+_FIRST_SCAN_ROWS = 1024
+"""Rows scanned at first, where a filter may find enough early; then twice as many, and so on."""
+
+_FIRST_RANGES, _MORE_RANGES = 64, 1024
+"""How many ranges are fetched at a time: few, where an append stores many events."""
 
 HEAD = "SELECT unique_processed FROM topics WHERE topic = $1"
 
 HEADS = "SELECT topic, unique_processed FROM topics WHERE topic IN ({names})"
-
-GET = f"SELECT {_COLUMNS}, {{payload}} FROM events WHERE topic = $1 AND event_id = $2"
 
 # One statement, so one snapshot on either backend. The totals are repeated in each row. Every name
 # is above '', which lets Postgres go by the index; its sessions here have scans of tables off.
@@ -72,22 +69,19 @@ SELECT t.topics, t.received, t.unique_processed, t.duplicate_dropped, t.conflict
        l.topic, l.received, l.unique_processed, l.duplicate_dropped, l.conflicts
 FROM totals AS t LEFT JOIN listed AS l ON true"""
 
-SPAN = f"""
-SELECT {_COLUMNS}, {{payload}} FROM events
-WHERE topic = $1 AND "offset" BETWEEN $2 AND $3 {{source}}
-ORDER BY "offset" {{direction}} LIMIT $4"""
+# Across topics the log is read in the order of this table. Of the ranges of one topic and time,
+# which may be several, those before a position are told by their offsets.
+RANGES_FROM = """
+SELECT topic, first_offset, last_offset, ts_ingest FROM appends
+WHERE (ts_ingest, topic) >= ($1, $2) AND ts_ingest < $4
+  AND NOT (ts_ingest = $1 AND topic = $2 AND last_offset <= $3)
+ORDER BY ts_ingest, topic, first_offset LIMIT $5"""
 
-ACROSS = f"""
-SELECT {_COLUMNS}, {{payload}} FROM events
-WHERE (ts_ingest, topic, "offset") > ($1, $2, $3)
-  AND (ts_ingest, topic, "offset") < ($4, $5, $6) {{source}}
-ORDER BY ts_ingest {{direction}}, topic {{direction}}, "offset" {{direction}} LIMIT $7"""
-
-SCAN_END = """
-SELECT ts_ingest, topic, "offset" FROM events
-WHERE (ts_ingest, topic, "offset") > ($1, $2, $3)
-  AND (ts_ingest, topic, "offset") < ($4, $5, $6)
-ORDER BY ts_ingest {direction}, topic {direction}, "offset" {direction} LIMIT 1 OFFSET $7"""
+RANGES_BEFORE = """
+SELECT topic, first_offset, last_offset, ts_ingest FROM appends
+WHERE (ts_ingest, topic) <= ($1, $2) AND ts_ingest >= $4
+  AND NOT (ts_ingest = $1 AND topic = $2 AND first_offset >= $3)
+ORDER BY ts_ingest DESC, topic DESC, first_offset DESC LIMIT $5"""
 
 # The first offset of a topic whose ts_ingest is not below $2; head + 1 if there is none, no
 # row at all if an offset on the way is missing. Sub-selects, because a join with the events of
@@ -116,33 +110,33 @@ _encode_names = msgspec.json.Encoder().encode
 class LogReader(ABC):
     """Reader of the log over connections that a backend provides; an `EventReader`."""
 
-    payload_sql: ClassVar[PayloadSql]
-    """How the backend fetches a payload."""
+    sql: ClassVar[ReadingSql]
+    decoder: ClassVar[RowDecoder]
+    """How the backend fetches rows of events."""
 
     names_sql: ClassVar[str]
     """The names that the JSON array `$1` holds, as a sub-select."""
+
+    def __init__(self) -> None:
+        self._fetch = PageFetch(self.sql, self.decoder)
 
     @abstractmethod
     def _reader(self) -> AbstractAsyncContextManager[Rows]:
         """Lend a connection to read through, for as long as the context lasts."""
 
-    async def read(self, query: Query) -> Page:
+    async def read(self, query: Query, encode: Callable[[EventColumns], Encoded]) -> Page[Encoded]:
         """See `EventReader.read`."""
         async with self._reader() as rows:
             if query.topic is None:
-                return await self._read_across(rows, query)
-            return await self._read_topic(rows, query, query.topic)
+                return await self._read_across(rows, query, encode)
+            return await self._read_topic(rows, query, query.topic, encode)
 
     async def get(
         self, topic: str, event_id: str, *, max_payload_bytes: int = LARGEST_PAYLOAD_BYTES
-    ) -> LogEvent | None:
+    ) -> EventColumns | None:
         """See `EventReader.get`."""
-        sql = GET.format(payload=self.payload_sql.up_to("$3"))
         async with self._reader() as rows:
-            row = await fetch_first(rows, sql, (topic, event_id, max_payload_bytes))
-            if row is None:
-                return None
-            return await fetch_event(rows, self.payload_sql, row, max_payload_bytes)
+            return await self._fetch.event(rows, topic, event_id, max_payload_bytes)
 
     async def heads(self, topics: Sequence[str]) -> Mapping[str, int]:
         """See `EventReader.heads`."""
@@ -164,86 +158,71 @@ class LogReader(ABC):
         topics = {name: Counts(*counts) for name, *counts in listed[:limit]}
         return Stats(Counts(*totals), topics_total, topics, more=len(listed) > limit > 0)
 
-    async def _read_topic(self, rows: Rows, query: Query, topic: str) -> Page:
-        low, high = await _offsets(rows, query, topic)
+    async def _read_topic(
+        self, rows: Rows, query: Query, topic: str, encode: Callable[[EventColumns], Encoded]
+    ) -> Page[Encoded]:
+        head: int = await fetch_value(rows, HEAD, (topic,)) or 0
+        low, high = await _offsets(rows, query, topic, head)
         if low > high:
-            return Page([], None)
+            return Page([], 0, None, head)
+        cursor = RangeCursor([OffsetRange(topic, low, high)], newest_first=query.newest_first)
+        return await self._page(rows, cursor, query, encode, head)
 
-        last = low if query.newest_first else high
+    async def _page(
+        self,
+        rows: Rows,
+        cursor: RangeCursor,
+        query: Query,
+        encode: Callable[[EventColumns], Encoded],
+        head: int | None = None,
+    ) -> Page[Encoded]:
+        """Read a page from ranges; `head` is passed on."""
+        scanned_to: Position | None = None
         if query.source is not None:
-            if query.newest_first:
-                low = max(low, high - SCAN_ROWS + 1)
-            else:
-                high = min(high, low + SCAN_ROWS - 1)
-        scanned = low if query.newest_first else high
+            cursor, scanned_to = await self._filtered(rows, cursor, query, query.source)
+        page = await self._fetch.page(rows, cursor, query, encode)
+        following = page.last if await cursor.fill(1) else scanned_to
+        return Page(page.parts, page.events, following, head)
 
-        def bounds_after(event: LogEvent | None) -> tuple[str, int, int]:
-            if event is None:
-                return topic, low, high
-            if query.newest_first:
-                return topic, low, event.offset - 1
-            return topic, event.offset + 1, high
+    async def _filtered(
+        self, rows: Rows, cursor: RangeCursor, query: Query, source: str
+    ) -> tuple[RangeCursor, Position | None]:
+        """Scan ranges for the events of a source, until there are enough for a page.
 
-        events, more = await fetch_page(rows, self._row_range(SPAN, 4, query, bounds_after), query)
-        seen = events[-1].offset if more else scanned
-        if seen == last:
-            return Page(events, None)
-        ts_ingest_us = events[-1].ts_ingest_us if events else 0
-        return Page(events, Position(ts_ingest_us, topic, seen))
-
-    async def _read_across(self, rows: Rows, query: Query) -> Page:
-        # No event has the topic "" or the offset 0, so these bounds take in all of `since_us`
-        # and nothing of `until_us`.
-        low = Position(MIN_TIME_US if query.since_us is None else query.since_us, "", 0)
-        high = Position(MAX_TIME_US if query.until_us is None else query.until_us, "", 0)
-        if query.position is not None:
-            low, high = (low, query.position) if query.newest_first else (query.position, high)
-
-        scanned: Position | None = None
-        if query.source is not None:
-            row = await fetch_first(
-                rows, SCAN_END.format(**_direction(query)), (*_bounds(low, high), SCAN_ROWS - 1)
-            )
-            if row is not None:
-                scanned = Position(*row)
-                # The bounds are exclusive, and the last row looked at is still part of the page.
-                if query.newest_first:
-                    low = Position(scanned.ts_ingest_us, scanned.topic, scanned.offset - 1)
-                else:
-                    high = Position(scanned.ts_ingest_us, scanned.topic, scanned.offset + 1)
-
-        def bounds_after(event: LogEvent | None) -> tuple[int, str, int, int, str, int]:
-            if event is None:
-                return _bounds(low, high)
-            position = _position(event)
-            return _bounds(low, position) if query.newest_first else _bounds(position, high)
-
-        events, more = await fetch_page(
-            rows, self._row_range(ACROSS, 7, query, bounds_after), query
-        )
-        return Page(events, _position(events[-1]) if more else scanned)
-
-    def _row_range(self, sql: str, limit: int, query: Query, bounds_after: BoundsAfter) -> RowRange:
-        """Make the range that a page is fetched from.
-
-        Args:
-            sql: with the parameter number `limit` as its LIMIT.
-            limit: see there.
-            query: the page.
-            bounds_after: the first arguments of the statement.
+        Returns:
+            The ranges of these events, and the last row that was scanned; None if that was the
+            last row of all.
         """
-        source = () if query.source is None else (query.source,)
-        text = sql.format(
-            payload=self.payload_sql.up_to(f"${limit + 1}"),
-            source=f"AND source = ${limit + 2}" if source else "",
-            **_direction(query),
-        )
-        return RowRange(text, bounds_after, source, self.payload_sql)
+        found: list[OffsetRange] = []
+        scanned = matched = 0
+        window = _FIRST_SCAN_ROWS
+        last: OffsetRange | None = None
+        while (
+            scanned < SCAN_ROWS
+            and matched <= query.limit
+            and (wanted := await cursor.fill(min(window, SCAN_ROWS - scanned)))
+        ):
+            ranges = cursor.peek(wanted)
+            matches = await self._fetch.matches(rows, _in_order(ranges, query), source)
+            found += _in_order(matches, query)
+            matched += count_rows(matches)
+            cursor.advance(wanted)
+            scanned += wanted
+            window *= 2
+            last = ranges[-1]
+        scanned_to = _end(last, query) if last is not None and await cursor.fill(1) else None
+        return RangeCursor(found, newest_first=query.newest_first), scanned_to
+
+    async def _read_across(
+        self, rows: Rows, query: Query, encode: Callable[[EventColumns], Encoded]
+    ) -> Page[Encoded]:
+        ranges = _RangesAcross(rows, query)
+        cursor = RangeCursor([], newest_first=query.newest_first, load=ranges.load)
+        return await self._page(rows, cursor, query, encode)
 
 
-async def _offsets(rows: Rows, query: Query, topic: str) -> tuple[int, int]:
+async def _offsets(rows: Rows, query: Query, topic: str, head: int) -> tuple[int, int]:
     """Find the first and the last offset that may be part of the pages of a query."""
-    head: int = await fetch_value(rows, HEAD, (topic,)) or 0
     low, high = query.after + 1, head
     if query.since_us is not None and low <= high:
         low = max(low, await _first_offset_at(rows, topic, query.since_us, head))
@@ -262,13 +241,50 @@ async def _first_offset_at(rows: Rows, topic: str, time_us: int, head: int) -> i
     return offset
 
 
-def _position(event: LogEvent) -> Position:
-    return Position(event.ts_ingest_us, event.topic, event.offset)
+class _RangesAcross:
+    """Loads the ranges of all topics behind the position of a query, in its order."""
+
+    def __init__(self, rows: Rows, query: Query) -> None:
+        self._rows = rows
+        self._newest_first = query.newest_first
+        # No event has the topic "" or the offset 0: these places are before or behind all others.
+        since_us = MIN_TIME_US if query.since_us is None else query.since_us
+        until_us = MAX_TIME_US if query.until_us is None else query.until_us
+        if query.newest_first:
+            self._sql, start_us, self._bound_us = RANGES_BEFORE, until_us, since_us
+        else:
+            self._sql, start_us, self._bound_us = RANGES_FROM, since_us, until_us
+        self._place = query.position or Position(start_us, "", 0)
+        self._size = _FIRST_RANGES
+
+    async def load(self) -> Sequence[OffsetRange]:
+        """Load the next ranges; none at the end."""
+        place = self._place
+        arguments = (place.ts_ingest_us, place.topic, place.offset, self._bound_us, self._size)
+        found = [OffsetRange(*row) for row in await self._rows(self._sql, arguments)]
+        self._size = _MORE_RANGES
+        if not found:
+            return found
+        if (found[0].ts_ingest_us, found[0].topic) == (place.ts_ingest_us, place.topic):
+            found[0] = self._behind(found[0], place)
+        last = found[-1]
+        seen = last.first if self._newest_first else last.last
+        self._place = Position(last.ts_ingest_us, last.topic, seen)
+        return found
+
+    def _behind(self, found: OffsetRange, place: Position) -> OffsetRange:
+        """Cut off a range what is before a place within it."""
+        if self._newest_first:
+            return found._replace(last=min(found.last, place.offset - 1))
+        return found._replace(first=max(found.first, place.offset + 1))
 
 
-def _direction(query: Query) -> dict[str, str]:
-    return {"direction": "DESC" if query.newest_first else "ASC"}
+def _end(last: OffsetRange, query: Query) -> Position:
+    """Return the place of the last row of a range, as it is read."""
+    seen = last.first if query.newest_first else last.last
+    return Position(last.ts_ingest_us, last.topic, seen)
 
 
-def _bounds(low: Position, high: Position) -> tuple[int, str, int, int, str, int]:
-    return (low.ts_ingest_us, low.topic, low.offset, high.ts_ingest_us, high.topic, high.offset)
+def _in_order(ranges: Sequence[OffsetRange], query: Query) -> list[OffsetRange]:
+    """Put ascending ranges into the order of a query, or the other way round."""
+    return list(ranges[::-1] if query.newest_first else ranges)

@@ -2,22 +2,19 @@
 
 How large a row is shows only when it is there, and then it is too late: a thousand rows may be a
 few kilobytes or a gigabyte. So a statement gives the payload only of rows whose payload is small
-enough for the whole chunk to stay within its bytes, and NULL for the others, which are fetched
-alone. How many rows the next chunk has follows from the bytes of the last one.
+enough for the whole chunk to stay within its bytes, and an empty one for the others, which are
+fetched one at a time. How many rows the next chunk has follows from the bytes of the last one.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Sequence
+from itertools import chain, groupby, repeat
+from operator import itemgetter
+from typing import Any, NamedTuple
 
-from storage.errors import PayloadOverLimit
-from storage.model import LogEvent, Query
-
-Row: TypeAlias = Sequence[Any]
-Rows: TypeAlias = Callable[[str, Sequence[object]], Awaitable[Sequence[Row]]]
-"""Runs a statement with its arguments and returns all of its rows."""
-
-PAGE_BYTES = 8 * 2**20
-"""A page ends after the event that takes its payloads to this many bytes."""
+from storage.errors import PayloadOverLimit, StorageError
+from storage.model import Encoded, EventColumns, Position, Query
+from storage.reading.offset_ranges import OffsetRange, RangeCursor, consecutive, count_rows
+from storage.reading.statements import ReadingSql, RowDecoder, Rows, fetch_value
 
 MAX_CHUNK_BYTES = 2 * 2**20
 """Maximum payload bytes of one chunk, unless it is one row."""
@@ -31,153 +28,254 @@ _MAX_SIZE_RATIO = 4
 _MAX_SINGLE_FETCHES = 8
 """After so many payloads fetched one at a time the next chunk is made for their size."""
 
-_PAYLOAD_COPIES = 3
-"""A payload under way is held by the driver, in pieces and in one, and by the row."""
+_MAX_HINTS = 1000
 
-_MAX_ROW_BYTES = 3072
-"""Maximum memory of a row beside its payload: names of 256 characters of four bytes each."""
+MAX_NAMES_BYTES = 2 * 2**20
+"""A page ends after the chunk that takes what it holds beside payloads to this many bytes."""
 
-PAYLOAD = 'SELECT {payload} FROM events WHERE topic = $1 AND "offset" = $2'
+_EVENT_BYTES = 200
+"""What an encoded event has beside its payload, its id and its source."""
+
+_MAX_NAMES_BYTES_PER_ROW = 2048
+"""Two names of 256 characters of four bytes each."""
+
+_COPIES = 4
+"""What is under way is held by the driver, by its column, in pieces and encoded."""
 
 
-def page_memory_bytes(events: int, max_payload_bytes: int) -> int:
-    """Compute the maximum memory of reading a page, in bytes, before its response is made.
+def page_memory_bytes(events: int, max_bytes: int, max_payload_bytes: int) -> int:
+    """Compute the maximum memory of reading and encoding a page, in bytes.
 
     Args:
         events: maximum number of events of the page.
+        max_bytes: the payload bytes that end the page.
         max_payload_bytes: the largest payload that is fetched.
     """
-    chunk_bytes = MAX_CHUNK_BYTES + _PAYLOAD_COPIES * max_payload_bytes
-    return PAGE_BYTES + chunk_bytes + events * _MAX_ROW_BYTES
+    chunk_rows = min(events, MAX_CHUNK_ROWS)
+    chunk_bytes = MAX_CHUNK_BYTES + chunk_rows * (_MAX_NAMES_BYTES_PER_ROW + _EVENT_BYTES)
+    under_way = max(chunk_bytes, MAX_CHUNK_BYTES + max_payload_bytes)
+    return max_bytes + MAX_NAMES_BYTES + _COPIES * under_way
 
 
 def event_memory_bytes(max_payload_bytes: int) -> int:
-    """Compute the maximum memory of reading one event, in bytes, before its response is made."""
-    return _PAYLOAD_COPIES * max_payload_bytes + _MAX_ROW_BYTES
+    """Compute the maximum memory of reading and encoding one event, in bytes."""
+    return _COPIES * (max_payload_bytes + _MAX_NAMES_BYTES_PER_ROW + _EVENT_BYTES)
 
 
-class PayloadSql(NamedTuple):
-    """SQL expressions with which a backend fetches a payload.
+class ChunkHints:
+    """Memory of how many rows the last chunk of a topic was made for; the next page begins so."""
 
-    Args:
-        value: its bytes.
-        length: how many they are.
-        small: whether they are at most `{max_bytes}`.
-    """
+    def __init__(self) -> None:
+        self._rows: dict[str | None, int] = {}
 
-    value: str
-    length: str
-    small: str
-
-    def up_to(self, max_bytes: str) -> str:
-        """Make the expression of a payload, or of NULL if the payload is larger.
+    def rows(self, topic: str | None) -> int:
+        """Return the rows of the first chunk of a page.
 
         Args:
-            max_bytes: the SQL expression of its maximum size.
+            topic: that it is of; None: across topics.
         """
-        return f"CASE WHEN {self.small.format(max_bytes=max_bytes)} THEN {self.value} END"
+        return self._rows.get(topic, _FIRST_CHUNK_ROWS)
+
+    def keep(self, topic: str | None, rows: int) -> None:
+        """Keep the number of rows for the next page."""
+        if topic not in self._rows and len(self._rows) >= _MAX_HINTS:
+            self._rows.clear()
+        self._rows[topic] = rows
 
 
-BoundsAfter: TypeAlias = Callable[[LogEvent | None], Sequence[object]]
+class FetchedPage(NamedTuple):
+    """The parts of a page, the number of its events, and the place of the last of them."""
+
+    parts: list[Any]
+    events: int
+    last: Position | None
 
 
-class RowRange(NamedTuple):
-    """The range of rows that a page is fetched from.
-
-    Args:
-        sql: selects them in order. Its parameters are bounds, LIMIT, the maximum bytes of a payload
-            that is fetched, filters.
-        bounds_after: the bounds of the rows after an event; those of all rows for None.
-        filters: the last arguments.
-        payload: how the backend fetches a payload.
-    """
-
-    sql: str
-    bounds_after: BoundsAfter
-    filters: Sequence[object]
-    payload: PayloadSql
-
-
-async def fetch_page(rows: Rows, row_range: RowRange, query: Query) -> tuple[list[LogEvent], bool]:
-    """Fetch rows until the page is full.
+class PageFetch:
+    """Fetches the events of ranges from a backend.
 
     Args:
-        rows: runs statements.
-        row_range: where the rows come from.
-        query: says how many events and how large a payload.
-
-    Returns:
-        The events, and whether another row follows.
-
-    Raises:
-        PayloadOverLimit: the payload of the first row is larger than the query allows.
+        sql: the backend's statements.
+        decoder: the conversions of their values.
     """
-    events: list[LogEvent] = []
-    size = 0
-    chunk_rows = _FIRST_CHUNK_ROWS
-    while True:
-        full = len(events) == query.limit or size >= PAGE_BYTES
-        # One row more than the page takes, to know whether there is one.
-        wanted = 1 if full else min(chunk_rows, query.limit + 1 - len(events))
-        max_bytes = 0 if full else min(MAX_CHUNK_BYTES // wanted, query.max_payload_bytes)
-        bounds = row_range.bounds_after(events[-1] if events else None)
-        found = await rows(row_range.sql, (*bounds, wanted, max_bytes, *row_range.filters))
-        begun, begun_size, fetched_singly = len(events), size, 0
-        for row in found:
-            if len(events) == query.limit or size >= PAGE_BYTES:
-                return events, True
-            if row[-1] is not None:
-                event = LogEvent(*row)
-            elif fetched_singly == _MAX_SINGLE_FETCHES:
+
+    def __init__(self, sql: ReadingSql, decoder: RowDecoder) -> None:
+        self.sql = sql
+        self.decoder = decoder
+        self._hints = ChunkHints()
+
+    async def page(
+        self,
+        rows: Rows,
+        cursor: RangeCursor,
+        query: Query,
+        encode: Callable[[EventColumns], Encoded],
+    ) -> FetchedPage:
+        """Fetch rows until the page is full or no row is left.
+
+        Args:
+            rows: runs statements.
+            cursor: the rows; it is left behind the last event of the page.
+            query: says how many events, how many bytes and how large a payload.
+            encode: encodes what is fetched.
+
+        Raises:
+            PayloadOverLimit: the payload of the first row is larger than the query allows.
+            StorageError: a row of a range is missing.
+        """
+        parts: list[Any] = []
+        count = size = names_bytes = 0
+        last: Position | None = None
+        chunk_rows = self._hints.rows(query.topic)
+        while (
+            count < query.limit
+            and size < query.max_bytes
+            and names_bytes < MAX_NAMES_BYTES
+            and (wanted := await cursor.fill(min(chunk_rows, query.limit - count)))
+        ):
+            ranges = cursor.peek(wanted)
+            columns = await self._chunk(rows, ranges, query)
+            try:
+                complete = await self._complete(rows, columns, query, size)
+            except PayloadOverLimit:
+                if not count:
+                    raise
                 break
-            else:
+            if complete < len(columns.offsets):
+                columns = columns.part(0, complete)
+            parts.append(encode(columns))
+            cursor.advance(complete)
+            count += complete
+            chunk_bytes = sum(map(len, columns.payloads))
+            size += chunk_bytes
+            names_bytes += _names_bytes(columns)
+            last = Position(
+                columns.ts_ingest_us[-1], columns.topics[-1].decode(), columns.offsets[-1]
+            )
+            fitting = MAX_CHUNK_BYTES * complete // (_MAX_SIZE_RATIO * chunk_bytes)
+            chunk_rows = max(1, min(MAX_CHUNK_ROWS, fitting))
+            self._hints.keep(query.topic, chunk_rows)
+        return FetchedPage(parts, count, last)
+
+    async def event(
+        self, rows: Rows, topic: str, event_id: str, max_payload_bytes: int
+    ) -> EventColumns | None:
+        """Fetch the event with a dedup key; None if there is none.
+
+        Raises:
+            PayloadOverLimit: its payload is larger than `max_payload_bytes`.
+        """
+        found = await rows(self.sql.event, (topic, event_id, max_payload_bytes))
+        columns = self.decoder.columns(found[0])
+        if not columns.offsets:
+            return None
+        columns = columns._replace(topics=[topic.encode()])
+        if not columns.payloads[0]:
+            columns.payloads[0] = await self._payload(
+                rows, topic, columns.offsets[0], max_payload_bytes
+            )
+        return columns
+
+    async def matches(
+        self, rows: Rows, ranges: Sequence[OffsetRange], source: str
+    ) -> list[OffsetRange]:
+        """Find the events of a source.
+
+        Args:
+            rows: runs statements.
+            ranges: where to look, in ascending order.
+            source: of the events.
+
+        Returns:
+            The ranges of consecutive events of the source, in ascending order.
+        """
+        arguments = (*self.decoder.range_arguments(ranges), source)
+        numbers, offsets = self.decoder.matches((await rows(self.sql.matches, arguments))[0])
+        found: list[OffsetRange] = []
+        places = iter(zip(numbers, offsets, strict=True))
+        for number, group in groupby(places, key=itemgetter(0)):
+            found += consecutive(ranges[number], [offset for _, offset in group])
+        return found
+
+    async def _chunk(self, rows: Rows, ranges: Sequence[OffsetRange], query: Query) -> EventColumns:
+        """Fetch the rows of ranges in the order of the query; large payloads are left empty."""
+        max_bytes = min(MAX_CHUNK_BYTES // count_rows(ranges), query.max_payload_bytes)
+        # In ascending order whatever is read: what comes is compared with what must.
+        ascending = ranges[::-1] if query.newest_first else ranges
+        if len(ranges) == 1:
+            ((topic, first, last, _),) = ranges
+            found = await rows(self.sql.columns, (topic, first, last, max_bytes))
+        else:
+            arguments = (*self.decoder.range_arguments(ascending), max_bytes)
+            found = await rows(self.sql.columns_of_ranges, arguments)
+        columns = self.decoder.columns(found[0])
+        if columns.offsets != list(
+            chain.from_iterable(range(each.first, each.last + 1) for each in ascending)
+        ):
+            raise StorageError(
+                f"topic {ranges[0].topic!r} lacks an offset from {ranges[0].first} to "
+                f"{ranges[0].last}"
+                if len(ranges) == 1
+                else f"an event is missing of {len(ranges)} ranges of offsets from "
+                f"{ranges[0]} to {ranges[-1]}"
+            )
+        topics = list(
+            chain.from_iterable(repeat(each.topic.encode(), each.rows) for each in ascending)
+        )
+        columns = columns._replace(topics=topics)
+        return columns.reversed() if query.newest_first else columns
+
+    async def _complete(
+        self, rows: Rows, columns: EventColumns, query: Query, page_bytes: int
+    ) -> int:
+        """Fetch the payloads that a chunk lacks, one at a time, as long as the page has room.
+
+        Args:
+            rows: runs statements.
+            columns: the chunk; payloads are added.
+            query: says how large the page and a payload may be.
+            page_bytes: payload bytes of the page so far.
+
+        Returns:
+            How many events of the chunk are complete and part of the page, at least 1.
+
+        Raises:
+            PayloadOverLimit: the payload of the first event is larger than the query allows.
+        """
+        topics, offsets, *_, payloads = columns
+        if all(payloads) and page_bytes + sum(map(len, payloads)) < query.max_bytes:
+            return len(payloads)
+        fetched_singly = 0
+        size = page_bytes
+        full = min(query.max_bytes, page_bytes + MAX_CHUNK_BYTES)
+        for index, payload in enumerate(payloads):
+            if size >= full and index:
+                return index
+            if not payload:
+                if fetched_singly == _MAX_SINGLE_FETCHES:
+                    return index
                 fetched_singly += 1
                 try:
-                    event = await fetch_event(rows, row_range.payload, row, query.max_payload_bytes)
+                    payloads[index] = await self._payload(
+                        rows, topics[index].decode(), offsets[index], query.max_payload_bytes
+                    )
                 except PayloadOverLimit:
-                    if not events:
+                    if not index:
                         raise
-                    return events, True
-            events.append(event)
-            size += len(event.payload)
-        else:
-            if len(found) < wanted:
-                return events, False
-        mean = (size - begun_size) / (len(events) - begun)
-        chunk_rows = max(1, min(MAX_CHUNK_ROWS, int(MAX_CHUNK_BYTES / (_MAX_SIZE_RATIO * mean))))
+                    return index
+            size += len(payloads[index])
+        return len(payloads)
+
+    async def _payload(self, rows: Rows, topic: str, offset: int, max_payload_bytes: int) -> bytes:
+        value: bytes | None = await fetch_value(
+            rows, self.sql.payload, (topic, offset, max_payload_bytes)
+        )
+        if value is None:
+            size = await fetch_value(rows, self.sql.payload_bytes, (topic, offset))
+            raise PayloadOverLimit(size)
+        return value
 
 
-async def fetch_event(
-    rows: Rows, payload: PayloadSql, row: Row, max_payload_bytes: int
-) -> LogEvent:
-    """Make the event of a row, fetching its payload if the row does not have it.
-
-    Args:
-        rows: runs statements.
-        payload: how the backend fetches a payload.
-        row: the columns of an event; the payload comes last, None if it was not fetched.
-        max_payload_bytes: no larger payload is fetched.
-
-    Raises:
-        PayloadOverLimit: it is larger than `max_payload_bytes`.
-    """
-    topic, offset, *_, value = row
-    if value is None:
-        sql = PAYLOAD.format(payload=payload.up_to("$3"))
-        value = await fetch_value(rows, sql, (topic, offset, max_payload_bytes))
-    if value is None:
-        sql = PAYLOAD.format(payload=payload.length)
-        raise PayloadOverLimit(await fetch_value(rows, sql, (topic, offset)))
-    return LogEvent(*[*row[:-1], value])
-
-
-async def fetch_first(rows: Rows, sql: str, arguments: Sequence[object]) -> Row | None:
-    """Fetch the first row of a statement that has few; None if it has none."""
-    found = await rows(sql, arguments)
-    return found[0] if found else None
-
-
-async def fetch_value(rows: Rows, sql: str, arguments: Sequence[object]) -> Any:
-    """Fetch the first value of a statement's first row; None if it has no row."""
-    row = await fetch_first(rows, sql, arguments)
-    return None if row is None else row[0]
+def _names_bytes(columns: EventColumns) -> int:
+    names = (*columns.event_ids, *columns.sources)
+    return _EVENT_BYTES * len(columns.offsets) + sum(map(len, names))

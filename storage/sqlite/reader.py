@@ -16,10 +16,11 @@ import aiosqlite
 from storage.errors import StorageUnavailable
 from storage.model import Pool, Usage
 from storage.reading.log_reader import LogReader
-from storage.reading.page_fetch import PayloadSql, Rows
+from storage.reading.statements import Rows
 from storage.sqlite.damage import DamageRecord
 from storage.sqlite.file_guard import FileGuard, FileIdentities
 from storage.sqlite.reader_connection import connect_reader, rows_of
+from storage.sqlite.reading_sql import READING_SQL, ROW_DECODER
 from storage.sqlite.transaction import translate
 
 _NOT_OPEN = "the SQLite store is not open"
@@ -35,13 +36,8 @@ class SqliteReader(LogReader):
         max_connections: how many reads may go on at once.
     """
 
-    # octet_length() would not even read a long one, and is newer than SQLite 3.40.
-    payload_sql = PayloadSql(
-        value="CAST(payload AS BLOB)",
-        length="length(CAST(payload AS BLOB))",
-        small="length(CAST(payload AS BLOB)) <= {max_bytes}",
-    )
-
+    sql = READING_SQL
+    decoder = ROW_DECODER
     names_sql = "SELECT value FROM json_each($1)"
 
     def __init__(
@@ -52,6 +48,7 @@ class SqliteReader(LogReader):
         damage: DamageRecord | None = None,
         max_connections: int = 2,
     ) -> None:
+        super().__init__()
         self._path = path
         self._busy_timeout_s = busy_timeout_s
         self._max_connections = max_connections

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import aiosqlite
 
-from storage.reading.page_fetch import Row, Rows
+from storage.reading.statements import Row, Rows
 from storage.sqlite.connection import FIRST_READ, GuardedConnection
 from storage.sqlite.file_guard import FileGuard
 

@@ -27,8 +27,9 @@ from storage.model import (
     LARGEST_PAYLOAD_BYTES,
     TOPICS_PER_PAGE,
     Appended,
+    Encoded,
     Event,
-    LogEvent,
+    EventColumns,
     Page,
     Query,
     Stats,
@@ -116,13 +117,13 @@ class SqliteStore:
             await self._attempt(self._restart)
             self._damage.check()
 
-    async def read(self, query: Query) -> Page:
+    async def read(self, query: Query, encode: Callable[[EventColumns], Encoded]) -> Page[Encoded]:
         """See `EventStore.read`."""
-        return await self._read(self._reader.read(query))
+        return await self._read(self._reader.read(query, encode))
 
     async def get(
         self, topic: str, event_id: str, *, max_payload_bytes: int = LARGEST_PAYLOAD_BYTES
-    ) -> LogEvent | None:
+    ) -> EventColumns | None:
         """See `EventStore.get`."""
         read = self._reader.get(topic, event_id, max_payload_bytes=max_payload_bytes)
         return await self._read(read)

@@ -67,10 +67,10 @@ class HeldReads(ControlledStore):
         self.released = asyncio.Event()
         self.waiting = 0
 
-    async def read(self, query: Any) -> Any:
+    async def read(self, query: Any, encode: Any) -> Any:
         self.waiting += 1
         await self.released.wait()
-        return await super().read(query)
+        return await super().read(query, encode)
 
 
 async def test_reads_are_bounded_and_do_not_delay_publishes(

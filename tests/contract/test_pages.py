@@ -9,8 +9,8 @@ from support.http import Client
 from support.talking import expect_problem, next_link, publish, read_all, read_pages
 from yarl import URL
 
+import aggregator.wire.event_query
 import storage.reading.log_reader
-import storage.reading.page_fetch
 
 READS: list[dict[str, object]] = [
     {},
@@ -87,7 +87,7 @@ async def test_page_ends_with_the_event_that_fills_it(
 ) -> None:
     await fill(client)
     whole = await expected_of(client, read)
-    monkeypatch.setattr(storage.reading.page_fetch, "PAGE_BYTES", 2 * len('{"total": 42}') - 1)
+    monkeypatch.setattr(aggregator.wire.event_query, "MAX_PAGE_BYTES", 2 * len('{"total": 42}') - 1)
     pages = await read_pages(client, **read)
     assert [event for page in pages for event in page] == whole
     assert max(map(len, pages)) == min(2, len(whole))
@@ -96,7 +96,7 @@ async def test_page_ends_with_the_event_that_fills_it(
 async def test_event_larger_than_a_page_is_returned(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(storage.reading.page_fetch, "PAGE_BYTES", 10)
+    monkeypatch.setattr(aggregator.wire.event_query, "MAX_PAGE_BYTES", 10)
     events = [published(payload={"text": "x" * 1000}) for _ in range(3)]
     await publish(client, events)
     pages = await read_pages(client, topic="orders", after=0)

@@ -19,10 +19,11 @@ from hypothesis.stateful import (
 from support.backends import Database
 from support.clocks import shift_clock
 from support.observer import Observer, Snapshot, StoredRow
+from support.reading import LogEvent, get_event, read_page
 from support.reference import Reference
 from support.strategies import EVENT_IDS, SOURCES, TOPICS, Pool, pools
 
-from storage.model import Event, LogEvent, Query
+from storage.model import Event, Query
 from storage.protocols import EventStore
 from storage.reading import log_reader, page_fetch
 
@@ -108,7 +109,7 @@ class StoreMachine(RuleBasedStateMachine):
     def get(self, data: st.DataObject, pick: int) -> None:
         topic = data.draw(st.sampled_from(self.pool.topics + TOPICS[:1]))
         event_id = data.draw(st.sampled_from(self.pool.event_ids + EVENT_IDS[:1]))
-        got = self.run(self.any_store(pick).get(topic, event_id))
+        got = self.run(get_event(self.any_store(pick), topic, event_id))
         expected = self.reference.find(topic, event_id)
         if expected is None:
             assert got is None
@@ -194,7 +195,7 @@ def _selected(rows: list[StoredRow], query: Query) -> list[StoredRow]:
 async def _read_to_the_end(store: EventStore, query: Query) -> list[LogEvent]:
     events: list[LogEvent] = []
     for _page in range(1000):
-        page = await store.read(query)
+        page = await read_page(store, query)
         assert len(page.events) <= query.limit
         events += page.events
         if page.next is None:

@@ -13,8 +13,9 @@ from storage.model import (
     LARGEST_PAYLOAD_BYTES,
     TOPICS_PER_PAGE,
     Appended,
+    Encoded,
     Event,
-    LogEvent,
+    EventColumns,
     Page,
     Query,
     Stats,
@@ -56,12 +57,12 @@ class InProcessStore:
     async def ping(self) -> None:
         await asyncio.to_thread(self.writer.ping)
 
-    async def read(self, query: Query) -> Page:
-        return await self.reader.read(query)
+    async def read(self, query: Query, encode: Callable[[EventColumns], Encoded]) -> Page[Encoded]:
+        return await self.reader.read(query, encode)
 
     async def get(
         self, topic: str, event_id: str, *, max_payload_bytes: int = LARGEST_PAYLOAD_BYTES
-    ) -> LogEvent | None:
+    ) -> EventColumns | None:
         return await self.reader.get(topic, event_id, max_payload_bytes=max_payload_bytes)
 
     async def heads(self, topics: Sequence[str]) -> Mapping[str, int]:

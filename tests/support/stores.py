@@ -8,8 +8,9 @@ from storage.model import (
     LARGEST_PAYLOAD_BYTES,
     TOPICS_PER_PAGE,
     Appended,
+    Encoded,
     Event,
-    LogEvent,
+    EventColumns,
     Page,
     Query,
     Stats,
@@ -80,12 +81,12 @@ class ControlledStore:
     async def open(self) -> None:
         await self._inner.open()
 
-    async def read(self, query: Query) -> Page:
-        return await self._inner.read(query)
+    async def read(self, query: Query, encode: Callable[[EventColumns], Encoded]) -> Page[Encoded]:
+        return await self._inner.read(query, encode)
 
     async def get(
         self, topic: str, event_id: str, *, max_payload_bytes: int = LARGEST_PAYLOAD_BYTES
-    ) -> LogEvent | None:
+    ) -> EventColumns | None:
         return await self._inner.get(topic, event_id, max_payload_bytes=max_payload_bytes)
 
     async def heads(self, topics: Sequence[str]) -> Mapping[str, int]:

@@ -12,6 +12,7 @@ from aggregator.ingest.admission import Admission
 from aggregator.ingest.store_monitor import StoreMonitor
 from aggregator.reading.read_limit import ReadLimit
 from aggregator.reading.read_memory import ReadMemory
+from aggregator.reading.stream_limit import StreamLimit
 from storage.model import Stats, Usage
 
 _OF_THE_LOG = {
@@ -23,9 +24,9 @@ _OF_THE_LOG = {
 
 
 def queue_families(
-    admission: Admission, reads: ReadLimit, read_memory: ReadMemory
+    admission: Admission, reads: ReadLimit, read_memory: ReadMemory, streams: StreamLimit
 ) -> Iterator[Metric]:
-    """Return the room for publishes and reads, and what was refused for want of it."""
+    """Return the room for publishes, reads and streams, and what was refused for want of it."""
     yield GaugeMetricFamily(
         "aggregator_queue_events", "Events on their way through.", admission.events
     )
@@ -50,10 +51,18 @@ def queue_families(
         "Above this, reads wait their turn, and get 503 if it does not come.",
         read_memory.max_bytes,
     )
+    yield GaugeMetricFamily("aggregator_streams", "Answers that are streamed now.", streams.open)
+    yield GaugeMetricFamily(
+        "aggregator_streams_limit", "Above this, streams get 503.", streams.max_streams
+    )
+    yield CounterMetricFamily(
+        "aggregator_streamed_events", "Events that streams gave to clients.", streams.events
+    )
     refusals = CounterMetricFamily(
         "aggregator_refusals", "Requests refused for want of room, by what was full.", labels=["of"]
     )
     counts = {**admission.refused, "reads": reads.refused, "read_bytes": read_memory.refused}
+    counts["streams"] = streams.refused
     for of, count in counts.items():
         refusals.add_metric([of], count)
     yield refusals

@@ -4,6 +4,7 @@ import pytest
 from support.backends import Database
 from support.events import event
 from support.observer import Observer
+from support.reading import read_page
 
 from storage.model import Query, Status
 from storage.protocols import EventStore
@@ -22,7 +23,7 @@ async def test_a_store_goes_on_beside_one_that_added_a_column(
         Status.DUPLICATE, Status.STORED, Status.STORED,
     ]  # fmt: skip
     await store.ping()
-    page = await store.read(Query(topic="t", newest_first=False))
+    page = await read_page(store, Query(topic="t", newest_first=False))
     assert [each.event_id for each in page.events] == ["before", "after"]
     assert (await store.stats()).topics["t"].received == 3
     async with Observer.on(database) as newer:

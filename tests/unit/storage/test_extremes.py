@@ -2,20 +2,21 @@
 
 import asyncio
 import json
+from typing import Any
 
 import pytest
 from support.backends import Database
 from support.clocks import shift_clock
 from support.events import event
 from support.interleaving import Interleaving
+from support.reading import get_event, read_page
 from support.scene import told
 from support.strategies import EVENT_IDS
 
 from storage.errors import StorageUnavailable
-from storage.model import MAX_TIME_US, MIN_TIME_US, Event, LogEvent, Query
+from storage.model import MAX_TIME_US, MIN_TIME_US, Event, Query
 from storage.protocols import EventStore
-from storage.reading import log_reader, page_fetch
-from storage.reading.page_fetch import RowRange, Rows
+from storage.reading.page_fetch import PageFetch
 
 _MANY = 3_000
 _LIMIT_S = 20
@@ -31,7 +32,7 @@ async def test_a_payload_of_any_size_is_kept_and_compared_whole(
     assert told(await store.append([event("t", "x", payload)])) == [("stored", 1)]
     again = [event("t", "x", payload), event("t", "x", escaped), event("t", "x", other)]
     assert told(await store.append(again)) == [("duplicate", 1), ("duplicate", 1), ("conflict", 1)]
-    found = await store.get("t", "x")
+    found = await get_event(store, "t", "x")
     assert found is not None
     assert found.payload.decode() == payload
 
@@ -50,7 +51,7 @@ async def test_a_payload_of_any_size_is_kept_and_compared_whole(
 async def test_a_payload_is_given_back_as_it_was_sent(store: EventStore, payload: str) -> None:
     await store.append([event("t", "x", payload)])
     assert told(await store.append([event("t", "x", payload)])) == [("duplicate", 1)]
-    found = await store.get("t", "x")
+    found = await get_event(store, "t", "x")
     assert found is not None
     assert found.payload.decode() == payload
 
@@ -61,7 +62,7 @@ async def test_names_that_look_alike_are_different_keys(store: EventStore) -> No
     assert told(await store.append(batch)) == [("stored", n) for n in expected]
     assert told(await store.append(batch)) == [("duplicate", n) for n in expected]
     for event_id, offset in zip(EVENT_IDS, expected, strict=True):
-        found = await store.get("t", event_id)
+        found = await get_event(store, "t", event_id)
         assert found is not None
         assert (found.event_id, found.offset) == (event_id, offset)
 
@@ -71,10 +72,10 @@ async def test_the_first_and_the_last_microsecond_come_back(
     store: EventStore, time_us: int
 ) -> None:
     await store.append([Event("t", "x", time_us, "s", "{}")])
-    found = await store.get("t", "x")
+    found = await get_event(store, "t", "x")
     assert found is not None
     assert found.timestamp_us == time_us
-    page = await store.read(Query(since_us=MIN_TIME_US, until_us=MAX_TIME_US))
+    page = await read_page(store, Query(since_us=MIN_TIME_US, until_us=MAX_TIME_US))
     assert page.events == [found]
 
 
@@ -85,7 +86,7 @@ async def test_time_stands_still_while_the_clock_is_behind(
     for number, seconds in enumerate([3600, 0, -7200, 7200]):
         shift_clock(monkeypatch, seconds)
         await in_process_store.append([event("t", f"e-{number}")])
-        found = await in_process_store.get("t", f"e-{number}")
+        found = await get_event(in_process_store, "t", f"e-{number}")
         assert found is not None
         times.append(found.ts_ingest_us)
     assert times[0] == times[1] == times[2] < times[3]
@@ -97,7 +98,7 @@ async def test_a_repeat_does_not_let_time_run_backwards_either(
     for seconds, event_id in [(3600, "x"), (0, "x"), (-60, "y")]:
         shift_clock(monkeypatch, seconds)
         await in_process_store.append([event("t", event_id)])
-    first, second = (await in_process_store.read(Query(topic="t", newest_first=False))).events
+    first, second = (await read_page(in_process_store, Query(topic="t", newest_first=False))).events
     assert first.ts_ingest_us == second.ts_ingest_us
 
 
@@ -108,22 +109,22 @@ async def test_closing_waits_for_the_reads_under_way(
     await store.open()
     await store.append([event("t", f"e-{number}") for number in range(_MANY)])
     begun: asyncio.Queue[None] = asyncio.Queue()
-    fetch_page = page_fetch.fetch_page
+    page = PageFetch.page
 
-    async def noted(rows: Rows, row_range: RowRange, query: Query) -> tuple[list[LogEvent], bool]:
+    async def noted(*arguments: Any) -> Any:
         begun.put_nowait(None)
-        return await fetch_page(rows, row_range, query)
+        return await page(*arguments)
 
-    monkeypatch.setattr(log_reader, "fetch_page", noted)
+    monkeypatch.setattr(PageFetch, "page", noted)
     query = Query(topic="t", limit=_MANY)
-    under_way = [asyncio.create_task(store.read(query)) for _ in range(2)]
+    under_way = [asyncio.create_task(read_page(store, query)) for _ in range(2)]
     for _ in under_way:
         await asyncio.wait_for(begun.get(), _LIMIT_S)
     assert not all(task.done() for task in under_way)
     await store.aclose()
     assert [len((await read).events) for read in under_way] == [_MANY, _MANY]
     with pytest.raises(StorageUnavailable):
-        await store.read(query)
+        await read_page(store, query)
     with pytest.raises(StorageUnavailable):
         await store.ping()
 

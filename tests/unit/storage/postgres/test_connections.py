@@ -10,6 +10,7 @@ import pytest
 from support.backends import Database
 from support.events import event, published
 from support.http import MakeClient
+from support.reading import read_page
 
 from storage.errors import StorageUnavailable
 from storage.model import Query
@@ -65,7 +66,7 @@ async def taken(few: Few, number: int) -> AsyncIterator[None]:
 async def use(store: PostgresStore) -> None:
     """Many batches and reads at once, none of which may be refused."""
     appends = [store.append([event("t", f"{number}")]) for number in range(60)]
-    reads = [store.read(Query(topic="t")) for _ in range(60)]
+    reads = [read_page(store, Query(topic="t")) for _ in range(60)]
     await asyncio.gather(*appends, *reads)
     assert (await store.stats()).topics["t"].received == 60
 

@@ -10,6 +10,7 @@ import pytest
 from support.backends import Database
 from support.events import event
 from support.observer import Observer
+from support.reading import get_event
 from support.scene import told
 
 from storage.errors import BatchRefused, OutcomeUnknown
@@ -196,7 +197,7 @@ async def test_time_stands_still_in_a_topic_whose_last_event_is_of_the_future(
             "WHERE topic = 't'"
         )
     await store.append([event("t", "b"), event("u", "b")])
-    in_t, in_u = await store.get("t", "b"), await store.get("u", "b")
+    in_t, in_u = await get_event(store, "t", "b"), await get_event(store, "u", "b")
     assert in_t is not None
     assert in_u is not None
     assert in_t.ts_ingest_us == future_us

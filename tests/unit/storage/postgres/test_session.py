@@ -5,6 +5,7 @@ import pytest
 from support.backends import Database
 from support.events import event
 from support.observer import Observer
+from support.reading import get_event
 from support.scene import told
 from support.unprotected import lock_first
 
@@ -140,14 +141,14 @@ async def test_nothing_is_stored_or_read_in_another_session(
         await store.append([event("t", "b")])
     assert str(caught.value) == SHARED
     with pytest.raises(StorageUnavailable) as caught:
-        await store.get("t", "a")
+        await get_event(store, "t", "a")
     assert str(caught.value) == SHARED
     async with Observer.on(database) as observer:
         assert (await observer.snapshot()).counts == {"t": (1, 1, 0, 0)}
     # Once it was asked again, with new connections, it goes on.
     await store.ping()
     assert told(await store.append([event("t", "b")])) == [("stored", 2)]
-    assert await store.get("t", "a") is not None
+    assert await get_event(store, "t", "a") is not None
     await store.aclose()
 
 
@@ -214,7 +215,7 @@ async def test_times_do_not_depend_on_the_time_zone_of_the_server(database: Data
     await store.open()
     sent = event("t", "x")
     await store.append([sent])
-    found = await store.get("t", "x")
+    found = await get_event(store, "t", "x")
     assert found is not None
     assert found.timestamp_us == sent.timestamp_us
     await store.aclose()

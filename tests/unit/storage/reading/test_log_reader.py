@@ -1,7 +1,7 @@
 """Pages, however small, put together give exactly the log that was asked for."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack
 
 import msgspec
@@ -12,11 +12,12 @@ from support.backends import Database
 from support.clocks import shift_clock
 from support.events import event
 from support.observer import Observer, StoredRow
+from support.reading import LogEvent, read_page
 
 from storage.errors import StorageError
-from storage.model import LogEvent, Query
+from storage.model import Query
 from storage.protocols import EventStore
-from storage.reading import log_reader, page_fetch
+from storage.reading import log_reader
 
 _TOPICS = ["a", "b", "C"]
 _SOURCES = ["common", "rare", "never"]
@@ -77,9 +78,9 @@ def _expected(rows: list[StoredRow], query: Query) -> list[StoredRow]:
     )
 
 
-async def _pages(store: EventStore, query: Query) -> AsyncIterator[list[LogEvent]]:
+async def _pages(store: EventStore, query: Query) -> AsyncIterator[Sequence[LogEvent]]:
     for _page in range(1000):
-        page = await store.read(query)
+        page = await read_page(store, query)
         yield page.events
         if page.next is None:
             return
@@ -114,8 +115,8 @@ def test_following_the_pages_gives_what_was_asked_for_once_and_in_order(log: Log
     def holds(query: Query, scan_rows: int, page_bytes: int) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(log_reader, "SCAN_ROWS", scan_rows)
-            patch.setattr(page_fetch, "PAGE_BYTES", page_bytes)
-            got = log.runner.run(_all(log.store, query))
+            limited = msgspec.structs.replace(query, max_bytes=page_bytes)
+            got = log.runner.run(_all(log.store, limited))
         assert got == [(r.topic, r.offset, r.ts_ingest_us) for r in _expected(log.rows, query)]
 
     holds()
@@ -131,10 +132,10 @@ def test_the_log_has_times_that_repeat_and_differ(log: Log) -> None:
 
 @pytest.mark.parametrize("topic", [None, "a"])
 def test_a_page_ends_behind_the_event_that_takes_it_past_its_bytes(
-    log: Log, monkeypatch: pytest.MonkeyPatch, topic: str | None
+    log: Log, topic: str | None
 ) -> None:
-    monkeypatch.setattr(page_fetch, "PAGE_BYTES", 3 * len('{"n":0}') - 1)
-    page = log.runner.run(log.store.read(Query(topic=topic, limit=100)))
+    query = Query(topic=topic, limit=100, max_bytes=3 * len('{"n":0}') - 1)
+    page = log.runner.run(read_page(log.store, query))
     assert len(page.events) == 3
     assert page.next is not None
 
@@ -158,7 +159,7 @@ def test_a_hole_in_a_topic_is_an_error_and_not_a_wrong_page(log: Log, database: 
     async def read() -> None:
         async with Observer.on(database) as observer:
             await observer.fetch("DELETE FROM events WHERE topic = 'a' AND \"offset\" = 16")
-        await log.store.read(Query(topic="a", since_us=log.times[1]))
+        await read_page(log.store, Query(topic="a", since_us=log.times[1]))
 
     with pytest.raises(StorageError, match="lacks an offset"):
         log.runner.run(read())

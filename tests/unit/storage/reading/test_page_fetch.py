@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 from support.backends import Database
 from support.events import event
 from support.in_process import InProcessStore
+from support.observer import Observer
+from support.reading import LogEvent, get_event, read_page
 
-from storage.errors import PayloadOverLimit
-from storage.model import LogEvent, Query
+from storage.errors import PayloadOverLimit, StorageError
+from storage.model import Query
 from storage.reading import page_fetch
 from storage.reading.log_reader import LogReader
+from storage.reading.statements import Row, Rows
 
 _SIZES = [2, 2, 2, 300, 2, 40, 40, 1200, 1200, 1200, 5, 9, 2, 3000, 2, 2, 70]
 _LARGEST = max(_SIZES)
@@ -28,6 +31,12 @@ def _payload(size: int) -> str:
     return f'{{"a":"{text}"}}' if text else "{}" + " " * (size - 2)
 
 
+def _payload_sizes(found: Sequence[Row]) -> list[int]:
+    """The sizes of the payloads that a statement returned: one, or a column of them."""
+    values = [row[-1] for row in found if isinstance(row[-1], bytes)]
+    return [len(payload) for value in values for payload in value.split(b"\x1f") if payload]
+
+
 class Log:
     """A store with payloads of all sizes in two topics, and the payload bytes of each fetch."""
 
@@ -35,16 +44,18 @@ class Log:
         self._store = store
         self._runner = runner
         self.fetched: list[list[int]] = []
+        self.rows_fetched: list[int] = []
         self._reader = store._reader
 
     @asynccontextmanager
-    async def noted(self) -> AsyncGenerator[page_fetch.Rows, None]:
+    async def noted(self) -> AsyncGenerator[Rows, None]:
         async with self._reader() as rows:
 
-            async def note(sql: str, arguments: Sequence[object]) -> Sequence[page_fetch.Row]:
+            async def note(sql: str, arguments: Sequence[object]) -> Sequence[Row]:
                 found = await rows(sql, arguments)
-                sizes = [len(row[-1]) for row in found if isinstance(row[-1], bytes)]
-                self.fetched.append(sizes)
+                self.fetched.append(_payload_sizes(found))
+                if self.fetched[-1]:
+                    self.rows_fetched.append(len(found))
                 return found
 
             yield note
@@ -57,7 +68,7 @@ class Log:
             asked = query
             while True:
                 try:
-                    page = await self._store.read(asked)
+                    page = await read_page(self._store, asked)
                 except PayloadOverLimit as error:
                     assert error.payload_bytes > asked.max_payload_bytes  # noqa: PT017
                     asked = msgspec.structs.replace(asked, max_payload_bytes=error.payload_bytes)
@@ -120,11 +131,10 @@ def test_no_fetch_has_more_bytes_than_a_chunk_or_one_payload(log: Log) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(page_fetch, "MAX_CHUNK_BYTES", chunk_bytes)
             patch.setattr(page_fetch, "_FIRST_CHUNK_ROWS", first_rows)
-            patch.setattr(page_fetch, "PAGE_BYTES", page_bytes)
             patch.setattr(page_fetch, "_MAX_SINGLE_FETCHES", 2)
             log.fetched.clear()
             query = Query(
-                topic=topic, newest_first=newest_first, limit=limit,
+                topic=topic, newest_first=newest_first, limit=limit, max_bytes=page_bytes,
                 max_payload_bytes=max_payload_bytes,
             )  # fmt: skip
             events = log.all(query)
@@ -144,24 +154,24 @@ def test_no_fetch_has_more_bytes_than_a_chunk_or_one_payload(log: Log) -> None:
 
 def test_a_page_ends_before_a_payload_over_its_limit(log: Log) -> None:
     query = Query(topic="a", newest_first=False, max_payload_bytes=299)
-    page = log.run(log.store.read(query))
+    page = log.run(read_page(log.store, query))
     assert [each.offset for each in page.events] == [1, 2, 3]
     assert page.next is not None
     assert page.next.offset == 3
     with pytest.raises(PayloadOverLimit) as over:
-        log.run(log.store.read(msgspec.structs.replace(query, position=page.next)))
+        log.run(read_page(log.store, msgspec.structs.replace(query, position=page.next)))
     assert over.value.payload_bytes == 300
     assert max(map(sum, log.fetched)) < 300
 
 
 def test_one_event_over_the_limit_is_not_fetched(log: Log) -> None:
     with pytest.raises(PayloadOverLimit) as over:
-        log.run(log.store.get("a", "13", max_payload_bytes=2999))
+        log.run(get_event(log.store, "a", "13", max_payload_bytes=2999))
     assert over.value.payload_bytes == 3000
     assert not any(log.fetched)
-    found = log.run(log.store.get("a", "13", max_payload_bytes=3000))
+    found = log.run(get_event(log.store, "a", "13", max_payload_bytes=3000))
     assert len(found.payload) == 3000
-    assert log.run(log.store.get("a", "nothing", max_payload_bytes=1)) is None
+    assert log.run(get_event(log.store, "a", "nothing", max_payload_bytes=1)) is None
 
 
 def test_small_rows_come_many_at_a_time(log: Log) -> None:
@@ -169,3 +179,50 @@ def test_small_rows_come_many_at_a_time(log: Log) -> None:
     assert len(events) == 2 * len(_SIZES)
     # The first few tell how large they are, and the others come at once.
     assert len([sizes for sizes in log.fetched if sizes]) == 2
+
+
+@pytest.mark.parametrize("topic", [None, "a"])
+def test_a_chunk_comes_as_one_row(
+    log: Log, monkeypatch: pytest.MonkeyPatch, topic: str | None
+) -> None:
+    monkeypatch.setattr(page_fetch, "_FIRST_CHUNK_ROWS", 7)
+    log.all(Query(topic=topic, limit=5000, newest_first=False))
+    chunks = [sizes for sizes in log.fetched if len(sizes) > 1]
+    assert chunks
+    assert max(log.rows_fetched) == 1
+
+
+def test_a_page_ends_where_names_fill_it(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page_fetch, "_FIRST_CHUNK_ROWS", 4)
+    monkeypatch.setattr(page_fetch, "MAX_NAMES_BYTES", 1)
+    page = log.run(read_page(log.store, Query(topic="a", newest_first=False)))
+    assert [each.offset for each in page.events] == [1, 2, 3, 4]
+    assert page.next is not None
+
+
+@pytest.mark.parametrize("topic", [None, "a"])
+@pytest.mark.parametrize("newest_first", [True, False])
+def test_a_row_that_is_missing_within_a_page_is_an_error(
+    log: Log, database: Database, topic: str | None, newest_first: bool
+) -> None:
+    async def delete() -> None:
+        async with Observer.on(database) as observer:
+            await observer.fetch("DELETE FROM events WHERE topic = 'a' AND \"offset\" = 9")
+
+    log.run(delete())
+    with pytest.raises(StorageError, match=r"missing|lacks an offset"):
+        log.all(Query(topic=topic, newest_first=newest_first))
+
+
+def test_a_separator_within_a_text_is_an_error_and_not_a_wrong_page(
+    log: Log, database: Database
+) -> None:
+    async def spoil() -> None:
+        async with Observer.on(database) as observer:
+            await observer.fetch(
+                "UPDATE events SET source = 'a\x1fb' WHERE topic = 'a' AND \"offset\" = 9"
+            )
+
+    log.run(spoil())
+    with pytest.raises(StorageError, match=r"U\+001F"):
+        log.all(Query(topic="a"))

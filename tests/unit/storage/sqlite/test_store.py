@@ -14,6 +14,7 @@ import psutil
 import pytest
 from support.events import event
 from support.processes import suspend
+from support.reading import get_event, read_page
 from support.sqlite_process import size
 from support.stores import until
 
@@ -61,12 +62,12 @@ async def test_what_one_process_stores_the_other_reads(store: SqliteStore) -> No
     assert [(v.event_id, v.status, v.offset) for v in verdicts] == [
         ("a", Status.STORED, 1), ("large", Status.STORED, 2), ("a", Status.DUPLICATE, 1),
     ]  # fmt: skip
-    page = await store.read(Query(topic="t", newest_first=False))
+    page = await read_page(store, Query(topic="t", newest_first=False))
     assert [each.payload.decode() for each in page.events] == [
         event("t", "a").payload,
         large.payload,
     ]
-    found = await store.get("t", "large")
+    found = await get_event(store, "t", "large")
     assert found is not None
     assert found.offset == 2
     assert (await store.stats()).topics["t"].received == 3

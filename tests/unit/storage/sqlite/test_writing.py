@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support.events import event
 from support.in_process import InProcessStore
+from support.reading import get_event, read_page
 from support.sqlite_pages import overwrite_page, tree
 
 from storage.errors import BatchRefused, StorageMisconfigured, StorageUnavailable
@@ -81,8 +82,8 @@ def log_of(path: Path) -> str:
     [
         lambda store: store.append([event("t", "x")]),
         lambda store: store.ping(),
-        lambda store: store.get("t", "x"),
-        lambda store: store.read(Query()),
+        lambda store: get_event(store, "t", "x"),
+        lambda store: read_page(store, Query()),
         lambda store: store.stats(),
     ],
     ids=["append", "ping", "get", "read", "stats"],
@@ -144,7 +145,7 @@ async def test_a_ping_that_finds_a_file_missing_lets_the_writer_save_its_log(
 
 @pytest.mark.parametrize(
     "find",
-    [lambda store: store.get("t", "a"), lambda store: store.append([event("t", "b")])],
+    [lambda store: get_event(store, "t", "a"), lambda store: store.append([event("t", "b")])],
     ids=["read", "append"],
 )
 async def test_once_damage_was_found_nothing_is_stored_until_it_is_opened_anew(
@@ -185,7 +186,7 @@ async def test_damage_that_opening_finds_keeps_nobody_from_reading(path: Path) -
     await store.aclose()
     overwrite_page(path, tree(path, "writers").root, b"\xff" * PAGE_BYTES)
     await store.open()
-    found = await store.get("t", "a")
+    found = await get_event(store, "t", "a")
     assert found is not None
     for call in (store.ping, partial(store.append, [event("t", "b")])):
         with pytest.raises(StorageUnavailable, match=r"is damaged .*malformed"):
