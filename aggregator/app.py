@@ -7,9 +7,11 @@ from functools import partial
 import structlog
 from aiohttp import web
 
+from aggregator.http.compression import Compression
 from aggregator.http.event_routes import EventRoutes
 from aggregator.http.fast_path import FastPath
 from aggregator.http.middleware import around_requests
+from aggregator.http.pending_responses import PendingResponses
 from aggregator.http.response_sender import ResponseSender
 from aggregator.http.routes import Routes
 from aggregator.ingest.admission import Admission
@@ -45,7 +47,7 @@ FIRST_TRY: web.AppKey[asyncio.Event] = web.AppKey("first_try", asyncio.Event)
 end that wait."""
 
 FAST_PATH: web.AppKey[FastPath] = web.AppKey("fast_path")
-RESPONSE_SENDER: web.AppKey[ResponseSender] = web.AppKey("response_sender")
+PENDING_RESPONSES: web.AppKey[PendingResponses] = web.AppKey("pending_responses")
 """The parts that a server needs for the fast path; see `LimitedConnections`."""
 
 _MAX_TEXTS_PER_SECOND = 10
@@ -109,6 +111,7 @@ def create_app(
     )
     reads = ReadLimit(settings.max_reads)
     read_memory = ReadMemory(settings.reads_max_bytes)
+    compression = Compression()
     streams = StreamLimit(settings.max_streams, settings.answers_max_bytes // 2)
     metrics = MetricsExposition(
         store,
@@ -160,6 +163,7 @@ def create_app(
         await metrics.aclose()
         await store.aclose()
         publish_service.close()
+        compression.close()
         if tracing is not None:
             await tracing.aclose()
 
@@ -167,20 +171,20 @@ def create_app(
         publish_service.stop_accepting()
         await group_commit.drain(settings.drain_timeout_ms / 1000)
 
-    sender = ResponseSender(
+    pending = PendingResponses(
         max_bytes=settings.answers_max_bytes, timeout_s=settings.send_timeout_ms / 1000
     )
     log = AccessLog(
         metrics.requests.observe, tracing.request if tracing is not None else sent_trace
     )
-    app = web.Application(middlewares=[around_requests(sender, log)])
+    app = web.Application(middlewares=[around_requests(ResponseSender(pending, compression), log)])
     app.add_routes(routes.routes())
     app.cleanup_ctx.append(life)
     app[DRAIN] = drain
     app[ABANDON] = store.abandon
     app[FIRST_TRY] = monitor.tried
     app[FAST_PATH] = FastPath(publish_service, log)
-    app[RESPONSE_SENDER] = sender
+    app[PENDING_RESPONSES] = pending
     app.on_shutdown.append(lambda _app: drain())
     return app
 

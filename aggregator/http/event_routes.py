@@ -8,10 +8,11 @@ from typing import TypeVar
 from aiohttp import hdrs, web
 from msgspec.structs import replace
 
-from aggregator.http.json_responses import json_response, link_header
+from aggregator.http.json_responses import link_header
 from aggregator.http.middleware import send_continue
 from aggregator.http.ndjson import one_line, stream_lines
 from aggregator.http.problem_details import NoSuchEvent
+from aggregator.http.read_response import ReadResponse
 from aggregator.reading.event_stream import EventStream
 from aggregator.reading.read_limit import ReadLimit
 from aggregator.reading.read_memory import ReadMemory
@@ -84,18 +85,14 @@ class EventRoutes:
             return await self._get(
                 query.topic,
                 wanted.event_id,
-                one_line
-                if lines
-                else lambda found: json_response(
-                    b"[]" if found is None else b"[%b]" % encode_objects(found)
-                ),
+                one_line if lines else _one_event,
             )
 
-        def answer(page: Page[bytes]) -> web.Response:
+        def answer(page: Page[bytes]) -> ReadResponse:
             headers = {} if page.next is None else link_header(wanted.next_target(page.next))
             if page.head is not None:
                 headers |= {"Log-Head": str(page.head), "Log-Start": "1"}
-            return json_response(events_answer(page), headers)
+            return ReadResponse(events_answer(page), headers)
 
         return await self._read(
             partial(page_memory_bytes, query.limit, query.max_bytes),
@@ -103,14 +100,14 @@ class EventRoutes:
             answer,
         )
 
-    async def event(self, request: web.Request) -> web.Response:
+    async def event(self, request: web.Request) -> ReadResponse:
         """GET /events/{topic}/{event_id}: one event, or 404."""
         topic, event_id = request.match_info["topic"], request.match_info["event_id"]
 
-        def answer(found: EventColumns | None) -> web.Response:
+        def answer(found: EventColumns | None) -> ReadResponse:
             if found is None:
                 raise NoSuchEvent(f"topic {topic!r} has no event {event_id!r}")
-            return json_response(encode_objects(found))
+            return ReadResponse([encode_objects(found)], {"Vary": "Accept-Encoding"})
 
         if topic_rule_broken(topic) or name_rule_broken(event_id):
             # It is not stored, and a database may refuse to be asked for it.
@@ -118,8 +115,8 @@ class EventRoutes:
         return await self._get(topic, event_id, answer)
 
     async def _get(
-        self, topic: str, event_id: str, answer: Callable[[EventColumns | None], web.Response]
-    ) -> web.Response:
+        self, topic: str, event_id: str, answer: Callable[[EventColumns | None], ReadResponse]
+    ) -> ReadResponse:
         return await self._read(
             event_memory_bytes,
             lambda size: self._store.get(topic, event_id, max_payload_bytes=size),
@@ -130,8 +127,8 @@ class EventRoutes:
         self,
         memory_bytes: Callable[[int], int],
         read: Callable[[int], Awaitable[_Result]],
-        answer: Callable[[_Result], web.Response],
-    ) -> web.Response:
+        answer: Callable[[_Result], ReadResponse],
+    ) -> ReadResponse:
         """Read within the memory that reads may hold.
 
         Args:
@@ -147,3 +144,7 @@ class EventRoutes:
                         return answer(await read(max_payload_bytes))
                     except PayloadOverLimit as error:
                         max_payload_bytes = error.payload_bytes
+
+
+def _one_event(found: EventColumns | None) -> ReadResponse:
+    return ReadResponse([b"[]" if found is None else b"[%b]" % encode_objects(found)])

@@ -2,18 +2,18 @@
 
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler, Middleware
+from msgspec.structs import replace
 
 from aggregator.http.ndjson import StreamedResponse
 from aggregator.http.problem_details import foreseen_problem, http_problem, unforeseen_problem
 from aggregator.http.response_sender import ResponseSender
 from aggregator.observability.access_log import AccessLog
+from aggregator.observability.labels import STREAMS_PATH
 from aggregator.request_context import RequestContext
 from aggregator.wire.responses import PublishSummary
 
 REQUEST_CONTEXT = web.RequestKey("request_context", RequestContext)
 SUMMARY = web.RequestKey("summary", PublishSummary)
-KIND = web.RequestKey("kind", str)
-"""What is held long on purpose, and counted in a series of its own: `stream` or `wait`."""
 
 
 def around_requests(sender: ResponseSender, log: AccessLog) -> Middleware:
@@ -41,13 +41,13 @@ def around_requests(sender: ResponseSender, log: AccessLog) -> Middleware:
             if complete:
                 status = response.status
             if isinstance(response, StreamedResponse):
-                request[KIND] = "stream"
+                # How long it lasts says nothing of how long reads take.
+                request[REQUEST_CONTEXT] = replace(request[REQUEST_CONTEXT], route=STREAMS_PATH)
                 fields = response.log_fields(complete=complete)
             return sent
         finally:
-            log.finish(
-                context, status, request.get(SUMMARY), kind=request.get(KIND, ""), fields=fields
-            )
+            # A handler may have given it another route.
+            log.finish(request[REQUEST_CONTEXT], status, request.get(SUMMARY), fields=fields)
 
     return around_request
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
+from aggregator.http.read_response import ReadResponse
 from aggregator.reading.event_stream import EventStream
 from aggregator.wire.accept import NDJSON
 from aggregator.wire.event_encoding import encode_lines
@@ -45,6 +46,6 @@ async def stream_lines(stream: EventStream) -> StreamedResponse:
     return StreamedResponse(stream, headers)
 
 
-def one_line(found: EventColumns | None) -> web.Response:
+def one_line(found: EventColumns | None) -> ReadResponse:
     """Return the answer to NDJSON of a single event: its line, or none."""
-    return web.Response(body=b"" if found is None else encode_lines(found), content_type=NDJSON)
+    return ReadResponse([] if found is None else [encode_lines(found)], content_type=NDJSON)

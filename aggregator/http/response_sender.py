@@ -1,66 +1,37 @@
-"""The response sender: bounds the bytes and the time of responses, whatever their readers do.
-
-Until its reader has taken it, a response is held in memory, and a reader may take its time or never
-read at all. That must cost neither memory without bound nor anybody else's response: past a bound
-the response of the slowest reader is aborted, with its connection.
-"""
+"""The response sender: sends responses piece by piece, and lets go of each piece that was taken."""
 
 import asyncio
 import socket
 import struct
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import structlog
-from aiohttp import HttpVersion11, web
+from aiohttp import HttpVersion11, hdrs, web
 
+from aggregator.http.compression import MIN_BYTES, Compression
 from aggregator.http.ndjson import StreamedResponse
+from aggregator.http.pending_responses import PendingResponse, PendingResponses
+from aggregator.http.read_response import ReadResponse
 from aggregator.request_context import RequestContext
+from aggregator.wire.accept import content_coding
+from storage.errors import StorageError
 
-_PIECE_BYTES = 64 * 1024
+_PIECE_BYTES = 512 * 1024
 """What the transport gets at a time; it may copy what it is given."""
 
 _log = structlog.get_logger()
 
 
-@dataclass(eq=False, slots=True)
-class PendingResponse:
-    """A response that its reader has not taken yet."""
-
-    context: RequestContext
-    transport: asyncio.Transport
-    size: int
-    """Bytes of it that are held here."""
-    written: Callable[[], int]
-    """Returns the bytes that the transport was given."""
-    started: float
-    drop: Callable[[], object] | None = None
-    """Drops what a streamed response can read again; None for any other one."""
-    since: float = 0.0
-    """When its time to be taken began: a streamed response has it anew whenever some is taken."""
-    sent_before: int = 0
-    """Bytes that the kernel had taken when that was looked at last."""
-
-    def sent(self) -> int:
-        """Return the bytes that the kernel has taken."""
-        return max(self.written() - self.transport.get_write_buffer_size(), 0)
-
-
 class ResponseSender:
-    """Sends responses, and bounds those on their way.
+    """Sends responses, and counts them as pending until they are taken.
 
     Args:
-        max_bytes: bytes held in all; a response that is larger goes alone.
-        timeout_s: how long a reader may take for one response, in seconds.
+        pending: bounds them.
+        compression: compresses answers to reads for clients that accept it.
     """
 
-    def __init__(self, *, max_bytes: int, timeout_s: float) -> None:
-        self._max_bytes = max_bytes
-        self._timeout_s = timeout_s
-        # In the order in which they began.
-        self._pending: dict[PendingResponse, None] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self.bytes = 0
+    def __init__(self, pending: PendingResponses, compression: Compression) -> None:
+        self._pending = pending
+        self._compression = compression
 
     async def send(
         self, request: web.Request, context: RequestContext, answer: web.StreamResponse
@@ -82,174 +53,117 @@ class ResponseSender:
                 return answer, False
             # Nothing may stay behind in the transport: written means that the kernel has it.
             transport.set_write_buffer_limits(high=0)
-            if isinstance(answer, StreamedResponse):
-                return answer, await self._send_stream(request, transport, context, answer)
-            return await self._send_whole(request, transport, context, answer)
+            return answer, await self._send(request, transport, context, answer)
         finally:
             if isinstance(answer, StreamedResponse):
                 answer.stream.close()
 
-    async def _send_whole(
+    async def _send(
         self,
         request: web.Request,
         transport: asyncio.Transport,
         context: RequestContext,
         answer: web.StreamResponse,
-    ) -> tuple[web.StreamResponse, bool]:
-        body = answer.body if isinstance(answer, web.Response) else None
-        size = len(body) if isinstance(body, bytes) else 0
-        pending = self._begin(transport, context, size, lambda: request.writer.output_size)
+    ) -> bool:
+        drop = answer.stream.drop if isinstance(answer, StreamedResponse) else None
+        pending = self._pending.begin(
+            transport, context, _held(answer), lambda: request.writer.output_size, drop=drop
+        )
         try:
-            if isinstance(body, bytes) and size > _PIECE_BYTES and request.method != "HEAD":
-                return await _send_in_pieces(request, answer, body), True
-            await answer.prepare(request)
+            if isinstance(answer, StreamedResponse):
+                await self._send_stream(request, pending, answer)
+            elif isinstance(answer, ReadResponse):
+                await self._send_parts(request, pending, answer)
+            else:
+                await answer.prepare(request)
             await answer.write_eof()
         except ConnectionError:
             # Nobody is left to tell; aiohttp finds the connection closed as well.
-            return answer, False
-        finally:
-            self.release(pending)
-        return answer, True
-
-    async def _send_stream(
-        self,
-        request: web.Request,
-        transport: asyncio.Transport,
-        context: RequestContext,
-        answer: StreamedResponse,
-    ) -> bool:
-        stream = answer.stream
-        pending = self._begin(
-            transport, context, 0, lambda: request.writer.output_size, drop=stream.drop
-        )
-        stream.on_held = lambda held: self._resize(pending, held)
-        self._resize(pending, stream.held)
-        loop = asyncio.get_running_loop()
-        try:
-            await answer.prepare(request)
-            if request.method != "HEAD":
-                while (piece := await stream.piece()) is not None:
-                    await answer.write(piece)
-                    self._renew(pending, loop.time())
-            await answer.write_eof()
-        except ConnectionError:
             return False
-        except Exception as error:  # noqa: BLE001 - no other way is left to say that it is not all
-            _log.warning("stream_failed", reason=str(error) or repr(error), **context.log_fields)
+        except Exception as error:
+            if not isinstance(answer, StreamedResponse):
+                raise
+            # No other way is left to say that it is not all.
+            _log.warning(
+                "stream_failed",
+                reason=str(error) or repr(error),
+                exc_info=None if isinstance(error, StorageError) else error,
+                **context.log_fields,
+            )
             end_without_last_chunk(request, transport)
             return False
         finally:
-            answer.sent_bytes = pending.sent()
-            self.release(pending)
+            if isinstance(answer, StreamedResponse):
+                answer.sent_bytes = pending.sent()
+            self._pending.release(pending)
         return True
 
-    def hold(
-        self, transport: asyncio.Transport, context: RequestContext, size: int
-    ) -> PendingResponse:
-        """Count a response that a transport was given, and of which it still holds a part.
-
-        Args:
-            transport: of its connection.
-            context: of its request.
-            size: bytes of the whole response.
-
-        Returns:
-            What to give to `release` when the transport holds nothing again, or the connection is
-            gone.
-        """
-        return self._begin(transport, context, size, lambda: size)
-
-    def release(self, pending: PendingResponse) -> None:
-        """Count a response no longer: its reader has taken it, or never will."""
-        if pending in self._pending:
-            del self._pending[pending]
-            self.bytes -= pending.size
-
-    def _begin(
-        self,
-        transport: asyncio.Transport,
-        context: RequestContext,
-        size: int,
-        written: Callable[[], int],
-        *,
-        drop: Callable[[], object] | None = None,
-    ) -> PendingResponse:
-        if self._pending and self.bytes + size > self._max_bytes:
-            self._make_room(size)
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        pending = PendingResponse(context, transport, size, written, now, drop, now)
-        self._pending[pending] = None
-        self.bytes += size
-        if self._timer is None:
-            self._timer = loop.call_later(self._timeout_s, self._expire)
-        return pending
-
-    def _resize(self, pending: PendingResponse, size: int) -> None:
-        """Count a streamed response with the bytes that it holds now."""
-        if pending not in self._pending:
+    async def _send_parts(
+        self, request: web.Request, pending: PendingResponse, answer: ReadResponse
+    ) -> None:
+        coding = _coding(request, answer.size)
+        if coding is not None:
+            answer.headers[hdrs.CONTENT_ENCODING] = coding
+        if request.method == hdrs.METH_HEAD:
+            if coding is None:
+                answer.content_length = answer.size
+            await answer.prepare(request)
             return
-        self.bytes += size - pending.size
-        grown, pending.size = size > pending.size, size
-        if grown and self.bytes > self._max_bytes and len(self._pending) > 1:
-            self._make_room(0, pending)
+        if coding is not None:
+            answer.parts = await self._compression.whole(answer.parts, coding)
+            pending.total = answer.size
+            self._pending.resize(pending, answer.size)
+        answer.content_length = answer.size
+        await answer.prepare(request)
+        parts = answer.parts
+        while parts:
+            await _write(answer, parts.popleft())
 
-    def _renew(self, pending: PendingResponse, now: float) -> None:
-        """Give a streamed response its time anew, and its place behind the others."""
-        if pending in self._pending:
-            pending.since = now
-            del self._pending[pending]
-            self._pending[pending] = None
-
-    def _make_room(self, size: int, spared: PendingResponse | None = None) -> None:
-        now = asyncio.get_running_loop().time()
-        # One that has just begun had no time to be slow, and is fast by this measure.
-        slowest_first = sorted(
-            (pending for pending in self._pending if pending is not spared),
-            key=lambda pending: pending.sent() / (now - pending.started + 1e-6),
-        )
-        for pending in slowest_first:
-            if self.bytes + size <= self._max_bytes:
-                return
-            if pending.drop is not None:
-                pending.drop()
-        for pending in slowest_first:
-            if self.bytes + size <= self._max_bytes:
-                return
-            self._abort(pending, "others need the room")
-
-    def _expire(self) -> None:
+    async def _send_stream(
+        self, request: web.Request, pending: PendingResponse, answer: StreamedResponse
+    ) -> None:
+        stream = answer.stream
+        stream.on_held = lambda held: self._pending.resize(pending, held)
         loop = asyncio.get_running_loop()
-        self._timer = None
-        for pending in list(self._pending):
-            now = loop.time()
-            left_s = pending.since + self._timeout_s - now
-            if left_s > 0:
-                self._timer = loop.call_later(left_s, self._expire)
+        with self._compression.stream(_coding(request, stream.held)) as compression:
+            if compression is not None:
+                answer.headers[hdrs.CONTENT_ENCODING] = compression.coding
+            await answer.prepare(request)
+            if request.method == hdrs.METH_HEAD:
                 return
-            if pending.drop is not None and self._was_taken(pending):
-                self._renew(pending, now)
-                continue
-            self._abort(pending, f"not taken within {self._timeout_s:g} seconds")
-        if self._pending:
-            self._timer = loop.call_later(self._timeout_s, self._expire)
+            while (piece := await stream.piece()) is not None:
+                await answer.write(
+                    piece if compression is None else await compression.compress(piece)
+                )
+                self._pending.renew(pending, loop.time())
+            if compression is not None:
+                await answer.write(compression.finish())
 
-    def _was_taken(self, pending: PendingResponse) -> bool:
-        """Return whether some was taken of a streamed response, or there was nothing to take."""
-        before, pending.sent_before = pending.sent_before, pending.sent()
-        return pending.sent_before > before or not pending.transport.get_write_buffer_size()
 
-    def _abort(self, pending: PendingResponse, reason: str) -> None:
-        _log.warning(
-            "response_aborted",
-            formerly="answer_cut_off",
-            reason=reason,
-            bytes=pending.size if pending.drop is None else pending.written(),
-            sent=pending.sent(),
-            **pending.context.log_fields,
-        )
-        self.release(pending)
-        pending.transport.abort()
+def _held(answer: web.StreamResponse) -> int:
+    """Return the bytes that are held of an answer."""
+    if isinstance(answer, StreamedResponse):
+        return answer.stream.held
+    if isinstance(answer, ReadResponse):
+        return answer.size
+    body = answer.body if isinstance(answer, web.Response) else None
+    return len(body) if isinstance(body, bytes) else 0
+
+
+async def _write(answer: web.StreamResponse, part: bytes) -> None:
+    if len(part) <= _PIECE_BYTES:
+        await answer.write(part)
+        return
+    view = memoryview(part)
+    for start in range(0, len(part), _PIECE_BYTES):
+        await answer.write(view[start : start + _PIECE_BYTES])
+
+
+def _coding(request: web.Request, size: int) -> str | None:
+    """Return the content coding of an answer to a read of so many bytes."""
+    if size < MIN_BYTES:
+        return None
+    return content_coding(request.headers.getall(hdrs.ACCEPT_ENCODING, ()))
 
 
 def end_without_last_chunk(request: web.Request, transport: asyncio.Transport) -> None:
@@ -262,16 +176,3 @@ def end_without_last_chunk(request: web.Request, transport: asyncio.Transport) -
     if request.version < HttpVersion11 and socket_ is not None:
         socket_.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
-
-
-async def _send_in_pieces(
-    request: web.Request, answer: web.StreamResponse, body: bytes
-) -> web.StreamResponse:
-    pieces = web.StreamResponse(status=answer.status, headers=answer.headers)
-    pieces.content_length = len(body)
-    await pieces.prepare(request)
-    view = memoryview(body)
-    for start in range(0, len(body), _PIECE_BYTES):
-        await pieces.write(view[start : start + _PIECE_BYTES])
-    await pieces.write_eof()
-    return pieces

@@ -78,7 +78,6 @@ class AccessLog:
         status: int,
         summary: PublishSummary | None = None,
         *,
-        kind: str = "",
         fields: Mapping[str, object] | None = None,
     ) -> None:
         """Log one request that is over, in the next turn of the event loop.
@@ -91,12 +90,10 @@ class AccessLog:
             status: of the answer; 0 if there was none, because the client had gone or the drain
                 timeout was exceeded.
             summary: the counts of a publish that was stored.
-            kind: of a request that is held long on purpose, `stream` or `wait`: `on_request` is
-                told of another route, so that the durations of others are not spoiled.
             fields: more of its log line.
         """
         duration_ms = (time.perf_counter() - context.started) * 1000
-        self._finished.append(_Finished(context, status, duration_ms, summary, kind, fields))
+        self._finished.append(_Finished(context, status, duration_ms, summary, fields))
         if len(self._finished) == 1:
             asyncio.get_running_loop().call_soon(self._write)
 
@@ -108,10 +105,7 @@ class AccessLog:
         for each in finished:
             # One of these that fails must cost neither the others nor the requests behind it.
             try:
-                route = each.context.route
-                self._on_request(
-                    f"{route} ({each.kind})" if each.kind else route, each.status, each.duration_ms
-                )
+                self._on_request(each.context.route, each.status, each.duration_ms)
             except Exception as error:  # noqa: BLE001
                 log_failure(self._on_request, error)
             try:
@@ -158,5 +152,4 @@ class _Finished(msgspec.Struct, frozen=True, gc=False):
     status: int
     duration_ms: float
     summary: PublishSummary | None
-    kind: str
     fields: Mapping[str, object] | None

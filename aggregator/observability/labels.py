@@ -5,3 +5,6 @@ OTHER_TOPICS = "(other)"
 
 OTHER_PATHS = "other"
 """Paths that lead nowhere; no route is called so."""
+
+STREAMS_PATH = "/events (stream)"
+"""Reads as NDJSON, which last as long as their readers take; no route is called so."""

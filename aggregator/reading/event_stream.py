@@ -20,8 +20,9 @@ from storage.model import MAX_TIME_US, EventColumns, Page, Position, Query
 from storage.protocols import EventReader
 from storage.reading.page_fetch import event_memory_bytes, page_memory_bytes
 
-PIECE_BYTES = 64 * 1024
-"""Largest piece that is given out at a time."""
+PIECE_BYTES = 512 * 1024
+"""Largest piece that is given out at a time. Few large ones: each costs a turn of the event loop,
+and smaller ones took a third more of processor time."""
 
 _EVENT_BYTES = 256
 """A page has as many events as if each had so many bytes."""

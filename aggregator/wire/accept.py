@@ -45,3 +45,19 @@ def _weights(headers: Sequence[str]) -> dict[str, float]:
         elif _NUMBER.fullmatch(found[1]):
             weights.setdefault(name.strip(" \t").lower(), float(found[1]))
     return weights
+
+
+def content_coding(headers: Sequence[str]) -> str | None:
+    """Return the content coding of an answer (RFC 9110, 12.5.3): zstd, gzip, or None for neither.
+
+    The one with the greatest weight; of equal ones zstd goes before gzip, and gzip before none.
+    Neither is given to who does not accept it by its name, or gzip by `*`.
+
+    Args:
+        headers: the values of all `Accept-Encoding` headers; without one there is no coding.
+    """
+    weights = _weights(headers)
+    others = weights.get("*", 0.0)
+    gzip = weights.get("gzip", weights.get("x-gzip", others))
+    best = max(("zstd", weights.get("zstd", 0.0)), ("gzip", gzip), key=lambda each: each[1])
+    return best[0] if best[1] > 0 and best[1] >= weights.get("identity", 0.0) else None
