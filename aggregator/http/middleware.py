@@ -45,7 +45,8 @@ def around_requests(sender: ResponseSender, log: AccessLog) -> Middleware:
                 status = response.status
             return sent
         finally:
-            log.finish(context, status, request.get(SUMMARY))
+            # A handler may have given it another route.
+            log.finish(request[REQUEST_CONTEXT], status, request.get(SUMMARY))
 
     return around_request
 

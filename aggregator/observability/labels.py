@@ -5,3 +5,6 @@ OTHER_TOPICS = "(other)"
 
 OTHER_PATHS = "other"
 """Paths that lead nowhere; no route is called so."""
+
+WAITS_PATH = "/events (wait)"
+"""Reads with `Prefer: wait`, which last as long as nothing comes; no route is called so."""

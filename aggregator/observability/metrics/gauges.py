@@ -10,6 +10,8 @@ from prometheus_client.metrics_core import Metric
 
 from aggregator.ingest.admission import Admission
 from aggregator.ingest.store_monitor import StoreMonitor
+from aggregator.live.head_poller import HeadPoller
+from aggregator.live.waits import Waits
 from aggregator.reading.read_limit import ReadLimit
 from aggregator.reading.read_memory import ReadMemory
 from storage.model import Stats, Usage
@@ -23,9 +25,9 @@ _OF_THE_LOG = {
 
 
 def queue_families(
-    admission: Admission, reads: ReadLimit, read_memory: ReadMemory
+    admission: Admission, reads: ReadLimit, read_memory: ReadMemory, waits: Waits
 ) -> Iterator[Metric]:
-    """Return the room for publishes and reads, and what was refused for want of it."""
+    """Return the room for publishes, reads and waits, and what was refused for want of it."""
     yield GaugeMetricFamily(
         "aggregator_queue_events", "Events on their way through.", admission.events
     )
@@ -50,13 +52,32 @@ def queue_families(
         "Above this, reads wait their turn, and get 503 if it does not come.",
         read_memory.max_bytes,
     )
+    yield GaugeMetricFamily("aggregator_waits", "Reads with Prefer: wait, held now.", len(waits))
+    yield GaugeMetricFamily("aggregator_waits_limit", "Above this, they get 503.", waits.max_waits)
     refusals = CounterMetricFamily(
         "aggregator_refusals", "Requests refused for want of room, by what was full.", labels=["of"]
     )
-    counts = {**admission.refused, "reads": reads.refused, "read_bytes": read_memory.refused}
+    counts = {
+        **admission.refused,
+        "reads": reads.refused,
+        "read_bytes": read_memory.refused,
+        "waits": waits.refused,
+    }
     for of, count in counts.items():
         refusals.add_metric([of], count)
     yield refusals
+
+
+def poll_families(poller: HeadPoller) -> Iterator[Metric]:
+    """Return the polls of heads; there are none while nobody waits."""
+    polls = CounterMetricFamily(
+        "aggregator_head_polls",
+        "Reads of the heads of the topics that are waited for, by outcome.",
+        labels=["outcome"],
+    )
+    polls.add_metric(["answered"], poller.polls)
+    polls.add_metric(["failed"], poller.failures)
+    yield polls
 
 
 def store_families(monitor: StoreMonitor) -> Iterator[Metric]:
