@@ -1,4 +1,4 @@
-"""A commit between any two steps of a wait wakes it, because the head is watched before the read."""
+"""A commit between any steps of a wait wakes it, for the head is watched before the read."""
 
 import asyncio
 
@@ -34,7 +34,7 @@ class WatchesAfterTheRead(Wait):
 class DoesNotWatch(SharedReads):
     """Its reads leave it to those who wait for them to watch the topic."""
 
-    async def _read_in_turn(self, query: Query, topic: str) -> Page[bytes]:
+    async def _read_in_turn(self, query: Query, _topic: str) -> Page[bytes]:
         try:
             return await self._read(query)
         finally:
