@@ -10,6 +10,7 @@ from aiohttp import web
 from aggregator.http.compression import Compression
 from aggregator.http.event_routes import EventRoutes
 from aggregator.http.fast_path import FastPath
+from aggregator.http.held_pages import HeldPages
 from aggregator.http.middleware import around_requests
 from aggregator.http.pending_responses import PendingResponses
 from aggregator.http.response_sender import ResponseSender
@@ -19,13 +20,23 @@ from aggregator.ingest.group_commit import GroupCommit
 from aggregator.ingest.publish_service import PublishService
 from aggregator.ingest.store_monitor import StoreMonitor
 from aggregator.ingest.telemetry import CannotTrace, Tracing
+from aggregator.live.head_poller import HeadPoller
+from aggregator.live.heads import HeadWatch
+from aggregator.live.shared_reads import SharedReads
+from aggregator.live.waits import Waits
 from aggregator.logging.observer_guard import notify
 from aggregator.logging.rate_limit import LogRateLimit
 from aggregator.observability.access_log import AccessLog
 from aggregator.observability.conflict_log import ConflictLog
 from aggregator.observability.flush_observer import FlushObserver
 from aggregator.observability.metrics.exposition import MetricsExposition
-from aggregator.observability.metrics.gauges import disk_families, queue_families, store_families
+from aggregator.observability.metrics.gauges import (
+    disk_families,
+    poll_families,
+    queue_families,
+    store_families,
+)
+from aggregator.reading.bounded_read import read_array
 from aggregator.reading.read_limit import ReadLimit
 from aggregator.reading.read_memory import ReadMemory
 from aggregator.reading.stream_limit import StreamLimit
@@ -113,11 +124,16 @@ def create_app(
     read_memory = ReadMemory(settings.reads_max_bytes)
     compression = Compression()
     streams = StreamLimit(settings.max_streams, settings.answers_max_bytes // 2)
+    heads = HeadWatch()
+    poller = HeadPoller(store, heads)
+    shared_reads = SharedReads(heads, partial(read_array, store, read_memory))
+    waits = Waits(heads, shared_reads, max_waits=settings.max_waits)
     metrics = MetricsExposition(
         store,
         max_topics=settings.metrics_max_topics,
         gauges=[
-            lambda: queue_families(admission, reads, read_memory, streams),
+            lambda: queue_families(admission, reads, read_memory, streams, waits),
+            lambda: poll_families(poller),
             lambda: store_families(monitor),
             lambda: disk_families(settings.database if settings.chosen_backend.is_file else None),
         ],
@@ -127,7 +143,7 @@ def create_app(
         store,
         max_flush_events=settings.flush_max_events,
         max_flush_bytes=settings.flush_max_bytes,
-        on_flush=FlushObserver(metrics.flushes, monitor.suspect),
+        on_flush=FlushObserver(metrics.flushes, monitor.suspect, heads),
         start_span=tracing.flush if tracing is not None else None,
     )
     publish_service = PublishService(
@@ -144,7 +160,11 @@ def create_app(
         monitor=monitor,
         publish_service=publish_service,
         event_routes=EventRoutes(
-            store=store, reads=reads, streams=streams, read_memory=read_memory
+            store=store,
+            reads=reads,
+            streams=streams,
+            read_memory=read_memory,
+            held_pages=HeldPages(waits),
         ),
         reads=reads,
         metrics=metrics,
@@ -160,6 +180,8 @@ def create_app(
         yield
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+        await poller.aclose()
+        await shared_reads.aclose()
         await metrics.aclose()
         await store.aclose()
         publish_service.close()
@@ -168,6 +190,7 @@ def create_app(
             await tracing.aclose()
 
     async def drain() -> None:
+        waits.drain()
         publish_service.stop_accepting()
         await group_commit.drain(settings.drain_timeout_ms / 1000)
 

@@ -4,6 +4,7 @@ Nothing of aiohttp's is used here but what has a public name; see `aggregator.ht
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from aiohttp import web
@@ -49,6 +50,7 @@ class Connection(web.RequestHandler):
         "_head_bytes",
         "_head_end",
         "client",
+        "on_gone",
     )
 
     def __init__(self, connections: ConnectionObserver, server: web.Server, **options: Any) -> None:
@@ -66,6 +68,14 @@ class Connection(web.RequestHandler):
         self._end: asyncio.Handle | None = None
         self.client = ""
         """The address at the other end; empty if it has none."""
+        self.on_gone: Callable[[], object] | None = None
+        """Callback of the request that is handled when its client sends no more: the connection is
+        lost, or its other side was ended, which is all that is seen of most clients that go."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client sends no more."""
+        return self._eof or self.transport is None
 
     @property
     def idle(self) -> bool:
@@ -111,14 +121,20 @@ class Connection(web.RequestHandler):
         """See `asyncio.Protocol`."""
         self._connections.closed(self)
         super().connection_lost(exc)
+        self._client_gone()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """See `asyncio.Protocol`; it is kept while it owes an answer that it can give."""
         self._eof = True
+        self._client_gone()
         if self._body_has_come and self.idle:
             # A request may be on its way to its handler, unseen.
             self._end_soon()
         return self._body_has_come
+
+    def _client_gone(self) -> None:
+        if self.on_gone is not None:
+            self.on_gone()
 
     def begins(self, request: web.BaseRequest) -> None:
         """Take notice that a request is given to its handler."""

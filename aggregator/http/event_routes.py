@@ -6,31 +6,27 @@ from functools import partial
 from typing import TypeVar
 
 from aiohttp import hdrs, web
-from msgspec.structs import replace
 
+from aggregator.http.held_pages import HeldPages, wait_s
 from aggregator.http.json_responses import link_header
 from aggregator.http.middleware import send_continue
 from aggregator.http.ndjson import one_line, stream_lines
 from aggregator.http.problem_details import NoSuchEvent
 from aggregator.http.read_response import ReadResponse
+from aggregator.reading.bounded_read import read_array, read_bounded
 from aggregator.reading.event_stream import EventStream
 from aggregator.reading.read_limit import ReadLimit
 from aggregator.reading.read_memory import ReadMemory
 from aggregator.reading.stream_limit import StreamLimit
 from aggregator.wire.accept import wants_lines
 from aggregator.wire.event_encoding import encode_objects
-from aggregator.wire.event_query import parse_query
+from aggregator.wire.event_query import LOG_START, ReadRequest, parse_query
 from aggregator.wire.event_rules import name_rule_broken, topic_rule_broken
-from aggregator.wire.responses import events_answer
-from storage.errors import PayloadOverLimit
 from storage.model import EventColumns, Page
 from storage.protocols import EventReader
-from storage.reading.page_fetch import event_memory_bytes, page_memory_bytes
+from storage.reading.page_fetch import event_memory_bytes
 
-_EXPECTED_PAYLOAD_BYTES = 2**20
-"""A read reserves memory for payloads of this size, and begins anew if it meets a larger one."""
-
-_Result = TypeVar("_Result")
+_Read = TypeVar("_Read")
 
 
 class EventRoutes:
@@ -41,6 +37,7 @@ class EventRoutes:
         reads: the number of reads at once.
         streams: the number of streamed answers at once.
         read_memory: the memory of reads.
+        held_pages: answers reads that wait.
     """
 
     def __init__(
@@ -50,11 +47,13 @@ class EventRoutes:
         reads: ReadLimit,
         streams: StreamLimit,
         read_memory: ReadMemory,
+        held_pages: HeldPages,
     ) -> None:
         self._store = store
         self._streams = streams
         self._reads = reads
         self._read_memory = read_memory
+        self._held_pages = held_pages
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes of the contract that read events."""
@@ -65,13 +64,13 @@ class EventRoutes:
         ]
 
     async def events(self, request: web.Request) -> web.StreamResponse:
-        """GET /events: a page of the log, and a Link to the next; or the one event asked for.
+        """GET /events: a page of the log, held if it is to be; or the one event asked for.
 
         As NDJSON, all of the log that is asked for.
         """
-        answer = await self._events(request)
-        answer.headers[hdrs.VARY] = "Accept, Accept-Encoding"
-        return answer
+        response = await self._events(request)
+        response.headers[hdrs.VARY] = "Accept, Accept-Encoding"
+        return response
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         lines = wants_lines(request.headers.getall(hdrs.ACCEPT, ()))
@@ -82,23 +81,16 @@ class EventRoutes:
                 EventStream(self._store, query, self._streams, self._read_memory)
             )
         if query.topic is not None and wanted.event_id is not None:
-            return await self._get(
-                query.topic,
-                wanted.event_id,
-                one_line if lines else _one_event,
+            return await self._read(
+                event_memory_bytes,
+                partial(self._head_and_event, query.topic, wanted.event_id),
+                partial(_one_event_response, lines=lines),
             )
-
-        def answer(page: Page[bytes]) -> ReadResponse:
-            headers = {} if page.next is None else link_header(wanted.next_target(page.next))
-            if page.head is not None:
-                headers |= {"Log-Head": str(page.head), "Log-Start": "1"}
-            return ReadResponse(events_answer(page), headers)
-
-        return await self._read(
-            partial(page_memory_bytes, query.limit, query.max_bytes),
-            lambda size: self._store.read(replace(query, max_payload_bytes=size), encode_objects),
-            answer,
-        )
+        respond = partial(_page_response, wanted)
+        if (seconds := wait_s(request, wanted)) is not None:
+            return await self._held_pages.response(request, wanted, seconds, respond)
+        with self._reads:
+            return respond(await read_array(self._store, self._read_memory, query))
 
     async def event(self, request: web.Request) -> ReadResponse:
         """GET /events/{topic}/{event_id}: one event, or 404."""
@@ -123,28 +115,38 @@ class EventRoutes:
             answer,
         )
 
+    async def _head_and_event(
+        self, topic: str, event_id: str, max_payload_bytes: int
+    ) -> tuple[int, EventColumns | None]:
+        """Read the head of a topic, then an event; up to the head no other one has its id."""
+        head = (await self._store.heads([topic]))[topic]
+        found = await self._store.get(topic, event_id, max_payload_bytes=max_payload_bytes)
+        return max(head, *found.offsets) if found else head, found
+
     async def _read(
         self,
         memory_bytes: Callable[[int], int],
-        read: Callable[[int], Awaitable[_Result]],
-        answer: Callable[[_Result], ReadResponse],
+        read: Callable[[int], Awaitable[_Read]],
+        respond: Callable[[_Read], ReadResponse],
     ) -> ReadResponse:
-        """Read within the memory that reads may hold.
-
-        Args:
-            memory_bytes: returns the bytes it needs at most, for payloads up to so many bytes.
-            read: the read, which fetches no larger payloads.
-            answer: made in one go, so that only one of them is being made at any time.
-        """
-        max_payload_bytes = _EXPECTED_PAYLOAD_BYTES
         with self._reads:
-            while True:
-                async with self._read_memory.reserve(memory_bytes(max_payload_bytes)):
-                    try:
-                        return answer(await read(max_payload_bytes))
-                    except PayloadOverLimit as error:
-                        max_payload_bytes = error.payload_bytes
+            return await read_bounded(self._read_memory, memory_bytes, read, respond)
 
 
-def _one_event(found: EventColumns | None) -> ReadResponse:
-    return ReadResponse([b"[]" if found is None else b"[%b]" % encode_objects(found)])
+def _page_response(wanted: ReadRequest, page: Page[bytes]) -> ReadResponse:
+    headers = {} if page.next is None else link_header(wanted.next_target(page.next))
+    if page.head is not None:
+        headers |= _log_headers(page.head)
+    return ReadResponse(page.parts, headers)
+
+
+def _one_event_response(found: tuple[int, EventColumns | None], *, lines: bool) -> ReadResponse:
+    head, event = found
+    if lines:
+        return one_line(event, _log_headers(head))
+    content = b"[]" if event is None else b"[%b]" % encode_objects(event)
+    return ReadResponse([content], _log_headers(head))
+
+
+def _log_headers(head: int) -> dict[str, str]:
+    return {"Log-Head": str(head), "Log-Start": str(LOG_START)}

@@ -103,6 +103,7 @@ class FastConnection(Connection):
     def eof_received(self) -> bool:  # type: ignore[override]
         """See `asyncio.Protocol`; it is kept while it owes an answer that it can give."""
         self._eof = True
+        self._client_gone()
         return self._body_has_come and not self.idle
 
     def connection_lost(self, exc: BaseException | None) -> None:

@@ -46,6 +46,7 @@ async def stream_lines(stream: EventStream) -> StreamedResponse:
     return StreamedResponse(stream, headers)
 
 
-def one_line(found: EventColumns | None) -> ReadResponse:
+def one_line(found: EventColumns | None, headers: Mapping[str, str]) -> ReadResponse:
     """Return the answer to NDJSON of a single event: its line, or none."""
-    return ReadResponse([] if found is None else [encode_lines(found)], content_type=NDJSON)
+    lines = [] if found is None else [encode_lines(found)]
+    return ReadResponse(lines, headers, content_type=NDJSON)

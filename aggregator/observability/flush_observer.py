@@ -1,9 +1,10 @@
-"""The observer of flushes: counts them, logs them, and suspects the store where one failed."""
+"""The observer of flushes: counts and logs them, wakes who waits, suspects a store that failed."""
 
 from collections import Counter
 from collections.abc import Callable
 
 from aggregator.ingest.flush import Flush
+from aggregator.live.heads import HeadWatch
 from aggregator.logging.observer_guard import notify
 from aggregator.observability.flush_log import log_flush
 from aggregator.observability.metrics.flushes import FlushCounts
@@ -16,15 +17,24 @@ class FlushObserver:
     Args:
         counts: the metrics of flushes.
         suspect: called with the error of a flush after which the store may be out of reach.
+        heads: the watch of heads; it is advanced by what is committed.
     """
 
-    def __init__(self, counts: FlushCounts, suspect: Callable[[StorageError], object]) -> None:
+    def __init__(
+        self,
+        counts: FlushCounts,
+        suspect: Callable[[StorageError], object],
+        heads: HeadWatch,
+    ) -> None:
         self._counts = counts
         self._suspect = suspect
+        self._heads = heads
 
     def __call__(self, flush: Flush) -> None:
         """Observe one flush, before its requests are answered."""
         by_topic = Counter([(verdict.topic, verdict.status) for verdict in flush.verdicts])
+        if self._heads:
+            notify(self._heads.observe, flush.verdicts, by_topic)
         notify(self._counts.observe, flush, by_topic)
         notify(log_flush, flush, by_topic)
         if isinstance(flush.error, (StorageUnavailable, OutcomeUnknown)):

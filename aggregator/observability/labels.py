@@ -8,3 +8,6 @@ OTHER_PATHS = "other"
 
 STREAMS_PATH = "/events (stream)"
 """Reads as NDJSON, which last as long as their readers take; no route is called so."""
+
+WAITS_PATH = "/events (wait)"
+"""Reads with `Prefer: wait`, which last as long as nothing comes; no route is called so."""

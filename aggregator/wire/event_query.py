@@ -18,7 +18,12 @@ DEFAULT_LIMIT = 100
 MAX_PAGE_BYTES = PAGE_BYTES
 """A page ends after the event that takes its payloads to this many bytes."""
 
-_PARAMETERS = ("topic", "event_id", "after", "order", "source", "since", "until", "cursor", "limit")
+LOG_START = 1
+"""The first offset whose payload is kept, of every topic: nothing is ever deleted."""
+
+_PARAMETERS = (
+    "topic", "event_id", "after", "from", "order", "source", "since", "until", "cursor", "limit",
+)  # fmt: skip
 
 
 class _Cursor(msgspec.Struct, frozen=True, array_like=True):
@@ -39,6 +44,17 @@ class ReadRequest(msgspec.Struct, frozen=True):
     """The parameters of the next page except `cursor`: as sent, with durations as times."""
     event_id: str | None = None
     """The id of one event of the query's topic, in place of a page."""
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether `Prefer: wait` fits: a page from a place of one topic on, without an end."""
+        names = self.parameters.keys()
+        return (
+            ("after" in names or "from" in names)
+            and not self.query.newest_first
+            and self.query.until_us is None
+            and self.query.position is None
+        )
 
     def next_target(self, position: Position) -> str:
         """Return the query string of the page that begins behind a position.
@@ -82,13 +98,15 @@ def parse_query(query_string: str, now_us: int, *, lines: bool = False) -> ReadR
     limit = check.number("limit", 1, INT64_MAX if lines else MAX_LIMIT)
     since_us = check.instant("since", now_us)
     until_us = check.instant("until", now_us)
-    order = sent.get("order", "asc" if lines or "after" in sent else "desc")
+    ascending = lines or "after" in sent or "from" in sent
+    order = sent.get("order", "asc" if ascending else "desc")
     if order not in {"asc", "desc"}:
         check.add_error("order", f"must be asc or desc, not {order!r}")
     if "after" in sent and "topic" not in sent:
         check.add_error("after", "needs topic: offsets count within a topic")
     if lines and "cursor" in sent:
         check.add_error("cursor", "makes no sense with NDJSON, which has no pages; take after")
+    _check_from(sent, check)
     parameters = {name: value for name, value in sent.items() if name != "cursor"}
     for name, time_us in (("since", since_us), ("until", until_us)):
         if time_us is not None and is_duration(sent[name]):
@@ -102,13 +120,24 @@ def parse_query(query_string: str, now_us: int, *, lines: bool = False) -> ReadR
         source=source,
         since_us=since_us,
         until_us=until_us,
-        after=after or 0,
+        after=LOG_START - 1 if after is None else after,
         newest_first=order == "desc",
         limit=default_limit if limit is None else limit,
         position=position,
         max_bytes=MAX_PAGE_BYTES,
     )
     return ReadRequest(query, parameters)
+
+
+def _check_from(sent: Mapping[str, str], check: ParameterCheck) -> None:
+    if "from" not in sent:
+        return
+    if sent["from"] != "start":
+        check.add_error("from", f"must be start, not {sent['from'][:64]!r}")
+    if "after" in sent:
+        check.add_error("from", "makes no sense with after: both say where to begin; leave one out")
+    if "topic" not in sent:
+        check.add_error("from", "needs topic: offsets count within a topic")
 
 
 def _one_event(sent: Mapping[str, str], check: ParameterCheck, topic: str | None) -> ReadRequest:

@@ -15,6 +15,11 @@ _PREFERENCE = re.compile(
     re.DOTALL,
 )
 
+_SECONDS = re.compile(r"0{0,100}[0-9]{1,2}", re.ASCII)
+
+MAX_WAIT_S = 60
+"""Longest time that `Prefer: wait` may ask for, in seconds."""
+
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -47,6 +52,28 @@ def parse_prefer(headers: Sequence[str]) -> Preferences:
     Returns:
         The preferences of a publish.
     """
+    seen = _preferences(headers)
+    return Preferences(seen.get("return") == "minimal", seen.get("handling") == "lenient")
+
+
+def parse_wait(headers: Sequence[str]) -> int | None:
+    """Parse the preference `wait` of a read; of one given twice, the first counts.
+
+    Args:
+        headers: the values of all `Prefer` headers.
+
+    Returns:
+        Seconds from 1 to `MAX_WAIT_S`; None without the preference, or if it is out of this range
+        or malformed.
+    """
+    value = _preferences(headers).get("wait", "") if headers else ""
+    if _SECONDS.fullmatch(value) is None or not 1 <= int(value) <= MAX_WAIT_S:
+        return None
+    return int(value)
+
+
+def _preferences(headers: Sequence[str]) -> dict[str, str]:
+    """Return the preferences by name, in lower case, with the value given first."""
     seen: dict[str, str] = {}
     for member in _LIST_MEMBER.findall(",".join(headers)):
         found = _PREFERENCE.fullmatch(member)
@@ -54,7 +81,7 @@ def parse_prefer(headers: Sequence[str]) -> Preferences:
             continue
         value = found["quoted"] if found["quoted"] is not None else found["value"]
         seen.setdefault(found["name"].lower(), (value or "").lower())
-    return Preferences(seen.get("return") == "minimal", seen.get("handling") == "lenient")
+    return seen
 
 
 def parse_content_type(header: str | None) -> bool:

@@ -33,6 +33,8 @@ from storage.postgres.probe import PROBE, add_probed, add_stored, decide, probe_
 from storage.postgres.session import MARKER, own
 from storage.postgres.turn import PendingAppend, Turn
 
+_topic, _offset = attrgetter("topic"), attrgetter("offset")
+
 _NOT_OWN_SESSION = -1
 """The answer in place of the seconds, which are not below 0."""
 
@@ -157,7 +159,7 @@ def _arguments(
     counts = [decision.counts[topic] for topic in expected]
     numbers = {topic: number for number, topic in enumerate(expected, 1)}
     # By topic, for so the server finds the place of most rows beside that of the one before.
-    rows = sorted(decision.rows, key=attrgetter("topic"))
+    rows = sorted(decision.rows, key=_topic)
     return (
         join_texts(list(expected)),
         join_texts([each.append_id for each in expected.values()]),
@@ -167,8 +169,8 @@ def _arguments(
         join_integers(each.unique_processed for each in counts),
         join_integers(each.duplicate_dropped for each in counts),
         join_integers(each.conflicts for each in counts),
-        join_integers(numbers[row.topic] for row in rows),
-        join_integers(row.offset for row in rows),
+        join_integers(map(numbers.__getitem__, map(_topic, rows))),
+        join_integers(map(_offset, rows)),
         join_texts([row.event_id for row in rows]),
         [row.timestamp_us for row in rows],
         join_texts([row.source for row in rows]),

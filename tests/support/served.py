@@ -98,7 +98,8 @@ class Talk:
 
     async def answer(self, request: bytes = b"") -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body of the next answer, to a request if one is given."""
-        self.writer.write(request)
+        if request:
+            self.writer.write(request)
         async with asyncio.timeout(30):
             head = await self.reader.readuntil(b"\r\n\r\n")
             response = HTTPResponse(cast("Any", _Bytes(head)))

@@ -10,6 +10,8 @@ from prometheus_client.metrics_core import Metric
 
 from aggregator.ingest.admission import Admission
 from aggregator.ingest.store_monitor import StoreMonitor
+from aggregator.live.head_poller import HeadPoller
+from aggregator.live.waits import Waits
 from aggregator.reading.read_limit import ReadLimit
 from aggregator.reading.read_memory import ReadMemory
 from aggregator.reading.stream_limit import StreamLimit
@@ -24,9 +26,13 @@ _OF_THE_LOG = {
 
 
 def queue_families(
-    admission: Admission, reads: ReadLimit, read_memory: ReadMemory, streams: StreamLimit
+    admission: Admission,
+    reads: ReadLimit,
+    read_memory: ReadMemory,
+    streams: StreamLimit,
+    waits: Waits,
 ) -> Iterator[Metric]:
-    """Return the room for publishes, reads and streams, and what was refused for want of it."""
+    """Return the room for publishes and for reads of every kind, and what was refused."""
     yield GaugeMetricFamily(
         "aggregator_queue_events", "Events on their way through.", admission.events
     )
@@ -58,14 +64,33 @@ def queue_families(
     yield CounterMetricFamily(
         "aggregator_streamed_events", "Events that streams gave to clients.", streams.events
     )
+    yield GaugeMetricFamily("aggregator_waits", "Reads with Prefer: wait, held now.", len(waits))
+    yield GaugeMetricFamily("aggregator_waits_limit", "Above this, they get 503.", waits.max_waits)
     refusals = CounterMetricFamily(
         "aggregator_refusals", "Requests refused for want of room, by what was full.", labels=["of"]
     )
-    counts = {**admission.refused, "reads": reads.refused, "read_bytes": read_memory.refused}
-    counts["streams"] = streams.refused
+    counts = {
+        **admission.refused,
+        "reads": reads.refused,
+        "read_bytes": read_memory.refused,
+        "streams": streams.refused,
+        "waits": waits.refused,
+    }
     for of, count in counts.items():
         refusals.add_metric([of], count)
     yield refusals
+
+
+def poll_families(poller: HeadPoller) -> Iterator[Metric]:
+    """Return the polls of heads; there are none while nobody waits."""
+    polls = CounterMetricFamily(
+        "aggregator_head_polls",
+        "Reads of the heads of the topics that are waited for, by outcome.",
+        labels=["outcome"],
+    )
+    polls.add_metric(["answered"], poller.polls)
+    polls.add_metric(["failed"], poller.failures)
+    yield polls
 
 
 def store_families(monitor: StoreMonitor) -> Iterator[Metric]:

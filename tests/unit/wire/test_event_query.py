@@ -38,8 +38,9 @@ def parameters(draw: st.DrawFn) -> dict[str, str]:
             },
         )
     )
-    if "topic" in sent and draw(st.booleans()):
-        sent["after"] = str(draw(st.integers(0, INT64_MAX)))
+    begins = draw(st.sampled_from(["", "after", "from"])) if "topic" in sent else ""
+    if begins:
+        sent[begins] = "start" if begins == "from" else str(draw(st.integers(0, INT64_MAX)))
     return sent
 
 
@@ -71,6 +72,40 @@ def test_after_defaults_to_ascending_order() -> None:
     assert query == Query(topic="a", after=7, newest_first=False)
     assert parse_query("topic=a&after=7&order=desc").query.newest_first
     assert parse_query("topic=a").query.newest_first
+
+
+def test_from_start_begins_before_the_first_offset_in_ascending_order() -> None:
+    query = parse_query("topic=a&from=start").query
+    assert query == Query(topic="a", after=0, newest_first=False)
+    assert parse_query("topic=a&from=start&order=desc").query.newest_first
+
+
+@pytest.mark.parametrize(
+    ("query_string", "can_wait"),
+    [
+        ("topic=a&after=0", True),
+        ("topic=a&after=7&order=asc&source=s&since=5m&limit=1", True),
+        ("topic=a&from=start", True),
+        ("topic=a", False),
+        ("topic=a&order=asc", False),
+        ("order=asc", False),
+        ("topic=a&after=0&order=desc", False),
+        ("topic=a&from=start&order=desc", False),
+        ("topic=a&after=0&until=5m", False),
+        ("topic=a&after=0&until=9999-01-01", False),
+        ("topic=a&event_id=1", False),
+    ],
+)
+def test_wait_fits_ascending_pages_of_one_topic_from_a_place(
+    query_string: str, *, can_wait: bool
+) -> None:
+    assert parse_query(query_string).can_wait is can_wait
+
+
+def test_wait_does_not_fit_a_page_with_a_cursor() -> None:
+    first = parse_query("topic=a&after=0")
+    target = first.next_target(Position(NOW_US, "a", 1))
+    assert not parse_query(target.removeprefix("?")).can_wait
 
 
 @given(parameters(), POSITIONS)
@@ -150,6 +185,11 @@ def test_query_parser_accepts_or_refuses_any_text(query_string: str) -> None:
         ("topic=a%20b", {"topic"}),
         ("source=%00", {"source"}),
         ("after=0", {"after"}),
+        ("from=start", {"from"}),
+        ("topic=a&from=now", {"from"}),
+        ("topic=a&from=START", {"from"}),
+        ("topic=a&from=start&after=0", {"from"}),
+        ("topic=a&from=", set()),
         ("topic=a&after=9223372036854775808", {"after"}),
         ("topic=a&after=%D9%A1", {"after"}),
         ("topic=a&after=" + "1" * 10_000, {"after"}),
@@ -231,6 +271,7 @@ def test_topic_and_event_id_select_one_event() -> None:
         ("topic=a&event_id=1&after=0&order=asc", {"after", "order"}),
         ("topic=a&event_id=1&source=s&since=5m&until=1m", {"source", "since", "until"}),
         ("topic=a&event_id=1&limit=1&cursor=x", {"limit", "cursor"}),
+        ("topic=a&event_id=1&from=start", {"from"}),
     ],
 )
 def test_parameters_beside_event_id_are_refused_by_name(

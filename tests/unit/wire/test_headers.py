@@ -10,6 +10,7 @@ from aggregator.wire.headers import (
     parse_content_encoding,
     parse_content_type,
     parse_prefer,
+    parse_wait,
 )
 
 NONE, MINIMAL, LENIENT, BOTH = (
@@ -54,6 +55,44 @@ NONE, MINIMAL, LENIENT, BOTH = (
 )
 def test_prefer_is_parsed_by_rfc_7240(headers: list[str], preferences: Preferences) -> None:
     assert parse_prefer(headers) == preferences
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ([], None),
+        ([""], None),
+        (["wait=1"], 1),
+        (["wait=60"], 60),
+        (["WAIT = 007"], 7),
+        (['wait="30"'], 30),
+        (["return=minimal, wait=5; x"], 5),
+        (["return=minimal", "wait=5"], 5),
+        (["wait=5", "wait=6"], 5),
+        (["wait=0, wait=6"], None),
+        (["wait=0"], None),
+        (["wait=61"], None),
+        (["wait=100"], None),
+        (["wait=1.0"], None),
+        (["wait=-1"], None),
+        (["wait=+1"], None),
+        (["wait=1s"], None),
+        (["wait=\u0665"], None),
+        (["wait"], None),
+        (["wait="], None),
+        (["wait=" + "0" * 5000 + "1"], None),
+        (["wait=" + "9" * 5000], None),
+        (['note="wait=5"'], None),
+    ],
+)
+def test_wait_is_parsed_by_rfc_7240(headers: list[str], seconds: int | None) -> None:
+    assert parse_wait(headers) == seconds
+
+
+@given(st.lists(st.text('wait=0169,; "\\', max_size=30), max_size=3))
+def test_any_wait_is_parsed_and_the_first_value_counts(headers: list[str]) -> None:
+    assert parse_wait(headers) in {None, *range(1, 61)}
+    assert parse_wait(["wait=17", *headers]) == 17
 
 
 @given(st.lists(st.text('ret=minal,; "\\hdg', max_size=30), max_size=3))

@@ -1,0 +1,1 @@
+"""Live reading: who waits for a topic learns when something was committed to it."""
