@@ -26,6 +26,8 @@ class ReadResponse(web.StreamResponse):
         if "Content-Type" not in self.headers:
             self.content_type = content_type
         self.parts = deque(parts)
+        self.is_encoded = False
+        """Whether its content coding is decided, and its parts have it."""
 
     @property
     def size(self) -> int:
