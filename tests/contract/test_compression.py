@@ -2,15 +2,13 @@
 
 import asyncio
 import random
-import sys
-import zlib
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from aiohttp import ClientResponse
 from multidict import CIMultiDict
 from support.backends import Database
+from support.compressed import DECOMPRESS, decompress_gzip, new_decompressor
 from support.events import published
 from support.http import Client, MakeClient
 from support.lines import ACCEPT_LINES
@@ -19,36 +17,7 @@ from support.talking import publish
 
 from aggregator.http import compression
 
-if sys.version_info >= (3, 14):
-    from compression.zstd import ZstdDecompressor
-else:
-    from backports.zstd import ZstdDecompressor
-
 LINES = ACCEPT_LINES["Accept"]
-
-
-def decompress_zstd(data: bytes) -> bytes:
-    """One frame, and nothing behind it: not every client reads a second one."""
-    decompressor = ZstdDecompressor()
-    text = decompressor.decompress(data)
-    assert decompressor.eof
-    assert not decompressor.unused_data
-    return text
-
-
-def decompress_gzip(data: bytes) -> bytes:
-    """One member, complete."""
-    decompressor = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
-    text = decompressor.decompress(data)
-    assert decompressor.eof
-    assert not decompressor.unused_data
-    return text
-
-
-DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
-    "zstd": decompress_zstd,
-    "gzip": decompress_gzip,
-}
 
 
 async def fill(client: Client, events: int = 60) -> None:
@@ -228,9 +197,7 @@ async def test_what_was_read_is_there_for_the_reader_before_more_is_read(
     client.session._auto_decompress = False
     await publish(client, [published(payload={"text": "x" * 300_000}) for _ in range(10)])
     response = await get(client, "/events?topic=orders", coding, LINES)
-    decompressor = (
-        ZstdDecompressor() if coding == "zstd" else zlib.decompressobj(16 + zlib.MAX_WBITS)
-    )
+    decompressor = new_decompressor(coding)
     text = b""
     async with asyncio.timeout(30):
         while text.count(b"\n") < 4:

@@ -10,6 +10,7 @@ import pytest
 _PACKAGES = {
     "curl": "curl",
     "haproxy": "haproxy",
+    "jq": "jq",
     "nginx": "nginx-light",
     "pgbouncer": "pgbouncer",
     "promtool": "prometheus",

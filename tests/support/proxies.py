@@ -18,7 +18,7 @@ _NGINX = """
 daemon off;
 master_process off;
 pid {directory}/nginx.pid;
-error_log stderr;
+error_log stderr warn;
 events {{}}
 http {{
     access_log off;

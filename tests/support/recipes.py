@@ -1,0 +1,16 @@
+"""The commands of docs/use/recipes.md."""
+
+import re
+from pathlib import Path
+
+_DOCUMENT = Path(__file__).parents[2] / "docs" / "use" / "recipes.md"
+
+
+def commands(heading: str) -> list[str]:
+    """The shell commands below a heading, each as it is shown."""
+    (section,) = re.findall(
+        rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)",
+        _DOCUMENT.read_text(),
+        re.DOTALL | re.MULTILINE,
+    )
+    return re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
