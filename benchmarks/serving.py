@@ -28,14 +28,15 @@ class Server:
 
     def cpu_s(self) -> float:
         """Return the processor time of the server and its writer process so far, in seconds."""
-        times = [process.cpu_times() for process in self._processes()]
+        times = [process.cpu_times() for process in self.processes()]
         return float(sum(each.user + each.system for each in times))
 
     def resident_bytes(self) -> int:
         """Return its resident memory in bytes."""
-        return sum(int(process.memory_info().rss) for process in self._processes())
+        return sum(int(process.memory_info().rss) for process in self.processes())
 
-    def _processes(self) -> list[psutil.Process]:
+    def processes(self) -> list[psutil.Process]:
+        """Return its process and those that it started."""
         return [self._process, *self._process.children()]
 
 

@@ -16,6 +16,7 @@ _COLUMNS = {
     "CPU s a million (generator)": ("cpu_s_per_million", "generator_cpu_s_per_million"),
     "CPU s a million, all processes": ("all_cpu_s_per_million",),
     "MiB": ("resident_mib",),
+    "MiB, sum of each process's peak": ("high_water_mib",),
     "bytes each": ("bytes_per_event",),
     "answered 503": ("refused",),
 }

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from benchmarks import growth, latency, peers, processor, standard, start
+from benchmarks import growth, latency, peers, processor, reading, standard, start
 from benchmarks.rounds import Part
 from benchmarks.tables import spread
 
@@ -12,12 +12,13 @@ FIVE_MILLION, HUNDRED_THOUSAND = 5_000_000, 100_000
 
 
 class Target(NamedTuple):
-    """A ratio of two figures of one part."""
+    """A ratio of two figures of one part, or a figure."""
 
     says: str
     part: str
     of: str
     over: str
+    """The figure that it is divided by; empty where the bound is of the figure itself."""
     bound: float
     at_most: bool = False
     """The bound is the greatest allowed value, not the least."""
@@ -30,7 +31,7 @@ class Reached(NamedTuple):
 
     target: Target
     ratios: list[float]
-    """The ratio of each round; none if it was not measured."""
+    """The ratio, or the figure, of each round; none if it was not measured."""
     why_not: str = ""
     """Why there is no ratio."""
 
@@ -84,6 +85,60 @@ def _processor_time(name: str) -> Target:
     )
 
 
+def _reading(
+    backend: str, over_jetstream: float, over_before: float, publishing: float
+) -> list[Target]:
+    parsed = reading.on(backend, reading.PARSED)
+    served = reading.on(backend, reading.SERVER_SIDE)
+    published = reading.on(backend, reading.PUBLISHING)
+    return [
+        Target(
+            f"{parsed} / bare {backend} that builds the same lines",
+            "reading",
+            parsed,
+            reading.bare(backend),
+            0.6,
+        ),
+        Target(
+            f"{parsed} / JetStream's pull consumer",
+            "reading",
+            parsed,
+            reading.JETSTREAM,
+            over_jetstream,
+        ),
+        Target(
+            f"{served} / that of the other checkout",
+            "reading",
+            served,
+            reading.before(served),
+            over_before,
+        ),
+        Target(
+            f"{published} / that of the other checkout",
+            "reading",
+            published,
+            reading.before(published),
+            publishing,
+        ),
+        Target(
+            f"{backend}, publishing with 1,000 waits open / without",
+            "reading",
+            reading.on(backend, reading.QUIET_WAITS),
+            published,
+            0.97,
+        ),
+        Target(
+            f"{backend}, MiB of all processes while 20 clients read payloads of 1 MiB",
+            "reading",
+            reading.on(backend, reading.MEMORY["pages"]),
+            "",
+            400,
+            at_most=True,
+            field="resident_mib",
+        ),
+    ]
+
+
 TARGETS: Sequence[Target] = [
     *(
         Target(f"{name}, 16 connections / {ceiling}", "standard", name, ceiling, 0.75)
@@ -129,6 +184,8 @@ TARGETS: Sequence[Target] = [
         at_most=True,
         field="start_ms",
     ),
+    *_reading("SQLite", over_jetstream=8, over_before=2.2, publishing=1.05),
+    *_reading("Postgres", over_jetstream=5.5, over_before=1.8, publishing=1.0),
 ]
 
 
@@ -145,7 +202,10 @@ def reach(parts: Mapping[str, Part], targets: Sequence[Target] = TARGETS) -> lis
 def _reached(target: Target, part: Part | None) -> Reached:
     if part is None:
         return Reached(target, [], f"the part {target.part} was not run")
-    ratios = part.ratios(target.of, target.over, target.field)
+    if target.over:
+        ratios = part.ratios(target.of, target.over, target.field)
+    else:
+        ratios = part.values(target.of, target.field)
     if ratios:
         return Reached(target, ratios)
     reasons = [part.missing[name] for name in (target.of, target.over) if name in part.missing]

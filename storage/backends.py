@@ -86,7 +86,8 @@ class Backend:
     is_file: bool
     """Whether the log is a file of this machine, `database`. Otherwise `dsn` says where it is."""
     audit_passes: int
-    """How often an audit reads each row: for its values, its order, and once in each index."""
+    """How often an audit reads each row: for its values, its order, and once in each index of the
+    table."""
     store: Callable[[StoreSettings, OnProcessOutput], EventStore]
     """Makes a store, not opened yet."""
     snapshot: Callable[[LogLocation], LogSnapshot]
@@ -190,7 +191,7 @@ BACKENDS: Mapping[str, Backend] = {
             label="SQLite",
             otel_name="sqlite",
             is_file=True,
-            audit_passes=4,
+            audit_passes=3,
             store=_configured_sqlite_store,
             snapshot=lambda at: sqlite_snapshot(at.database),
         ),
@@ -199,7 +200,7 @@ BACKENDS: Mapping[str, Backend] = {
             label="Postgres",
             otel_name="postgresql",
             is_file=False,
-            audit_passes=5,
+            audit_passes=4,
             store=_configured_postgres_store,
             snapshot=lambda at: postgres_snapshot(_dsn(at), schema=at.schema),
         ),

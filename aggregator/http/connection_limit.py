@@ -9,7 +9,7 @@ from aiohttp import web
 from aggregator.http.connection import Connection
 from aggregator.http.fast_connection import FastConnection
 from aggregator.http.fast_path import FastPath
-from aggregator.http.response_sender import ResponseSender
+from aggregator.http.pending_responses import PendingResponses
 from aggregator.logging.rate_limit import LogRateLimit
 
 _MAX_LOOKS = 64
@@ -31,7 +31,7 @@ class LimitedConnections:
     Args:
         server: aiohttp's side of it.
         max_open: maximum number of open connections.
-        sender: the bound on responses of the fast path.
+        pending: the bound on responses of the fast path.
         fast_path: answers plain publishes; None: they go the normal way.
         options: for each connection, see `aiohttp.web.RequestHandler`.
     """
@@ -41,7 +41,7 @@ class LimitedConnections:
         server: web.Server,
         *,
         max_open: int,
-        sender: ResponseSender,
+        pending: PendingResponses,
         fast_path: FastPath | None,
         **options: Any,
     ) -> None:
@@ -49,7 +49,7 @@ class LimitedConnections:
         self._server = server
         self._max_open = max_open
         self._fast_path = fast_path
-        self._sender = sender
+        self._pending = pending
         self._options = options
         # Least recently used first.
         self._open: dict[Connection, None] = {}
@@ -59,7 +59,7 @@ class LimitedConnections:
         """Make the protocol of a new connection."""
         if self._fast_path is None:
             return Connection(self, self._server, **self._options)
-        return FastConnection(self, self._server, self._fast_path, self._sender, **self._options)
+        return FastConnection(self, self._server, self._fast_path, self._pending, **self._options)
 
     def __len__(self) -> int:
         return len(self._open)

@@ -5,15 +5,20 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TypeVar
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from aggregator.http.held_pages import HeldPages, wait_s
-from aggregator.http.json_responses import json_response, link_header
+from aggregator.http.json_responses import link_header
 from aggregator.http.middleware import send_continue
+from aggregator.http.ndjson import one_line, stream_lines
 from aggregator.http.problem_details import NoSuchEvent
+from aggregator.http.read_response import ReadResponse
 from aggregator.reading.bounded_read import read_array, read_bounded
+from aggregator.reading.event_stream import EventStream
 from aggregator.reading.read_limit import ReadLimit
 from aggregator.reading.read_memory import ReadMemory
+from aggregator.reading.stream_limit import StreamLimit
+from aggregator.wire.accept import wants_lines
 from aggregator.wire.event_encoding import encode_objects
 from aggregator.wire.event_query import LOG_START, ReadRequest, parse_query
 from aggregator.wire.event_rules import name_rule_broken, topic_rule_broken
@@ -30,6 +35,7 @@ class EventRoutes:
     Args:
         store: what is read.
         reads: the number of reads at once.
+        streams: the number of streamed answers at once.
         read_memory: the memory of reads.
         held_pages: answers reads that wait.
     """
@@ -39,10 +45,12 @@ class EventRoutes:
         *,
         store: EventReader,
         reads: ReadLimit,
+        streams: StreamLimit,
         read_memory: ReadMemory,
         held_pages: HeldPages,
     ) -> None:
         self._store = store
+        self._streams = streams
         self._reads = reads
         self._read_memory = read_memory
         self._held_pages = held_pages
@@ -55,15 +63,28 @@ class EventRoutes:
             web.get("/events/{topic}/{event_id:[^/]+}", self.event, expect_handler=send_continue),
         ]
 
-    async def events(self, request: web.Request) -> web.Response:
-        """GET /events: a page of the log, held if it is to be; or the one event asked for."""
-        wanted = parse_query(request.rel_url.raw_query_string, time.time_ns() // 1000)
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        """GET /events: a page of the log, held if it is to be; or the one event asked for.
+
+        As NDJSON, all of the log that is asked for.
+        """
+        response = await self._events(request)
+        response.headers[hdrs.VARY] = "Accept, Accept-Encoding"
+        return response
+
+    async def _events(self, request: web.Request) -> web.StreamResponse:
+        lines = wants_lines(request.headers.getall(hdrs.ACCEPT, ()))
+        wanted = parse_query(request.rel_url.raw_query_string, time.time_ns() // 1000, lines=lines)
         query = wanted.query
+        if lines and wanted.event_id is None:
+            return await stream_lines(
+                EventStream(self._store, query, self._streams, self._read_memory)
+            )
         if query.topic is not None and wanted.event_id is not None:
             return await self._read(
                 event_memory_bytes,
                 partial(self._head_and_event, query.topic, wanted.event_id),
-                _one_event_response,
+                partial(_one_event_response, lines=lines),
             )
         respond = partial(_page_response, wanted)
         if (seconds := wait_s(request, wanted)) is not None:
@@ -71,14 +92,14 @@ class EventRoutes:
         with self._reads:
             return respond(await read_array(self._store, self._read_memory, query))
 
-    async def event(self, request: web.Request) -> web.Response:
+    async def event(self, request: web.Request) -> ReadResponse:
         """GET /events/{topic}/{event_id}: one event, or 404."""
         topic, event_id = request.match_info["topic"], request.match_info["event_id"]
 
-        def answer(found: EventColumns | None) -> web.Response:
+        def answer(found: EventColumns | None) -> ReadResponse:
             if found is None:
                 raise NoSuchEvent(f"topic {topic!r} has no event {event_id!r}")
-            return json_response(encode_objects(found))
+            return ReadResponse([encode_objects(found)], {"Vary": "Accept-Encoding"})
 
         if topic_rule_broken(topic) or name_rule_broken(event_id):
             # It is not stored, and a database may refuse to be asked for it.
@@ -86,8 +107,8 @@ class EventRoutes:
         return await self._get(topic, event_id, answer)
 
     async def _get(
-        self, topic: str, event_id: str, answer: Callable[[EventColumns | None], web.Response]
-    ) -> web.Response:
+        self, topic: str, event_id: str, answer: Callable[[EventColumns | None], ReadResponse]
+    ) -> ReadResponse:
         return await self._read(
             event_memory_bytes,
             lambda size: self._store.get(topic, event_id, max_payload_bytes=size),
@@ -106,23 +127,25 @@ class EventRoutes:
         self,
         memory_bytes: Callable[[int], int],
         read: Callable[[int], Awaitable[_Read]],
-        respond: Callable[[_Read], web.Response],
-    ) -> web.Response:
+        respond: Callable[[_Read], ReadResponse],
+    ) -> ReadResponse:
         with self._reads:
             return await read_bounded(self._read_memory, memory_bytes, read, respond)
 
 
-def _page_response(wanted: ReadRequest, page: Page[bytes]) -> web.Response:
+def _page_response(wanted: ReadRequest, page: Page[bytes]) -> ReadResponse:
     headers = {} if page.next is None else link_header(wanted.next_target(page.next))
     if page.head is not None:
         headers |= _log_headers(page.head)
-    return json_response(page.parts[0], headers)
+    return ReadResponse(page.parts, headers)
 
 
-def _one_event_response(found: tuple[int, EventColumns | None]) -> web.Response:
+def _one_event_response(found: tuple[int, EventColumns | None], *, lines: bool) -> ReadResponse:
     head, event = found
+    if lines:
+        return one_line(event, _log_headers(head))
     content = b"[]" if event is None else b"[%b]" % encode_objects(event)
-    return json_response(content, _log_headers(head))
+    return ReadResponse([content], _log_headers(head))
 
 
 def _log_headers(head: int) -> dict[str, str]:

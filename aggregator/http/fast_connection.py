@@ -15,7 +15,7 @@ from aiohttp.streams import StreamReader
 
 from aggregator.http.connection import MAX_HEAD_BYTES, Connection, ConnectionObserver
 from aggregator.http.fast_path import FastPath
-from aggregator.http.response_sender import PendingResponse, ResponseSender
+from aggregator.http.pending_responses import PendingResponse, PendingResponses
 from aggregator.request_context import RequestContext
 
 _SAMPLE_BODY = b"[{}]"
@@ -38,7 +38,7 @@ class FastConnection(Connection):
         connections: observer of connections.
         server: aiohttp's side of it.
         fast_path: answers publishes before they become requests.
-        sender: the bound on answers that are on their way.
+        pending: the bound on answers that are on their way.
         options: see `aiohttp.web.RequestHandler`.
     """
 
@@ -49,8 +49,8 @@ class FastConnection(Connection):
         "_handled_fast",
         "_held",
         "_parsed",
+        "_pending",
         "_pending_response",
-        "_sender",
         "_under_way",
     )
 
@@ -59,12 +59,12 @@ class FastConnection(Connection):
         connections: ConnectionObserver,
         server: web.Server,
         fast_path: FastPath,
-        sender: ResponseSender,
+        pending: PendingResponses,
         **options: Any,
     ) -> None:
         super().__init__(connections, server, **options)
         self._fast_path = fast_path
-        self._sender = sender
+        self._pending = pending
         # Requests that go the usual way, those that can't be parsed included.
         self._parsed = 0
         self._answered = 0
@@ -168,7 +168,7 @@ class FastConnection(Connection):
             return False
         transport.write(answer)
         if transport.get_write_buffer_size():
-            self._pending_response = self._sender.hold(transport, context, len(answer))
+            self._pending_response = self._pending.hold(transport, context, len(answer))
         self._be_idle_from_now()
         if self._closing:
             self.close()
@@ -183,7 +183,7 @@ class FastConnection(Connection):
 
     def _release_response(self) -> None:
         if self._pending_response is not None:
-            self._sender.release(self._pending_response)
+            self._pending.release(self._pending_response)
             self._pending_response = None
 
 

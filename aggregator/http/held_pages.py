@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from aggregator.http.connection import Connection
 from aggregator.http.middleware import REQUEST_CONTEXT
+from aggregator.http.read_response import ReadResponse
 from aggregator.live.waits import Wait, Waits
 from aggregator.observability.labels import WAITS_PATH
 from aggregator.wire.event_query import ReadRequest
@@ -44,8 +45,8 @@ class HeldPages:
         request: web.Request,
         wanted: ReadRequest,
         wait_s: int,
-        respond: Callable[[Page[bytes]], web.Response],
-    ) -> web.Response:
+        respond: Callable[[Page[bytes]], ReadResponse],
+    ) -> ReadResponse:
         """Return the response with a page that has events, or with an empty one in the end.
 
         Args:

@@ -1,22 +1,19 @@
 """The middleware around every request: its context, its log line, its errors as problem details."""
 
-from collections.abc import Awaitable, Callable
-from typing import cast
-
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler, Middleware
+from msgspec.structs import replace
 
+from aggregator.http.ndjson import StreamedResponse
 from aggregator.http.problem_details import foreseen_problem, http_problem, unforeseen_problem
 from aggregator.http.response_sender import ResponseSender
 from aggregator.observability.access_log import AccessLog
+from aggregator.observability.labels import STREAMS_PATH
 from aggregator.request_context import RequestContext
 from aggregator.wire.responses import PublishSummary
 
 REQUEST_CONTEXT = web.RequestKey("request_context", RequestContext)
 SUMMARY = web.RequestKey("summary", PublishSummary)
-
-Respond = Callable[[web.Request], Awaitable[web.Response]]
-"""A handler that returns the answer; how it is sent is decided here."""
 
 
 def around_requests(sender: ResponseSender, log: AccessLog) -> Middleware:
@@ -36,17 +33,21 @@ def around_requests(sender: ResponseSender, log: AccessLog) -> Middleware:
             request.remote or "",
         )
         status = 0
+        fields: dict[str, object] = {}
         try:
-            # Every handler here is one of these.
-            response = await _answered(request, cast("Respond", handler))
+            response = await _answered(request, handler)
             response.headers["X-Request-ID"] = context.id
             sent, complete = await sender.send(request, context, response)
             if complete:
                 status = response.status
+            if isinstance(response, StreamedResponse):
+                # How long it lasts says nothing of how long reads take.
+                request[REQUEST_CONTEXT] = replace(request[REQUEST_CONTEXT], route=STREAMS_PATH)
+                fields = response.log_fields(complete=complete)
             return sent
         finally:
             # A handler may have given it another route.
-            log.finish(request[REQUEST_CONTEXT], status, request.get(SUMMARY))
+            log.finish(request[REQUEST_CONTEXT], status, request.get(SUMMARY), fields=fields)
 
     return around_request
 
@@ -66,7 +67,7 @@ def _expects_continue(request: web.Request) -> bool:
     return request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
 
 
-async def _answered(request: web.Request, handler: Respond) -> web.Response:
+async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
         if hdrs.EXPECT in request.headers and request.version == HttpVersion11:
             _check_expectation(request)

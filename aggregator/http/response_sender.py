@@ -1,172 +1,178 @@
-"""The response sender: bounds the bytes and the time of responses, whatever their readers do.
-
-Until its reader has taken it, a response is held in memory, and a reader may take its time or never
-read at all. That must cost neither memory without bound nor anybody else's response: past a bound
-the response of the slowest reader is aborted, with its connection.
-"""
+"""The response sender: sends responses piece by piece, and lets go of each piece that was taken."""
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass
+import socket
+import struct
 
 import structlog
-from aiohttp import web
+from aiohttp import HttpVersion11, hdrs, web
 
+from aggregator.http.compression import MIN_BYTES, Compression
+from aggregator.http.ndjson import StreamedResponse
+from aggregator.http.pending_responses import PendingResponse, PendingResponses
+from aggregator.http.read_response import ReadResponse
 from aggregator.request_context import RequestContext
+from aggregator.wire.accept import content_coding
+from storage.errors import StorageError
 
-_PIECE_BYTES = 64 * 1024
+_PIECE_BYTES = 512 * 1024
 """What the transport gets at a time; it may copy what it is given."""
 
 _log = structlog.get_logger()
 
 
-@dataclass(eq=False, slots=True)
-class PendingResponse:
-    """A response that its reader has not taken yet."""
-
-    context: RequestContext
-    transport: asyncio.Transport
-    size: int
-    written: Callable[[], int]
-    """Returns the bytes that the transport was given."""
-    started: float
-
-    def sent(self) -> int:
-        """Return the bytes that the kernel has taken."""
-        return max(self.written() - self.transport.get_write_buffer_size(), 0)
-
-
 class ResponseSender:
-    """Sends responses, and bounds those on their way.
+    """Sends responses, and counts them as pending until they are taken.
 
     Args:
-        max_bytes: bytes held in all; a response that is larger goes alone.
-        timeout_s: how long a reader may take for one response, in seconds.
+        pending: bounds them.
+        compression: compresses answers to reads for clients that accept it.
     """
 
-    def __init__(self, *, max_bytes: int, timeout_s: float) -> None:
-        self._max_bytes = max_bytes
-        self._timeout_s = timeout_s
-        # In the order in which they began.
-        self._pending: dict[PendingResponse, None] = {}
-        self._timer: asyncio.TimerHandle | None = None
-        self.bytes = 0
+    def __init__(self, pending: PendingResponses, compression: Compression) -> None:
+        self._pending = pending
+        self._compression = compression
 
     async def send(
-        self, request: web.Request, context: RequestContext, answer: web.Response
+        self, request: web.Request, context: RequestContext, answer: web.StreamResponse
     ) -> tuple[web.StreamResponse, bool]:
         """Send a response; returns when the kernel has all of it, or the connection is gone.
 
         Args:
             request: that it answers.
             context: of the request, for the log line of a response that is aborted.
-            answer: the response.
+            answer: the response, not prepared.
 
         Returns:
             The response as it was sent, for aiohttp to end the request with, and whether all of it
             was.
         """
-        transport = request.transport
-        if transport is None or transport.is_closing():
-            return answer, False
-        # Nothing may stay behind in the transport: written means that the kernel has it.
-        transport.set_write_buffer_limits(high=0)
-        body = answer.body
-        size = len(body) if isinstance(body, bytes) else 0
-        pending = self._begin(transport, context, size, lambda: request.writer.output_size)
         try:
-            if isinstance(body, bytes) and size > _PIECE_BYTES and request.method != "HEAD":
-                return await _send_in_pieces(request, answer, body), True
-            await answer.prepare(request)
+            transport = request.transport
+            if transport is None or transport.is_closing():
+                return answer, False
+            # Nothing may stay behind in the transport: written means that the kernel has it.
+            transport.set_write_buffer_limits(high=0)
+            return answer, await self._send(request, transport, context, answer)
+        finally:
+            if isinstance(answer, StreamedResponse):
+                answer.stream.close()
+
+    async def _send(
+        self,
+        request: web.Request,
+        transport: asyncio.Transport,
+        context: RequestContext,
+        answer: web.StreamResponse,
+    ) -> bool:
+        drop = answer.stream.drop if isinstance(answer, StreamedResponse) else None
+        pending = self._pending.begin(
+            transport, context, _held(answer), lambda: request.writer.output_size, drop=drop
+        )
+        try:
+            if isinstance(answer, StreamedResponse):
+                await self._send_stream(request, pending, answer)
+            elif isinstance(answer, ReadResponse):
+                await self._send_parts(request, pending, answer)
+            else:
+                await answer.prepare(request)
             await answer.write_eof()
         except ConnectionError:
             # Nobody is left to tell; aiohttp finds the connection closed as well.
-            return answer, False
+            return False
+        except Exception as error:
+            if not isinstance(answer, StreamedResponse):
+                raise
+            # No other way is left to say that it is not all.
+            _log.warning(
+                "stream_failed",
+                reason=str(error) or repr(error),
+                exc_info=None if isinstance(error, StorageError) else error,
+                **context.log_fields,
+            )
+            end_without_last_chunk(request, transport)
+            return False
         finally:
-            self.release(pending)
-        return answer, True
+            if isinstance(answer, StreamedResponse):
+                answer.sent_bytes = pending.sent()
+            self._pending.release(pending)
+        return True
 
-    def hold(
-        self, transport: asyncio.Transport, context: RequestContext, size: int
-    ) -> PendingResponse:
-        """Count a response that a transport was given, and of which it still holds a part.
+    async def _send_parts(
+        self, request: web.Request, pending: PendingResponse, answer: ReadResponse
+    ) -> None:
+        coding = _coding(request, answer.size)
+        if coding is not None:
+            answer.headers[hdrs.CONTENT_ENCODING] = coding
+        if request.method == hdrs.METH_HEAD:
+            if coding is None:
+                answer.content_length = answer.size
+            await answer.prepare(request)
+            return
+        if coding is not None:
+            answer.parts = await self._compression.whole(answer.parts, coding)
+            pending.total = answer.size
+            self._pending.resize(pending, answer.size)
+        answer.content_length = answer.size
+        await answer.prepare(request)
+        parts = answer.parts
+        while parts:
+            await _write(answer, parts.popleft())
 
-        Args:
-            transport: of its connection.
-            context: of its request.
-            size: bytes of the whole response.
-
-        Returns:
-            What to give to `release` when the transport holds nothing again, or the connection is
-            gone.
-        """
-        return self._begin(transport, context, size, lambda: size)
-
-    def release(self, pending: PendingResponse) -> None:
-        """Count a response no longer: its reader has taken it, or never will."""
-        if pending in self._pending:
-            del self._pending[pending]
-            self.bytes -= pending.size
-
-    def _begin(
-        self,
-        transport: asyncio.Transport,
-        context: RequestContext,
-        size: int,
-        written: Callable[[], int],
-    ) -> PendingResponse:
-        if self._pending and self.bytes + size > self._max_bytes:
-            self._make_room(size)
+    async def _send_stream(
+        self, request: web.Request, pending: PendingResponse, answer: StreamedResponse
+    ) -> None:
+        stream = answer.stream
+        stream.on_held = lambda held: self._pending.resize(pending, held)
         loop = asyncio.get_running_loop()
-        pending = PendingResponse(context, transport, size, written, loop.time())
-        self._pending[pending] = None
-        self.bytes += size
-        if self._timer is None:
-            self._timer = loop.call_later(self._timeout_s, self._expire)
-        return pending
-
-    def _make_room(self, size: int) -> None:
-        now = asyncio.get_running_loop().time()
-        # One that has just begun had no time to be slow, and is fast by this measure.
-        slowest_first = sorted(
-            self._pending, key=lambda pending: pending.sent() / (now - pending.started + 1e-6)
-        )
-        for pending in slowest_first:
-            if self.bytes + size <= self._max_bytes:
+        with self._compression.stream(_coding(request, stream.held)) as compression:
+            if compression is not None:
+                answer.headers[hdrs.CONTENT_ENCODING] = compression.coding
+            await answer.prepare(request)
+            if request.method == hdrs.METH_HEAD:
                 return
-            self._abort(pending, "others need the room")
-
-    def _expire(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._timer = None
-        for pending in list(self._pending):
-            left_s = pending.started + self._timeout_s - loop.time()
-            if left_s > 0:
-                self._timer = loop.call_later(left_s, self._expire)
-                return
-            self._abort(pending, f"not taken within {self._timeout_s:g} seconds")
-
-    def _abort(self, pending: PendingResponse, reason: str) -> None:
-        _log.warning(
-            "response_aborted",
-            formerly="answer_cut_off",
-            reason=reason,
-            bytes=pending.size,
-            sent=pending.sent(),
-            **pending.context.log_fields,
-        )
-        self.release(pending)
-        pending.transport.abort()
+            while (piece := await stream.piece()) is not None:
+                await answer.write(
+                    piece if compression is None else await compression.compress(piece)
+                )
+                self._pending.renew(pending, loop.time())
+            if compression is not None:
+                await answer.write(compression.finish())
 
 
-async def _send_in_pieces(
-    request: web.Request, answer: web.Response, body: bytes
-) -> web.StreamResponse:
-    pieces = web.StreamResponse(status=answer.status, headers=answer.headers)
-    pieces.content_length = len(body)
-    await pieces.prepare(request)
-    view = memoryview(body)
-    for start in range(0, len(body), _PIECE_BYTES):
-        await pieces.write(view[start : start + _PIECE_BYTES])
-    await pieces.write_eof()
-    return pieces
+def _held(answer: web.StreamResponse) -> int:
+    """Return the bytes that are held of an answer."""
+    if isinstance(answer, StreamedResponse):
+        return answer.stream.held
+    if isinstance(answer, ReadResponse):
+        return answer.size
+    body = answer.body if isinstance(answer, web.Response) else None
+    return len(body) if isinstance(body, bytes) else 0
+
+
+async def _write(answer: web.StreamResponse, part: bytes) -> None:
+    if len(part) <= _PIECE_BYTES:
+        await answer.write(part)
+        return
+    view = memoryview(part)
+    for start in range(0, len(part), _PIECE_BYTES):
+        await answer.write(view[start : start + _PIECE_BYTES])
+
+
+def _coding(request: web.Request, size: int) -> str | None:
+    """Return the content coding of an answer to a read of so many bytes."""
+    if size < MIN_BYTES:
+        return None
+    return content_coding(request.headers.getall(hdrs.ACCEPT_ENCODING, ()))
+
+
+def end_without_last_chunk(request: web.Request, transport: asyncio.Transport) -> None:
+    """End the connection of a response in the middle, so that its reader sees that it is not all.
+
+    What the kernel has is still sent, and then the last chunk is missing. With HTTP/1.0 the end of
+    the connection would be that of the answer, so it is reset.
+    """
+    socket_ = transport.get_extra_info("socket")
+    if request.version < HttpVersion11 and socket_ is not None:
+        socket_.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()

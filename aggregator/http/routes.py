@@ -9,6 +9,7 @@ from aggregator.http.event_routes import EventRoutes
 from aggregator.http.json_responses import json_response, link_header
 from aggregator.http.middleware import REQUEST_CONTEXT, SUMMARY, send_continue
 from aggregator.http.problem_details import unavailable
+from aggregator.http.read_response import ReadResponse
 from aggregator.http.request_body import read_body
 from aggregator.ingest.admission import QueueFull
 from aggregator.ingest.group_commit import ShuttingDown
@@ -84,14 +85,15 @@ class Routes:
         request[SUMMARY] = summary
         return json_response(body, headers)
 
-    async def stats(self, request: web.Request) -> web.Response:
+    async def stats(self, request: web.Request) -> ReadResponse:
         """GET /stats: the counts in all and of a page of topics, from one snapshot."""
         wanted = parse_stats_query(request.rel_url.raw_query_string)
         with self._reads:
             stats = await self._store.stats(topic=wanted.topic, after=wanted.topics_after)
         uptime_s = time.monotonic() - self._started
         headers = link_header(next_topics(stats)) if stats.more else {}
-        return json_response(stats_answer(stats, uptime_s, self._store.backend), headers)
+        headers["Vary"] = "Accept-Encoding"
+        return ReadResponse([stats_answer(stats, uptime_s, self._store.backend)], headers)
 
     async def health(self, _request: web.Request) -> web.Response:
         """GET /health: the process answers."""
@@ -109,8 +111,7 @@ class Routes:
             return unavailable(str(error)).response()
         return json_response(msgspec.json.encode({"status": "ready"}))
 
-    async def metrics(self, _request: web.Request) -> web.Response:
+    async def metrics(self, _request: web.Request) -> ReadResponse:
         """GET /metrics: counts and state, for Prometheus."""
-        return web.Response(
-            body=await self._metrics.render(), headers={"Content-Type": CONTENT_TYPE}
-        )
+        headers = {"Content-Type": CONTENT_TYPE, "Vary": "Accept-Encoding"}
+        return ReadResponse([await self._metrics.render()], headers)

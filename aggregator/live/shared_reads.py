@@ -14,7 +14,7 @@ MAX_READS = 4
 """At once: as many as there are connections that read, on Postgres."""
 
 ReadPage = Callable[[Query], Awaitable[Page[bytes]]]
-"""Reads a page of one topic, and gives it encoded, as one part."""
+"""Reads a page of one topic, and gives it encoded."""
 
 
 class SharedReads:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 
 import msgspec
@@ -74,7 +74,12 @@ class AccessLog:
         return RequestContext(id_, method, path, route, client, user_agent, started, trace)
 
     def finish(
-        self, context: RequestContext, status: int, summary: PublishSummary | None = None
+        self,
+        context: RequestContext,
+        status: int,
+        summary: PublishSummary | None = None,
+        *,
+        fields: Mapping[str, object] | None = None,
     ) -> None:
         """Log one request that is over, in the next turn of the event loop.
 
@@ -86,9 +91,10 @@ class AccessLog:
             status: of the answer; 0 if there was none, because the client had gone or the drain
                 timeout was exceeded.
             summary: the counts of a publish that was stored.
+            fields: more of its log line.
         """
         duration_ms = (time.perf_counter() - context.started) * 1000
-        self._finished.append(_Finished(context, status, duration_ms, summary))
+        self._finished.append(_Finished(context, status, duration_ms, summary, fields))
         if len(self._finished) == 1:
             asyncio.get_running_loop().call_soon(self._write)
 
@@ -116,7 +122,7 @@ class AccessLog:
     def _line(self, finished: "_Finished", at: str, info: Callable[..., object]) -> None:
         context, summary = finished.context, finished.summary
         agent = context.user_agent
-        counts: dict[str, int] | None = {}
+        counts: Mapping[str, object] | None = finished.fields or {}
         if finished.status == _REFUSED:
             counts = self._refused.fields()
         elif summary is not None:
@@ -150,3 +156,4 @@ class _Finished(msgspec.Struct, frozen=True, gc=False):
     status: int
     duration_ms: float
     summary: PublishSummary | None
+    fields: Mapping[str, object] | None

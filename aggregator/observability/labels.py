@@ -6,5 +6,8 @@ OTHER_TOPICS = "(other)"
 OTHER_PATHS = "other"
 """Paths that lead nowhere; no route is called so."""
 
+STREAMS_PATH = "/events (stream)"
+"""Reads as NDJSON, which last as long as their readers take; no route is called so."""
+
 WAITS_PATH = "/events (wait)"
 """Reads with `Prefer: wait`, which last as long as nothing comes; no route is called so."""

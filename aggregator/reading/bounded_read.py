@@ -47,7 +47,7 @@ async def read_bounded(
 
 
 async def read_array(store: EventReader, memory: ReadMemory, query: Query) -> Page[bytes]:
-    """Read a page as a JSON array, as the one part of a page.
+    """Read a page whose parts, one behind the other, are a JSON array.
 
     Args:
         store: what is read.
@@ -61,5 +61,5 @@ async def read_array(store: EventReader, memory: ReadMemory, query: Query) -> Pa
         memory,
         lambda size: page_memory_bytes(query.limit, query.max_bytes, size),
         lambda size: store.read(replace(query, max_payload_bytes=size), encode_objects),
-        lambda page: replace(page, parts=[events_answer(page)]),
+        lambda page: replace(page, parts=events_answer(page)),
     )

@@ -31,17 +31,18 @@ class ReadMemory:
         self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
 
     @asynccontextmanager
-    async def reserve(self, size: int) -> AsyncIterator[None]:
+    async def reserve(self, size: int, *, patient: bool = False) -> AsyncIterator[None]:
         """Reserve memory for as long as the context lasts.
 
         Args:
             size: bytes.
+            patient: wait as long as it takes.
 
         Raises:
             QueueFull: they did not become free in time.
         """
         if self._waiting or not self._fits(size):
-            await self._wait(size)
+            await self._wait(size, None if patient else self._max_wait_s)
         else:
             self.bytes += size
         try:
@@ -52,11 +53,11 @@ class ReadMemory:
     def _fits(self, size: int) -> bool:
         return not self.bytes or self.bytes + size <= self.max_bytes
 
-    async def _wait(self, size: int) -> None:
+    async def _wait(self, size: int, max_wait_s: float | None) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((turn, size))
         try:
-            async with asyncio.timeout(self._max_wait_s):
+            async with asyncio.timeout(max_wait_s):
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():

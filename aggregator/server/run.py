@@ -10,7 +10,7 @@ import aiohttp
 import structlog
 from aiohttp import web
 
-from aggregator.app import ABANDON, DRAIN, FAST_PATH, FIRST_TRY, RESPONSE_SENDER, create_app
+from aggregator.app import ABANDON, DRAIN, FAST_PATH, FIRST_TRY, PENDING_RESPONSES, create_app
 from aggregator.http.connection_limit import LimitedConnections
 from aggregator.http.fast_connection import obstacle
 from aggregator.http.fast_path import FastPath
@@ -142,7 +142,7 @@ async def _listen(settings: Settings, runner: web.AppRunner) -> asyncio.Server:
     connections = LimitedConnections(
         runner.server,
         max_open=room.connections,
-        sender=runner.app[RESPONSE_SENDER],
+        pending=runner.app[PENDING_RESPONSES],
         fast_path=_fast_path(settings, runner.server, runner.app),
         access_log=None,
         auto_decompress=False,

@@ -72,12 +72,14 @@ class ReadRequest(msgspec.Struct, frozen=True):
         return f"?{urlencode({**self.parameters, 'cursor': text}, quote_via=quote)}"
 
 
-def parse_query(query_string: str, now_us: int) -> ReadRequest:
+def parse_query(query_string: str, now_us: int, *, lines: bool = False) -> ReadRequest:
     """Parse the query string of `GET /events`.
 
     Args:
         query_string: the raw query string.
         now_us: the time from which durations count back, in microseconds since the epoch.
+        lines: NDJSON is asked for, which has no pages: no cursor, no limit unless one is given,
+            and oldest first.
 
     Returns:
         The page to read.
@@ -93,22 +95,26 @@ def parse_query(query_string: str, now_us: int) -> ReadRequest:
         return _one_event(sent, check, topic)
     source = check.text("source")
     after = check.number("after", 0, INT64_MAX)
-    limit = check.number("limit", 1, MAX_LIMIT)
+    limit = check.number("limit", 1, INT64_MAX if lines else MAX_LIMIT)
     since_us = check.instant("since", now_us)
     until_us = check.instant("until", now_us)
-    order = sent.get("order", "asc" if "after" in sent or "from" in sent else "desc")
+    ascending = lines or "after" in sent or "from" in sent
+    order = sent.get("order", "asc" if ascending else "desc")
     if order not in {"asc", "desc"}:
         check.add_error("order", f"must be asc or desc, not {order!r}")
     if "after" in sent and "topic" not in sent:
         check.add_error("after", "needs topic: offsets count within a topic")
+    if lines and "cursor" in sent:
+        check.add_error("cursor", "makes no sense with NDJSON, which has no pages; take after")
     _check_from(sent, check)
     parameters = {name: value for name, value in sent.items() if name != "cursor"}
     for name, time_us in (("since", since_us), ("until", until_us)):
         if time_us is not None and is_duration(sent[name]):
             # A duration would mean another time on the next page.
             parameters[name] = render_timestamp(time_us)
-    position = _position(sent, check, _digest(parameters), topic)
+    position = None if lines else _position(sent, check, _digest(parameters), topic)
     check.finish()
+    default_limit = INT64_MAX if lines else DEFAULT_LIMIT
     query = Query(
         topic=topic,
         source=source,
@@ -116,7 +122,7 @@ def parse_query(query_string: str, now_us: int) -> ReadRequest:
         until_us=until_us,
         after=LOG_START - 1 if after is None else after,
         newest_first=order == "desc",
-        limit=DEFAULT_LIMIT if limit is None else limit,
+        limit=default_limit if limit is None else limit,
         position=position,
         max_bytes=MAX_PAGE_BYTES,
     )

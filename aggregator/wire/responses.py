@@ -95,9 +95,15 @@ def _in_order(verdicts: Sequence[Verdict], rejected: Mapping[int, object]) -> li
     return [rejected[index] if index in rejected else next(valid) for index in range(total)]
 
 
-def events_answer(page: Page[bytes]) -> bytes:
-    """Encode a page of stored events as an array; its parts are made by `encode_objects`."""
-    return b"[%b]" % b",".join(page.parts)
+def events_answer(page: Page[bytes]) -> list[bytes]:
+    """Encode a page of stored events as an array, in parts.
+
+    Args:
+        page: its parts are made by `encode_objects`; they are not copied.
+    """
+    pieces = [b","] * (2 * len(page.parts) + 1)
+    pieces[0], pieces[1::2], pieces[-1] = b"[", page.parts, b"]"
+    return pieces if page.parts else [b"[]"]
 
 
 def stats_answer(stats: Stats, uptime_s: float, backend: str) -> bytes:

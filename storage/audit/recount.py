@@ -3,8 +3,9 @@
 Every row is read once to see whether the aggregator could have written it. Then the table,
 its indexes and the counts are read side by side, topic by topic, so that nothing has to be
 kept but where each of them is. An index is compared with the table by number and sum; see
-`storage.audit.streams`. A key that is doubled in the table but hidden by its index shows as
-a row that the index lacks: an index in which neighbours always differ can't hold both.
+`storage.audit.streams`. The table of appends is compared range by range. A key that is doubled
+in the table but hidden by its index shows as a row that the index lacks: an index in which
+neighbours always differ can't hold both.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,7 @@ from functools import partial
 from itertools import chain
 from typing import NamedTuple
 
-from storage.audit.snapshot import KEY, PLACE, TIME, LogDamaged, LogSnapshot, Row
+from storage.audit.snapshot import KEY, PLACE, RANGE, Blocks, LogDamaged, LogSnapshot, Row
 from storage.audit.streams import MultisetHash, Stream, columns
 from storage.audit.topic import Differences, TopicAudit, index_name, printable
 from storage.model import Counts
@@ -66,7 +67,7 @@ class Audit:
         self._foreign: dict[str, int] = {}
         self._foreign_forgotten = False
         self._hidden_keys = False
-        self._times = MultisetHash()
+        self._ranges = MultisetHash()
 
     def topics(self) -> Iterator[TopicFound]:
         """Run the audit, yielding each topic as it is done, in byte order of the names.
@@ -83,7 +84,7 @@ class Audit:
             self._check_structure()
             self._check_rows()
             yield from self._recount()
-            self._compare_times()
+            self._compare_range_index()
             self._name_doubled_keys()
         except LogDamaged as damage:
             self.differences.add(f"the rest could not be read: {damage}")
@@ -120,10 +121,11 @@ class Audit:
         keys = Stream(snapshot.key_index(), index_name(KEY), (0, 1), read)
         place_index = snapshot.place_index()
         places = Stream(place_index, index_name(PLACE), (0, 1), read) if place_index else None
-        streams = [stream for stream in (counts, table, keys, places) if stream is not None]
+        ranges = Stream(self._hashed_ranges(), "the table of appends", (0, 1))
+        streams = [s for s in (counts, table, keys, places, ranges) if s is not None]
         while (topic := _least(streams)) is not None:
             one = TopicAudit(topic, self.differences)
-            one.add_table(table.read_topic(topic), self._times)
+            one.compare_ranges(table.read_topic(topic), ranges.read_topic(topic))
             one.compare_keys(keys.read_topic(topic))
             if places is not None:
                 one.compare_places(places.read_topic(topic))
@@ -137,18 +139,24 @@ class Audit:
             differences = None
         return TopicFound(one.topic, one.counts, one.rows, one.head_offset, differences)
 
-    def _compare_times(self) -> None:
-        time_index = self._snapshot.time_index()
-        if time_index is None:
+    def _hashed_ranges(self) -> Blocks:
+        for block in self._snapshot.ranges():
+            topics, firsts, times_us = columns(block, 0, 1, 3)
+            self._ranges.add(map("{} {} {}".format, times_us, topics, firsts), len(block))
+            yield block
+
+    def _compare_range_index(self) -> None:
+        index = self._snapshot.range_index()
+        if index is None:
             return
-        stream = Stream(time_index, index_name(TIME), (0, 1, 2), partial(self._on_rows, "times"))
+        self._on_rows("appends", 0)
         held = MultisetHash()
-        for block in stream.blocks():
+        for block in Stream(index, index_name(RANGE), (0, 1, 2)).blocks():
             held.add(map("{} {} {}".format, *columns(block, 0, 1, 2)), len(block))
-        if held != self._times:
+        if held != self._ranges:
             self.differences.add(
-                f"{index_name(TIME)} does not hold what the table holds: {held.count} entries, "
-                f"{self._times.count} rows"
+                f"{index_name(RANGE)} does not hold what the table holds: {held.count} entries, "
+                f"{self._ranges.count} rows"
             )
 
     def _name_doubled_keys(self) -> None:

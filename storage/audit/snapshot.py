@@ -5,7 +5,7 @@ memory does not grow with the log, and each of its orders comes from one place a
 the table or from one index. What the two say is compared by `storage.audit.recount`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from storage.errors import StorageError
@@ -16,8 +16,11 @@ Blocks = Iterator[Sequence[Row]]
 
 PLACE = ("topic", "offset")
 KEY = ("topic", "event_id")
-TIME = ("ts_ingest", "topic", "offset")
-"""The columns of the three indexes, the last one not unique."""
+"""The columns of the two indexes of the table of events."""
+RANGE = ("ts_ingest", "topic", "first_offset")
+"""The columns of the index of the table of appends."""
+_TRIGGERS = ("topics_first_append", "topics_append")
+"""The triggers that write that table for a writer that does not."""
 
 
 class LogDamaged(StorageError):
@@ -67,8 +70,9 @@ class LogSnapshot(Protocol):
     def faults(self) -> Iterator[str]:
         """Check the structure of the database itself.
 
-        An index that is missing or does not forbid what it must; and what the engine finds in
-        its own pages, if it has a check that is not slower than reading everything.
+        An index that is missing or does not forbid what it must, or a trigger that is missing; and
+        what the engine finds in its own pages, if it has a check that is not slower than reading
+        everything.
 
         Yields:
             A sentence for each fault.
@@ -106,8 +110,18 @@ class LogSnapshot(Protocol):
         """Read the index KEY in its order; if it is missing, the table in that order."""
         ...
 
-    def time_index(self) -> Blocks | None:
-        """Read the index TIME in its order; None if it is missing."""
+    def ranges(self) -> Blocks:
+        """Read the table of appends by topic and first offset.
+
+        It is sorted for that.
+
+        Returns:
+            Topic, first_offset, last_offset, ts_ingest.
+        """
+        ...
+
+    def range_index(self) -> Blocks | None:
+        """Read the index RANGE in its order; None if it is the table itself, or missing."""
 
     def doubled_keys(self, max_keys: int) -> list[Row]:
         """Find keys that the table has more than once, whatever the indexes say.
@@ -121,3 +135,17 @@ class LogSnapshot(Protocol):
             Topic, event_id and how often the key is there.
         """
         ...
+
+
+def missing_triggers(there: Collection[str]) -> Iterator[str]:
+    """Check that the table of counts has its triggers.
+
+    Args:
+        there: the names of those that it has.
+
+    Yields:
+        A sentence for each that is missing.
+    """
+    for name in _TRIGGERS:
+        if name not in there:
+            yield f"the trigger {name} is missing or off: a writer may leave an append out"

@@ -1,9 +1,10 @@
 """The audit of one topic, from its rows."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from operator import eq, le
 
+from storage.audit.ranges import Range, compare, ranges_of, runs
 from storage.audit.snapshot import KEY, PLACE, Row
 from storage.audit.streams import MultisetHash, columns
 from storage.model import Counts
@@ -53,20 +54,16 @@ class TopicAudit:
         """The number of rows found in the table."""
         return self._places.count
 
-    def add_table(self, blocks: Iterable[Sequence[Row]], times: MultisetHash) -> None:
-        """Add the topic's rows in the table.
+    def compare_ranges(
+        self, blocks: Iterable[Sequence[Row]], ranges: Iterable[Sequence[Row]]
+    ) -> None:
+        """Add the topic's rows in the table, and compare them with its ranges on the way.
 
         Args:
             blocks: topic, offset, event_id and ts_ingest, by offset.
-            times: the hash over the times of all topics, to which they are added.
+            ranges: topic, first and last offset and ts_ingest, by first offset.
         """
-        for block in blocks:
-            topics, offsets, event_ids, times_us = map(list, columns(block, 0, 1, 2, 3))
-            self._places.add(map(str, offsets), len(block))
-            self._keys.add(event_ids, len(block))
-            times.add(map("{} {} {}".format, times_us, topics, offsets), len(block))
-            self._follow_offsets(offsets)
-            self._follow_times(times_us, offsets)
+        compare(self._add_table(blocks), ranges_of(ranges), self._add)
 
     def compare_keys(self, blocks: Iterable[Sequence[Row]]) -> None:
         """Compare the table with the topic's entries in the order of the key."""
@@ -102,6 +99,17 @@ class TopicAudit:
         elif len(rows) > 1:
             self._add(f"its counts are there {len(rows)} times")
 
+    def _add_table(self, blocks: Iterable[Sequence[Row]]) -> Iterator[Range]:
+        """Add the topic's rows in the table; yield their runs."""
+        for block in blocks:
+            offsets, event_ids, times_us = map(list, columns(block, 1, 2, 3))
+            self._places.add(map(str, offsets), len(block))
+            self._keys.add(event_ids, len(block))
+            is_dense = offsets == list(range(offsets[0], offsets[0] + len(offsets)))
+            self._follow_offsets(offsets, is_dense=is_dense)
+            self._follow_times(times_us, offsets)
+            yield from runs(offsets, times_us, is_dense=is_dense)
+
     def _compare(self, index: Sequence[str], held: MultisetHash, expected: MultisetHash) -> None:
         if held != expected:
             self._add(
@@ -125,9 +133,8 @@ class TopicAudit:
         if received and not unique:
             self._add(f"received is {received}, but unique_processed is 0")
 
-    def _follow_offsets(self, offsets: list[int]) -> None:
-        first = self.head_offset + 1
-        if offsets != list(range(first, first + len(offsets))):
+    def _follow_offsets(self, offsets: list[int], *, is_dense: bool) -> None:
+        if not is_dense or offsets[0] != self.head_offset + 1:
             for offset in offsets:
                 if offset == self.head_offset and offset > 0:
                     self._add(f"offset {offset} is there more than once")

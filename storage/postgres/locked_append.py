@@ -40,11 +40,17 @@ UPDATE topics AS t SET
     duplicate_dropped = t.duplicate_dropped + d.duplicate_dropped,
     conflicts = t.conflicts + d.conflicts,
     last_ts_ingest = d.ts_ingest,
-    last_append = $7::text::uuid
+    last_append = $7::text::uuid,
+    recorded_head = t.unique_processed + d.unique_processed
 FROM unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
             $6::timestamptz[])
      AS d (topic, received, unique_processed, duplicate_dropped, conflicts, ts_ingest)
-WHERE t.topic = d.topic"""
+WHERE t.topic = d.topic
+RETURNING t.last_ts_ingest, t.topic, t.unique_processed AS head, d.unique_processed AS added"""
+
+RECORD = """
+INSERT INTO appends (ts_ingest, topic, first_offset, last_offset)
+SELECT last_ts_ingest, topic, head - added + 1, head FROM counted WHERE added > 0"""
 
 _INSERT = """
 INSERT INTO events (topic, "offset", event_id, timestamp, ts_ingest, source, payload)
@@ -55,9 +61,9 @@ FROM unnest(string_to_array($8, chr(31)), $9::bigint[], string_to_array($10, chr
      AS new (topic, "offset", event_id, timestamp, ts_ingest, source, payload)
 ON CONFLICT (topic, event_id) DO NOTHING"""
 
-# Both in one round trip. The answer counts the rows of the INSERT alone. The function of the
+# All in one round trip. The answer counts the rows of the INSERT alone. The function of the
 # optimistic append does the same: tests/properties/test_append_ways.py compares what they leave.
-STORE = f"WITH counted AS ({COUNT}) {_INSERT}"
+STORE = f"WITH counted AS ({COUNT}), recorded AS ({RECORD}) {_INSERT}"
 
 
 async def append(

@@ -17,7 +17,8 @@ from storage.postgres.array_arguments import join_texts
 # are those of an empty table. With event_id = ANY(...) it may read a whole topic instead.
 PROBE = """
 SELECT k.topic, k.event_id, e."offset", e.source, e.payload
-FROM unnest(string_to_array($1, chr(31)), string_to_array($2, chr(31))) AS k (topic, event_id)
+FROM (SELECT unnest(string_to_array($1, chr(31))) AS topic,
+             unnest(string_to_array($2, chr(31))) AS event_id) AS k
 CROSS JOIN LATERAL (
     SELECT "offset", source,
            CASE WHEN octet_length(payload::text) <= $3 THEN payload END AS payload

@@ -8,12 +8,17 @@ import asyncio
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import asyncpg
+
 from storage.errors import StorageMisconfigured, StorageUnavailable
-from storage.migrations import AFTER_BACKFILL, BACKFILL_S, pending
+from storage.migrations import AFTER_BACKFILL, BACKFILL_S, Migration, pending
 from storage.postgres.backfill import MIGRATION_LOCK, backfill, is_done
-from storage.postgres.errors import terminate
+from storage.postgres.errors import terminate, words
 from storage.postgres.names_in_the_way import NO_LOG, check_names
 from storage.postgres.session import AnyConnection, begin
+
+_MAX_LOCK_WAIT_MS = 2000
+"""How long a migration waits for a lock on a table, in milliseconds."""
 
 _LOGS = """
 SELECT n.nspname::text FROM pg_namespace AS n
@@ -215,6 +220,18 @@ async def _migrate(connection: AnyConnection, schema: str, rights: _Rights) -> b
     steps = pending("postgres", version)
     if steps and version:
         await check_names(connection, schema, version)
+        # Whoever waits for a lock on a table keeps all waiting that come after.
+        await connection.execute(f"SET LOCAL lock_timeout = {_MAX_LOCK_WAIT_MS}")
+    try:
+        return await _apply(connection, steps)
+    except asyncpg.LockNotAvailableError as error:
+        raise StorageUnavailable(
+            "the schema of the log can't be brought up to date while a transaction of others lasts "
+            f"({words(error)}): wait for the end of a backup or of verify"
+        ) from error
+
+
+async def _apply(connection: AnyConnection, steps: Sequence[Migration]) -> bool:
     for step in steps:
         if step.version == AFTER_BACKFILL["postgres"] and not await is_done(connection):
             return False

@@ -15,7 +15,16 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import asyncpg
 
-from storage.audit.snapshot import KEY, PLACE, TIME, Blocks, Extent, LogDamaged, Row
+from storage.audit.snapshot import (
+    KEY,
+    PLACE,
+    RANGE,
+    Blocks,
+    Extent,
+    LogDamaged,
+    Row,
+    missing_triggers,
+)
 from storage.errors import StorageMisconfigured, StorageUnavailable
 from storage.migrations import pending
 from storage.postgres.errors import CUT_OFF, UNUSABLE, translated, unusable
@@ -76,8 +85,10 @@ _PAYLOAD = "SELECT payload::text FROM events WHERE ctid = $1"
 TABLE = 'SELECT topic, "offset", event_id, ts_ingest FROM events ORDER BY topic, "offset"'
 PLACES = 'SELECT topic, "offset" FROM events ORDER BY topic, "offset"'
 KEYS = "SELECT topic, event_id FROM events ORDER BY topic, event_id"
-TIMES = """
-SELECT ts_ingest, topic, "offset" FROM events ORDER BY ts_ingest, topic, "offset" """
+RANGES = """
+SELECT topic, first_offset, last_offset, ts_ingest FROM appends ORDER BY topic, first_offset"""
+RANGE_ENTRIES = """
+SELECT ts_ingest, topic, first_offset FROM appends ORDER BY ts_ingest, topic, first_offset"""
 DOUBLED = """
 SELECT topic, event_id, count(*) FROM events
 GROUP BY topic, event_id HAVING count(*) > 1 ORDER BY topic, event_id LIMIT $1"""
@@ -88,9 +99,13 @@ SELECT c.relname, i.indisunique,
              JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.number
              WHERE k.place <= i.indnkeyatts ORDER BY k.place)
 FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
-WHERE i.indrelid = 'events'::regclass AND i.indpred IS NULL AND i.indexprs IS NULL
-  AND i.indisvalid AND i.indisready AND i.indislive
+WHERE i.indrelid IN ('events'::regclass, 'appends'::regclass)
+  AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indisvalid AND i.indisready AND i.indislive
 ORDER BY i.indexrelid"""
+
+_TRIGGERS = """
+SELECT tgname::text FROM pg_trigger
+WHERE tgrelid = 'topics'::regclass AND tgenabled IN ('O', 'A')"""
 
 _NULL = "Postgres: a column that must not be NULL is NULL"
 
@@ -147,11 +162,13 @@ class PostgresSnapshot:
 
     def faults(self) -> Iterator[str]:
         """See `LogSnapshot.faults`."""
-        for columns in (PLACE, KEY):
+        for columns in (PLACE, KEY, RANGE):
             if columns not in self._indexes:
                 yield f"the index ({', '.join(columns)}) is missing"
             elif not self._indexes[columns].forbids_doubles:
                 yield f"the index ({', '.join(columns)}) does not forbid a double"
+        there = {name for (name,) in self._run(self._fetch(_TRIGGERS))}
+        yield from missing_triggers(there)
 
     def rows(self) -> Iterator[Row]:
         """See `LogSnapshot.rows`."""
@@ -179,9 +196,13 @@ class PostgresSnapshot:
         """See `LogSnapshot.key_index`."""
         return self._blocks(KEYS, INDEX_ALONE if KEY in self._indexes else TABLE_ALONE)
 
-    def time_index(self) -> Blocks | None:
-        """See `LogSnapshot.time_index`."""
-        return self._blocks(TIMES, INDEX_ALONE) if TIME in self._indexes else None
+    def ranges(self) -> Blocks:
+        """See `LogSnapshot.ranges`."""
+        return self._blocks(RANGES, TABLE_ALONE)
+
+    def range_index(self) -> Blocks | None:
+        """See `LogSnapshot.range_index`."""
+        return self._blocks(RANGE_ENTRIES, INDEX_ALONE) if RANGE in self._indexes else None
 
     def doubled_keys(self, max_keys: int) -> list[Row]:
         """See `LogSnapshot.doubled_keys`."""
@@ -207,7 +228,7 @@ class PostgresSnapshot:
         await self._check_schema(connection)
         for name, unique, columns in await connection.fetch(_INDEXES):
             self._indexes.setdefault(tuple(columns), _Index(name, unique))
-        for columns, sql in ((PLACE, PLACES), (KEY, KEYS)):
+        for columns, sql in ((PLACE, PLACES), (KEY, KEYS), (RANGE, RANGE_ENTRIES)):
             if columns in self._indexes:
                 await self._check_plan(sql, self._indexes[columns].name)
 

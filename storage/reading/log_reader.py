@@ -41,6 +41,9 @@ from storage.reading.statements import ReadingSql, RowDecoder, Rows, fetch_value
 SCAN_ROWS = 10_000
 """Maximum number of rows that a page scans for a filter that no index serves."""
 
+_FIRST_SCAN_ROWS = 1024
+"""Rows scanned at first, where a filter may find enough early; then twice as many, and so on."""
+
 _FIRST_RANGES, _MORE_RANGES = 64, 1024
 """How many ranges are fetched at a time: few, where an append stores many events."""
 
@@ -162,41 +165,60 @@ class LogReader(ABC):
         low, high = await _offsets(rows, query, topic, head)
         if low > high:
             return Page([], 0, None, head)
-        scanned = range_ = OffsetRange(topic, low, high)
-        ranges = [range_]
+        cursor = RangeCursor([OffsetRange(topic, low, high)], newest_first=query.newest_first)
+        return await self._page(rows, cursor, query, encode, head)
+
+    async def _page(
+        self,
+        rows: Rows,
+        cursor: RangeCursor,
+        query: Query,
+        encode: Callable[[EventColumns], Encoded],
+        head: int | None = None,
+    ) -> Page[Encoded]:
+        """Read a page from ranges; `head` is passed on."""
+        scanned_to: Position | None = None
         if query.source is not None:
-            scanned = RangeCursor(ranges, newest_first=query.newest_first).peek(SCAN_ROWS)[0]
-            ranges = await self._fetch.matches(rows, [scanned], query.source)
-        cursor = RangeCursor(_in_order(ranges, query), newest_first=query.newest_first)
+            cursor, scanned_to = await self._filtered(rows, cursor, query, query.source)
         page = await self._fetch.page(rows, cursor, query, encode)
-        following: Position | None = None
-        if not cursor.at_end:
-            following = page.last
-        elif scanned != range_:
-            seen = scanned.first if query.newest_first else scanned.last
-            following = Position(0, topic, seen)
+        following = page.last if await cursor.fill(1) else scanned_to
         return Page(page.parts, page.events, following, head)
+
+    async def _filtered(
+        self, rows: Rows, cursor: RangeCursor, query: Query, source: str
+    ) -> tuple[RangeCursor, Position | None]:
+        """Scan ranges for the events of a source, until there are enough for a page.
+
+        Returns:
+            The ranges of these events, and the last row that was scanned; None if that was the
+            last row of all.
+        """
+        found: list[OffsetRange] = []
+        scanned = matched = 0
+        window = _FIRST_SCAN_ROWS
+        last: OffsetRange | None = None
+        while (
+            scanned < SCAN_ROWS
+            and matched <= query.limit
+            and (wanted := await cursor.fill(min(window, SCAN_ROWS - scanned)))
+        ):
+            ranges = cursor.peek(wanted)
+            matches = await self._fetch.matches(rows, _in_order(ranges, query), source)
+            found += _in_order(matches, query)
+            matched += count_rows(matches)
+            cursor.advance(wanted)
+            scanned += wanted
+            window *= 2
+            last = ranges[-1]
+        scanned_to = _end(last, query) if last is not None and await cursor.fill(1) else None
+        return RangeCursor(found, newest_first=query.newest_first), scanned_to
 
     async def _read_across(
         self, rows: Rows, query: Query, encode: Callable[[EventColumns], Encoded]
     ) -> Page[Encoded]:
-        wanted = query.limit + 1 if query.source is None else SCAN_ROWS + 1
-        ranges = found = await _ranges_across(rows, query, wanted)
-        scanned_to: Position | None = None
-        if query.source is not None:
-            scan = RangeCursor(found, newest_first=query.newest_first)
-            ranges = list(scan.peek(SCAN_ROWS))
-            if count_rows(found) > SCAN_ROWS:
-                last = ranges[-1]
-                seen = last.first if query.newest_first else last.last
-                scanned_to = Position(last.ts_ingest_us, last.topic, seen)
-            ranges = _in_order(
-                await self._fetch.matches(rows, _in_order(ranges, query), query.source), query
-            )
-        cursor = RangeCursor(ranges, newest_first=query.newest_first)
-        page = await self._fetch.page(rows, cursor, query, encode)
-        following = scanned_to if cursor.at_end else page.last
-        return Page(page.parts, page.events, following, None)
+        ranges = _RangesAcross(rows, query)
+        cursor = RangeCursor([], newest_first=query.newest_first, load=ranges.load)
+        return await self._page(rows, cursor, query, encode)
 
 
 async def _offsets(rows: Rows, query: Query, topic: str, head: int) -> tuple[int, int]:
@@ -219,44 +241,48 @@ async def _first_offset_at(rows: Rows, topic: str, time_us: int, head: int) -> i
     return offset
 
 
-async def _ranges_across(rows: Rows, query: Query, wanted: int) -> list[OffsetRange]:
-    """Find the ranges behind the position of a query, in its order.
+class _RangesAcross:
+    """Loads the ranges of all topics behind the position of a query, in its order."""
 
-    Args:
-        rows: runs statements.
-        query: says where they begin and end.
-        wanted: how many rows they are to have, if there are so many.
-    """
-    # No event has the topic "" or the offset 0, so these places are before and behind all others.
-    since_us = MIN_TIME_US if query.since_us is None else query.since_us
-    until_us = MAX_TIME_US if query.until_us is None else query.until_us
-    if query.newest_first:
-        sql, place, bound = RANGES_BEFORE, Position(until_us, "", 0), since_us
-    else:
-        sql, place, bound = RANGES_FROM, Position(since_us, "", 0), until_us
-    place = query.position or place
-    found: list[OffsetRange] = []
-    size = _FIRST_RANGES
-    while count_rows(found) < wanted:
-        arguments = (place.ts_ingest_us, place.topic, place.offset, bound, size)
-        part = [OffsetRange(*row) for row in await rows(sql, arguments)]
-        found += [_behind(each, place, query) for each in part]
-        if len(part) < size:
-            break
-        last = part[-1]
-        seen = last.first if query.newest_first else last.last
-        place = Position(last.ts_ingest_us, last.topic, seen)
-        size = _MORE_RANGES
-    return found
+    def __init__(self, rows: Rows, query: Query) -> None:
+        self._rows = rows
+        self._newest_first = query.newest_first
+        # No event has the topic "" or the offset 0: these places are before or behind all others.
+        since_us = MIN_TIME_US if query.since_us is None else query.since_us
+        until_us = MAX_TIME_US if query.until_us is None else query.until_us
+        if query.newest_first:
+            self._sql, start_us, self._bound_us = RANGES_BEFORE, until_us, since_us
+        else:
+            self._sql, start_us, self._bound_us = RANGES_FROM, since_us, until_us
+        self._place = query.position or Position(start_us, "", 0)
+        self._size = _FIRST_RANGES
 
-
-def _behind(found: OffsetRange, place: Position, query: Query) -> OffsetRange:
-    """Cut off a range what is before a place within it."""
-    if (found.ts_ingest_us, found.topic) != (place.ts_ingest_us, place.topic):
+    async def load(self) -> Sequence[OffsetRange]:
+        """Load the next ranges; none at the end."""
+        place = self._place
+        arguments = (place.ts_ingest_us, place.topic, place.offset, self._bound_us, self._size)
+        found = [OffsetRange(*row) for row in await self._rows(self._sql, arguments)]
+        self._size = _MORE_RANGES
+        if not found:
+            return found
+        if (found[0].ts_ingest_us, found[0].topic) == (place.ts_ingest_us, place.topic):
+            found[0] = self._behind(found[0], place)
+        last = found[-1]
+        seen = last.first if self._newest_first else last.last
+        self._place = Position(last.ts_ingest_us, last.topic, seen)
         return found
-    if query.newest_first:
-        return found._replace(last=min(found.last, place.offset - 1))
-    return found._replace(first=max(found.first, place.offset + 1))
+
+    def _behind(self, found: OffsetRange, place: Position) -> OffsetRange:
+        """Cut off a range what is before a place within it."""
+        if self._newest_first:
+            return found._replace(last=min(found.last, place.offset - 1))
+        return found._replace(first=max(found.first, place.offset + 1))
+
+
+def _end(last: OffsetRange, query: Query) -> Position:
+    """Return the place of the last row of a range, as it is read."""
+    seen = last.first if query.newest_first else last.last
+    return Position(last.ts_ingest_us, last.topic, seen)
 
 
 def _in_order(ranges: Sequence[OffsetRange], query: Query) -> list[OffsetRange]:

@@ -4,7 +4,9 @@ Offsets are dense, so a range says exactly how many rows it has, and the next so
 arithmetic.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 
@@ -35,56 +37,75 @@ class RangeCursor:
     Args:
         ranges: in the order in which they are read.
         newest_first: whether each of them is read from its end.
+        load: returns the ranges that follow, a few at a time; an empty list at the end.
     """
 
-    def __init__(self, ranges: Iterable[OffsetRange], *, newest_first: bool) -> None:
-        self._ranges = list(ranges)
+    def __init__(
+        self,
+        ranges: Sequence[OffsetRange],
+        *,
+        newest_first: bool,
+        load: Callable[[], Awaitable[Sequence[OffsetRange]]] | None = None,
+    ) -> None:
+        self._ranges = deque(ranges)
         self._newest_first = newest_first
-        self._index = 0
-        self._rows_read = 0
-        """Rows of the range at `_index` that are behind the cursor."""
+        self._load = load
+        self._rows = count_rows(ranges)
 
-    @property
-    def at_end(self) -> bool:
-        """Whether no row is left."""
-        return self._index == len(self._ranges)
+    async def fill(self, rows: int) -> int:
+        """Load ranges until so many rows are there, or no more follow.
+
+        Args:
+            rows: how many are wanted.
+
+        Returns:
+            How many of them there are.
+        """
+        while self._rows < rows and self._load is not None:
+            ranges = await self._load()
+            if not ranges:
+                self._load = None
+            self._ranges += ranges
+            self._rows += count_rows(ranges)
+        return min(rows, self._rows)
 
     def peek(self, rows: int) -> Sequence[OffsetRange]:
-        """Return the ranges of the next rows, without moving.
+        """Return the ranges of the next rows that are loaded, without moving.
 
         Args:
             rows: how many, at most.
         """
         found: list[OffsetRange] = []
-        skipped = self._rows_read
-        for each in self._ranges[self._index :]:
+        for each in self._ranges:
             if not rows:
                 break
-            taken = min(rows, each.rows - skipped)
-            found.append(self._cut(each, skipped, taken))
-            rows -= taken
-            skipped = 0
+            found.append(self._first(each, min(rows, each.rows)))
+            rows -= found[-1].rows
         return found
 
     def advance(self, rows: int) -> None:
         """Move behind so many rows.
 
         Args:
-            rows: no more than are left.
+            rows: no more than are loaded.
         """
-        self._rows_read += rows
-        while self._index < len(self._ranges) and self._rows_read >= (
-            length := self._ranges[self._index].rows
-        ):
-            self._rows_read -= length
-            self._index += 1
+        self._rows -= rows
+        while rows:
+            each = self._ranges.popleft()
+            if rows < each.rows:
+                self._ranges.appendleft(self._without_first(each, rows))
+                return
+            rows -= each.rows
 
-    def _cut(self, each: OffsetRange, skipped: int, rows: int) -> OffsetRange:
+    def _first(self, each: OffsetRange, rows: int) -> OffsetRange:
         if self._newest_first:
-            last = each.last - skipped
-            return each._replace(first=last - rows + 1, last=last)
-        first = each.first + skipped
-        return each._replace(first=first, last=first + rows - 1)
+            return each._replace(first=each.last - rows + 1)
+        return each._replace(last=each.first + rows - 1)
+
+    def _without_first(self, each: OffsetRange, rows: int) -> OffsetRange:
+        if self._newest_first:
+            return each._replace(last=each.last - rows)
+        return each._replace(first=each.first + rows)
 
 
 def count_rows(ranges: Iterable[OffsetRange]) -> int:
@@ -92,17 +113,15 @@ def count_rows(ranges: Iterable[OffsetRange]) -> int:
     return sum(each.rows for each in ranges)
 
 
-def consecutive(within: OffsetRange, offsets: Iterable[int]) -> list[OffsetRange]:
+def consecutive(within: OffsetRange, offsets: Sequence[int]) -> list[OffsetRange]:
     """Return the ranges of consecutive offsets, ascending.
 
     Args:
         within: the range that they are of.
-        offsets: in ascending order.
+        offsets: at least one, in ascending order.
     """
-    found: list[OffsetRange] = []
-    for offset in offsets:
-        if found and offset == found[-1].last + 1:
-            found[-1] = found[-1]._replace(last=offset)
-        else:
-            found.append(within._replace(first=offset, last=offset))
-    return found
+    breaks = [index for index, (one, other) in enumerate(pairwise(offsets), 1) if other != one + 1]
+    return [
+        within._replace(first=offsets[start], last=offsets[end - 1])
+        for start, end in pairwise([0, *breaks, len(offsets)])
+    ]

@@ -128,12 +128,12 @@ class PageFetch:
         last: Position | None = None
         chunk_rows = self._hints.rows(query.topic)
         while (
-            not cursor.at_end
-            and count < query.limit
+            count < query.limit
             and size < query.max_bytes
             and names_bytes < MAX_NAMES_BYTES
+            and (wanted := await cursor.fill(min(chunk_rows, query.limit - count)))
         ):
-            ranges = cursor.peek(min(chunk_rows, query.limit - count))
+            ranges = cursor.peek(wanted)
             columns = await self._chunk(rows, ranges, query)
             try:
                 complete = await self._complete(rows, columns, query, size)

@@ -2,7 +2,7 @@
 
 Rows of the log come from the database as one row, which has a column of theirs in each of its
 values. For every row that Python takes from SQLite it gives up the interpreter lock and has to get
-it back, and beside a busy event loop that takes five milliseconds.
+it back, which beside a busy event loop may take it milliseconds.
 """
 
 from collections.abc import Awaitable, Callable, Sequence

@@ -18,7 +18,16 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import NamedTuple
 
-from storage.audit.snapshot import KEY, PLACE, TIME, Blocks, Extent, LogDamaged, Row
+from storage.audit.snapshot import (
+    KEY,
+    PLACE,
+    RANGE,
+    Blocks,
+    Extent,
+    LogDamaged,
+    Row,
+    missing_triggers,
+)
 from storage.errors import StorageError, StorageMisconfigured, StorageUnavailable
 from storage.migrations import pending
 from storage.sqlite.schema import APPLICATION_ID
@@ -47,13 +56,15 @@ ORDER BY topic, "offset" """
 
 _KEYS = "SELECT topic, event_id FROM events {indexed} ORDER BY topic, event_id"
 
-_TIMES = """
-SELECT ts_ingest, topic, "offset" FROM events {indexed}
-ORDER BY ts_ingest, topic, "offset" """
+_RANGES = """
+SELECT topic, first_offset, last_offset, ts_ingest FROM appends {indexed}
+ORDER BY topic, first_offset"""
 
 _DOUBLED = """
 SELECT topic, event_id, count(*) FROM events {indexed}
 GROUP BY topic, event_id HAVING count(*) > 1 LIMIT ?"""
+
+_TRIGGERS = "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'topics'"
 
 _UNREADABLE = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ}
 _TYPES = {"t": str, "i": int}
@@ -141,12 +152,15 @@ class SqliteSnapshot:
                         yield f"SQLite: {' '.join(message.split())}"
         except LogDamaged as damage:
             yield f"SQLite's own check ended early: {damage}"
-        for columns in (PLACE, KEY):
+        for columns in (PLACE, KEY, RANGE):
             index = self._index(columns)
             if index is None:
                 yield f"the index ({', '.join(columns)}) is missing"
             elif not index.forbids_doubles:
                 yield f"the index ({', '.join(columns)}) does not forbid a double"
+        with self._translated():
+            there = {name for (name,) in self._connection.execute(_TRIGGERS)}
+        yield from missing_triggers(there)
 
     def rows(self) -> Iterator[Row]:
         """See `LogSnapshot.rows`."""
@@ -168,9 +182,12 @@ class SqliteSnapshot:
         """See `LogSnapshot.key_index`."""
         return self._blocks(_KEYS, KEY if self._index(KEY) else PLACE, "tt")
 
-    def time_index(self) -> Blocks | None:
-        """See `LogSnapshot.time_index`."""
-        return self._blocks(_TIMES, TIME, "iti") if self._index(TIME) else None
+    def ranges(self) -> Blocks:
+        """See `LogSnapshot.ranges`."""
+        return self._blocks(_RANGES, RANGE, "tiii")
+
+    def range_index(self) -> None:
+        """None: the table is this index."""
 
     def doubled_keys(self, max_keys: int) -> list[Row]:
         """See `LogSnapshot.doubled_keys`."""
@@ -226,7 +243,8 @@ class SqliteSnapshot:
     def _index(self, columns: tuple[str, ...]) -> _Index | None:
         with self._translated():
             execute = self._connection.execute
-            for _, name, unique, _, partial_ in execute("PRAGMA index_list(events)").fetchall():
+            table = "appends" if columns is RANGE else "events"
+            for _, name, unique, _, partial_ in execute(f"PRAGMA index_list({table})").fetchall():
                 # The columns behind the key ones lead from an index to the table.
                 found = execute(
                     "SELECT name FROM pragma_index_xinfo(?) WHERE key ORDER BY seqno", (name,)

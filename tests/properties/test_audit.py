@@ -7,7 +7,7 @@ from support.backends import Database
 from support.strategies import pools
 from support.verifying import execute, fill, verified
 
-from storage.model import Event
+from storage.model import INT64_MAX, Event
 from storage.postgres.snapshot import PostgresSnapshot
 from storage.sqlite.snapshot import SqliteSnapshot
 
@@ -46,14 +46,31 @@ CHANGES = {
     "the last time is early": (
         "UPDATE topics SET last_ts_ingest = last_ts_ingest - {day} WHERE {topic}"
     ),
-    "an index goes": "DROP INDEX events_by_ts_ingest",
+    "a range goes": "DELETE FROM appends WHERE {range}",
+    "a range is longer": "UPDATE appends SET last_offset = last_offset + 1 WHERE {range}",
+    "a range is without end": "UPDATE appends SET last_offset = {int64_max} WHERE {range}",
+    "a range ends before it begins": (
+        "UPDATE appends SET last_offset = first_offset - 1 WHERE {range}"
+    ),
+    "a range begins too late": "UPDATE appends SET first_offset = first_offset + 1 WHERE {range}",
+    "a range begins too early": "UPDATE appends SET first_offset = first_offset - 1 WHERE {range}",
+    "a range is of another time": (
+        "UPDATE appends SET ts_ingest = ts_ingest + {day} WHERE {range}"
+    ),
+    "a range is of another topic": "UPDATE appends SET topic = 'elsewhere' WHERE {range}",
+    "a range is there twice": (
+        "INSERT INTO appends SELECT ts_ingest + {day}, topic, first_offset, last_offset "
+        "FROM appends WHERE {range}"
+    ),
 }
 DAY = {"sqlite": "86400000000", "postgres": "interval '1 day'"}
 ROW = """(topic, "offset") IN (
     SELECT topic, "offset" FROM events ORDER BY topic, "offset" LIMIT 1 OFFSET {place})"""
 TOPIC = "topic IN (SELECT topic FROM topics ORDER BY topic LIMIT 1 OFFSET {place})"
-EMPTY = ["DELETE FROM events", "DELETE FROM topics", "DROP INDEX IF EXISTS events_by_ts_ingest",
-         'CREATE INDEX events_by_ts_ingest ON events (ts_ingest, topic, "offset")']  # fmt: skip
+RANGE = """(ts_ingest, topic, first_offset) IN (
+    SELECT ts_ingest, topic, first_offset FROM appends
+    ORDER BY ts_ingest, topic, first_offset LIMIT 1 OFFSET {place})"""
+EMPTY = ["DELETE FROM events", "DELETE FROM topics", "DELETE FROM appends"]
 
 
 @pytest.fixture
@@ -65,6 +82,7 @@ def database(database: Database) -> Database:
             database,
             "ALTER TABLE topics DROP CONSTRAINT topics_check",
             "ALTER TABLE topics DROP CONSTRAINT topics_check1",
+            "ALTER TABLE appends DROP CONSTRAINT appends_check",
         )
     return database
 
@@ -104,8 +122,12 @@ def test_any_change_past_the_store_is_a_difference(
         keys = {(event.topic, event.event_id) for batch in batches for event in batch}
         row = ROW.format(place=pick % len(keys))
         topic = TOPIC.format(place=pick % len({topic for topic, _ in keys}))
-        day = DAY[database.backend]
-        execute(database, CHANGES[name].format(row=row, topic=topic, day=day))
+        # A batch stores in each of its topics, or there would be no range to pick.
+        ranged = RANGE.format(place=pick % len({topic for topic, _ in keys}))
+        changes = CHANGES[name].format(
+            row=row, topic=topic, range=ranged, day=DAY[database.backend], int64_max=INT64_MAX
+        )
+        execute(database, changes)
         assert verified(database).code == 1, name
 
     for name in CHANGES:

@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,25 @@ import pytest
 from support.backends import PostgresServer
 
 sys.path.append(str(Path(__file__).parents[2]))
-from benchmarks import matrix, peer_jetstream, processor, standard, start
-from benchmarks.databases import postgres_databases
+from benchmarks import (
+    bare_reading,
+    child,
+    matrix,
+    peer_jetstream,
+    peer_jetstream_reading,
+    processor,
+    read_memory,
+    reading,
+    standard,
+    start,
+    stored_topic,
+)
+from benchmarks.databases import postgres_databases, sqlite_file
+from benchmarks.driving import connect, get
 from benchmarks.measuring import Sent, WrongCounts
 from benchmarks.rounds import Setting
 from benchmarks.tables import table
-from benchmarks.workload import Workload
+from benchmarks.workload import Workload, batches
 
 ROOT = Path(__file__).parents[2]
 SHORT = ["--rounds", "1", "--events", "2100", "--stored", "1000"]
@@ -152,6 +167,79 @@ async def test_the_time_to_be_ready_is_measured_beside_another_checkout(
     assert ratio > 0
     assert said[-1].startswith(f"{start.BEFORE}: ")
     assert said[-1].endswith(" ms")
+
+
+async def test_reading_is_measured_beside_another_checkout_and_says_what_is_missing(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "BACKENDS", ("SQLite",))
+    monkeypatch.setattr(reading, "MEMORY", {})
+    monkeypatch.setattr(peer_jetstream, "missing", lambda: "it is not wanted here")
+    postgres = postgres_databases(postgres_server.dsn)
+    part = await reading.measure(Setting(1, 2100, 0, postgres, lambda _: None, ROOT))
+    for what in (*reading.WALKS, reading.PUBLISHING):
+        name = reading.on("SQLite", what)
+        (ratio,) = part.ratios(name, reading.before(name))
+        assert ratio > 0
+    pages = reading.on("SQLite", reading.WAYS["pages"])
+    for ceiling in (reading.bare("SQLite"), reading.bare_parsed("SQLite")):
+        (ratio,) = part.ratios(pages, ceiling)
+        assert ratio > 0
+    assert part.missing[reading.JETSTREAM] == "it is not wanted here"
+
+
+@pytest.mark.long
+def test_reading_is_measured_whole(run: Run, tmp_path: Path) -> None:
+    said = run("reading").stdout
+    found = figures(tmp_path, "reading")
+    for backend in reading.BACKENDS:
+        assert reading.bare(backend) in found
+        (memory,) = found[reading.on(backend, reading.MEMORY["pages"])]
+        assert memory["resident_mib"] > 20
+        before = reading.before(reading.on(backend, reading.SERVER_SIDE))
+        assert f"{before}: not measured: there is nothing to compare with" in said
+        assert (
+            f"| {backend}, MiB of all processes while 20 clients read payloads of 1 MiB |" in said
+        )
+
+
+async def test_the_bare_engine_builds_what_the_service_answers(tmp_path: Path) -> None:
+    async with stored_topic.store({"SQLite": sqlite_file}, [ROOT], 300, 0) as stored:
+        (server,) = stored.servers.values()
+        (connection,) = await connect([server.port], 1)
+        status, page = await connection.exchange(get("/events?topic=topic-0&after=0&limit=300"))
+        connection.close()
+        rows = chain.from_iterable(bare_reading.sqlite_rows(stored.bare["SQLite"]))
+        lines = bare_reading.build(rows).splitlines()
+        with pytest.raises(RuntimeError, match="ended with status 1"):
+            await child.run("bare_reading", "sqlite", stored.bare["SQLite"], 301, "build")
+    assert status == 200
+    served = page[1:-1].replace(b'"},{"topic"', b'"}\n{"topic"').splitlines()
+    assert len(served) == len(lines) == 300
+    # Batches may be stored in another order than they were made.
+    own = re.compile(rb'"offset":\d+,"ts_ingest":"[^"]{27}"}$')
+    assert all(own.search(line) for line in served + lines)
+    assert sorted(own.sub(b"", line) for line in served) == sorted(
+        own.sub(b"", line) for line in lines
+    )
+
+
+async def test_large_payloads_are_read_by_all_clients() -> None:
+    measured = await read_memory.measure(sqlite_file, 2, "pages")
+    assert measured.events_s > 0
+    assert measured.resident_mib is not None
+    assert measured.high_water_mib is not None
+    assert 20 < measured.resident_mib < 1.1 * measured.high_water_mib
+
+
+async def test_a_jetstream_consumer_reads_every_message() -> None:
+    if why := peer_jetstream.missing():
+        pytest.skip(why)
+    rows = [row for batch in batches(stored_topic.WORKLOAD, 1_500) for row in batch.rows]
+    with peer_jetstream.server(sync=False) as url:
+        await peer_jetstream_reading.fill(url, rows)
+        for _ in range(2):
+            assert (await child.run("peer_jetstream_reading", url, 1_500))["seconds"] > 0
 
 
 async def test_jetstream_holds_what_was_new_of_what_was_sent() -> None:

@@ -12,7 +12,7 @@ from support.backends import Database
 from support.command import Ended, environment, on_terminal, run_to_end
 from support.load import Told, batch_of, publish, session
 from support.processes import Aggregator
-from support.verifying import ORDERS, SHIPMENTS, SOUND, execute, fill
+from support.verifying import ORDERS, RECORD, SHIPMENTS, SOUND, execute, fill
 
 from aggregator.settings.model import Settings
 from aggregator.settings.storage import VerifySettings
@@ -54,12 +54,13 @@ def test_differences_are_exit_status_1(database: Database, tmp_path: Path) -> No
 
 def test_many_differences_are_counted_and_not_all_told(database: Database, tmp_path: Path) -> None:
     fill(database, *([event] for event in SHIPMENTS))
-    execute(database, "DELETE FROM topics")
+    execute(database, "DELETE FROM topics", "DELETE FROM appends")
     numbers = " UNION ALL ".join(f"SELECT {n} AS n" for n in range(124))
     execute(
         database,
         "INSERT INTO events SELECT topic || '-' || n, \"offset\", event_id, timestamp, ts_ingest, "
         f"source, payload FROM events CROSS JOIN ({numbers}) AS numbers",
+        *RECORD,
     )
     ended = run_to_end("verify", *database.arguments(), cwd=tmp_path)
     assert ended.code == 1
@@ -176,6 +177,7 @@ def many(tmp_path: Path) -> Database:
         "INSERT INTO events WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n "
         "WHERE n < 200000) SELECT 't', n, 'e-' || n, n, n, 's', '{}' FROM n",
         "INSERT INTO topics VALUES ('t', 200000, 200000, 0, 0, 200000)",
+        *RECORD,
     )
     return database
 

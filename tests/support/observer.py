@@ -1,7 +1,7 @@
 """Looks into a database past the store, and says whether the log in it is sound."""
 
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -14,6 +14,8 @@ _COUNTS = "SELECT topic, received, unique_processed, duplicate_dropped, conflict
 _ROWS = """
 SELECT topic, "offset", event_id, {timestamp}, {ts_ingest}, source, {payload}
 FROM events ORDER BY topic, "offset" """
+_RANGES = """
+SELECT topic, first_offset, last_offset, {ts_ingest} FROM appends ORDER BY topic, first_offset"""
 _MICROSECONDS = "(extract(epoch FROM {}) * 1000000)::bigint"
 
 
@@ -30,13 +32,18 @@ class StoredRow(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """The whole database at one moment: four counts a topic, and the rows by topic and offset."""
+    """The whole database at one moment.
+
+    Four counts a topic, the rows by topic and offset, and the rows that the ranges of appends have
+    room for, each as topic, offset and time.
+    """
 
     counts: dict[str, tuple[int, int, int, int]]
     rows: list[StoredRow]
+    recorded: Sequence[tuple[str, int, int]] = ()
 
     def assert_sound(self) -> None:
-        """Conservation, uniqueness, dense offsets, time that does not run backwards."""
+        """Conservation, uniqueness, dense offsets, times that do not go back, one append each."""
         for topic, (received, unique, duplicate, conflicts) in self.counts.items():
             assert received == unique + duplicate, f"{topic!r}: {self.counts[topic]}"
             assert 0 <= conflicts <= duplicate, f"{topic!r}: {self.counts[topic]}"
@@ -45,6 +52,8 @@ class Snapshot(NamedTuple):
         assert {row.topic for row in self.rows} <= self.counts.keys()
         keys = [(row.topic, row.event_id) for row in self.rows]
         assert len(set(keys)) == len(keys), f"an event is doubled: {sorted(keys)}"
+        places = [(row.topic, row.offset, row.ts_ingest_us) for row in self.rows]
+        assert list(self.recorded) == places, f"{self.recorded} is recorded of {places}"
         for earlier, later in pairwise(self.rows):
             if earlier.topic == later.topic:
                 assert earlier.ts_ingest_us <= later.ts_ingest_us, (earlier, later)
@@ -104,10 +113,16 @@ class Observer:
         try:
             counts = {topic: tuple(four) for topic, *four in await self.fetch(_COUNTS)}
             rows = await self.fetch(_ROWS.format(payload="payload", **columns))
+            ranges = await self.fetch(_RANGES.format(**columns))
         finally:
             await self.fetch("ROLLBACK")
         # A topic whose row was made in a transaction under way or rolled back has no counts.
-        return Snapshot(counts, [StoredRow(*row) for row in rows])
+        recorded = tuple(
+            (topic, offset, time_us)
+            for topic, first, last, time_us in ranges
+            for offset in range(first, last + 1)
+        )
+        return Snapshot(counts, [StoredRow(*row) for row in rows], recorded)
 
     async def empty(self) -> None:
         """Take every event and every count away."""

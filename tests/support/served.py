@@ -14,7 +14,7 @@ from typing import Any, cast
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from aggregator.app import DRAIN, FAST_PATH, RESPONSE_SENDER, create_app
+from aggregator.app import DRAIN, FAST_PATH, PENDING_RESPONSES, create_app
 from aggregator.http.connection import Connection
 from aggregator.http.connection_limit import LimitedConnections
 from aggregator.settings.model import Settings
@@ -50,7 +50,7 @@ class _Runner(web.AppRunner):
         connections = self._connections = self._connections or LimitedConnections(
             self.usual,
             max_open=1000,
-            sender=self.app[RESPONSE_SENDER],
+            pending=self.app[PENDING_RESPONSES],
             fast_path=self.app[FAST_PATH] if self._fast_path else None,
             **self._of_connections,
         )

@@ -15,6 +15,10 @@ from storage.postgres.turn import Turn
 from storage.sqlite import transaction as sqlite_transaction
 
 _COUNT_ARGUMENTS = 7
+_COUNTED = "WHERE t.topic = d.topic"
+_COUNT_AND_RECORD = (
+    f"WITH counted AS ({postgres_locked_append.COUNT}) {postgres_locked_append.RECORD}"
+)
 
 LOOK_UP_OR_MAKE_TOPICS = """
 WITH made AS (
@@ -130,6 +134,7 @@ def count_afterwards(backend: str, patch: pytest.MonkeyPatch) -> None:
         )
     else:
         lock_first(patch)
+        patch.setattr(postgres_locked_append, "COUNT", _COUNT_AND_RECORD)
         patch.setattr(
             postgres_locked_append,
             "append",
@@ -153,8 +158,7 @@ class _CountsLater:
             return None
         if sql == postgres_locked_append.STORE:
             self.kept = arguments[:_COUNT_ARGUMENTS]
-            count = postgres_locked_append.COUNT
-            sql = sql.replace(count, f"{count} AND false")
+            sql = sql.replace(_COUNTED, f"{_COUNTED} AND false")
         return self._connection.execute(sql, *arguments)
 
 

@@ -14,6 +14,7 @@ from aggregator.live.head_poller import HeadPoller
 from aggregator.live.waits import Waits
 from aggregator.reading.read_limit import ReadLimit
 from aggregator.reading.read_memory import ReadMemory
+from aggregator.reading.stream_limit import StreamLimit
 from storage.model import Stats, Usage
 
 _OF_THE_LOG = {
@@ -25,9 +26,13 @@ _OF_THE_LOG = {
 
 
 def queue_families(
-    admission: Admission, reads: ReadLimit, read_memory: ReadMemory, waits: Waits
+    admission: Admission,
+    reads: ReadLimit,
+    read_memory: ReadMemory,
+    streams: StreamLimit,
+    waits: Waits,
 ) -> Iterator[Metric]:
-    """Return the room for publishes, reads and waits, and what was refused for want of it."""
+    """Return the room for publishes and for reads of every kind, and what was refused."""
     yield GaugeMetricFamily(
         "aggregator_queue_events", "Events on their way through.", admission.events
     )
@@ -52,6 +57,13 @@ def queue_families(
         "Above this, reads wait their turn, and get 503 if it does not come.",
         read_memory.max_bytes,
     )
+    yield GaugeMetricFamily("aggregator_streams", "Answers that are streamed now.", streams.open)
+    yield GaugeMetricFamily(
+        "aggregator_streams_limit", "Above this, streams get 503.", streams.max_streams
+    )
+    yield CounterMetricFamily(
+        "aggregator_streamed_events", "Events that streams gave to clients.", streams.events
+    )
     yield GaugeMetricFamily("aggregator_waits", "Reads with Prefer: wait, held now.", len(waits))
     yield GaugeMetricFamily("aggregator_waits_limit", "Above this, they get 503.", waits.max_waits)
     refusals = CounterMetricFamily(
@@ -61,6 +73,7 @@ def queue_families(
         **admission.refused,
         "reads": reads.refused,
         "read_bytes": read_memory.refused,
+        "streams": streams.refused,
         "waits": waits.refused,
     }
     for of, count in counts.items():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parents[3]))
-from benchmarks import growth, latency, peers, processor, standard, start
+from benchmarks import growth, latency, peers, processor, reading, standard, start
 from benchmarks.measuring import Measured
 from benchmarks.rounds import Part
 from benchmarks.targets import TARGETS, Target, reach, targets_table
@@ -48,6 +48,16 @@ def test_a_bound_from_above_and_of_another_figure() -> None:
     assert "| at most 4 | does not hold |" in targets_table([reached])
     (reached,) = reach(measured, [target._replace(bound=5)])
     assert reached.holds is True
+
+
+def test_a_bound_of_a_figure_itself() -> None:
+    target = Target("MiB", "standard", "figure", "", 40, at_most=True)
+    (reached,) = reach({"standard": part(figure=[39, 41, 40])}, [target])
+    assert reached.ratios == [39, 41, 40]
+    assert reached.holds is True
+    assert "| MiB | 40.00 (39.00-41.00) | at most 40 | holds |" in targets_table([reached])
+    (reached,) = reach({"standard": part(other=[39])}, [target])
+    assert reached.holds is None
 
 
 def test_what_was_not_measured_says_why_and_neither_holds_nor_fails() -> None:
@@ -100,5 +110,24 @@ def test_every_target_is_of_figures_that_a_whole_run_takes() -> None:
         },
         "processor": {each for name in processor.NAMES for each in (name, processor.before(name))},
         "start": {start.NAME, start.BEFORE},
+        "reading": {
+            reading.JETSTREAM,
+            *map(reading.bare, reading.BACKENDS),
+            *(
+                each
+                for backend in reading.BACKENDS
+                for what in (
+                    reading.PARSED,
+                    reading.SERVER_SIDE,
+                    reading.PUBLISHING,
+                    reading.QUIET_WAITS,
+                    *reading.MEMORY.values(),
+                )
+                for name in (reading.on(backend, what),)
+                for each in (name, reading.before(name))
+            ),
+        },
     }
-    assert all({target.of, target.over} <= named[target.part] for target in TARGETS)
+    for target in TARGETS:
+        assert target.of in named[target.part]
+        assert not target.over or target.over in named[target.part]

@@ -11,7 +11,7 @@ from support.events import published
 from support.served import HEALTH, Served, refuse, serving, talking
 from support.sockets import post
 
-from aggregator.app import RESPONSE_SENDER
+from aggregator.app import PENDING_RESPONSES
 from aggregator.http.connection import MAX_HEAD_BYTES
 
 pytestmark = pytest.mark.usefixtures("processes")
@@ -195,7 +195,7 @@ async def test_answers_that_nobody_takes_are_counted_and_not_heaped_up(
         for _ in range(50_000):
             connection.data_received(post())
         assert connection.transport.get_write_buffer_size() < 1000
-        answers = served.app[RESPONSE_SENDER]
+        answers = served.app[PENDING_RESPONSES]
         assert answers.bytes > 0
         if end == "cut off":
             connection.abort()

@@ -1,6 +1,8 @@
 """A log of the version before gets its rows in `appends`, in steps that may be interrupted."""
 
 import asyncio
+import subprocess
+import sys
 from types import ModuleType
 
 import pytest
@@ -8,6 +10,7 @@ from support.backends import Database
 from support.events import event
 from support.former_schema import Range, make_former, ranges, store_formerly
 from support.observer import Observer
+from support.verifying import differences
 
 from storage.errors import StorageUnavailable
 from storage.migrations import migrations
@@ -148,6 +151,79 @@ async def test_an_aggregator_of_the_version_before_may_go_on_meanwhile(database:
         break
     await store.aclose()
     assert await ranges(database) == [*APPENDS[:-1], Range(5_000, "c", 8, 12), *more[1:]]
+
+
+@pytest.mark.parametrize("backend", ["postgres"])
+@pytest.mark.parametrize("table", ["topics", "events"])
+async def test_a_long_transaction_of_others_is_not_waited_for_with_all_behind_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch, table: str
+) -> None:
+    monkeypatch.setattr(postgres_schema, "_MAX_LOCK_WAIT_MS", 10)
+    await make_former(database)
+    await store_formerly(database, APPENDS)
+    store = database.in_process_store()
+    async with Observer.on(database) as backup:
+        await backup.fetch("BEGIN")
+        await backup.fetch(f"SELECT FROM {table}")
+        with pytest.raises(StorageUnavailable, match="wait for the end of a backup or of verify"):
+            await store.open()
+        await backup.fetch("COMMIT")
+    await store.open()
+    await store.aclose()
+    assert await ranges(database) == APPENDS
+
+
+_ADDS_TWO_BATCHES = """
+import asyncio, sys
+from pathlib import Path
+from storage.postgres import backfill as postgres
+from storage.postgres.store import PostgresStore
+from storage.sqlite import backfill as sqlite
+from storage.sqlite.connection import open_writer
+from storage.sqlite.file_guard import FileGuard
+
+def stop(module):
+    added, add = [], module._add_batch
+    def adds(*arguments):
+        if len(added) == 2:
+            print("two", flush=True)
+            sys.stdin.readline()
+        added.append(1)
+        return add(*arguments)
+    module.BATCH_EVENTS = 4
+    module._add_batch = adds
+
+backend, where = sys.argv[1:]
+stop(postgres if backend == "postgres" else sqlite)
+if backend == "postgres":
+    asyncio.run(PostgresStore(where).open())
+else:
+    open_writer(Path(where), FileGuard(Path(where)), 10.0)
+"""
+
+
+@pytest.mark.usefixtures("processes")
+async def test_killed_on_the_way_it_goes_on_from_there(database: Database) -> None:
+    await make_former(database)
+    await store_formerly(database, APPENDS)
+    where = str(database.path) if database.backend == "sqlite" else database.dsn
+    process = await asyncio.to_thread(
+        subprocess.Popen,
+        [sys.executable, "-c", _ADDS_TWO_BATCHES, database.backend, where],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert await asyncio.to_thread(process.stdout.readline) == "two\n"
+    process.kill()
+    await asyncio.to_thread(process.communicate)
+    assert 0 < sum(each.last_offset - each.first_offset + 1 for each in await ranges(database)) < 53
+    store = database.store()
+    await store.open()
+    await store.aclose()
+    assert await ranges(database) == APPENDS
+    assert await asyncio.to_thread(differences, database) == []
 
 
 async def test_a_new_log_needs_no_backfill(

@@ -7,6 +7,7 @@ from support.verifying import (
     ONE_LESS,
     ONE_MORE,
     ORDERS,
+    RECORD,
     SHIPMENTS,
     SOUND,
     change_b,
@@ -136,7 +137,7 @@ def damage(database: Database, *statements: str) -> None:
     words = {"{second}": A_SECOND, "{after_9999}": AFTER_9999, "{before_1}": BEFORE_1}
     for word, meaning in words.items():
         statements = tuple(each.replace(word, meaning[database.backend]) for each in statements)
-    execute(database, *NO_CHECKS[database.backend], *statements)
+    execute(database, *NO_CHECKS[database.backend], *statements, *RECORD)
 
 
 def test_a_sound_database_agrees(filled: Database) -> None:

@@ -179,11 +179,12 @@ def test_postgres_reads_the_table_without_an_index_and_an_index_without_the_tabl
         assert plan(snapshot, postgres_snapshot.ROWS, TABLE_ALONE) == ["Seq Scan events"]
         for sql in (postgres_snapshot.TABLE, postgres_snapshot.KEYS):
             assert plan(snapshot, sql, TABLE_ALONE) == ["Sort", "Seq Scan events"]
+        assert plan(snapshot, postgres_snapshot.RANGES, TABLE_ALONE) == ["Sort", "Seq Scan appends"]
         assert plan(snapshot, postgres_snapshot.DOUBLED, TABLE_ALONE)[-1] == "Seq Scan events"
         for sql, index in (
             (postgres_snapshot.PLACES, "events_pkey"),
             (postgres_snapshot.KEYS, "events_topic_event_id_key"),
-            (postgres_snapshot.TIMES, "events_by_ts_ingest"),
+            (postgres_snapshot.RANGE_ENTRIES, "appends_pkey"),
         ):
             assert plan(snapshot, sql, INDEX_ALONE) == [f"Index Only Scan {index}"]
 
@@ -204,7 +205,6 @@ def test_sqlite_reads_the_table_without_an_index_and_an_index_without_the_table(
     index = "USING COVERING INDEX"
     table = "events INDEXED BY sqlite_autoindex_events_1"
     key = "events INDEXED BY sqlite_autoindex_events_2"
-    time = "events INDEXED BY events_by_ts_ingest"
     with closing(cast("SqliteSnapshot", snapshot_of(database))) as snapshot:
         snapshot.open()
 
@@ -220,7 +220,8 @@ def test_sqlite_reads_the_table_without_an_index_and_an_index_without_the_table(
         assert steps(sqlite_snapshot._KEYS, key) == [
             f"SCAN events {index} sqlite_autoindex_events_2"
         ]
-        assert steps(sqlite_snapshot._TIMES, time) == [f"SCAN events {index} events_by_ts_ingest"]
+        ranges = sqlite_snapshot._RANGES.format(indexed="INDEXED BY sqlite_autoindex_appends_1")
+        assert steps(ranges, "") == ["SCAN appends", "USE TEMP B-TREE FOR ORDER BY"]
 
 
 @pytest.mark.parametrize("backend", ["sqlite"])

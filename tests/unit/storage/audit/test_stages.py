@@ -23,7 +23,8 @@ class Lists:
             "table": [("a", 1, "x", 7), ("a", 2, "y", 8), ("b", 1, "x", 9)],
             "keys": [("a", "x"), ("a", "y"), ("b", "x")],
             "places": [("a", 1), ("a", 2), ("b", 1)],
-            "times": [(7, "a", 1), (8, "a", 2), (9, "b", 1)],
+            "ranges": [("a", 1, 1, 7), ("a", 2, 2, 8), ("b", 1, 1, 9)],
+            "range entries": [(7, "a", 1), (8, "a", 2), (9, "b", 1)],
             "doubled": [],
         }
         self._lists = lists | dict(changes or {})
@@ -56,8 +57,11 @@ class Lists:
     def key_index(self) -> Blocks:
         return iter([self._lists["keys"]])
 
-    def time_index(self) -> Blocks | None:
-        return iter([self._lists["times"]])
+    def ranges(self) -> Blocks:
+        return iter([self._lists["ranges"]])
+
+    def range_index(self) -> Blocks | None:
+        return iter([self._lists["range entries"]])
 
     def doubled_keys(self, max_keys: int) -> list[Row]:
         return self._lists["doubled"][:max_keys]
@@ -77,7 +81,7 @@ def test_each_stage_tells_what_it_reads_and_how_much() -> None:
         ("structure", 0),
         ("values", 3),
         *[("order and keys", 3)] * 3,
-        ("times", 3),
+        ("appends", 0),
     ]
     assert done.complete
     assert done.differences.sentences == []
@@ -111,8 +115,10 @@ def test_damage_leaves_an_audit_incomplete() -> None:
         ({"keys": [("a", "y"), ("a", "x")]},
          "the index (topic, event_id) is out of order at ('a', 'x')"),
         ({"places": [("a", 2), ("a", 1)]}, "the index (topic, offset) is out of order at ('a', 1)"),
-        ({"times": [(8, "a", 2), (7, "a", 1)]},
-         "the index (ts_ingest, topic, offset) is out of order at (7, 'a', 1)"),
+        ({"ranges": [("a", 2, 2, 8), ("a", 1, 1, 7)]},
+         "the table of appends is out of order at ('a', 1)"),
+        ({"range entries": [(8, "a", 2), (7, "a", 1)]},
+         "the index (ts_ingest, topic, first_offset) is out of order at (7, 'a', 1)"),
     ],
 )  # fmt: skip
 def test_what_is_out_of_order_is_named(change: dict[str, list[Row]], sentence: str) -> None:

@@ -2,7 +2,6 @@
 
 import pytest
 
-from storage.audit.streams import MultisetHash
 from storage.audit.topic import MAX_DIFFERENCES, Differences, TopicAudit, printable
 
 
@@ -17,7 +16,8 @@ def test_all_differences_are_counted_and_the_first_ones_kept() -> None:
 def test_a_topic_counts_each_of_its_differences() -> None:
     differences = Differences()
     topic = TopicAudit("orders", differences)
-    topic.add_table([[("orders", 1, "a", 7), ("orders", 2, "b", 8)]], MultisetHash())
+    ranges = [[("orders", 1, 1, 7), ("orders", 2, 2, 8)]]
+    topic.compare_ranges([[("orders", 1, "a", 7), ("orders", 2, "b", 8)]], ranges)
     topic.compare_counts([("orders", 9, 3, 1, 2, 5)])
     assert differences.sentences == [
         "topic 'orders': unique_processed is 3, but 2 rows are there",
@@ -56,5 +56,6 @@ def test_a_key_that_is_doubled_at_the_end_of_a_block_is_told_once() -> None:
 def test_time_that_stands_still_does_not_go_back() -> None:
     differences = Differences()
     rows = [("orders", offset, "x", time_us) for offset, time_us in enumerate([5, 5, 3, 3], 1)]
-    TopicAudit("orders", differences).add_table([rows], MultisetHash())
+    ranges = [("orders", 1, 2, 5), ("orders", 3, 4, 3)]
+    TopicAudit("orders", differences).compare_ranges([rows], [ranges])
     assert differences.sentences == ["topic 'orders': ts_ingest goes back at offset 3"]

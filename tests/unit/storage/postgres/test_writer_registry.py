@@ -17,7 +17,6 @@ from support.scene import told
 
 from storage.errors import StorageUnavailable
 from storage.migrations import migrations
-from storage.postgres import optimistic_append
 from storage.postgres import writer_registry as postgres_writers
 from storage.postgres.store import PostgresStore
 
@@ -261,29 +260,3 @@ async def test_a_writer_that_is_killed_leaves_its_row(
     await store.open()
     assert row.writer not in {each.writer for each in await rows(observer)}
     await store.aclose()
-
-
-async def test_an_older_aggregator_goes_on_with_the_function_that_it_knows(
-    database: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """During a rolling upgrade both write by turns."""
-    older, newer = PostgresStore(database.dsn), PostgresStore(database.dsn)
-    await older.open()
-    await newer.open()
-    sql = optimistic_append.STORE_IF_UNCHANGED
-    await older.append([event("t", "0")])
-    for number in range(1, 5):
-        with monkeypatch.context() as patched:
-            if number % 2:
-                known = sql.replace("append_if_unchanged_v4", "append_if_as_known")
-                assert known != sql
-                patched.setattr(optimistic_append, "STORE_IF_UNCHANGED", known)
-            store = older if number % 2 else newer
-            batch = [event("t", f"{number}"), event("t", f"{number - 1}")]
-            assert told(await store.append(batch)) == [
-                ("stored", number + 1),
-                ("duplicate", number),
-            ]
-    assert older._appender.backoff.remaining == newer._appender.backoff.remaining == 0
-    await older.aclose()
-    await newer.aclose()
