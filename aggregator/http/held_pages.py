@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from aiohttp import hdrs, web
+from aiohttp import web
 from msgspec.structs import replace
 
 from aggregator.http.connection import Connection
@@ -65,7 +65,6 @@ class HeldPages:
             response.headers["Preference-Applied"] = f"wait={wait_s}"
         if self._waits.draining:
             # What is asked for next had better be asked of another aggregator.
-            response.headers[hdrs.CONNECTION] = "close"
             response.force_close()
         return response
 

@@ -13,6 +13,7 @@ from aggregator.ingest.telemetry import StartTrace
 from aggregator.logging.observer_guard import log_failure, notify
 from aggregator.logging.rate_limit import LogRateLimit
 from aggregator.logging.setup import timestamp
+from aggregator.observability.labels import WAITS_PATH
 from aggregator.request_context import RequestContext, request_id, sent_trace
 from aggregator.wire.responses import PublishSummary
 
@@ -133,6 +134,9 @@ class AccessLog:
             }
         if counts is None:
             return
+        if context.route == WAITS_PATH:
+            # Its duration says nothing of how long reads take.
+            counts = {**counts, "wait": True}
         info(
             "request",
             **context.log_fields,

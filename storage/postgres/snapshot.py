@@ -51,20 +51,11 @@ _NO_TRANSACTION_TIMEOUT = """
 SELECT set_config('transaction_timeout', '0', true)
 WHERE current_setting('transaction_timeout', true) IS NOT NULL"""
 
-TABLE_ALONE = {
-    "enable_seqscan": "on",
-    "enable_indexscan": "off",
-    "enable_indexonlyscan": "off",
-    "enable_bitmapscan": "off",
-    "enable_sort": "on",
-}
-INDEX_ALONE = {
-    "enable_seqscan": "off",
-    "enable_indexscan": "on",
-    "enable_indexonlyscan": "on",
-    "enable_bitmapscan": "off",
-    "enable_sort": "off",
-}
+_BY_TABLE = ("enable_seqscan", "enable_sort")
+_BY_INDEX = ("enable_indexscan", "enable_indexonlyscan")
+_NEITHER = {"enable_bitmapscan": "off"}
+TABLE_ALONE = dict.fromkeys(_BY_TABLE, "on") | dict.fromkeys(_BY_INDEX, "off") | _NEITHER
+INDEX_ALONE = dict.fromkeys(_BY_TABLE, "off") | dict.fromkeys(_BY_INDEX, "on") | _NEITHER
 
 _EXTENT = """
 SELECT count(*), coalesce(sum(unique_processed), 0)::text, coalesce(max(length(topic)), 0),

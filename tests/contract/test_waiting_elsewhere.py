@@ -1,4 +1,4 @@
-"""Waits for what another aggregator on the same database commits."""
+"""Who is woken by what: by this aggregator's commits, and by those of another one."""
 
 import pytest
 from support.events import published
@@ -32,6 +32,19 @@ async def test_a_wait_is_answered_by_a_publish_to_another_aggregator(
     # It is the poll that found them; over there nobody waited, and nothing was polled.
     assert (await scrape(here)).value("aggregator_head_polls_total", outcome="answered") >= 2
     assert not (await scrape(elsewhere)).by("aggregator_head_polls_total", "outcome")
+
+
+async def test_a_publish_to_the_same_aggregator_is_noticed_without_the_poll(
+    make_client: MakeClient, start_soon: StartSoon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HeadPoller, "_start", lambda _poller: None)
+    client = await make_client()
+    waiting = [start_soon(wait(client, topic=topic, after=0)) for topic in ("a", "b")]
+    await held(client, 2)
+    await publish(client, [published(topic=topic) for topic in ("a", "b", "c")])
+    for each in waiting:
+        assert len((await each)[0]) == 1
+    assert not (await scrape(client)).by("aggregator_head_polls_total", "outcome")
 
 
 async def test_without_the_poll_a_publish_to_another_aggregator_is_not_noticed(

@@ -42,7 +42,9 @@ async def wait(
 async def ask(client: Client, prefer: str = LONG, /, **parameters: object) -> ClientResponse:
     """The answer to a page that is waited for; `from_="start"` is the parameter `from`."""
     named = {name.rstrip("_"): str(value) for name, value in parameters.items()}
-    return await client.get("/events", params=named, headers={"Prefer": prefer})
+    # Less than the longest wait, so that none ends well by its time.
+    async with asyncio.timeout(_LIMIT_S):
+        return await client.get("/events", params=named, headers={"Prefer": prefer})
 
 
 class GatedReads(ControlledStore):

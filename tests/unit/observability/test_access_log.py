@@ -13,6 +13,7 @@ from aggregator.logging import observer_guard, rate_limit
 from aggregator.logging.rate_limit import LogRateLimit
 from aggregator.observability import access_log
 from aggregator.observability.access_log import AccessLog
+from aggregator.observability.labels import WAITS_PATH
 from aggregator.request_context import RequestContext
 
 
@@ -134,6 +135,14 @@ async def test_the_line_says_who_sent_it_in_bounded_length(
     log = AccessLog(nothing)
     (line,) = await lines_of(log, begin(log, **sent))
     assert (line["client"], line["user_agent"]) == ("192.0.2.7", shown)
+
+
+async def test_the_line_of_a_wait_says_that_it_is_one() -> None:
+    log = AccessLog(nothing)
+    waited = log.begin(headers(), "GET", "/events", WAITS_PATH, "192.0.2.7")
+    first, second = await lines_of(log, begin(log), waited)
+    assert "wait" not in first
+    assert (second["path"], second["wait"]) == ("/events", True)
 
 
 async def test_what_a_proxy_says_of_its_client_is_not_believed() -> None:

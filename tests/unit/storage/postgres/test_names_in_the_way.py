@@ -31,6 +31,13 @@ def backend() -> str:
         ("CREATE FUNCTION append_if_unchanged_v4() RETURNS int LANGUAGE sql AS 'SELECT 1'",
          "function 'append_if_unchanged_v4'"),
         ("CREATE TABLE writers (mine text)", "table 'writers'"),
+        ("CREATE TABLE appends (mine text)", "table 'appends'"),
+        ("CREATE VIEW appends_backfill AS SELECT 1", "view 'appends_backfill'"),
+        ("CREATE TYPE appends_backfill_heads AS ENUM ('a')", "type 'appends_backfill_heads'"),
+        ("CREATE FUNCTION append_if_unchanged_v5() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+         "function 'append_if_unchanged_v5'"),
+        ("CREATE FUNCTION record_append_v5() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+         "function 'record_append_v5'"),
     ],
 )  # fmt: skip
 async def test_what_another_program_has_there_is_named_with_the_remedy(
@@ -52,6 +59,7 @@ async def test_what_another_program_has_there_is_named_with_the_remedy(
         ("CREATE VIEW writers AS SELECT 1", "view 'writers'"),
         ("CREATE FUNCTION append_if_unchanged_v4() RETURNS int LANGUAGE sql AS 'SELECT 1'",
          "function 'append_if_unchanged_v4'"),
+        ("CREATE VIEW appends AS SELECT 1", "view 'appends'"),
     ],
 )  # fmt: skip
 async def test_what_is_in_the_way_of_a_migration_is_named_and_the_log_stays_as_it_is(
