@@ -120,7 +120,7 @@ class PendingResponses:
         if grown and self.bytes > self._max_bytes and len(self._pending) > 1:
             self._make_room(0, pending)
 
-    def renew(self, pending: PendingResponse, now: float) -> None:
+    def _renew(self, pending: PendingResponse, now: float) -> None:
         """Give a streamed response its time anew, and its place behind the others."""
         if pending in self._pending:
             pending.since = now
@@ -154,7 +154,7 @@ class PendingResponses:
                 self._timer = loop.call_later(left_s, self._expire)
                 return
             if pending.drop is not None and self._was_taken(pending):
-                self.renew(pending, now)
+                self._renew(pending, now)
                 continue
             self._abort(pending, f"not taken within {self._timeout_s:g} seconds")
         if self._pending:

@@ -104,7 +104,6 @@ class ResponseSender:
     ) -> None:
         stream = answer.stream
         stream.on_held = lambda held: self._pending.resize(pending, held)
-        loop = asyncio.get_running_loop()
         with self._compression.stream(coding_of(request, stream.held)) as compression:
             if compression is not None:
                 answer.headers[hdrs.CONTENT_ENCODING] = compression.coding
@@ -115,7 +114,6 @@ class ResponseSender:
                 await answer.write(
                     piece if compression is None else await compression.compress(piece)
                 )
-                self._pending.renew(pending, loop.time())
             if compression is not None:
                 await answer.write(compression.finish())
 
