@@ -1,7 +1,8 @@
 """The answer to a read: its body in parts, sent as they are and freed as they are taken."""
 
+import asyncio
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from aiohttp import web
 
@@ -26,6 +27,9 @@ class ReadResponse(web.StreamResponse):
         if "Content-Type" not in self.headers:
             self.content_type = content_type
         self.parts = deque(parts)
+        self.coded: dict[str, asyncio.Future[Sequence[bytes]]] | None = None
+        """The compressed forms of its body by content coding, if others send the same body: the
+        first makes a form, and the others have it from here. None: nobody else does."""
 
     @property
     def size(self) -> int:
