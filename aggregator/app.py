@@ -165,6 +165,7 @@ def create_app(
             streams=streams,
             read_memory=read_memory,
             held_pages=HeldPages(waits),
+            compression=compression,
         ),
         reads=reads,
         metrics=metrics,

@@ -13,12 +13,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Protocol
 
+from aiohttp import hdrs, web
+
+from aggregator.http.read_response import ReadResponse
+from aggregator.wire.accept import content_coding
+
 if sys.version_info >= (3, 14):
     from compression.zstd import CompressionParameter, ZstdCompressor
 else:
     from backports.zstd import CompressionParameter, ZstdCompressor
 
-MIN_BYTES = 1024
+_MIN_BYTES = 1024
 """A smaller answer is not compressed: its head is as large."""
 
 _MAX_INLINE_BYTES = 32 * 1024
@@ -83,6 +88,13 @@ class _Gzip:
 _COMPRESSORS: dict[str, type[Compressor]] = {"zstd": _Zstd, "gzip": _Gzip}
 
 
+def coding_of(request: web.Request, size: int) -> str | None:
+    """Return the content coding of an answer to a read of so many bytes."""
+    if size < _MIN_BYTES:
+        return None
+    return content_coding(request.headers.getall(hdrs.ACCEPT_ENCODING, ()))
+
+
 class Compression:
     """Compresses answers, few at a time."""
 
@@ -90,16 +102,35 @@ class Compression:
         self._threads = ThreadPoolExecutor(_THREADS, "compression")
         self._streams = 0
 
-    async def whole(self, parts: deque[bytes], coding: str) -> deque[bytes]:
-        """Compress a body.
+    async def encode(self, request: web.Request, answer: ReadResponse) -> None:
+        """Give an answer the content coding that its client wants most.
 
         Args:
-            parts: of the body; it is empty afterwards.
-            coding: `zstd` or `gzip`.
-
-        Returns:
-            The parts of the compressed body.
+            request: that it answers.
+            answer: its parts are replaced one by one; nothing is done the second time.
         """
+        if answer.is_encoded:
+            return
+        answer.is_encoded = True
+        coding = coding_of(request, answer.size)
+        if coding is None:
+            answer.content_length = answer.size
+            return
+        answer.headers[hdrs.CONTENT_ENCODING] = coding
+        if request.method == hdrs.METH_HEAD:
+            return
+        if answer.coded is None:
+            answer.parts = await self._compress(answer.parts, coding)
+        else:
+            if coding not in answer.coded:
+                compressing = self._compress(deque(answer.parts), coding)
+                answer.coded[coding] = asyncio.ensure_future(compressing)
+            # Who gives up must not take it from the others.
+            answer.parts = deque(await asyncio.shield(answer.coded[coding]))
+        answer.content_length = answer.size
+
+    async def _compress(self, parts: deque[bytes], coding: str) -> deque[bytes]:
+        """Compress parts, which are gone afterwards."""
         if sum(map(len, parts)) <= _MAX_INLINE_BYTES:
             return _compressed(parts, coding)
         loop = asyncio.get_running_loop()

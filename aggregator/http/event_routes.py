@@ -6,14 +6,16 @@ from functools import partial
 from typing import TypeVar
 
 from aiohttp import hdrs, web
+from msgspec.structs import replace
 
+from aggregator.http.compression import Compression
 from aggregator.http.held_pages import HeldPages, wait_s
 from aggregator.http.json_responses import link_header
 from aggregator.http.middleware import send_continue
 from aggregator.http.ndjson import one_line, stream_lines
 from aggregator.http.problem_details import NoSuchEvent
 from aggregator.http.read_response import ReadResponse
-from aggregator.reading.bounded_read import read_array, read_bounded
+from aggregator.reading.bounded_read import read_bounded
 from aggregator.reading.event_stream import EventStream
 from aggregator.reading.read_limit import ReadLimit
 from aggregator.reading.read_memory import ReadMemory
@@ -22,9 +24,10 @@ from aggregator.wire.accept import wants_lines
 from aggregator.wire.event_encoding import encode_objects
 from aggregator.wire.event_query import LOG_START, ReadRequest, parse_query
 from aggregator.wire.event_rules import name_rule_broken, topic_rule_broken
+from aggregator.wire.responses import events_answer
 from storage.model import EventColumns, Page
 from storage.protocols import EventReader
-from storage.reading.page_fetch import event_memory_bytes
+from storage.reading.page_fetch import event_memory_bytes, page_memory_bytes
 
 _Read = TypeVar("_Read")
 
@@ -38,6 +41,7 @@ class EventRoutes:
         streams: the number of streamed answers at once.
         read_memory: the memory of reads.
         held_pages: answers reads that wait.
+        compression: compresses what is read.
     """
 
     def __init__(
@@ -48,7 +52,9 @@ class EventRoutes:
         streams: StreamLimit,
         read_memory: ReadMemory,
         held_pages: HeldPages,
+        compression: Compression,
     ) -> None:
+        self._compression = compression
         self._store = store
         self._streams = streams
         self._reads = reads
@@ -82,6 +88,7 @@ class EventRoutes:
             )
         if query.topic is not None and wanted.event_id is not None:
             return await self._read(
+                request,
                 event_memory_bytes,
                 partial(self._head_and_event, query.topic, wanted.event_id),
                 partial(_one_event_response, lines=lines),
@@ -89,8 +96,12 @@ class EventRoutes:
         respond = partial(_page_response, wanted)
         if (seconds := wait_s(request, wanted)) is not None:
             return await self._held_pages.response(request, wanted, seconds, respond)
-        with self._reads:
-            return respond(await read_array(self._store, self._read_memory, query))
+        return await self._read(
+            request,
+            partial(page_memory_bytes, query.limit, query.max_bytes),
+            lambda size: self._store.read(replace(query, max_payload_bytes=size), encode_objects),
+            lambda page: respond(replace(page, parts=events_answer(page))),
+        )
 
     async def event(self, request: web.Request) -> ReadResponse:
         """GET /events/{topic}/{event_id}: one event, or 404."""
@@ -104,12 +115,8 @@ class EventRoutes:
         if topic_rule_broken(topic) or name_rule_broken(event_id):
             # It is not stored, and a database may refuse to be asked for it.
             return answer(None)
-        return await self._get(topic, event_id, answer)
-
-    async def _get(
-        self, topic: str, event_id: str, answer: Callable[[EventColumns | None], ReadResponse]
-    ) -> ReadResponse:
         return await self._read(
+            request,
             event_memory_bytes,
             lambda size: self._store.get(topic, event_id, max_payload_bytes=size),
             answer,
@@ -125,12 +132,20 @@ class EventRoutes:
 
     async def _read(
         self,
+        request: web.Request,
         memory_bytes: Callable[[int], int],
         read: Callable[[int], Awaitable[_Read]],
         respond: Callable[[_Read], ReadResponse],
     ) -> ReadResponse:
+        """Read, and compress within the memory of the read: its turn is over when it is small."""
+
+        async def convert(found: _Read) -> ReadResponse:
+            response = respond(found)
+            await self._compression.encode(request, response)
+            return response
+
         with self._reads:
-            return await read_bounded(self._read_memory, memory_bytes, read, respond)
+            return await read_bounded(self._read_memory, memory_bytes, read, convert)
 
 
 def _page_response(wanted: ReadRequest, page: Page[bytes]) -> ReadResponse:

@@ -25,8 +25,6 @@ class PendingResponse:
     transport: asyncio.Transport
     size: int
     """Bytes of it that are held here."""
-    total: int
-    """Bytes of it in all; of a stream, nobody knows."""
     written: Callable[[], int]
     """Returns the bytes that the transport was given."""
     started: float
@@ -106,7 +104,7 @@ class PendingResponses:
             self._make_room(size)
         loop = asyncio.get_running_loop()
         now = loop.time()
-        pending = PendingResponse(context, transport, size, size, written, now, drop, now)
+        pending = PendingResponse(context, transport, size, written, now, drop, now)
         self._pending[pending] = None
         self.bytes += size
         if self._timer is None:
@@ -172,7 +170,7 @@ class PendingResponses:
             "response_aborted",
             formerly="answer_cut_off",
             reason=reason,
-            bytes=pending.total if pending.drop is None else pending.written(),
+            bytes=pending.size if pending.drop is None else pending.written(),
             sent=pending.sent(),
             **pending.context.log_fields,
         )

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 from aiohttp import web
 
@@ -27,9 +27,11 @@ class ReadResponse(web.StreamResponse):
         if "Content-Type" not in self.headers:
             self.content_type = content_type
         self.parts = deque(parts)
-        self.coded: dict[str, asyncio.Future[Sequence[bytes]]] | None = None
+        self.coded: dict[str, asyncio.Future[deque[bytes]]] | None = None
         """The compressed forms of its body by content coding, if others send the same body: the
         first makes a form, and the others have it from here. None: nobody else does."""
+        self.is_encoded = False
+        """Whether its content coding is decided, and its parts have it."""
 
     @property
     def size(self) -> int:

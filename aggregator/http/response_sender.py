@@ -7,12 +7,11 @@ import struct
 import structlog
 from aiohttp import HttpVersion11, hdrs, web
 
-from aggregator.http.compression import MIN_BYTES, Compression
+from aggregator.http.compression import Compression, coding_of
 from aggregator.http.ndjson import StreamedResponse
 from aggregator.http.pending_responses import PendingResponse, PendingResponses
 from aggregator.http.read_response import ReadResponse
 from aggregator.request_context import RequestContext
-from aggregator.wire.accept import content_coding
 from storage.errors import StorageError
 
 _PIECE_BYTES = 512 * 1024
@@ -53,6 +52,8 @@ class ResponseSender:
                 return answer, False
             # Nothing may stay behind in the transport: written means that the kernel has it.
             transport.set_write_buffer_limits(high=0)
+            if isinstance(answer, ReadResponse):
+                await self._compression.encode(request, answer)
             return answer, await self._send(request, transport, context, answer)
         finally:
             if isinstance(answer, StreamedResponse):
@@ -73,7 +74,7 @@ class ResponseSender:
             if isinstance(answer, StreamedResponse):
                 await self._send_stream(request, pending, answer)
             elif isinstance(answer, ReadResponse):
-                await self._send_parts(request, pending, answer)
+                await _send_parts(request, answer)
             else:
                 await answer.prepare(request)
             await answer.write_eof()
@@ -98,34 +99,13 @@ class ResponseSender:
             self._pending.release(pending)
         return True
 
-    async def _send_parts(
-        self, request: web.Request, pending: PendingResponse, answer: ReadResponse
-    ) -> None:
-        coding = _coding(request, answer.size)
-        if coding is not None:
-            answer.headers[hdrs.CONTENT_ENCODING] = coding
-        if request.method == hdrs.METH_HEAD:
-            if coding is None:
-                answer.content_length = answer.size
-            await answer.prepare(request)
-            return
-        if coding is not None:
-            answer.parts = await self._compression.whole(answer.parts, coding)
-            pending.total = answer.size
-            self._pending.resize(pending, answer.size)
-        answer.content_length = answer.size
-        await answer.prepare(request)
-        parts = answer.parts
-        while parts:
-            await _write(answer, parts.popleft())
-
     async def _send_stream(
         self, request: web.Request, pending: PendingResponse, answer: StreamedResponse
     ) -> None:
         stream = answer.stream
         stream.on_held = lambda held: self._pending.resize(pending, held)
         loop = asyncio.get_running_loop()
-        with self._compression.stream(_coding(request, stream.held)) as compression:
+        with self._compression.stream(coding_of(request, stream.held)) as compression:
             if compression is not None:
                 answer.headers[hdrs.CONTENT_ENCODING] = compression.coding
             await answer.prepare(request)
@@ -150,6 +130,14 @@ def _held(answer: web.StreamResponse) -> int:
     return len(body) if isinstance(body, bytes) else 0
 
 
+async def _send_parts(request: web.Request, answer: ReadResponse) -> None:
+    await answer.prepare(request)
+    if request.method != hdrs.METH_HEAD:
+        parts = answer.parts
+        while parts:
+            await _write(answer, parts.popleft())
+
+
 async def _write(answer: web.StreamResponse, part: bytes) -> None:
     if len(part) <= _PIECE_BYTES:
         await answer.write(part)
@@ -157,13 +145,6 @@ async def _write(answer: web.StreamResponse, part: bytes) -> None:
     view = memoryview(part)
     for start in range(0, len(part), _PIECE_BYTES):
         await answer.write(view[start : start + _PIECE_BYTES])
-
-
-def _coding(request: web.Request, size: int) -> str | None:
-    """Return the content coding of an answer to a read of so many bytes."""
-    if size < MIN_BYTES:
-        return None
-    return content_coding(request.headers.getall(hdrs.ACCEPT_ENCODING, ()))
 
 
 def end_without_last_chunk(request: web.Request, transport: asyncio.Transport) -> None:

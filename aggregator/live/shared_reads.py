@@ -5,7 +5,8 @@ once; other pages take turns, few at a time, so that a thousand of them don't ke
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -19,7 +20,7 @@ MAX_READS = 4
 class SharedPage(Page[bytes], frozen=True):
     """A page that several have at the same time."""
 
-    coded: dict[str, asyncio.Future[Sequence[bytes]]] = msgspec.field(default_factory=dict)
+    coded: dict[str, asyncio.Future[deque[bytes]]] = msgspec.field(default_factory=dict)
     """Its compressed forms by content coding, made by the first of them who wants one."""
 
 

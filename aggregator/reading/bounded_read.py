@@ -24,7 +24,7 @@ async def read_bounded(
     memory: ReadMemory,
     memory_bytes: Callable[[int], int],
     read: Callable[[int], Awaitable[_Read]],
-    convert: Callable[[_Read], _Result],
+    convert: Callable[[_Read], Awaitable[_Result]],
 ) -> _Result:
     """Read once the memory for it is free.
 
@@ -32,7 +32,7 @@ async def read_bounded(
         memory: the memory of all reads.
         memory_bytes: returns the bytes that it needs at most, for payloads up to so many bytes.
         read: the read, which fetches no larger payloads.
-        convert: makes the result in one go, so that only one of them is being made at any time.
+        convert: makes the result; the memory is held meanwhile.
 
     Raises:
         QueueFull: the memory did not become free in time.
@@ -41,9 +41,11 @@ async def read_bounded(
     while True:
         async with memory.reserve(memory_bytes(max_payload_bytes)):
             try:
-                return convert(await read(max_payload_bytes))
+                found = await read(max_payload_bytes)
             except PayloadOverLimit as error:
                 max_payload_bytes = error.payload_bytes
+            else:
+                return await convert(found)
 
 
 async def read_array(store: EventReader, memory: ReadMemory, query: Query) -> Page[bytes]:
@@ -57,9 +59,13 @@ async def read_array(store: EventReader, memory: ReadMemory, query: Query) -> Pa
     Raises:
         QueueFull: the memory did not become free in time.
     """
+
+    async def as_array(page: Page[bytes]) -> Page[bytes]:
+        return replace(page, parts=events_answer(page))
+
     return await read_bounded(
         memory,
         lambda size: page_memory_bytes(query.limit, query.max_bytes, size),
         lambda size: store.read(replace(query, max_payload_bytes=size), encode_objects),
-        lambda page: replace(page, parts=events_answer(page)),
+        as_array,
     )

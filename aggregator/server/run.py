@@ -18,6 +18,7 @@ from aggregator.http.fd_limit import make_room
 from aggregator.http.malformed_requests import log_malformed_requests
 from aggregator.ingest.telemetry import CannotTrace
 from aggregator.logging.rate_limit import write_counts
+from aggregator.server.allocator import give_large_blocks_back
 from aggregator.server.shutdown import ORDERLY, Shutdown
 from aggregator.settings.model import Settings
 from storage.errors import StorageError
@@ -118,6 +119,7 @@ def run(
     # The collector looks for cycles each time so many more objects are there than before. With
     # Python's own figure and thousands of requests under way it took a fifth of the time.
     gc.set_threshold(_COLLECT_EVERY, 10, 10)
+    give_large_blocks_back()
     shutdown = Shutdown(settings.drain_timeout_ms / 1000 + BEYOND_DRAIN_S, close_log)
     shutdown.watch()
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:

@@ -165,7 +165,9 @@ class PageFetch:
         Raises:
             PayloadOverLimit: its payload is larger than `max_payload_bytes`.
         """
-        found = await rows(self.sql.event, (topic, event_id, max_payload_bytes))
+        # As in a chunk: a database holds what it joins several times.
+        max_bytes = min(max_payload_bytes, MAX_CHUNK_BYTES)
+        found = await rows(self.sql.event, (topic, event_id, max_bytes))
         columns = self.decoder.columns(found[0])
         if not columns.offsets:
             return None
