@@ -15,6 +15,7 @@ READS: list[dict[str, object]] = [
     {"order": "desc"},
     {"topic": "b"},
     {"topic": "b", "after": 3},
+    {"topic": "b", "from": "start"},
     {"topic": "b", "order": "desc"},
     {"topic": "b", "after": 3, "order": "desc"},
     {"source": "rare"},
@@ -144,6 +145,15 @@ async def test_a_head_alone_has_no_lines(client: Client) -> None:
     assert response.status == 200
     assert response.headers["Log-Head"] == "14"
     assert response.content_type == "application/x-ndjson"
+    assert await response.read() == b""
+
+
+async def test_lines_do_not_wait(client: Client) -> None:
+    await fill(client)
+    response = await client.get(
+        "/events?topic=b&after=14", headers=ACCEPT_LINES | {"Prefer": "wait=60"}
+    )
+    assert "Preference-Applied" not in response.headers
     assert await response.read() == b""
 
 

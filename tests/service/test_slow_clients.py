@@ -19,6 +19,7 @@ from support.load import (
     session,
     until,
 )
+from support.metrics import Scraped
 from support.processes import Aggregator
 from support.sluggish import (
     BOUND_MIB,
@@ -87,6 +88,27 @@ async def test_a_hundred_readers_that_never_read_cost_nobody_else_anything(
     cut_off = aggregator.log_lines("response_aborted")
     assert {line["reason"] for line in cut_off} == {"others need the room"}
     assert not aggregator.log_lines("request_failed")
+
+
+@reads_memory
+async def test_a_hundred_streams_that_nobody_reads_hold_next_to_nothing_and_are_not_cut_off(
+    run_aggregator: Run, database: Database
+) -> None:
+    aggregator = run_aggregator(*database.arguments())
+    told = Told()
+    await store_a_large_page(aggregator, told)
+    request = get("/events").replace(b"\r\n\r\n", b"\r\nAccept: application/x-ndjson\r\n\r\n")
+    with connections(aggregator) as clients:
+        streams = [clients.open(request, receive_buffer=SMALL_BUFFER) for _ in range(100)]
+        for stream in streams:
+            assert b"200" in await asyncio.to_thread(stream.recv, 12)
+        async with session() as client:
+            await publish_until_taken(client, aggregator.url, batch_of("new", ["e-1"]), told)
+            await check_kept(client, aggregator.url, told, ["large", "new"])
+            scraped = Scraped(await (await client.get(f"{aggregator.url}/metrics")).text())
+        assert scraped.value("aggregator_streams") == 100
+        assert not aggregator.log_lines("response_aborted")
+    assert most_memory_mib(aggregator) < BOUND_MIB
 
 
 @reads_memory
