@@ -8,7 +8,6 @@ import pytest
 from support.backends import Database
 from support.events import published
 from support.http import MakeClient
-from support.stores import until
 from support.talking import expect_problem, get_json, publish
 from support.tasks import StartSoon
 from support.waiting import LONG, GatedReads, ask, held, scrape, wait
@@ -67,7 +66,7 @@ async def test_waits_for_the_same_page_are_answered_by_one_read(
     assert store.reads == 1
     assert (await scrape(client)).value("aggregator_read_bytes") > 0
     store.open_gate()
-    await until(lambda: store._under_way == 0, "the first read")
+    await store.asleep(client, 50)
     await publish(client, published(event_id="e"))
     for events, headers in await asyncio.gather(*waiting):
         assert [event["event_id"] for event in events] == ["e"]
@@ -78,6 +77,7 @@ async def test_waits_for_the_same_page_are_answered_by_one_read(
 @pytest.mark.parametrize("coding", ["zstd", "gzip"])
 async def test_waits_for_the_same_page_share_its_compressed_form(
     make_client: MakeClient,
+    database: Database,
     start_soon: StartSoon,
     monkeypatch: pytest.MonkeyPatch,
     coding: str,
@@ -92,7 +92,8 @@ async def test_waits_for_the_same_page_share_its_compressed_form(
 
     monkeypatch.setattr(compression, "_compressed", counted)
     # Room for the answer to one of them as it is, or for all of them compressed.
-    client = await make_client(answers_max_bytes=400_000)
+    store = GatedReads(database.store())
+    client = await make_client(store, answers_max_bytes=400_000)
     event = published(payload={"text": "x" * 300_000})
     parameters = {"topic": "orders", "after": "0"}
     headers = {"Prefer": LONG, "Accept-Encoding": coding}
@@ -102,7 +103,7 @@ async def test_waits_for_the_same_page_share_its_compressed_form(
         return response.headers["Content-Encoding"], await response.json()
 
     waiting = [start_soon(read()) for _ in range(20)]
-    await held(client, 20)
+    await store.asleep(client, 20)
     await publish(client, event)
     for found, (answer,) in await asyncio.gather(*waiting):
         assert (found, answer["payload"]) == (coding, event["payload"])
