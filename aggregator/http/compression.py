@@ -119,14 +119,22 @@ class Compression:
         answer.headers[hdrs.CONTENT_ENCODING] = coding
         if request.method == hdrs.METH_HEAD:
             return
-        if answer.size <= _MAX_INLINE_BYTES:
-            answer.parts = _compressed(answer.parts, coding)
+        if answer.coded is None:
+            answer.parts = await self._compress(answer.parts, coding)
         else:
-            loop = asyncio.get_running_loop()
-            answer.parts = await loop.run_in_executor(
-                self._threads, _compressed, answer.parts, coding
-            )
+            if coding not in answer.coded:
+                compressing = self._compress(deque(answer.parts), coding)
+                answer.coded[coding] = asyncio.ensure_future(compressing)
+            # Who gives up must not take it from the others.
+            answer.parts = deque(await asyncio.shield(answer.coded[coding]))
         answer.content_length = answer.size
+
+    async def _compress(self, parts: deque[bytes], coding: str) -> deque[bytes]:
+        """Compress parts, which are gone afterwards."""
+        if sum(map(len, parts)) <= _MAX_INLINE_BYTES:
+            return _compressed(parts, coding)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, _compressed, parts, coding)
 
     @contextmanager
     def stream(self, coding: str | None) -> Iterator["StreamCompression | None"]:

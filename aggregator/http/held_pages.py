@@ -59,7 +59,9 @@ class HeldPages:
         request[REQUEST_CONTEXT] = replace(request[REQUEST_CONTEXT], route=WAITS_PATH)
         topic = wanted.query.topic or ""
         with self._waits.hold(wait_s) as wait, _ended_with_client(wait, request):
-            response = respond(await wait.page(wanted.query, topic))
+            page = await wait.page(wanted.query, topic)
+            response = respond(page)
+            response.coded = page.coded
             gone = isinstance(request.protocol, Connection) and request.protocol.gone
         if not gone:
             response.headers["Preference-Applied"] = f"wait={wait_s}"

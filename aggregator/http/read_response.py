@@ -1,5 +1,6 @@
 """The answer to a read: its body in parts, sent as they are and freed as they are taken."""
 
+import asyncio
 from collections import deque
 from collections.abc import Iterable, Mapping
 
@@ -26,6 +27,9 @@ class ReadResponse(web.StreamResponse):
         if "Content-Type" not in self.headers:
             self.content_type = content_type
         self.parts = deque(parts)
+        self.coded: dict[str, asyncio.Future[deque[bytes]]] | None = None
+        """The compressed forms of its body by content coding, if others send the same body: the
+        first makes a form, and the others have it from here. None: nobody else does."""
         self.is_encoded = False
         """Whether its content coding is decided, and its parts have it."""
 

@@ -5,13 +5,24 @@ once; other pages take turns, few at a time, so that a thousand of them don't ke
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable
+
+import msgspec
 
 from aggregator.live.heads import HeadWatch
 from storage.model import Page, Query
 
 MAX_READS = 4
 """At once: as many as there are connections that read, on Postgres."""
+
+
+class SharedPage(Page[bytes], frozen=True):
+    """A page that several have at the same time."""
+
+    coded: dict[str, asyncio.Future[deque[bytes]]] = msgspec.field(default_factory=dict)
+    """Its compressed forms by content coding, made by the first of them who wants one."""
+
 
 ReadPage = Callable[[Query], Awaitable[Page[bytes]]]
 """Reads a page of one topic, and gives it encoded."""
@@ -34,9 +45,9 @@ class SharedReads:
         self._heads = heads
         self._read = read
         self._turns = asyncio.Semaphore(max_reads)
-        self._under_way: dict[Query, asyncio.Task[Page[bytes]]] = {}
+        self._under_way: dict[Query, asyncio.Task[SharedPage]] = {}
 
-    async def page(self, query: Query, topic: str) -> Page[bytes]:
+    async def page(self, query: Query, topic: str) -> SharedPage:
         """Read a page, or share the read of the same one that is under way.
 
         Args:
@@ -59,10 +70,11 @@ class SharedReads:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _read_in_turn(self, query: Query, topic: str) -> Page[bytes]:
+    async def _read_in_turn(self, query: Query, topic: str) -> SharedPage:
         with self._heads.watching(topic):
             try:
                 async with self._turns:
-                    return await self._read(query)
+                    page = await self._read(query)
+                return SharedPage(page.parts, page.count, page.next, page.head)
             finally:
                 del self._under_way[query]

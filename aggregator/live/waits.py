@@ -13,8 +13,8 @@ from msgspec.structs import replace
 from aggregator.ingest.admission import QueueFull
 from aggregator.ingest.group_commit import ShuttingDown
 from aggregator.live.heads import HeadWatch, WatchedTopic
-from aggregator.live.shared_reads import SharedReads
-from storage.model import Page, Query
+from aggregator.live.shared_reads import SharedPage, SharedReads
+from storage.model import Query
 
 
 class Wait:
@@ -40,7 +40,7 @@ class Wait:
         if self._sleeper is not None and not self._sleeper.done():
             self._sleeper.set_result(None)
 
-    async def page(self, query: Query, topic: str) -> Page[bytes]:
+    async def page(self, query: Query, topic: str) -> SharedPage:
         """Read until a page has events or the wait is ended.
 
         Args:

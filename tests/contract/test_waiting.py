@@ -190,6 +190,14 @@ async def test_a_wait_with_a_cursor_is_ignored_and_not_confirmed(client: Client)
     assert "Preference-Applied" not in response.headers
 
 
+async def test_a_wait_for_lines_is_ignored_and_not_confirmed(client: Client) -> None:
+    await publish(client, published())
+    headers = {"Prefer": LONG, "Accept": "application/x-ndjson"}
+    response = await client.get("/events?topic=orders&after=1", headers=headers)
+    assert (response.status, await response.read()) == (200, b"")
+    assert "Preference-Applied" not in response.headers
+
+
 async def test_other_paths_ignore_a_wait(client: Client) -> None:
     for path in ("/stats", "/events/orders/none", "/health"):
         response = await client.get(path, headers={"Prefer": LONG})

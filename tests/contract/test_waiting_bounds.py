@@ -1,18 +1,19 @@
 """Bounds on waits: their number, their reads, and what ends them all."""
 
 import asyncio
+from collections import deque
 from typing import Any
 
 import pytest
 from support.backends import Database
 from support.events import published
 from support.http import MakeClient
-from support.stores import until
 from support.talking import expect_problem, get_json, publish
 from support.tasks import StartSoon
-from support.waiting import GatedReads, ask, held, scrape, wait
+from support.waiting import LONG, GatedReads, ask, held, scrape, wait
 
 from aggregator.app import DRAIN
+from aggregator.http import compression
 from aggregator.live.shared_reads import MAX_READS
 from storage.errors import StorageUnavailable
 from storage.model import Query
@@ -65,12 +66,48 @@ async def test_waits_for_the_same_page_are_answered_by_one_read(
     assert store.reads == 1
     assert (await scrape(client)).value("aggregator_read_bytes") > 0
     store.open_gate()
-    await until(lambda: store._under_way == 0, "the first read")
+    await store.asleep(client, 50)
     await publish(client, published(event_id="e"))
     for events, headers in await asyncio.gather(*waiting):
         assert [event["event_id"] for event in events] == ["e"]
         assert headers["Log-Head"] == "1"
     assert store.reads == 2
+
+
+@pytest.mark.parametrize("coding", ["zstd", "gzip"])
+async def test_waits_for_the_same_page_share_its_compressed_form(
+    make_client: MakeClient,
+    database: Database,
+    start_soon: StartSoon,
+    monkeypatch: pytest.MonkeyPatch,
+    coding: str,
+) -> None:
+    compressed: list[str] = []
+    compress = compression._compressed
+
+    def counted(parts: deque[bytes], coding: str) -> deque[bytes]:
+        if sum(map(len, parts)) > 100_000:
+            compressed.append(coding)
+        return compress(parts, coding)
+
+    monkeypatch.setattr(compression, "_compressed", counted)
+    # Room for the answer to one of them as it is, or for all of them compressed.
+    store = GatedReads(database.store())
+    client = await make_client(store, answers_max_bytes=400_000)
+    event = published(payload={"text": "x" * 300_000})
+    parameters = {"topic": "orders", "after": "0"}
+    headers = {"Prefer": LONG, "Accept-Encoding": coding}
+
+    async def read() -> tuple[str, list[dict[str, Any]]]:
+        response = await client.get("/events", params=parameters, headers=headers)
+        return response.headers["Content-Encoding"], await response.json()
+
+    waiting = [start_soon(read()) for _ in range(20)]
+    await store.asleep(client, 20)
+    await publish(client, event)
+    for found, (answer,) in await asyncio.gather(*waiting):
+        assert (found, answer["payload"]) == (coding, event["payload"])
+    assert compressed == [coding]
 
 
 async def test_waits_for_different_pages_take_turns(

@@ -7,9 +7,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from support.scripted_log import TOPIC, MakeReads, MakeWait, ScriptedLog
 
-from aggregator.live.shared_reads import SharedReads
+from aggregator.live.shared_reads import SharedPage, SharedReads
 from aggregator.live.waits import Wait
-from storage.model import Page, Query
+from storage.model import Query
 
 STEPS = ["wait", "again", "commit", "observe", "snapshot", "answer", "cancel", "rest"]
 """`wait` is for the next event, `again` from the place of the last; for the others see
@@ -22,7 +22,7 @@ drawn = given(st.lists(st.sampled_from(STEPS), max_size=40))
 class WatchesAfterTheRead(Wait):
     """It reads, and only then begins to watch."""
 
-    async def page(self, query: Query, topic: str) -> Page[bytes]:
+    async def page(self, query: Query, topic: str) -> SharedPage:
         page = await self._reads.page(query, topic)
         if page.count:
             return page
@@ -34,9 +34,10 @@ class WatchesAfterTheRead(Wait):
 class DoesNotWatch(SharedReads):
     """Its reads leave it to those who wait for them to watch the topic."""
 
-    async def _read_in_turn(self, query: Query, _topic: str) -> Page[bytes]:
+    async def _read_in_turn(self, query: Query, _topic: str) -> SharedPage:
         try:
-            return await self._read(query)
+            page = await self._read(query)
+            return SharedPage(page.parts, page.count, page.next, page.head)
         finally:
             del self._under_way[query]
 

@@ -9,7 +9,7 @@ from aiohttp import ClientResponse
 from storage.model import Query
 from support.http import Client
 from support.metrics import Scraped
-from support.stores import ControlledStore
+from support.stores import ControlledStore, until
 
 _LIMIT_S = 30.0
 LONG = "wait=60"
@@ -77,3 +77,8 @@ class GatedReads(ControlledStore):
             return await super().read(query, encode)
         finally:
             self._under_way -= 1
+
+    async def asleep(self, client: Client, waits: int) -> None:
+        """Return once so many waits are held and none of them reads any more."""
+        await held(client, waits)
+        await until(lambda: not self._under_way, "the end of their reads")
