@@ -172,5 +172,5 @@ class Settings(StorageSettings, Listening, Telemetry, Publishes, Queue, Clients,
             raise WrongSetting(
                 f"max_waits ({self.max_waits}) and max_streams ({self.max_streams}) together must "
                 f"be at most half of max_connections ({self.max_connections}), or publishers might "
-                "find none free"
+                "find none free: lower the first two, or raise the last"
             )

@@ -5,6 +5,7 @@ from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar, cast
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -25,7 +26,7 @@ from support.strategies import EVENT_IDS, SOURCES, TOPICS, Pool, pools
 
 from storage.model import Event, Query
 from storage.protocols import EventStore
-from storage.reading import log_reader, page_fetch
+from storage.reading import log_reader
 
 T = TypeVar("T")
 
@@ -54,7 +55,7 @@ class StoreMachine(RuleBasedStateMachine):
     def begin_empty(self, pool: Pool, scan_rows: int, page_bytes: int) -> None:
         self.pool = pool
         self.patch.setattr(log_reader, "SCAN_ROWS", scan_rows)
-        self.patch.setattr(page_fetch, "PAGE_BYTES", page_bytes)
+        self.page_bytes = page_bytes
         self.run(self._open_another())
         self.observer = self.run(self.stack.enter_async_context(Observer.on(self.database)))
         self.run(self.observer.empty())
@@ -154,7 +155,7 @@ class StoreMachine(RuleBasedStateMachine):
             newest_first=newest_first,
             limit=limit,
         )
-        got = self.run(_read_to_the_end(self.any_store(pick), query))
+        got = self.run(_read_to_the_end(self.any_store(pick), query, self.page_bytes))
         assert [_as_row(event) for event in got] == _selected(self.snapshot.rows, query)
 
     @invariant()
@@ -192,19 +193,16 @@ def _selected(rows: list[StoredRow], query: Query) -> list[StoredRow]:
     )
 
 
-async def _read_to_the_end(store: EventStore, query: Query) -> list[LogEvent]:
+async def _read_to_the_end(store: EventStore, query: Query, page_bytes: int) -> list[LogEvent]:
     events: list[LogEvent] = []
+    query = msgspec.structs.replace(query, max_bytes=page_bytes)
     for _page in range(1000):
         page = await read_page(store, query)
         assert len(page.events) <= query.limit
         events += page.events
         if page.next is None:
             return events
-        query = Query(
-            topic=query.topic, source=query.source, since_us=query.since_us,
-            until_us=query.until_us, after=query.after, newest_first=query.newest_first,
-            limit=query.limit, position=page.next,
-        )  # fmt: skip
+        query = msgspec.structs.replace(query, position=page.next)
     raise AssertionError("the pages have no end")
 
 

@@ -34,6 +34,8 @@ Run = Callable[..., Aggregator]
 
 TEN_THOUSAND = 10_000
 KEPT_BACK = 3000
+FEW = ("--max-waits", "1", "--max-streams", "1")
+"""What may be held takes half of the connections at most."""
 """Descriptors that are left to the tests, and to the aggregator for itself."""
 
 
@@ -77,7 +79,7 @@ async def test_ten_thousand_idle_connections_keep_nobody_out(
 async def test_beyond_the_bound_the_connection_that_was_idle_longest_is_ended(
     run_aggregator: Run,
 ) -> None:
-    aggregator = run_aggregator("--max-connections", "20")
+    aggregator = run_aggregator("--max-connections", "20", *FEW)
     told = Told()
     with connections(aggregator) as clients:
         busy = clients.open(head_of_post(100) + b"[")
@@ -105,7 +107,7 @@ async def test_beyond_the_bound_the_connection_that_was_idle_longest_is_ended(
 async def test_where_all_connections_are_in_use_the_new_one_is_turned_away(
     run_aggregator: Run,
 ) -> None:
-    aggregator = run_aggregator("--max-connections", "5", "--body-timeout-ms", "3000")
+    aggregator = run_aggregator("--max-connections", "5", *FEW, "--body-timeout-ms", "3000")
     with connections(aggregator) as clients:
         busy = [clients.open(head_of_post(100) + b"[") for _ in range(5)]
         turned_away = clients.open()

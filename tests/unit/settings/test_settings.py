@@ -215,3 +215,10 @@ def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     for name in Settings.options():
         assert f"--{name.replace('_', '-')}" in text
+
+
+def test_waits_and_streams_take_half_of_the_connections_at_most() -> None:
+    limits = {"backend": "sqlite", "max_waits": 30, "max_streams": 20}
+    assert Settings.from_values(limits | {"max_connections": 100}).max_connections == 100
+    with pytest.raises(WrongSetting, match=r"max_waits \(30\) and max_streams \(20\).*\(99\)"):
+        Settings.from_values(limits | {"max_connections": 99})
