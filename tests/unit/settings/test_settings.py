@@ -139,6 +139,10 @@ def test_both_a_dsn_and_a_file_need_a_choice(capsys: pytest.CaptureFixture[str])
         (["--database", ":memory:"], [":memory:", "give a file"]),
         (["--queue-max-events", "5"], ["queue_max_events (5)", "max_batch_events (10000)"]),
         (["--max-body-bytes", "99999999"], ["queue_max_bytes", "max_body_bytes (99999999)"]),
+        (
+            ["--max-connections", "5999"],
+            ["max_waits (1000)", "max_streams (2000)", "max_connections (5999)"],
+        ),
         (["--no-such-option"], ["--no-such-option"]),
         (["--log-level", "loud"], ["--log-level", "loud"]),
     ],
@@ -218,7 +222,4 @@ def test_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_waits_and_streams_take_half_of_the_connections_at_most() -> None:
-    limits = {"backend": "sqlite", "max_waits": 30, "max_streams": 20}
-    assert Settings.from_values(limits | {"max_connections": 100}).max_connections == 100
-    with pytest.raises(WrongSetting, match=r"max_waits \(30\) and max_streams \(20\).*\(99\)"):
-        Settings.from_values(limits | {"max_connections": 99})
+    assert settings("--max-connections", "6000").max_connections == 6000
