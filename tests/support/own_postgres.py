@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import asyncpg
+import psutil
 
 from support.backends import in_thread
 from support.processes import wait_for
@@ -74,8 +75,16 @@ class OwnPostgres:
         self._end(signal.SIGINT)
 
     def crash(self) -> None:
-        """Kill it; what was committed stays in its write-ahead log."""
+        """Kill it with all of its processes; what was committed stays in its write-ahead log."""
+        assert self._process is not None
+        # A session may go on for a moment after the server that it is of.
+        sessions = psutil.Process(self._process.pid).children()
         self._end(signal.SIGKILL)
+        for session in sessions:
+            with suppress(psutil.NoSuchProcess):
+                session.kill()
+        _, alive = psutil.wait_procs(sessions, _LIMIT_S)
+        assert not alive
 
     def restart_with(self, change: Callable[[], T]) -> T:
         """Do something to its files between a stop and a start."""
