@@ -61,6 +61,9 @@ FAST_PATH: web.AppKey[FastPath] = web.AppKey("fast_path")
 PENDING_RESPONSES: web.AppKey[PendingResponses] = web.AppKey("pending_responses")
 """The parts that a server needs for the fast path; see `LimitedConnections`."""
 
+_STREAMS_END_S = 2.0
+"""After draining, streams go on for so long. The server ends other requests later than that."""
+
 _MAX_TEXTS_PER_SECOND = 10
 """Log lines about what the SQLite writer process says; a failure may come with every batch."""
 
@@ -190,6 +193,9 @@ def create_app(
         if tracing is not None:
             await tracing.aclose()
 
+    async def end_streams_soon(_app: web.Application) -> None:
+        asyncio.get_running_loop().call_later(_STREAMS_END_S, pending.end_streams)
+
     async def drain() -> None:
         waits.drain()
         publish_service.stop_accepting()
@@ -210,6 +216,7 @@ def create_app(
     app[FAST_PATH] = FastPath(publish_service, log)
     app[PENDING_RESPONSES] = pending
     app.on_shutdown.append(lambda _app: drain())
+    app.on_shutdown.append(end_streams_soon)
     return app
 
 

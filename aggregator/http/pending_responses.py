@@ -30,6 +30,8 @@ class PendingResponse:
     started: float
     drop: Callable[[], object] | None = None
     """Drops what a streamed response can read again; None for any other one."""
+    end: Callable[[], object] | None = None
+    """Ends a streamed response so that its reader sees that it is not all; None for any other."""
     since: float = 0.0
     """When its time to be taken began: a streamed response has it anew whenever some is taken."""
     sent_before: int = 0
@@ -87,6 +89,7 @@ class PendingResponses:
         written: Callable[[], int],
         *,
         drop: Callable[[], object] | None = None,
+        end: Callable[[], object] | None = None,
     ) -> PendingResponse:
         """Count a response that is about to be sent.
 
@@ -96,6 +99,7 @@ class PendingResponses:
             size: bytes that are held of it.
             written: returns the bytes that the transport was given.
             drop: of a stream, drops what can be read again.
+            end: of a stream, ends it so that its reader sees that it is not all.
 
         Returns:
             What to give to `release` when none of it is held any more.
@@ -104,7 +108,7 @@ class PendingResponses:
             self._make_room(size)
         loop = asyncio.get_running_loop()
         now = loop.time()
-        pending = PendingResponse(context, transport, size, written, now, drop, now)
+        pending = PendingResponse(context, transport, size, written, now, drop, end, now)
         self._pending[pending] = None
         self.bytes += size
         if self._timer is None:
@@ -119,6 +123,12 @@ class PendingResponses:
         grown, pending.size = size > pending.size, size
         if grown and self.bytes > self._max_bytes and len(self._pending) > 1:
             self._make_room(0, pending)
+
+    def end_streams(self) -> None:
+        """End every stream that is not whole yet, since the process is about to end."""
+        for pending in list(self._pending):
+            if pending.drop is not None:
+                self._abort(pending, "the aggregator is shutting down")
 
     def _renew(self, pending: PendingResponse, now: float) -> None:
         """Give a streamed response its time anew, and its place behind the others."""
@@ -175,4 +185,4 @@ class PendingResponses:
             **pending.context.log_fields,
         )
         self.release(pending)
-        pending.transport.abort()
+        (pending.end or pending.transport.abort)()

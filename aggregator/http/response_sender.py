@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import struct
+from functools import partial
 
 import structlog
 from aiohttp import HttpVersion11, hdrs, web
@@ -66,9 +67,20 @@ class ResponseSender:
         context: RequestContext,
         answer: web.StreamResponse,
     ) -> bool:
-        drop = answer.stream.drop if isinstance(answer, StreamedResponse) else None
+        drop = end = None
+        if isinstance(answer, StreamedResponse):
+            drop = answer.stream.drop
+            end = partial(end_without_last_chunk, request, transport)
+            if request.version < HttpVersion11:
+                # Its end is that of the connection, whatever the client asks for.
+                answer.force_close()
         pending = self._pending.begin(
-            transport, context, _held(answer), lambda: request.writer.output_size, drop=drop
+            transport,
+            context,
+            _held(answer),
+            lambda: request.writer.output_size,
+            drop=drop,
+            end=end,
         )
         try:
             if isinstance(answer, StreamedResponse):

@@ -43,12 +43,14 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aggregator.reading.stream_limit, "_MAX_PAGE_BYTES", 4 * 256)
 
 
-async def exchange(client: Client, version: str = "1.1", target: str = "/events") -> bytes:
+async def exchange(
+    client: Client, version: str = "1.1", target: str = "/events", connection: str = "close"
+) -> bytes:
     """All that comes until the connection ends."""
     reader, writer = await asyncio.open_connection(client.host, client.port)
     with closing(writer):
         writer.write(
-            f"GET {target} HTTP/{version}\r\nHost: x\r\nConnection: close\r\n"
+            f"GET {target} HTTP/{version}\r\nHost: x\r\nConnection: {connection}\r\n"
             "Accept: application/x-ndjson\r\n\r\n".encode()
         )
         async with asyncio.timeout(_LIMIT_S):
@@ -68,9 +70,12 @@ async def test_a_whole_answer_ends_with_its_last_chunk(client: Client) -> None:
     assert answer.endswith(LAST_CHUNK)
 
 
-async def test_with_http_1_0_a_whole_answer_ends_with_the_connection(client: Client) -> None:
+@pytest.mark.parametrize("connection", ["close", "keep-alive"])
+async def test_with_http_1_0_a_whole_answer_ends_with_the_connection(
+    client: Client, connection: str
+) -> None:
     await fill(client)
-    answer = await exchange(client, "1.0")
+    answer = await exchange(client, "1.0", connection=connection)
     head, _, body = answer.partition(b"\r\n\r\n")
     assert b"Transfer-Encoding" not in head
     assert len([json.loads(line) for line in body.splitlines()]) == 20

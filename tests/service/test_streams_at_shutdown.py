@@ -30,13 +30,15 @@ async def fill(database: Database) -> None:
     await store.aclose()
 
 
-async def begin(aggregator: Aggregator) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def begin(
+    aggregator: Aggregator, version: bytes = b"1.1"
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Ask for the stream, and read no more than its head."""
     host, port = aggregator.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port), limit=2**16)
-    writer.write(_REQUEST)
+    writer.write(_REQUEST.replace(b"HTTP/1.1", b"HTTP/" + version))
     head = await reader.readuntil(b"\r\n\r\n")
-    assert head.startswith(b"HTTP/1.1 200 ")
+    assert head.startswith(b"HTTP/%b 200 " % version)
     return reader, writer
 
 
@@ -87,3 +89,20 @@ async def test_a_stream_that_nobody_reads_ends_with_the_process_and_without_its_
         writer.close()
     assert not complete
     assert len(body.splitlines()) < _EVENTS
+    (aborted,) = aggregator.log_lines("response_aborted")
+    assert aborted["reason"] == "the aggregator is shutting down"
+    (line,) = [each for each in aggregator.log_lines("request") if each["path"] == "/events"]
+    assert (line["status"], line["complete"]) == (0, False)
+    assert line["events"] < _EVENTS
+
+
+async def test_with_http_1_0_a_stream_that_is_cut_off_at_the_end_is_reset(
+    filled: Database, run_aggregator: Run
+) -> None:
+    aggregator = run_aggregator(*filled.arguments(), "--drain-timeout-ms", "100")
+    async with asyncio.timeout(_LIMIT_S):
+        reader, writer = await begin(aggregator, b"1.0")
+        assert await asyncio.to_thread(aggregator.stop, signal.SIGTERM) == 0
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        writer.close()
