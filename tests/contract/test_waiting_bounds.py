@@ -171,7 +171,7 @@ async def test_a_wait_whose_read_fails_is_503(
     client = await make_client(store)
     waiting = start_soon(ask(client, topic="orders", after=0))
     if failing == 2:
-        await held(client, 1)
+        await store.asleep(client, 1)
         await publish(client, published())
     await expect_problem(await waiting, 503)
     if failing == 1:
