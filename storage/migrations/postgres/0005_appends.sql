@@ -26,6 +26,9 @@ BEGIN
     RETURN NULL;
 END
 $$;
+-- Whoever could make a trigger of it on a table of theirs would have its owner's rights where it then
+-- writes. To fire the triggers below takes no right on it.
+REVOKE ALL ON FUNCTION record_append_v5() FROM PUBLIC;
 -- These wait for the writers that are storing, and are waited for by the next.
 CREATE TRIGGER topics_first_append AFTER INSERT ON topics FOR EACH ROW
 WHEN (NEW.unique_processed > NEW.recorded_head) EXECUTE FUNCTION record_append_v5();

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
+import asyncpg
 import pytest
 from support.backends import Database, PostgresServer
 from support.events import event
@@ -223,3 +224,21 @@ def test_verify_recounts_the_schema_that_is_named(database: Database, schema: st
         assert repr(schema) in str(caught.value)
         assert "--schema" in str(caught.value)
     assert verified(database, "--schema", schema) == Verified(0, SOUND, "")
+
+
+async def test_nobody_else_can_have_the_owner_of_the_log_write_for_them(
+    database: Database, role: Role
+) -> None:
+    """The function behind the triggers has its owner's rights, and writes where it is called."""
+    await stored(database.dsn, "a")
+    await execute(database, f"GRANT USAGE ON SCHEMA public TO {role.name}")
+    own = await asyncpg.connect(role.dsn)
+    try:
+        await own.execute("CREATE SCHEMA own; CREATE TABLE own.topics (topic text)")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="record_append_v5"):
+            await own.execute(
+                "CREATE TRIGGER mine AFTER INSERT ON own.topics FOR EACH ROW "
+                "EXECUTE FUNCTION public.record_append_v5()"
+            )
+    finally:
+        await own.close()
