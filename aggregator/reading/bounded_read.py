@@ -13,7 +13,7 @@ from storage.model import Page, Query
 from storage.protocols import EventReader
 from storage.reading.page_fetch import page_memory_bytes
 
-_EXPECTED_PAYLOAD_BYTES = 2**20
+EXPECTED_PAYLOAD_BYTES = 2**20
 """A read reserves memory for payloads of this size, and begins anew if it meets a larger one."""
 
 _Read = TypeVar("_Read")
@@ -37,7 +37,7 @@ async def read_bounded(
     Raises:
         QueueFull: the memory did not become free in time.
     """
-    max_payload_bytes = _EXPECTED_PAYLOAD_BYTES
+    max_payload_bytes = EXPECTED_PAYLOAD_BYTES
     while True:
         async with memory.reserve(memory_bytes(max_payload_bytes)):
             try:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from aggregator.reading.bounded_read import EXPECTED_PAYLOAD_BYTES
 from aggregator.reading.read_memory import ReadMemory
 from aggregator.reading.stream_limit import StreamLimit
 from aggregator.wire.event_encoding import encode_lines
@@ -26,9 +27,6 @@ and smaller ones took a third more of processor time."""
 
 _EVENT_BYTES = 256
 """A page has as many events as if each had so many bytes."""
-
-_EXPECTED_PAYLOAD_BYTES = 2**20
-"""A page reserves memory for payloads of this size, and begins anew if it meets a larger one."""
 
 
 class _Part(NamedTuple):
@@ -69,7 +67,7 @@ class EventStream:
         self._end: Position | None = None
         self._left = query.limit
         self._finished = False
-        self._max_payload_bytes = _EXPECTED_PAYLOAD_BYTES
+        self._max_payload_bytes = EXPECTED_PAYLOAD_BYTES
         self._patient = False
         self._parts: deque[_Part] = deque()
         self._page_bytes = 0
