@@ -57,11 +57,18 @@ class Followers:
         self._heartbeat_s = heartbeat_s
         self._lifetime_s = lifetime_s
         self._open: dict[Follower, ExitStack] = {}
+        self._events = 0
+        """Those that streams gave which are closed."""
         self.draining = False
         """Whether streams were ended, and no more are opened."""
 
     def __len__(self) -> int:
         return len(self._open)
+
+    @property
+    def events(self) -> int:
+        """Number of events that streams have given."""
+        return self._events + sum(follower.events for follower in self._open)
 
     @property
     def lag(self) -> int:
@@ -105,7 +112,7 @@ class Followers:
         stack = self._open.pop(follower, None)
         if stack is not None:
             follower.close()
-            self._limit.events += follower.events
+            self._events += follower.events
             stack.close()
 
     def drain(self) -> None:
