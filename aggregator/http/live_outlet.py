@@ -64,12 +64,17 @@ class LiveOutlet:
 
     async def drained(self, held: int, drop: Callable[[], object]) -> None:
         """See `Outlet.drained`."""
+
+        def drop_held() -> None:
+            drop()
+            self._pending.resize(pending, self._transport.get_write_buffer_size())
+
         pending = self._pending.begin(
             self._transport,
             self._context,
             held + self._transport.get_write_buffer_size(),
             lambda: self._answer.sent_bytes,
-            drop=drop,
+            drop=drop_held,
             end=self._end,
         )
         try:

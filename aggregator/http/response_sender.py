@@ -14,7 +14,7 @@ from aggregator.http.live_response import LiveResponse
 from aggregator.http.ndjson import StreamedResponse
 from aggregator.http.pending_responses import PendingResponse, PendingResponses
 from aggregator.http.read_response import ReadResponse
-from aggregator.live.follower import CLIENT, SHUTDOWN, StreamCut
+from aggregator.live.follower import CLIENT, StreamCut
 from aggregator.request_context import RequestContext
 from storage.errors import StorageError
 
@@ -128,9 +128,6 @@ class ResponseSender:
             if request.method != hdrs.METH_HEAD:
                 outlet = LiveOutlet(request, answer, transport, context, self._pending, end)
                 await follower.run(outlet)
-            if follower.ended == SHUTDOWN:
-                # Who follows comes back, and had better come to another aggregator.
-                answer.force_close()
             await answer.write_eof()
         except ConnectionError:
             follower.stop(CLIENT)

@@ -1,5 +1,7 @@
 """Event streams: where they begin, what they give, and how they are resumed."""
 
+from typing import Any
+
 import pytest
 from support.blocks import Block, follow
 from support.events import published
@@ -41,7 +43,7 @@ def kinds(blocks: list[Block]) -> list[str]:
     ids=str,
 )
 async def test_it_begins_where_it_is_told_and_goes_on(
-    client: Client, beginning: dict[str, object], expected: list[int]
+    client: Client, beginning: dict[str, Any], expected: list[int]
 ) -> None:
     await publish(client, [published() for _ in range(5)])
     async with follow(client, "orders", **beginning) as stream:

@@ -92,7 +92,7 @@ async def follow(
     client: Client,
     *topics: str,
     headers: Mapping[str, str] | None = None,
-    **parameters: object,
+    **parameters: Any,
 ) -> AsyncIterator[Blocks]:
     """An event stream of topics; `from_="start"` is the parameter `from`."""
     query = [("topic", topic) for topic in topics]
