@@ -1,6 +1,7 @@
 """The watch of topics, and the poll by which those of other aggregators are noticed."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import cast
 
 import pytest
@@ -31,6 +32,15 @@ class Names:
         return dict.fromkeys(names[:_PAGE], 1)
 
 
+@contextmanager
+def watching(
+    topics: TopicWatch, wanted: TopicSelection, found: Callable[[str], object]
+) -> Iterator[None]:
+    key = topics.watch(wanted, found)
+    yield
+    topics.unwatch(key)
+
+
 @pytest.fixture
 async def polled(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Names, TopicWatch]]:
     monkeypatch.setattr("aggregator.live.topic_listing.TOPICS_PER_PAGE", _PAGE)
@@ -45,8 +55,8 @@ def test_each_topic_that_fits_is_told_once_to_who_follows_its_pattern() -> None:
     topics = TopicWatch()
     found: list[str] = []
     other: list[str] = []
-    with topics.watching(TopicSelection(["a.*"]), found.append):
-        with topics.watching(TopicSelection(["**", "b"]), other.append):
+    with watching(topics, TopicSelection(["a.*"]), found.append):
+        with watching(topics, TopicSelection(["**", "b"]), other.append):
             assert topics.prefixes == [""]
             topics.observe({("a.1", Status.STORED), ("b", Status.DUPLICATE)})
             topics.found(["a.1", "b"])
@@ -54,7 +64,7 @@ def test_each_topic_that_fits_is_told_once_to_who_follows_its_pattern() -> None:
         assert topics.prefixes == ["a."]
     assert len(topics) == 0
     # Nothing is remembered for nobody: who comes lists what is there.
-    with topics.watching(TopicSelection(["a.*"]), found.append):
+    with watching(topics, TopicSelection(["a.*"]), found.append):
         topics.found(["a.1"])
     assert found == ["a.1", "a.1"]
 
@@ -64,7 +74,7 @@ def test_names_that_are_remembered_have_a_bound(monkeypatch: pytest.MonkeyPatch)
     topics = TopicWatch()
     found: list[str] = []
     names = [f"t-{number}" for number in range(25)]
-    with topics.watching(TopicSelection(["**"]), found.append):
+    with watching(topics, TopicSelection(["**"]), found.append):
         topics.found(names)
         assert found == names
         assert len(topics._seen) <= 10
@@ -77,7 +87,7 @@ async def test_the_poll_reads_every_page_of_the_prefixes_that_are_followed(
     names.now = ["a.1", "a.2", "a.3", "b.1", "c"]
     found: list[str] = []
     assert names.asked == []
-    with topics.watching(TopicSelection(["a.*", "b.**", "a.1.*"]), found.append):
+    with watching(topics, TopicSelection(["a.*", "b.**", "a.1.*"]), found.append):
         await until(lambda: len(found) >= 4, "four topics")
         assert found == ["a.1", "a.2", "a.3", "b.1"]
         names.now.append("b.2")
