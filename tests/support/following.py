@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import aiohttp
@@ -127,7 +127,7 @@ class FollowingReader:
         """Hang up, if need be with so many more bytes in hand, which may be half a block."""
         if self._response is not None:
             # What has not come yet is not waited for.
-            with suppress(aiohttp.ClientError):
+            with suppress(aiohttp.ClientError, ConnectionError):
                 self._response.content.read_nowait(more)
             self._response.close()
             self._response = self._blocks = None
@@ -141,10 +141,13 @@ class FollowingReader:
         """
         try:
             while True:
-                with suppress(*CUT_OFF):
-                    if await self.open(session, url.now) == 200:
-                        while await self.next() is not None:
-                            pass
+                try:
+                    status = 200 if self.is_open else await self.open(session, url.now)
+                    assert status in {200, 503}
+                    while self.is_open and await self.next() is not None:
+                        pass
+                except CUT_OFF:
+                    self.cut()
                 await asyncio.sleep(_PAUSE_S)
         finally:
             self.cut()
@@ -175,3 +178,15 @@ class Address:
 
     def __init__(self, url: str) -> None:
         self.now = url
+
+
+@asynccontextmanager
+async def all_following(
+    readers: Sequence[FollowingReader], session: aiohttp.ClientSession, address: Address
+) -> AsyncIterator[None]:
+    """Have readers follow for as long as the context lasts; one that fails ends the test."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(reader.follow(session, address)) for reader in readers]
+        yield
+        for task in tasks:
+            task.cancel()
