@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import json
-import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
@@ -23,13 +22,15 @@ from support.load import (
 )
 from support.processes import Aggregator
 from support.proxies import proxied
+from support.recipes import commands
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Page
 
 Run = Callable[..., Aggregator]
 
-RECIPES = (Path(__file__).parents[2] / "docs" / "use" / "recipes.md").read_text()
+(PAGE,) = commands("Following in a browser", "html")
+(SCRIPT,) = commands("Following in a browser", "js")
 LOG = "document.getElementById('log').textContent"
 TOPICS = ["orders", "payments.eu"]
 
@@ -65,15 +66,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     aggregator.kill()
 
 
-def documented(language: str) -> str:
-    """The code of the recipes in that language."""
-    (code,) = re.findall(rf"```{language}\n(.*?)```", RECIPES, re.DOTALL)
-    assert isinstance(code, str)
-    return code
-
-
 async def text_of(page: "Page", identity: str) -> str:
-    text = await page.text_content(f"#{identity}")
+    text: str | None = await page.text_content(f"#{identity}")
     assert text is not None
     return text
 
@@ -131,7 +125,7 @@ async def test_documented_page_misses_nothing_while_the_aggregator_is_killed_and
     told = Told()
     front = proxied(kind, aggregator.url, tmp_path) if kind else nullcontext(aggregator.url)
     with front as url:
-        async with open_page(browser, url, documented("html")) as page:
+        async with open_page(browser, url, PAGE) as page:
             async with publishing(aggregator.url, told):
                 await until_text(page, "state", "live")
                 await until_text(page, "log", "payments.eu 20 ")
@@ -155,9 +149,9 @@ async def test_page_without_room_is_told_so_and_comes_back_by_itself(
     browser: "Browser", run_aggregator: Run
 ) -> None:
     url = run_aggregator("--max-streams", "1").url
-    async with open_page(browser, url, documented("html")) as first:
+    async with open_page(browser, url, PAGE) as first:
         await until_text(first, "state", "live")
-        async with open_page(browser, url, documented("html")) as second:
+        async with open_page(browser, url, PAGE) as second:
             await until_text(second, "state", "as many as may be")
             await first.close()
             await until_text(second, "state", "live")
@@ -201,7 +195,7 @@ async def test_ends_of_life_and_heartbeats_make_no_events_and_a_gap_makes_one(
 
 
 async def test_refused_page_does_not_ask_again(browser: "Browser", url: str) -> None:
-    refused = documented("html").replace("from=start", "limit=1")
+    refused = PAGE.replace("from=start", "limit=1")
     async with open_page(browser, url, refused) as page:
         await until_text(page, "state", "refused")
 
@@ -209,7 +203,7 @@ async def test_refused_page_does_not_ask_again(browser: "Browser", url: str) -> 
 async def test_page_loaded_again_goes_on_behind_the_position_it_kept(
     browser: "Browser", url: str
 ) -> None:
-    html = f"<!doctype html><body><script>{documented('js')}</script>"
+    html = f"<!doctype html><body><script>{SCRIPT}</script>"
     await publish(url, "e-1")
     async with open_page(browser, url, html) as page:
         await page.wait_for_function("document.body.innerText.includes('e-1')")
