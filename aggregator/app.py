@@ -155,7 +155,7 @@ def create_app(
         max_topics=settings.metrics_max_topics,
         gauges=[
             lambda: queue_families(admission, reads, read_memory, streams, waits),
-            lambda: live_families(followers, chunks, poller, topic_poller),
+            lambda: live_families(streams, followers, chunks, poller, topic_poller),
             lambda: store_families(monitor),
             lambda: disk_families(settings.database if settings.chosen_backend.is_file else None),
         ],

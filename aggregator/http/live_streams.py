@@ -40,7 +40,11 @@ class LiveStreams:
         try:
             return await self._open(wanted, Form.BLOCKS)
         except (QueueFull, ShuttingDown, StorageError) as error:
-            return UnavailableStream(str(error))
+            answer = UnavailableStream(str(error))
+            if isinstance(error, ShuttingDown):
+                # Who comes back had better come to another aggregator.
+                answer.force_close()
+            return answer
 
     async def lines(self, request: web.Request) -> web.StreamResponse:
         """Return NDJSON that goes on as events come.

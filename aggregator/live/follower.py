@@ -5,13 +5,14 @@ read for all, and behind it what it reads itself. Nothing is queued for a reader
 it has not taken yet is dropped when others need the room, and read again.
 """
 
-import asyncio
-
-from aggregator.live.log_chunks import Form, LogChunk, LogChunks
+from aggregator.live.ends import CLIENT, LIFETIME, StreamCut
+from aggregator.live.log_chunks import Form, LogChunks
 from aggregator.live.outlet import Outlet
 from aggregator.live.pieces import next_piece, with_positions
+from aggregator.live.places import NextChunk, Place
 from aggregator.live.pulse import Pulse
 from aggregator.live.tails import Tail
+from aggregator.live.wakeup import Wakeup
 from aggregator.wire.event_encoding import escape_name
 from aggregator.wire.stream_blocks import (
     HEARTBEAT,
@@ -31,34 +32,22 @@ _PAUSE_S = 1.0
 _HEARTBEATS = {Form.BLOCKS: HEARTBEAT, Form.LINES: b"\n"}
 
 
-CLIENT, LIFETIME, SHUTDOWN = "client", "lifetime", "shutdown"
-"""Why streams end."""
-
-
-class StreamCut(Exception):
-    """A stream can't go on, and must not end as one that is whole; the message says why."""
-
-
-class _Place:
-    """The place of a follower in a topic: the offset up to which its reader was given events."""
-
-    __slots__ = ("offset", "tail")
-
-    def __init__(self, tail: Tail) -> None:
-        self.tail = tail
-        self.offset = 0
-
-
 class Follower:
     """Follows topics for one reader.
 
     Args:
         request: what is followed.
         form: in which events are given.
-        chunks: what is not at the head is read through them.
+        chunks: what is behind the head is read through them.
         heartbeat_s: seconds of silence after which a sign of life is given.
         lifetime_s: seconds after which it ends.
     """
+
+    __slots__ = (
+        "_cut", "_due", "_half_closed", "_lead", "_next", "_one_topic", "_outlet", "_places",
+        "_pulse", "_ready", "_source", "_untold", "_wakeup",
+        "begun", "ended", "events", "form", "gaps", "head", "request",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -81,24 +70,24 @@ class Follower:
         """Head offset of the topic when it was opened; None of a stream of several."""
         self.begun = False
         """Whether it follows what it is to follow to begin with."""
-        self._chunks = chunks
+        self._wakeup = Wakeup()
+        self._next = NextChunk(form, chunks, self._wakeup)
+        # Its first sign of life, with no events there, is that it has had all of them.
+        self._next.from_log = True
         self._one_topic = request.topics.one_topic
         self._source = None if request.source is None else escape_name(request.source.encode())
-        self._pulse = Pulse(heartbeat_s, lifetime_s, self._on_silence, lambda: self.stop(LIFETIME))
-        self._places: dict[str, _Place] = {}
+        self._pulse = Pulse(heartbeat_s, lifetime_s, self)
+        self._places: dict[str, Place] = {}
         self._ready: dict[str, None] = {}
         """Topics whose tails are ahead of it."""
         self._cut = False
-        self._caught_up = False
         self._half_closed = False
         self._untold = False
         """Whether the filter has moved its position on, and its reader does not know."""
         self._due = False
         """Whether a sign of life is due, which could not be given at once."""
         self._lead = RETRY if form is Form.BLOCKS else b""
-        self._chunk: LogChunk | None = None
         self._outlet: Outlet | None = None
-        self._waiter: asyncio.Future[None] | None = None
 
     @property
     def topics(self) -> list[str]:
@@ -113,8 +102,7 @@ class Follower:
     @property
     def lag(self) -> int:
         """Number of events that it is behind the heads."""
-        places = map(self._places.__getitem__, self._ready)
-        return sum(max(place.tail.head - place.offset, 0) for place in places)
+        return sum(self._places[topic].lag for topic in self._ready)
 
     def close(self) -> None:
         """Have it be told nothing any more."""
@@ -124,23 +112,26 @@ class Follower:
         """Return whether it follows a topic."""
         return topic in self._places
 
-    def join(self, tail: Tail, offset: int) -> None:
-        """Follow one more topic.
+    def join(self, tail: Tail) -> None:
+        """Follow one more topic, from its start unless `go_on` says otherwise.
 
         Args:
-            tail: of the topic; it has begun.
-            offset: go on behind this one.
+            tail: of the topic.
         """
-        place = self._places[tail.topic] = _Place(tail)
+        self._places[tail.topic] = Place(tail)
+        self.advanced(tail.topic)
+
+    def go_on(self, topic: str, offset: int) -> None:
+        """Give what is behind an offset of a topic that it has joined."""
+        place = self._places[topic]
         place.offset = offset
-        if tail.position > offset:
-            self.advanced(tail.topic)
+        if not place.is_behind:
+            self._ready.pop(topic, None)
 
     def advanced(self, topic: str) -> None:
         """See `TailFollower`."""
-        if topic in self._places:
-            self._ready[topic] = None
-            self._wake()
+        self._ready[topic] = None
+        self._wakeup.wake()
 
     def failed(self, reason: str) -> None:
         """See `TailFollower`."""
@@ -151,7 +142,24 @@ class Follower:
         """End between two events, for a reason that the log says."""
         if self.ended is None:
             self.ended = reason
-            self._wake()
+            self._wakeup.wake()
+
+    def on_end_of_life(self) -> None:
+        """See `Pulsed`."""
+        self.stop(LIFETIME)
+
+    def on_silence(self) -> None:
+        """See `Pulsed`."""
+        if self._wakeup.asleep and not self._untold and not self._lead:
+            # Without a turn of its own, which ten thousand idle streams could not have.
+            try:
+                if self._outlet is None or self._outlet.write(_HEARTBEATS[self.form]):
+                    return
+            except ConnectionError:
+                self.stop(CLIENT)
+                return
+        self._due = True
+        self._wakeup.wake()
 
     def client_gone(self, *, half: bool) -> None:
         """Take notice that the client sends no more.
@@ -161,7 +169,7 @@ class Follower:
         """
         if half:
             self._half_closed = True
-            self._wake()
+            self._wakeup.wake()
         else:
             self.stop(CLIENT)
 
@@ -170,7 +178,7 @@ class Follower:
 
         Raises:
             ConnectionError: the client is gone.
-            StreamCut: it ended, and is not whole.
+            StorageError, StreamCut: it ended, and is not whole.
         """
         self._outlet = outlet
         try:
@@ -180,12 +188,12 @@ class Follower:
                     await self._tell()
                 elif self._ready:
                     await self._give(next(iter(self._ready)))
-                elif not self._caught_up:
+                elif self._next.from_log:
                     await self._catch_up()
                 elif self._half_closed:
                     self.stop(CLIENT)
                 else:
-                    await self._sleep()
+                    await self._wakeup.sleep()
         finally:
             self._outlet = None
         if self._cut and self.form is Form.LINES:
@@ -206,7 +214,7 @@ class Follower:
             await self._write(position_block(self.position))
 
     async def _catch_up(self) -> None:
-        self._caught_up = True
+        self._next.from_log = False
         if self.form is Form.BLOCKS:
             self._untold = False
             await self._write(caught_up_block(self._offsets(), self.position))
@@ -225,45 +233,44 @@ class Follower:
         place = self._places[topic]
         # The other topics have their turns first.
         del self._ready[topic]
-        if place.tail.position > place.offset:
-            try:
-                await self._fetch(place)
-            except StorageError:
-                # Its reader could do no more than ask again.
-                await self._sleep(_PAUSE_S)
-            else:
+        if place.is_behind:
+            await self._fetch(place)
+            if self._next.chunk is not None:
                 await self._send(place)
-        if place.tail.position > place.offset:
+        if place.is_behind:
             self._ready[topic] = None
 
-    async def _fetch(self, place: _Place) -> None:
-        """Have the chunk behind a place, from the tail, from what is kept, or from the log."""
-        topic, after = place.tail.topic, place.offset
-        chunk = place.tail.chunk
-        if chunk is None or chunk.after != after:
-            chunk = self._chunks.kept(self.form, topic, after)
-        if chunk is None:
-            self._caught_up = False
-            chunk = await self._chunks.chunk(self.form, topic, after)
-        if chunk.last < place.tail.position:
-            self._chunks.read_ahead(self.form, topic, chunk.last)
-        self._chunk = chunk
+    async def _fetch(self, place: Place) -> None:
+        """Have the chunk behind a place, unless it takes longer or the store failed."""
+        try:
+            await self._next.fetch(place)
+        except StorageError:
+            # Its reader could do no more than ask again.
+            await self._wakeup.sleep(_PAUSE_S)
 
-    async def _send(self, place: _Place) -> None:
-        """Send a chunk; its place is behind it then, unless the stream ends between two events."""
+    async def _send(self, place: Place) -> None:
+        """Send a chunk; its place is behind it then, unless the stream ends between two events.
+
+        Raises:
+            StorageError: the stream is to end, and the rest of an event can't be read.
+        """
         given, between_events = 0, True
         while not (self.ended and between_events):
-            if self._chunk is None:
-                await self._fetch_again(place)
+            chunk = self._next.chunk
+            if chunk is None:
+                # It was dropped, for its reader is slow.
+                if self.ended:
+                    await self._next.fetch(place)
+                else:
+                    await self._fetch(place)
                 continue
-            chunk, (data, count) = self._chunk, self._chunk.events(self._source)
+            data, count = chunk.events(self._source)
             if given >= len(data):
                 place.offset = chunk.last
                 self.events += count
-                self._chunk = None
                 self._untold = self._source is not None and self.form is Form.BLOCKS
                 self._check_position()
-                return
+                break
             piece = next_piece(data, given, self.form.value)
             given += len(piece)
             if self._one_topic is None:
@@ -271,17 +278,7 @@ class Follower:
                 piece = with_positions(piece, head, begins_event=between_events)
             between_events = data.endswith(self.form.value, 0, given)
             await self._write(piece, held=len(data) if given < len(data) else 0)
-        # It is read again by who goes on with it.
-        self._chunk = None
-
-    async def _fetch_again(self, place: _Place) -> None:
-        """Read again what was dropped; it begins with the same bytes."""
-        try:
-            await self._fetch(place)
-        except StorageError as error:
-            if self.ended:
-                raise StreamCut(f"{self.ended}, in the midst of an event: {error}") from error
-            await self._sleep(_PAUSE_S)
+        self._next.drop()
 
     def _check_position(self) -> None:
         if self._one_topic is None and len(self.position) > MAX_POSITION_BYTES:
@@ -297,34 +294,4 @@ class Follower:
             data, self._lead = self._lead + data, b""
         self._pulse.beat()
         if not self._outlet.write(data):
-            await self._outlet.drained(held, self._drop)
-
-    def _drop(self) -> None:
-        self._chunk = None
-
-    async def _sleep(self, timeout_s: float | None = None) -> None:
-        loop = asyncio.get_running_loop()
-        self._waiter = loop.create_future()
-        timer = None if timeout_s is None else loop.call_later(timeout_s, self._wake)
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-            if timer is not None:
-                timer.cancel()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    def _on_silence(self) -> None:
-        if self._waiter is not None and not self._untold and not self._lead:
-            # Without a turn of its own, which ten thousand idle streams could not have.
-            try:
-                if self._outlet is None or self._outlet.write(_HEARTBEATS[self.form]):
-                    return
-            except ConnectionError:
-                self.stop(CLIENT)
-                return
-        self._due = True
-        self._wake()
+            await self._outlet.drained(held, self._next.drop)

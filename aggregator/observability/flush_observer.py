@@ -37,10 +37,11 @@ class FlushObserver:
     def __call__(self, flush: Flush) -> None:
         """Observe one flush, before its requests are answered."""
         by_topic = Counter([(verdict.topic, verdict.status) for verdict in flush.verdicts])
+        if self._topics:
+            # Who learns of a topic now waits for its head, of which the next tells.
+            notify(self._topics.observe, by_topic)
         if self._heads:
             notify(self._heads.observe, flush.verdicts, by_topic)
-        if self._topics:
-            notify(self._topics.observe, by_topic)
         notify(self._counts.observe, flush, by_topic)
         notify(log_flush, flush, by_topic)
         if isinstance(flush.error, (StorageUnavailable, OutcomeUnknown)):

@@ -63,9 +63,6 @@ def queue_families(
     yield GaugeMetricFamily(
         "aggregator_streams_limit", "Above this, streams get 503.", streams.max_streams
     )
-    yield CounterMetricFamily(
-        "aggregator_streamed_events", "Events that streams gave to clients.", streams.events
-    )
     yield GaugeMetricFamily("aggregator_waits", "Reads with Prefer: wait, held now.", len(waits))
     yield GaugeMetricFamily("aggregator_waits_limit", "Above this, they get 503.", waits.max_waits)
     refusals = CounterMetricFamily(
@@ -84,9 +81,14 @@ def queue_families(
 
 
 def live_families(
-    followers: Followers, chunks: LogChunks, heads: Poller, topics: Poller
+    streams: StreamLimit, followers: Followers, chunks: LogChunks, heads: Poller, topics: Poller
 ) -> Iterator[Metric]:
     """Return the streams that follow the log, and the polls by which they and waits are woken."""
+    yield CounterMetricFamily(
+        "aggregator_streamed_events",
+        "Events that streams gave to clients.",
+        streams.events + followers.events,
+    )
     yield GaugeMetricFamily(
         "aggregator_following_streams", "Streams that follow the log now.", len(followers)
     )
