@@ -30,9 +30,7 @@ async def from_start(server: Server, events: int, record: Path, readers: int = R
         NotServed: the server knows no streams.
     """
     cpu_s = server.cpu_s()
-    ended = await child.run(
-        "stream_readers", server.port, readers, TOPIC, events, "start", record
-    )
+    ended = await child.run("fanout_client", server.port, readers, TOPIC, events, "start", record)
     return _measured(ended, events * readers, server.cpu_s() - cpu_s)
 
 
@@ -42,9 +40,7 @@ async def bare_from_start(events: int, record: Path, readers: int = READERS) -> 
         return await from_start(server, events, record, readers)
 
 
-async def at_head(
-    make: MakeDatabase, sent: Sent, record: Path, readers: int = READERS
-) -> Measured:
+async def at_head(make: MakeDatabase, sent: Sent, record: Path, readers: int = READERS) -> Measured:
     """Measure streams at the head of a topic from the first byte that they get to the last.
 
     Args:
@@ -61,7 +57,7 @@ async def at_head(
         with aggregator(database.arguments) as server:
             cpu_s = server.cpu_s()
             async with child.running(
-                "stream_readers", server.port, readers, TOPIC, sent.new, "now", record
+                "fanout_client", server.port, readers, TOPIC, sent.new, "now", record
             ) as clients:
                 await clients.said()
                 await through([server], sent)
@@ -75,7 +71,7 @@ async def bare_at_head(events: int, record: Path, readers: int = READERS) -> Mea
     with bare_streams(record, "now") as server:
         cpu_s = server.cpu_s()
         async with child.running(
-            "stream_readers", server.port, readers, TOPIC, events, "now", record
+            "fanout_client", server.port, readers, TOPIC, events, "now", record
         ) as clients:
             await clients.said()
             (connection,) = await connect([server.port], 1)

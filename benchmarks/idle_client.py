@@ -1,12 +1,14 @@
 """Many streams at once for which nothing comes, and that cost their client nothing.
 
-    python -m benchmarks.idle_streams PORT STREAMS TOPIC...
+    python -m benchmarks.idle_client PORT STREAMS SECONDS TOPIC...
 
-It says when all of them are at the head, and goes on until its standard input ends. Then it
-reports how many are open. Heartbeats stay in the kernel.
+They are opened evenly in so many seconds, or faster where that is 0. It says when all of them are
+at the head, and goes on until its standard input ends. Then it reports how many are open.
+Heartbeats stay in the kernel.
 """
 
 import sys
+import time
 from contextlib import ExitStack
 from itertools import cycle, islice
 from socket import socket
@@ -14,7 +16,7 @@ from socket import socket
 from benchmarks.client_result import NotServed, report
 from benchmarks.stream_sockets import CAUGHT_UP, open_stream, read_first_block
 
-_AT_ONCE = 200
+_AT_ONCE = 50
 """Streams that are asked for before the first of them has its answer."""
 
 _TAKEN_BYTES = 1 << 16
@@ -32,12 +34,14 @@ def _is_open(connection: socket) -> bool:
     return False
 
 
-def main(port: int, streams: int, topics: list[str]) -> None:
+def main(port: int, streams: int, over_s: float, topics: list[str]) -> None:
     """Keep streams open until standard input ends."""
     names = list(islice(cycle(topics), streams))
+    begun = time.monotonic()
     with ExitStack() as stack:
         opened: list[socket] = []
         for begin in range(0, streams, _AT_ONCE):
+            time.sleep(max(0.0, begun + over_s * begin / streams - time.monotonic()))
             asked = [
                 stack.enter_context(open_stream(port, topic, "now"))
                 for topic in names[begin : begin + _AT_ONCE]
@@ -57,4 +61,4 @@ def main(port: int, streams: int, topics: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
+    main(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4:])

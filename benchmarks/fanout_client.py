@@ -1,6 +1,6 @@
 """Many readers of one topic's stream, who parse nothing, so that their speed is the server's.
 
-    python -m benchmarks.stream_readers PORT READERS TOPIC LAST start|now RECORD
+    python -m benchmarks.fanout_client PORT READERS TOPIC LAST start|now RECORD
 
 Each reads until it has the event at the offset LAST. From `now` they say when all of them are at
 the head, and the time begins with the first byte that comes then. The bytes of the first reader are

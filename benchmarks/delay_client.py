@@ -1,6 +1,6 @@
 """One publisher, one event at a time, and one reader of the topic's stream: how long each waits.
 
-    python -m benchmarks.stream_delay PORT EVENTS
+    python -m benchmarks.delay_client PORT EVENTS
 
 Both are in this process, so that one clock times them: from when a publish is sent until its answer
 has come, and until its event has come to the reader. The next one is sent when both have come.
@@ -79,7 +79,7 @@ def main(port: int, events: int) -> None:
         for batch in batches(WORKLOAD, _FIRST + events)
     ]
     answered, came = zip(*times[_FIRST:], strict=True)
-    report(answered_s=answered, came_s=came)
+    report(answers_s=answered, events_s=came)
 
 
 if __name__ == "__main__":
