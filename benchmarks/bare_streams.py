@@ -8,6 +8,7 @@ first piece, and the others when somebody sends a POST.
 
 import asyncio
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import uvloop
@@ -40,7 +41,8 @@ class _Player:
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
         else:
             await self._play(writer)
-        await reader.read()
+        with suppress(ConnectionError):  # who has read all that it wants goes
+            await reader.read()
         writer.close()
 
     async def _play(self, writer: asyncio.StreamWriter) -> None:
