@@ -58,7 +58,7 @@ class ReconnectPolicy:
             asked_s: the least wait that the server asks for, in seconds.
         """
         least = max(self.first_wait_s, min(asked_s, _MAX_ASKED_S))
-        grown = self.first_wait_s * 2 ** min(attempt - 1, _MAX_DOUBLINGS)
+        grown = self.first_wait_s * 2.0 ** min(attempt - 1, _MAX_DOUBLINGS)
         wait = max(least, min(grown, self.max_wait_s))
         return wait * (1 + _JITTER * random.random())  # noqa: S311 - anybody may know it
 

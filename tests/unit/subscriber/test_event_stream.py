@@ -1,5 +1,7 @@
 """The parser of event streams, against a model, and on each rule of the standard."""
 
+import collections
+import itertools
 import re
 from collections.abc import Iterable
 
@@ -13,9 +15,9 @@ LINES = st.one_of(
     st.sampled_from(
         [
             b"", b":", b": ping", b"data", b"data:", b"data: ", b"data:  two", b"data: a:b",
-            b"id", b"id: 7", b"id:8", b"id: a\0b", b"id: \xff", b"event: gap", b"event", b"retry: 10",
-            b"retry: -1", b"retry: 1.5", b"retry", b"other: x", b"\xef\xbb\xbfdata: bom", b" data: x",
-            b"Data: x", b"retry: \xd9\xa3",
+            b"id", b"id: 7", b"id:8", b"id: a\0b", b"id: \xff", b"event: gap", b"event",
+            b"retry: 10", b"retry: -1", b"retry: 1.5", b"retry", b"retry: \xd9\xa3",
+            b"other: x", b"\xef\xbb\xbfdata: bom", b" data: x", b"Data: x",
         ]
     ),
     st.binary(max_size=8).map(lambda text: text.translate(None, b"\r\n")),
@@ -108,9 +110,9 @@ def test_retry_too_long_to_wait_for_is_ignored() -> None:
 )
 def test_block_above_the_limit_is_refused(piece: bytes) -> None:
     parser = EventStreamParser(max_block_bytes=10_000)
+    pieces = itertools.repeat(piece, 10_001)
     with pytest.raises(BlockTooLarge, match=r"^a block has more than 10,000 bytes$"):
-        for _ in range(3_000 if piece.endswith(b"\n") else 10_001):
-            parser.feed(piece)
+        collections.deque(map(parser.feed, pieces), maxlen=0)
 
 
 def test_comments_and_earlier_blocks_do_not_count_towards_the_limit() -> None:
