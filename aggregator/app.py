@@ -11,6 +11,7 @@ from aggregator.http.compression import Compression
 from aggregator.http.event_routes import EventRoutes
 from aggregator.http.fast_path import FastPath
 from aggregator.http.held_pages import HeldPages
+from aggregator.http.live_streams import LiveStreams
 from aggregator.http.middleware import around_requests
 from aggregator.http.pending_responses import PendingResponses
 from aggregator.http.response_sender import ResponseSender
@@ -20,9 +21,14 @@ from aggregator.ingest.group_commit import GroupCommit
 from aggregator.ingest.publish_service import PublishService
 from aggregator.ingest.store_monitor import StoreMonitor
 from aggregator.ingest.telemetry import CannotTrace, Tracing
+from aggregator.live.followers import Followers
 from aggregator.live.head_poller import HeadPoller
 from aggregator.live.heads import HeadWatch
+from aggregator.live.log_chunks import LogChunks
 from aggregator.live.shared_reads import SharedReads
+from aggregator.live.tails import Tails
+from aggregator.live.topic_poller import TopicPoller
+from aggregator.live.topic_watch import TopicWatch
 from aggregator.live.waits import Waits
 from aggregator.logging.observer_guard import notify
 from aggregator.logging.rate_limit import LogRateLimit
@@ -32,7 +38,7 @@ from aggregator.observability.flush_observer import FlushObserver
 from aggregator.observability.metrics.exposition import MetricsExposition
 from aggregator.observability.metrics.gauges import (
     disk_families,
-    poll_families,
+    live_families,
     queue_families,
     store_families,
 )
@@ -131,12 +137,25 @@ def create_app(
     poller = HeadPoller(store, heads)
     shared_reads = SharedReads(heads, partial(read_array, store, read_memory))
     waits = Waits(heads, shared_reads, max_waits=settings.max_waits)
+    topics = TopicWatch()
+    topic_poller = TopicPoller(store, topics)
+    # Of what may be on its way to clients, streams keep a quarter for others to take.
+    chunks = LogChunks(store, read_memory, settings.answers_max_bytes // 4)
+    followers = Followers(
+        store=store,
+        topics=topics,
+        tails=Tails(heads, chunks),
+        chunks=chunks,
+        limit=streams,
+        heartbeat_s=settings.stream_heartbeat_ms / 1000,
+        lifetime_s=settings.stream_lifetime_ms / 1000,
+    )
     metrics = MetricsExposition(
         store,
         max_topics=settings.metrics_max_topics,
         gauges=[
             lambda: queue_families(admission, reads, read_memory, streams, waits),
-            lambda: poll_families(poller),
+            lambda: live_families(streams, followers, chunks, poller, topic_poller),
             lambda: store_families(monitor),
             lambda: disk_families(settings.database if settings.chosen_backend.is_file else None),
         ],
@@ -146,7 +165,7 @@ def create_app(
         store,
         max_flush_events=settings.flush_max_events,
         max_flush_bytes=settings.flush_max_bytes,
-        on_flush=FlushObserver(metrics.flushes, monitor.suspect, heads),
+        on_flush=FlushObserver(metrics.flushes, monitor.suspect, heads, topics),
         start_span=tracing.flush if tracing is not None else None,
     )
     publish_service = PublishService(
@@ -168,6 +187,7 @@ def create_app(
             streams=streams,
             read_memory=read_memory,
             held_pages=HeldPages(waits),
+            live_streams=LiveStreams(followers),
             compression=compression,
         ),
         reads=reads,
@@ -185,7 +205,9 @@ def create_app(
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
         await poller.aclose()
+        await topic_poller.aclose()
         await shared_reads.aclose()
+        await chunks.aclose()
         await metrics.aclose()
         await store.aclose()
         publish_service.close()
@@ -198,6 +220,7 @@ def create_app(
 
     async def drain() -> None:
         waits.drain()
+        followers.drain()
         publish_service.stop_accepting()
         await group_commit.drain(settings.drain_timeout_ms / 1000)
 

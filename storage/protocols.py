@@ -79,6 +79,30 @@ class EventReader(Protocol):
         """
         ...
 
+    async def heads_by_prefix(
+        self, prefix: str, *, after: str | None = None, limit: int = TOPICS_PER_PAGE
+    ) -> Mapping[str, int]:
+        """Read the heads of topics whose names begin with a prefix, by name in byte order.
+
+        Args:
+            prefix: characters of a topic's name, or none: every topic.
+            after: only names behind this one.
+            limit: topics at most.
+
+        Returns:
+            Head offsets by topic; fewer than `limit` if no more follow.
+        """
+        ...
+
+    async def first_offset(self, topic: str, time_us: int) -> int:
+        """Find the first offset that was stored at a time or later; head + 1 if none was.
+
+        Args:
+            topic: its name.
+            time_us: microseconds since the epoch.
+        """
+        ...
+
     async def stats(
         self, *, topic: str | None = None, after: str = "", limit: int = TOPICS_PER_PAGE
     ) -> Stats:

@@ -11,6 +11,8 @@ from msgspec.structs import replace
 from aggregator.http.compression import Compression
 from aggregator.http.held_pages import HeldPages, wait_s
 from aggregator.http.json_responses import link_header
+from aggregator.http.live_streams import LiveStreams
+from aggregator.http.log_headers import log_headers
 from aggregator.http.middleware import send_continue
 from aggregator.http.ndjson import one_line, stream_lines
 from aggregator.http.problem_details import NoSuchEvent
@@ -20,11 +22,12 @@ from aggregator.reading.event_stream import EventStream
 from aggregator.reading.read_limit import ReadLimit
 from aggregator.reading.read_memory import ReadMemory
 from aggregator.reading.stream_limit import StreamLimit
-from aggregator.wire.accept import wants_lines
+from aggregator.wire.accept import EVENT_STREAM, NDJSON, preferred_media_type
 from aggregator.wire.event_encoding import encode_objects
-from aggregator.wire.event_query import LOG_START, ReadRequest, parse_query
+from aggregator.wire.event_query import ReadRequest, parse_query
 from aggregator.wire.event_rules import name_rule_broken, topic_rule_broken
 from aggregator.wire.responses import events_answer
+from aggregator.wire.stream_query import wants_to_follow
 from storage.model import EventColumns, Page
 from storage.protocols import EventReader
 from storage.reading.page_fetch import event_memory_bytes, page_memory_bytes
@@ -41,6 +44,7 @@ class EventRoutes:
         streams: the number of streamed answers at once.
         read_memory: the memory of reads.
         held_pages: answers reads that wait.
+        live_streams: answers reads that follow the log.
         compression: compresses what is read.
     """
 
@@ -52,6 +56,7 @@ class EventRoutes:
         streams: StreamLimit,
         read_memory: ReadMemory,
         held_pages: HeldPages,
+        live_streams: LiveStreams,
         compression: Compression,
     ) -> None:
         self._compression = compression
@@ -60,6 +65,7 @@ class EventRoutes:
         self._reads = reads
         self._read_memory = read_memory
         self._held_pages = held_pages
+        self._live_streams = live_streams
 
     def routes(self) -> list[web.RouteDef]:
         """Return the routes of the contract that read events."""
@@ -72,14 +78,19 @@ class EventRoutes:
     async def events(self, request: web.Request) -> web.StreamResponse:
         """GET /events: a page of the log, held if it is to be; or the one event asked for.
 
-        As NDJSON, all of the log that is asked for.
+        As NDJSON, all that is asked for; as an event stream, what comes from then on, too.
         """
         response = await self._events(request)
         response.headers[hdrs.VARY] = "Accept, Accept-Encoding"
         return response
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
-        lines = wants_lines(request.headers.getall(hdrs.ACCEPT, ()))
+        media_type = preferred_media_type(request.headers.getall(hdrs.ACCEPT, ()))
+        if media_type == EVENT_STREAM:
+            return await self._live_streams.blocks(request)
+        lines = media_type == NDJSON
+        if lines and wants_to_follow(request.rel_url.raw_query_string):
+            return await self._live_streams.lines(request)
         wanted = parse_query(request.rel_url.raw_query_string, time.time_ns() // 1000, lines=lines)
         query = wanted.query
         if lines and wanted.event_id is None:
@@ -151,17 +162,13 @@ class EventRoutes:
 def _page_response(wanted: ReadRequest, page: Page[bytes]) -> ReadResponse:
     headers = {} if page.next is None else link_header(wanted.next_target(page.next))
     if page.head is not None:
-        headers |= _log_headers(page.head)
+        headers |= log_headers(page.head)
     return ReadResponse(page.parts, headers)
 
 
 def _one_event_response(found: tuple[int, EventColumns | None], *, lines: bool) -> ReadResponse:
     head, event = found
     if lines:
-        return one_line(event, _log_headers(head))
+        return one_line(event, log_headers(head))
     content = b"[]" if event is None else b"[%b]" % encode_objects(event)
-    return ReadResponse([content], _log_headers(head))
-
-
-def _log_headers(head: int) -> dict[str, str]:
-    return {"Log-Head": str(head), "Log-Start": str(LOG_START)}
+    return ReadResponse([content], log_headers(head))

@@ -4,6 +4,7 @@ from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from msgspec.structs import replace
 
+from aggregator.http.live_response import LiveResponse, UnavailableStream
 from aggregator.http.ndjson import StreamedResponse
 from aggregator.http.problem_details import foreseen_problem, http_problem, unforeseen_problem
 from aggregator.http.response_sender import ResponseSender
@@ -37,13 +38,17 @@ def around_requests(sender: ResponseSender, log: AccessLog) -> Middleware:
         try:
             response = await _answered(request, handler)
             response.headers["X-Request-ID"] = context.id
+            if isinstance(response, LiveResponse):
+                log.opened(context, response.opened_fields())
             sent, complete = await sender.send(request, context, response)
-            if complete:
+            if complete or (isinstance(response, LiveResponse) and response.prepared):
                 status = response.status
-            if isinstance(response, StreamedResponse):
+            if isinstance(response, (StreamedResponse, LiveResponse)):
                 # How long it lasts says nothing of how long reads take.
                 request[REQUEST_CONTEXT] = replace(request[REQUEST_CONTEXT], route=STREAMS_PATH)
                 fields = response.log_fields(complete=complete)
+            elif isinstance(response, UnavailableStream):
+                fields = {"unavailable": response.reason_given}
             return sent
         finally:
             # A handler may have given it another route.

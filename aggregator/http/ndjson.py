@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from aiohttp import web
 
+from aggregator.http.log_headers import log_headers
 from aggregator.http.read_response import ReadResponse
 from aggregator.reading.event_stream import EventStream
 from aggregator.wire.accept import NDJSON
@@ -42,7 +43,7 @@ async def stream_lines(stream: EventStream) -> StreamedResponse:
         StorageError: the store failed.
     """
     await stream.open()
-    headers = {} if stream.head is None else {"Log-Head": str(stream.head), "Log-Start": "1"}
+    headers = {} if stream.head is None else log_headers(stream.head)
     return StreamedResponse(stream, headers)
 
 

@@ -9,9 +9,12 @@ import structlog
 from aiohttp import HttpVersion11, hdrs, web
 
 from aggregator.http.compression import Compression, coding_of
+from aggregator.http.live_outlet import LiveOutlet, told_of_client
+from aggregator.http.live_response import LiveResponse
 from aggregator.http.ndjson import StreamedResponse
 from aggregator.http.pending_responses import PendingResponse, PendingResponses
 from aggregator.http.read_response import ReadResponse
+from aggregator.live.follower import CLIENT, StreamCut
 from aggregator.request_context import RequestContext
 from storage.errors import StorageError
 
@@ -53,12 +56,16 @@ class ResponseSender:
                 return answer, False
             # Nothing may stay behind in the transport: written means that the kernel has it.
             transport.set_write_buffer_limits(high=0)
+            if isinstance(answer, LiveResponse):
+                return answer, await self._send_live(request, transport, context, answer)
             if isinstance(answer, ReadResponse):
                 await self._compression.encode(request, answer)
             return answer, await self._send(request, transport, context, answer)
         finally:
             if isinstance(answer, StreamedResponse):
                 answer.stream.close()
+            elif isinstance(answer, LiveResponse):
+                answer.close()
 
     async def _send(
         self,
@@ -96,19 +103,40 @@ class ResponseSender:
         except Exception as error:
             if not isinstance(answer, StreamedResponse):
                 raise
-            # No other way is left to say that it is not all.
-            _log.warning(
-                "stream_failed",
-                reason=str(error) or repr(error),
-                exc_info=None if isinstance(error, StorageError) else error,
-                **context.log_fields,
-            )
-            end_without_last_chunk(request, transport)
+            _fail(request, transport, context, error)
             return False
         finally:
             if isinstance(answer, StreamedResponse):
                 answer.sent_bytes = pending.sent()
             self._pending.release(pending)
+        return True
+
+    async def _send_live(
+        self,
+        request: web.Request,
+        transport: asyncio.Transport,
+        context: RequestContext,
+        answer: LiveResponse,
+    ) -> bool:
+        follower = answer.follower
+        end = partial(end_without_last_chunk, request, transport)
+        no_longer_told = told_of_client(request, follower)
+        if request.version < HttpVersion11:
+            answer.force_close()
+        try:
+            await answer.prepare(request)
+            if request.method != hdrs.METH_HEAD:
+                outlet = LiveOutlet(request, answer, transport, context, self._pending, end)
+                await follower.run(outlet)
+            await answer.write_eof()
+        except ConnectionError:
+            follower.stop(CLIENT)
+            return False
+        except Exception as error:  # noqa: BLE001 - an answer that has begun has no other end
+            _fail(request, transport, context, error)
+            return False
+        finally:
+            no_longer_told()
         return True
 
     async def _send_stream(
@@ -128,6 +156,19 @@ class ResponseSender:
                 )
             if compression is not None:
                 await answer.write(compression.finish())
+
+
+def _fail(
+    request: web.Request, transport: asyncio.Transport, context: RequestContext, error: Exception
+) -> None:
+    """End an answer that has begun: no other way is left to say that it is not all."""
+    _log.warning(
+        "stream_failed",
+        reason=str(error) or repr(error),
+        exc_info=None if isinstance(error, (StorageError, StreamCut)) else error,
+        **context.log_fields,
+    )
+    end_without_last_chunk(request, transport)
 
 
 def _held(answer: web.StreamResponse) -> int:

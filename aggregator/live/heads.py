@@ -19,7 +19,7 @@ class WatchedTopic:
         name: of the topic.
     """
 
-    __slots__ = ("_sleepers", "head", "name", "watchers")
+    __slots__ = ("_sleepers", "head", "name", "on_lowered", "watchers")
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -27,16 +27,24 @@ class WatchedTopic:
         """0 as long as nothing was heard of."""
         self.watchers = 0
         """Number of those that watch it."""
+        self.on_lowered: list[Callable[[], object]] = []
+        """Callbacks when its head is lower than it was."""
         self._sleepers: dict[asyncio.Future[None], int] = {}
 
     def advance(self, head: int) -> None:
-        """Wake those that wait for an offset up to a head; a lower head than is known is none."""
+        """Wake those that wait for an offset below a head; a lower head than is known is none."""
         if head <= self.head:
             return
         self.head = head
         for sleeper, offset in self._sleepers.items():
             if offset < head and not sleeper.done():
                 sleeper.set_result(None)
+
+    def lower(self, head: int) -> None:
+        """Take notice that the log was put back to an earlier state: events are there no more."""
+        self.head = head
+        for on_lowered in list(self.on_lowered):
+            on_lowered()
 
     @contextmanager
     def sleeper(self, offset: int) -> Iterator[asyncio.Future[None]]:
@@ -73,6 +81,10 @@ class HeadWatch:
         """The names of the topics that are watched."""
         return list(self._topics)
 
+    def known(self) -> dict[str, int]:
+        """Return the heads that were heard of, of every topic that is watched."""
+        return {name: topic.head for name, topic in self._topics.items()}
+
     @contextmanager
     def watching(self, name: str) -> Iterator[WatchedTopic]:
         """Watch a topic for as long as the context lasts.
@@ -103,6 +115,19 @@ class HeadWatch:
             topic = self._topics.get(name)
             if topic is not None:
                 topic.advance(head)
+
+    def polled(self, heads: Mapping[str, int], before: Mapping[str, int]) -> None:
+        """Take notice of heads as a poll has found them.
+
+        Args:
+            heads: head offsets by topic.
+            before: those that were known before the poll.
+        """
+        self.advance(heads)
+        for name, head in heads.items():
+            topic = self._topics.get(name)
+            if topic is not None and head < before[name]:
+                topic.lower(head)
 
     def observe(self, verdicts: Sequence[Verdict], counted: Iterable[tuple[str, Status]]) -> None:
         """Wake those that wait for what a flush has committed.

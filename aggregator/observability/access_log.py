@@ -73,6 +73,15 @@ class AccessLog:
         user_agent = headers.get(_USER_AGENT, "")[:_MAX_USER_AGENT_CHARACTERS]
         return RequestContext(id_, method, path, route, client, user_agent, started, trace)
 
+    def opened(self, context: RequestContext, fields: Mapping[str, object]) -> None:
+        """Log that a stream is open, which may last for minutes before its request is over.
+
+        Args:
+            context: of the request.
+            fields: more of its log line.
+        """
+        notify(_log_opened, context, fields)
+
     def finish(
         self,
         context: RequestContext,
@@ -122,9 +131,12 @@ class AccessLog:
     def _line(self, finished: "_Finished", at: str, info: Callable[..., object]) -> None:
         context, summary = finished.context, finished.summary
         agent = context.user_agent
-        counts: Mapping[str, object] | None = finished.fields or {}
-        if finished.status == _REFUSED:
-            counts = self._refused.fields()
+        counts: Mapping[str, object] = finished.fields or {}
+        if finished.status == _REFUSED or "unavailable" in counts:
+            limited = self._refused.fields()
+            if limited is None:
+                return
+            counts = {**counts, **limited}
         elif summary is not None:
             counts = {
                 "received": summary.received,
@@ -132,8 +144,6 @@ class AccessLog:
                 "duplicate_dropped": summary.duplicate_dropped,
                 "conflicts": summary.conflicts,
             }
-        if counts is None:
-            return
         if context.route == WAITS_PATH:
             # Its duration says nothing of how long reads take.
             counts = {**counts, "wait": True}
@@ -149,6 +159,11 @@ class AccessLog:
             timestamp=at,
             **counts,
         )
+
+
+def _log_opened(context: RequestContext, fields: Mapping[str, object]) -> None:
+    path = context.path if context.path.isascii() else _printable(context.path)
+    _log.info("stream_opened", **context.log_fields, path=path, client=context.client, **fields)
 
 
 class _Finished(msgspec.Struct, frozen=True, gc=False):

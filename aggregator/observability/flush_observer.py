@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from aggregator.ingest.flush import Flush
 from aggregator.live.heads import HeadWatch
+from aggregator.live.topic_watch import TopicWatch
 from aggregator.logging.observer_guard import notify
 from aggregator.observability.flush_log import log_flush
 from aggregator.observability.metrics.flushes import FlushCounts
@@ -18,6 +19,7 @@ class FlushObserver:
         counts: the metrics of flushes.
         suspect: called with the error of a flush after which the store may be out of reach.
         heads: the watch of heads; it is advanced by what is committed.
+        topics: the watch of topics; it is told of those that events were stored in.
     """
 
     def __init__(
@@ -25,14 +27,19 @@ class FlushObserver:
         counts: FlushCounts,
         suspect: Callable[[StorageError], object],
         heads: HeadWatch,
+        topics: TopicWatch,
     ) -> None:
         self._counts = counts
         self._suspect = suspect
         self._heads = heads
+        self._topics = topics
 
     def __call__(self, flush: Flush) -> None:
         """Observe one flush, before its requests are answered."""
         by_topic = Counter([(verdict.topic, verdict.status) for verdict in flush.verdicts])
+        if self._topics:
+            # Who learns of a topic now waits for its head, of which the next tells.
+            notify(self._topics.observe, by_topic)
         if self._heads:
             notify(self._heads.observe, flush.verdicts, by_topic)
         notify(self._counts.observe, flush, by_topic)

@@ -27,6 +27,9 @@ class StreamLimit:
         self.max_streams = max_streams
         self._max_bytes = max_bytes
         self.open = 0
+        """Number of streamed answers, those that follow the log included."""
+        self.following = 0
+        """Number of those that follow it."""
         self.refused = 0
         """Number of streams refused."""
         self.events = 0
@@ -35,12 +38,18 @@ class StreamLimit:
 
     @property
     def page_bytes(self) -> int:
-        """Payload bytes that a page of a stream may have: the more streams, the fewer."""
-        share = self._max_bytes // (2 * max(self.open, 1))
+        """Payload bytes that a page of a stream may have: the more streams, the fewer.
+
+        What streams give that follow the log is counted elsewhere.
+        """
+        share = self._max_bytes // (2 * max(self.open - self.following, 1))
         return max(_MIN_PAGE_BYTES, min(_MAX_PAGE_BYTES, share))
 
-    def begin(self) -> None:
+    def begin(self, *, follows: bool = False) -> None:
         """Count one more.
+
+        Args:
+            follows: it follows the log.
 
         Raises:
             QueueFull: there are as many as may be.
@@ -49,10 +58,12 @@ class StreamLimit:
             self.refused += 1
             raise QueueFull(f"{self.open} answers are streamed, as many as may be")
         self.open += 1
+        self.following += follows
 
-    def end(self) -> None:
-        """Count one less."""
+    def end(self, *, follows: bool = False) -> None:
+        """Count one less; see `begin`."""
         self.open -= 1
+        self.following -= follows
 
     @asynccontextmanager
     async def turn(self, *, patient: bool) -> AsyncIterator[None]:

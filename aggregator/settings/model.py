@@ -106,7 +106,13 @@ class Clients:
         1000, "reads with Prefer: wait held at once; above it they are answered 503"
     )
     max_streams: int = whole_number(
-        2000, "streamed answers at once; above it they are answered 503"
+        2000, "streamed answers at once; above it they are answered 503, an event stream by a block"
+    )
+    stream_heartbeat_ms: int = whole_number(
+        15_000, "silence after which a stream gives a sign of life, in milliseconds"
+    )
+    stream_lifetime_ms: int = whole_number(
+        600_000, "life of a stream that follows the log, more or less, in milliseconds"
     )
     answers_max_bytes: int = whole_number(
         64 * 2**20,

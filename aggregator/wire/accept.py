@@ -9,17 +9,22 @@ _WEIGHT = re.compile(r";[ \t]*+[qQ]=([^;]*+)")
 _NUMBER = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*+", re.ASCII)
 
 NDJSON = "application/x-ndjson"
-_JSON = "application/json"
+EVENT_STREAM = "text/event-stream"
+JSON = "application/json"
 
 
-def wants_lines(headers: Sequence[str]) -> bool:
-    """Return whether a client would rather have NDJSON than a JSON array (RFC 9110, 12.5.1).
+def preferred_media_type(headers: Sequence[str]) -> str:
+    """Return the media type of events that a client would rather have (RFC 9110, 12.5.1).
+
+    JSON, an array, is what it gets unless it wants NDJSON or an event stream more; of these two,
+    wanted equally, an event stream.
 
     Args:
         headers: the values of all `Accept` headers; without one anything is welcome.
     """
     weights = _weights(headers)
-    return _media_weight(weights, NDJSON) > _media_weight(weights, _JSON)
+    # Of equal ones max() returns the first.
+    return max((JSON, EVENT_STREAM, NDJSON), key=lambda each: _media_weight(weights, each))
 
 
 def _media_weight(weights: Mapping[str, float], media_type: str) -> float:

@@ -5,6 +5,7 @@ laid out in one list, a column at a time, and joined; a payload goes in as it wa
 """
 
 from collections.abc import Iterable, Sequence
+from operator import add
 
 from aggregator.wire.timestamps import render_timestamp
 from storage.model import EventColumns
@@ -36,25 +37,49 @@ def encode_lines(columns: EventColumns) -> bytes:
     Args:
         columns: at least one event.
     """
-    lines = b"".join(_pieces(columns, b"}\n"))
-    if lines.count(b"\n") > len(columns.offsets) or b"\r" in lines:
+    return _encode_in_lines(columns, b"}\n")
+
+
+def encode_blocks(columns: EventColumns) -> bytes:
+    """Encode events as blocks of an event stream, whose ids are the events' offsets.
+
+    Args:
+        columns: at least one event.
+    """
+    starts = [b"id: %d\ndata: " % offset for offset in columns.offsets]
+    return _encode_in_lines(columns, b"}\n\n", starts)
+
+
+def _encode_in_lines(
+    columns: EventColumns, end: bytes, starts: Sequence[bytes] | None = None
+) -> bytes:
+    """Encode events in a form in which line breaks mean something."""
+    count = len(columns.offsets)
+    line_breaks = count * (end.count(b"\n") + (0 if starts is None else 1))
+    encoded = b"".join(_pieces(columns, end, starts))
+    if encoded.count(b"\n") > line_breaks or b"\r" in encoded:
         payloads = [payload.translate(_AS_SPACES) for payload in columns.payloads]
-        lines = b"".join(_pieces(columns._replace(payloads=payloads), b"}\n"))
-    return lines
+        encoded = b"".join(_pieces(columns._replace(payloads=payloads), end, starts))
+    return encoded
 
 
-def _pieces(columns: EventColumns, end: bytes) -> list[bytes]:
+def _pieces(
+    columns: EventColumns, end: bytes, starts: Sequence[bytes] | None = None
+) -> list[bytes]:
     topics, offsets, event_ids, timestamps_us, ts_ingest_us, sources, payloads = columns
     # What few events share is made once.
     heads = {topic: b'{"topic":"%b","event_id":"' % topic for topic in set(topics)}
     seconds = _Seconds()
-    middles = {source: b'Z","source":"%b","payload":' % _escape(source) for source in set(sources)}
+    middles = {
+        source: b'Z","source":"%b","payload":' % escape_name(source) for source in set(sources)
+    }
     tails = {
         time_us: b',"ts_ingest":"%b"%b' % (render_timestamp(time_us).encode(), end)
         for time_us in set(ts_ingest_us)
     }
     pieces = [b""] * (_PIECES * len(offsets))
-    pieces[0::_PIECES] = map(heads.__getitem__, topics)
+    objects = map(heads.__getitem__, topics)
+    pieces[0::_PIECES] = objects if starts is None else map(add, starts, objects)
     pieces[1::_PIECES] = _escaped(event_ids)
     pieces[2::_PIECES] = [seconds[time_us // _SECOND_US] for time_us in timestamps_us]
     pieces[3::_PIECES] = _formatted(b"%06d", [time_us % _SECOND_US for time_us in timestamps_us])
@@ -82,10 +107,11 @@ def _formatted(template: bytes, numbers: Sequence[int]) -> list[bytes]:
 def _escaped(names: Sequence[bytes]) -> Iterable[bytes]:
     joined = b"".join(names)
     if b'"' in joined or b"\\" in joined:
-        return map(_escape, names)
+        return map(escape_name, names)
     return names
 
 
-def _escape(name: bytes) -> bytes:
+def escape_name(name: bytes) -> bytes:
+    """Encode an event id or a source as JSON has it between quotes."""
     # A name has no control characters, so nothing else needs an escape.
     return name.replace(b"\\", b"\\\\").replace(b'"', b'\\"')

@@ -13,16 +13,21 @@ _DIGITS = re.compile(r"[0-9]{1,4300}", re.ASCII)
 _DURATION = re.compile(r"([0-9]{1,12})([smhd])", re.ASCII)
 _UNIT_US = {"s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
 
+_NONE: Mapping[str, list[str]] = {}
 
-def read_parameters(query_string: str, known: Sequence[str]) -> dict[str, str]:
+
+def read_parameters(
+    query_string: str, known: Sequence[str], repeatable: Mapping[str, list[str]] = _NONE
+) -> dict[str, str]:
     """Parse a query string.
 
     Args:
         query_string: the raw query string.
         known: the names of the parameters that are allowed.
+        repeatable: those that may be repeated; all of their values are added to these lists.
 
     Returns:
-        The values by name, each given once and not empty.
+        The values by name, none empty; of one that is repeated, the last.
 
     Raises:
         InvalidRequest: a parameter is unknown, repeated or empty, or the query string is malformed.
@@ -37,11 +42,13 @@ def read_parameters(query_string: str, known: Sequence[str]) -> dict[str, str]:
     for name, value in pairs:
         if name not in known:
             raise InvalidRequest(f"unknown parameter {name[:64]!r}; known are {', '.join(known)}")
-        if name in parameters:
+        if name in parameters and name not in repeatable:
             raise InvalidRequest(f"{name} is given more than once")
         if not value:
             raise InvalidRequest(f"{name} is empty; leave it out or give it a value")
         parameters[name] = value
+        if name in repeatable:
+            repeatable[name].append(value)
     return parameters
 
 

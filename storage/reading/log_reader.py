@@ -20,7 +20,6 @@ from typing import ClassVar
 
 import msgspec
 
-from storage.errors import StorageError
 from storage.model import (
     LARGEST_PAYLOAD_BYTES,
     MAX_TIME_US,
@@ -35,8 +34,9 @@ from storage.model import (
     Stats,
 )
 from storage.reading.offset_ranges import OffsetRange, RangeCursor, count_rows
+from storage.reading.offset_search import first_offset_at, head_offset, offset_bounds
 from storage.reading.page_fetch import PageFetch
-from storage.reading.statements import ReadingSql, RowDecoder, Rows, fetch_value
+from storage.reading.statements import ReadingSql, RowDecoder, Rows
 
 SCAN_ROWS = 10_000
 """Maximum number of rows that a page scans for a filter that no index serves."""
@@ -47,9 +47,12 @@ _FIRST_SCAN_ROWS = 1024
 _FIRST_RANGES, _MORE_RANGES = 64, 1024
 """How many ranges are fetched at a time: few, where an append stores many events."""
 
-HEAD = "SELECT unique_processed FROM topics WHERE topic = $1"
-
 HEADS = "SELECT topic, unique_processed FROM topics WHERE topic IN ({names})"
+
+# Names are ASCII, compared byte for byte: no name of the prefix is as large as what bounds it.
+HEADS_BY_PREFIX = """
+SELECT topic, unique_processed FROM topics
+WHERE topic {behind} $1 AND topic < $2 AND unique_processed > 0 ORDER BY topic LIMIT $3"""
 
 # One statement, so one snapshot on either backend. The totals are repeated in each row. Every name
 # is above '', which lets Postgres go by the index; its sessions here have scans of tables off.
@@ -82,27 +85,6 @@ SELECT topic, first_offset, last_offset, ts_ingest FROM appends
 WHERE (ts_ingest, topic) <= ($1, $2) AND ts_ingest >= $4
   AND NOT (ts_ingest = $1 AND topic = $2 AND first_offset >= $3)
 ORDER BY ts_ingest DESC, topic DESC, first_offset DESC LIMIT $5"""
-
-# The first offset of a topic whose ts_ingest is not below $2; head + 1 if there is none, no
-# row at all if an offset on the way is missing. Sub-selects, because a join with the events of
-# the topic would let the planner read all of them.
-BISECT = """
-WITH RECURSIVE bisect (low, high) AS (
-    SELECT CAST(1 AS bigint), CAST($3 AS bigint) + 1
-    UNION ALL
-    SELECT CASE WHEN (SELECT ts_ingest FROM events
-                      WHERE topic = $1 AND "offset" = (low + high) / 2) < $2
-                THEN (low + high) / 2 + 1 ELSE low END,
-           CASE WHEN (SELECT ts_ingest FROM events
-                      WHERE topic = $1 AND "offset" = (low + high) / 2) < $2
-                THEN high ELSE (low + high) / 2 END
-    FROM bisect
-    WHERE low < high
-      AND (SELECT ts_ingest FROM events
-           WHERE topic = $1 AND "offset" = (low + high) / 2) IS NOT NULL
-)
-SELECT low FROM bisect WHERE low = high"""
-
 
 _encode_names = msgspec.json.Encoder().encode
 
@@ -145,6 +127,21 @@ class LogReader(ABC):
             found = await rows(sql, (_encode_names(list(topics)).decode(),))
         return dict.fromkeys(topics, 0) | {topic: head for topic, head in found}  # noqa: C416 - a row of the driver is no pair
 
+    async def heads_by_prefix(
+        self, prefix: str, *, after: str | None = None, limit: int = TOPICS_PER_PAGE
+    ) -> Mapping[str, int]:
+        """See `EventReader.heads_by_prefix`."""
+        sql = HEADS_BY_PREFIX.format(behind=">=" if after is None else ">")
+        arguments = (prefix if after is None else after, f"{prefix}\x7f", limit)
+        async with self._reader() as rows:
+            found = await rows(sql, arguments)
+        return {topic: head for topic, head in found}  # noqa: C416 - a row of the driver is no pair
+
+    async def first_offset(self, topic: str, time_us: int) -> int:
+        """See `EventReader.first_offset`."""
+        async with self._reader() as rows:
+            return await first_offset_at(rows, topic, time_us, await head_offset(rows, topic))
+
     async def stats(
         self, *, topic: str | None = None, after: str = "", limit: int = TOPICS_PER_PAGE
     ) -> Stats:
@@ -161,8 +158,8 @@ class LogReader(ABC):
     async def _read_topic(
         self, rows: Rows, query: Query, topic: str, encode: Callable[[EventColumns], Encoded]
     ) -> Page[Encoded]:
-        head: int = await fetch_value(rows, HEAD, (topic,)) or 0
-        low, high = await _offsets(rows, query, topic, head)
+        head = await head_offset(rows, topic)
+        low, high = await offset_bounds(rows, query, topic, head)
         if low > high:
             return Page([], 0, None, head)
         cursor = RangeCursor([OffsetRange(topic, low, high)], newest_first=query.newest_first)
@@ -219,26 +216,6 @@ class LogReader(ABC):
         ranges = _RangesAcross(rows, query)
         cursor = RangeCursor([], newest_first=query.newest_first, load=ranges.load)
         return await self._page(rows, cursor, query, encode)
-
-
-async def _offsets(rows: Rows, query: Query, topic: str, head: int) -> tuple[int, int]:
-    """Find the first and the last offset that may be part of the pages of a query."""
-    low, high = query.after + 1, head
-    if query.since_us is not None and low <= high:
-        low = max(low, await _first_offset_at(rows, topic, query.since_us, head))
-    if query.until_us is not None and low <= high:
-        high = min(high, await _first_offset_at(rows, topic, query.until_us, head) - 1)
-    if query.position is not None:
-        seen = query.position.offset
-        low, high = (low, min(high, seen - 1)) if query.newest_first else (max(low, seen + 1), high)
-    return low, high
-
-
-async def _first_offset_at(rows: Rows, topic: str, time_us: int, head: int) -> int:
-    offset: int | None = await fetch_value(rows, BISECT, (topic, time_us, head))
-    if offset is None:
-        raise StorageError(f"topic {topic!r} lacks an offset between 1 and its head {head}")
-    return offset
 
 
 class _RangesAcross:

@@ -132,6 +132,16 @@ class SqliteStore:
         """See `EventStore.heads`."""
         return await self._read(self._reader.heads(topics))
 
+    async def heads_by_prefix(
+        self, prefix: str, *, after: str | None = None, limit: int = TOPICS_PER_PAGE
+    ) -> Mapping[str, int]:
+        """See `EventStore.heads_by_prefix`."""
+        return await self._read(self._reader.heads_by_prefix(prefix, after=after, limit=limit))
+
+    async def first_offset(self, topic: str, time_us: int) -> int:
+        """See `EventStore.first_offset`."""
+        return await self._read(self._reader.first_offset(topic, time_us))
+
     async def stats(
         self, *, topic: str | None = None, after: str = "", limit: int = TOPICS_PER_PAGE
     ) -> Stats:

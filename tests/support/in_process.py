@@ -68,6 +68,14 @@ class InProcessStore:
     async def heads(self, topics: Sequence[str]) -> Mapping[str, int]:
         return await self.reader.heads(topics)
 
+    async def heads_by_prefix(
+        self, prefix: str, *, after: str | None = None, limit: int = TOPICS_PER_PAGE
+    ) -> Mapping[str, int]:
+        return await self.reader.heads_by_prefix(prefix, after=after, limit=limit)
+
+    async def first_offset(self, topic: str, time_us: int) -> int:
+        return await self.reader.first_offset(topic, time_us)
+
     async def stats(
         self, *, topic: str | None = None, after: str = "", limit: int = TOPICS_PER_PAGE
     ) -> Stats:

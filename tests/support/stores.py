@@ -95,6 +95,14 @@ class ControlledStore:
     async def usage(self) -> Usage:
         return await self._inner.usage()
 
+    async def heads_by_prefix(
+        self, prefix: str, *, after: str | None = None, limit: int = TOPICS_PER_PAGE
+    ) -> Mapping[str, int]:
+        return await self._inner.heads_by_prefix(prefix, after=after, limit=limit)
+
+    async def first_offset(self, topic: str, time_us: int) -> int:
+        return await self._inner.first_offset(topic, time_us)
+
     async def stats(
         self, *, topic: str | None = None, after: str = "", limit: int = TOPICS_PER_PAGE
     ) -> Stats:

@@ -10,7 +10,9 @@ from prometheus_client.metrics_core import Metric
 
 from aggregator.ingest.admission import Admission
 from aggregator.ingest.store_monitor import StoreMonitor
-from aggregator.live.head_poller import HeadPoller
+from aggregator.live.followers import Followers
+from aggregator.live.log_chunks import LogChunks
+from aggregator.live.poller import Poller
 from aggregator.live.waits import Waits
 from aggregator.reading.read_limit import ReadLimit
 from aggregator.reading.read_memory import ReadMemory
@@ -61,9 +63,6 @@ def queue_families(
     yield GaugeMetricFamily(
         "aggregator_streams_limit", "Above this, streams get 503.", streams.max_streams
     )
-    yield CounterMetricFamily(
-        "aggregator_streamed_events", "Events that streams gave to clients.", streams.events
-    )
     yield GaugeMetricFamily("aggregator_waits", "Reads with Prefer: wait, held now.", len(waits))
     yield GaugeMetricFamily("aggregator_waits_limit", "Above this, they get 503.", waits.max_waits)
     refusals = CounterMetricFamily(
@@ -81,16 +80,35 @@ def queue_families(
     yield refusals
 
 
-def poll_families(poller: HeadPoller) -> Iterator[Metric]:
-    """Return the polls of heads; there are none while nobody waits."""
-    polls = CounterMetricFamily(
-        "aggregator_head_polls",
-        "Reads of the heads of the topics that are waited for, by outcome.",
-        labels=["outcome"],
+def live_families(
+    streams: StreamLimit, followers: Followers, chunks: LogChunks, heads: Poller, topics: Poller
+) -> Iterator[Metric]:
+    """Return the streams that follow the log, and the polls by which they and waits are woken."""
+    yield CounterMetricFamily(
+        "aggregator_streamed_events",
+        "Events that streams gave to clients.",
+        streams.events + followers.events,
     )
-    polls.add_metric(["answered"], poller.polls)
-    polls.add_metric(["failed"], poller.failures)
-    yield polls
+    yield GaugeMetricFamily(
+        "aggregator_following_streams", "Streams that follow the log now.", len(followers)
+    )
+    yield GaugeMetricFamily(
+        "aggregator_stream_lag_events",
+        "Events that the slowest stream that follows the log is behind its heads.",
+        followers.lag,
+    )
+    yield GaugeMetricFamily(
+        "aggregator_stream_kept_bytes", "Encoded events that streams keep for others.", chunks.bytes
+    )
+    for name, of, poller in (("head", "heads", heads), ("topic", "names", topics)):
+        polls = CounterMetricFamily(
+            f"aggregator_{name}_polls",
+            f"Reads of the {of} of the topics that are waited for, by outcome.",
+            labels=["outcome"],
+        )
+        polls.add_metric(["answered"], poller.polls)
+        polls.add_metric(["failed"], poller.failures)
+        yield polls
 
 
 def store_families(monitor: StoreMonitor) -> Iterator[Metric]:

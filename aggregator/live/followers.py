@@ -1,0 +1,166 @@
+"""The followers: the streams that are open, and the room for them."""
+
+import random
+from contextlib import ExitStack
+from functools import partial
+
+from aggregator.ingest.group_commit import ShuttingDown
+from aggregator.live.beginnings import (
+    MAX_TOPICS,
+    first_offsets,
+    gaps,
+    matching_topics,
+    too_many,
+)
+from aggregator.live.follower import SHUTDOWN, Follower
+from aggregator.live.log_chunks import Form, LogChunks
+from aggregator.live.tails import Tails
+from aggregator.live.topic_watch import TopicWatch
+from aggregator.reading.stream_limit import StreamLimit
+from aggregator.wire.stream_position import MAX_POSITION_BYTES
+from aggregator.wire.stream_query import StreamRequest
+from storage.protocols import EventReader
+
+_SPREAD = 0.1
+"""Streams that begin together end up to a tenth of their life apart, either way."""
+
+
+class Followers:
+    """Opens streams, and ends them at shutdown.
+
+    Args:
+        store: where they begin is looked up in it.
+        topics: the watch of topics.
+        tails: the tails of topics.
+        chunks: streams read through them.
+        limit: the number of streamed answers.
+        heartbeat_s: seconds of silence after which a stream gives a sign of life.
+        lifetime_s: seconds after which one ends, more or less.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: EventReader,
+        topics: TopicWatch,
+        tails: Tails,
+        chunks: LogChunks,
+        limit: StreamLimit,
+        heartbeat_s: float,
+        lifetime_s: float,
+    ) -> None:
+        self._store = store
+        self._topics = topics
+        self._tails = tails
+        self._chunks = chunks
+        self._limit = limit
+        self._heartbeat_s = heartbeat_s
+        self._lifetime_s = lifetime_s
+        self._open: dict[Follower, ExitStack] = {}
+        self._events = 0
+        """Those that streams gave which are closed."""
+        self.draining = False
+        """Whether streams were ended, and no more are opened."""
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    @property
+    def events(self) -> int:
+        """Number of events that streams have given."""
+        return self._events + sum(follower.events for follower in self._open)
+
+    @property
+    def lag(self) -> int:
+        """Number of events that the slowest is behind."""
+        return max((follower.lag for follower in self._open), default=0)
+
+    async def open(self, request: StreamRequest, form: Form) -> Follower:
+        """Open a stream, which keeps its room until it is closed.
+
+        Args:
+            request: what it follows, and where it begins.
+            form: of its events.
+
+        Raises:
+            InvalidRequest: it has more topics than a position can tell.
+            QueueFull: there are as many streams as may be.
+            ShuttingDown: the aggregator drains.
+            StorageError: the store failed.
+        """
+        if self.draining:
+            raise ShuttingDown("the aggregator is shutting down")
+        self._limit.begin(follows=True)
+        follower = Follower(
+            request,
+            form,
+            self._chunks,
+            heartbeat_s=self._heartbeat_s,
+            lifetime_s=self._lifetime_s * random.uniform(1 - _SPREAD, 1 + _SPREAD),  # noqa: S311
+        )
+        stack = self._open[follower] = ExitStack()
+        stack.callback(self._limit.end, follows=True)
+        try:
+            await self._begin(follower, stack)
+        except BaseException:
+            self.close(follower)
+            raise
+        return follower
+
+    def close(self, follower: Follower) -> None:
+        """Give up the room of a stream. Idempotent."""
+        stack = self._open.pop(follower, None)
+        if stack is not None:
+            follower.close()
+            self._events += follower.events
+            stack.close()
+
+    def drain(self) -> None:
+        """End every stream between two events, and open no more."""
+        self.draining = True
+        for follower in list(self._open):
+            follower.stop(SHUTDOWN)
+
+    async def _begin(self, follower: Follower, stack: ExitStack) -> None:
+        request = follower.request
+        found: dict[str, None] = {}
+        if request.topics.prefixes:
+            stack.enter_context(
+                self._topics.watching(request.topics, partial(self._found, follower, found))
+            )
+        # Each is watched before it is read: see `aggregator.live.heads`.
+        topics = await matching_topics(self._store, request)
+        tails = {topic: self._tails.follow(topic, follower.form, follower) for topic in topics}
+        for topic in topics:
+            stack.callback(self._tails.leave, topic, follower.form, follower)
+        heads = await self._store.heads(topics)
+        offsets = await first_offsets(self._store, request, heads)
+        if request.topics.one_topic is not None:
+            follower.head = heads[request.topics.one_topic]
+        follower.gaps = gaps(offsets, heads)
+        for topic, tail in tails.items():
+            tail.begin(heads[topic])
+            follower.join(tail, min(offsets[topic], heads[topic]))
+        if len(follower.position) > MAX_POSITION_BYTES:
+            raise too_many(str(len(topics)))
+        for topic in found:
+            self._join(follower, topic)
+        follower.begun = True
+
+    def _found(self, follower: Follower, found: dict[str, None], topic: str) -> None:
+        """Have a stream follow a topic that is new; until it has begun, that waits."""
+        if follower.begun:
+            self._join(follower, topic)
+        else:
+            found[topic] = None
+
+    def _join(self, follower: Follower, topic: str) -> None:
+        if follower.follows(topic) or follower not in self._open:
+            return
+        if len(follower.topics) >= MAX_TOPICS:
+            follower.stop(f"more than {MAX_TOPICS} topics fit its patterns")
+            return
+        tail = self._tails.follow(topic, follower.form, follower)
+        self._open[follower].callback(self._tails.leave, topic, follower.form, follower)
+        tail.begin(0)
+        follower.join(tail, 0)

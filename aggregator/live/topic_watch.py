@@ -1,0 +1,80 @@
+"""The watch of topics: who follows a pattern learns of each topic that fits it and is new.
+
+It is told of topics by flushes and by the poll of topics. Who begins to watch lists what is there
+afterwards, so that no topic comes between.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from aggregator.wire.topic_selection import TopicSelection
+from storage.model import Status
+
+_MAX_SEEN = 100_000
+"""Names that are remembered. Beyond, all are forgotten, and told again."""
+
+
+class TopicWatch:
+    """Watches for new topics while anybody wants it.
+
+    With nobody, it costs one truth test a flush.
+    """
+
+    def __init__(self) -> None:
+        self.on_first: Callable[[], object] = lambda: None
+        """Callback when somebody watches and nobody did."""
+        self._watchers: dict[object, tuple[TopicSelection, Callable[[str], object]]] = {}
+        self._seen: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._watchers)
+
+    @property
+    def prefixes(self) -> list[str]:
+        """What the names begin with that may fit; none of these begins with another."""
+        prefixes: list[str] = []
+        # In byte order a prefix is ahead of those that begin with it.
+        for prefix in sorted(
+            {each for wanted, _ in self._watchers.values() for each in wanted.prefixes}
+        ):
+            if not prefixes or not prefix.startswith(prefixes[-1]):
+                prefixes.append(prefix)
+        return prefixes
+
+    @contextmanager
+    def watching(self, wanted: TopicSelection, found: Callable[[str], object]) -> Iterator[None]:
+        """Watch for topics for as long as the context lasts.
+
+        Args:
+            wanted: the topics.
+            found: called with the name of one that fits a pattern, perhaps more than once.
+        """
+        key = object()
+        self._watchers[key] = wanted, found
+        if len(self._watchers) == 1:
+            self._seen.clear()
+            self.on_first()
+        try:
+            yield
+        finally:
+            del self._watchers[key]
+
+    def observe(self, counted: Iterable[tuple[str, Status]]) -> None:
+        """Take notice of what a flush has committed.
+
+        Args:
+            counted: the pairs of topic and status, each once.
+        """
+        self.found(name for name, status in counted if status is Status.STORED)
+
+    def found(self, names: Iterable[str]) -> None:
+        """Tell who wants to know of names that were not told yet."""
+        for name in names:
+            if name in self._seen:
+                continue
+            if len(self._seen) >= _MAX_SEEN:
+                self._seen.clear()
+            self._seen.add(name)
+            for wanted, found in list(self._watchers.values()):
+                if wanted.matches(name):
+                    found(name)
