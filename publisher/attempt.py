@@ -147,6 +147,8 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
 
 def loss_reason(error: Exception) -> str:
     """Return the reason why a connection was lost, in a few words."""
+    if isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str):
+        return "the server hung up"  # in the head of its answer, which would be shown otherwise
     if not isinstance(error, OSError):
         return one_line(str(error))
     # Without a number it is aiohttp's own, and names the URL in place of a reason.

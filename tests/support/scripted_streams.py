@@ -51,7 +51,8 @@ class Answer:
     async def send(self, *blocks: str) -> None:
         """Send blocks as one chunk."""
         text = "".join(blocks).encode()
-        await self.raw(b"%x\r\n%b\r\n" % (len(text), text))
+        if text:  # a chunk of nothing would be the end
+            await self.raw(b"%x\r\n%b\r\n" % (len(text), text))
 
     async def end(self) -> None:
         """Send the last chunk: the answer is complete."""
@@ -140,7 +141,7 @@ def gives(*blocks: str, then: str = "ends") -> Script:
 
 def refuses(status: int, body: object = None, headers: Mapping[str, str] | None = None) -> Script:
     """Answer with a status and problem+json."""
-    text = json.dumps(body if body is not None else {"title": "no"}).encode()
+    text = b"" if status == 204 else json.dumps(body or {"title": "no"}).encode()
     lines = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
 
     async def script(answer: Answer) -> None:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from support.scripted_streams import ScriptedStreams, Script, block, caught_up, event, gap, gives
+from support.scripted_streams import Script, ScriptedStreams, block, caught_up, event, gap, gives
 
 from subscriber import Event, Following, GapError, ReconnectPolicy, follow
 

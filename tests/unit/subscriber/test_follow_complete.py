@@ -5,7 +5,7 @@ import pickle
 from typing import Any
 
 import pytest
-from support.scripted_streams import ScriptedStreams, Script, block, caught_up, event, gap, gives
+from support.scripted_streams import Script, ScriptedStreams, block, caught_up, event, gap, gives
 
 from subscriber import Gap, GapError, HoleError, ReconnectPolicy, follow
 
@@ -19,15 +19,18 @@ async def offsets(
 ) -> tuple[list[int], HoleError | None]:
     """The offsets that came, until the end of the scripts or a hole."""
     came: list[int] = []
-    async with ScriptedStreams.serving(*scripts, gives(event(1, "the end"))) as server:
-        async with follow(server.url, topic, source=source, policy=SOON, **begin) as events:
-            try:
-                async for got in events:
-                    if got.topic == "the end":
-                        break
-                    came.append(got.offset)
-            except HoleError as error:
-                return came, error
+    the_end = gives(event(1, "the end"))
+    async with (
+        ScriptedStreams.serving(*scripts, the_end) as server,
+        follow(server.url, topic, source=source, policy=SOON, **begin) as events,
+    ):
+        try:
+            async for got in events:
+                if got.topic == "the end":
+                    break
+                came.append(got.offset)
+        except HoleError as error:
+            return came, error
     return came, None
 
 
@@ -60,7 +63,7 @@ async def test_offset_that_is_not_the_next_is_an_error(
 
 
 @pytest.mark.parametrize("begin", [{"after": 7}, {"position": "7"}], ids=str)
-async def test_first_event_behind_a_known_offset_is_the_next(begin: dict[str, int | str]) -> None:
+async def test_first_event_behind_a_known_offset_is_the_next(begin: dict[str, Any]) -> None:
     assert (await offsets(gives(event(8)), **begin))[0] == [8]
     _, error = await offsets(gives(event(9)), **begin)
     assert str(error) == "events are missing: offset 8 of 'orders' was to come, not 9"
