@@ -107,7 +107,7 @@ class Connection:
     async def _check(self) -> None:
         response = self._response
         if response.status != HTTPStatus.OK:
-            reason = reason_of(response, await self._refusal())
+            reason = reason_of(response, await self._refusal(), names_event=False)
             if response.status == HTTPStatus.TOO_MANY_REQUESTS or response.status >= 500:
                 raise StreamLost(f"{response.status} {reason}", retry_after_s(response))
             raise FollowRefused(response.status, reason)

@@ -12,7 +12,7 @@ from subscriber.commands.standard_output import StandardOutput
 from subscriber.follow import Following
 
 _SAVE_S = 1.0
-_STOP_S = 2.0
+_STOP_S = 1.0
 
 
 class Tail:

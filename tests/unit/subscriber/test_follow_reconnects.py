@@ -150,7 +150,7 @@ BAD = {"detail": "unreadable position", "errors": [{"field": "topic", "message":
 @pytest.mark.parametrize(
     ("script", "status", "sentence"),
     [
-        (refuses(422, BAD), 422, "the answer is 422: unreadable position (topic: bad)"),
+        (refuses(422, BAD), 422, "the answer is 422: unreadable position"),
         (refuses(404), 404, "the answer is 404: no"),
         (
             refuses(307, headers={"Location": "http://127.0.0.1:1/events"}),
