@@ -6,9 +6,9 @@ from collections.abc import Callable
 from aiohttp import HttpVersion11, web
 
 from aggregator.http.connection import Connection
+from aggregator.http.cut_off import end_without_last_chunk
 from aggregator.http.live_response import LiveResponse
 from aggregator.http.pending_responses import PendingResponses
-from aggregator.live.follower import Follower
 from aggregator.request_context import RequestContext
 
 _COPIED_BYTES = 16 * 1024
@@ -26,10 +26,17 @@ class LiveOutlet:
         transport: of the connection.
         context: of the request, for the log line of an answer that is aborted.
         pending: bounds what its reader has not taken.
-        end: ends the connection in the middle of the answer.
     """
 
-    __slots__ = ("_answer", "_chunked", "_context", "_end", "_pending", "_request", "_transport")
+    __slots__ = (
+        "_answer",
+        "_chunked",
+        "_connection",
+        "_context",
+        "_pending",
+        "_request",
+        "_transport",
+    )
 
     def __init__(
         self,
@@ -38,15 +45,24 @@ class LiveOutlet:
         transport: asyncio.Transport,
         context: RequestContext,
         pending: PendingResponses,
-        end: Callable[[], object],
     ) -> None:
         self._request = request
         self._answer = answer
         self._transport = transport
         self._context = context
         self._pending = pending
-        self._end = end
         self._chunked = request.version >= HttpVersion11
+        connection = request.protocol
+        self._connection = connection if isinstance(connection, Connection) else None
+        if self._connection is not None:
+            self._connection.on_gone = self._client_gone
+            if self._connection.gone:
+                self._client_gone()
+
+    def close(self) -> None:
+        """Tell the follower of its client no more."""
+        if self._connection is not None:
+            self._connection.on_gone = None
 
     def write(self, data: bytes) -> bool:
         """See `Outlet.write`."""
@@ -75,29 +91,16 @@ class LiveOutlet:
             held + self._transport.get_write_buffer_size(),
             lambda: self._answer.sent_bytes,
             drop=drop_held,
-            end=self._end,
+            end=self._cut_off,
         )
         try:
             await self._request.writer.drain()
         finally:
             self._pending.release(pending)
 
+    def _cut_off(self) -> None:
+        end_without_last_chunk(self._request, self._transport)
 
-def told_of_client(request: web.Request, follower: Follower) -> Callable[[], None]:
-    """Tell a follower when its client is gone; returns what ends that."""
-    connection = request.protocol
-    if not isinstance(connection, Connection):
-        return lambda: None
-
-    def gone() -> None:
-        transport = connection.transport
-        follower.client_gone(half=transport is not None and not transport.is_closing())
-
-    connection.on_gone = gone
-    if connection.gone:
-        gone()
-
-    def end() -> None:
-        connection.on_gone = None
-
-    return end
+    def _client_gone(self) -> None:
+        # It may have ended its side alone.
+        self._answer.follower.client_gone(half=not self._transport.is_closing())

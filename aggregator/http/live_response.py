@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from aiohttp import hdrs, web
 
-from aggregator.live.follower import CLIENT, Follower
+from aggregator.live.ends import CLIENT
+from aggregator.live.follower import Follower
 from aggregator.live.followers import Followers
 from aggregator.live.log_chunks import Form
 from aggregator.wire.accept import EVENT_STREAM, NDJSON

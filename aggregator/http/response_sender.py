@@ -1,20 +1,19 @@
 """The response sender: sends responses piece by piece, and lets go of each piece that was taken."""
 
 import asyncio
-import socket
-import struct
 from functools import partial
 
 import structlog
 from aiohttp import HttpVersion11, hdrs, web
 
 from aggregator.http.compression import Compression, coding_of
-from aggregator.http.live_outlet import LiveOutlet, told_of_client
+from aggregator.http.cut_off import end_without_last_chunk
+from aggregator.http.live_outlet import LiveOutlet
 from aggregator.http.live_response import LiveResponse
 from aggregator.http.ndjson import StreamedResponse
 from aggregator.http.pending_responses import PendingResponse, PendingResponses
 from aggregator.http.read_response import ReadResponse
-from aggregator.live.follower import CLIENT, StreamCut
+from aggregator.live.ends import CLIENT, StreamCut
 from aggregator.request_context import RequestContext
 from storage.errors import StorageError
 
@@ -119,14 +118,14 @@ class ResponseSender:
         answer: LiveResponse,
     ) -> bool:
         follower = answer.follower
-        end = partial(end_without_last_chunk, request, transport)
-        no_longer_told = told_of_client(request, follower)
         if request.version < HttpVersion11:
             answer.force_close()
+        outlet = LiveOutlet(request, answer, transport, context, self._pending)
         try:
             await answer.prepare(request)
+            # They are sent, and ten thousand idle streams need not keep them.
+            answer.headers.clear()
             if request.method != hdrs.METH_HEAD:
-                outlet = LiveOutlet(request, answer, transport, context, self._pending, end)
                 await follower.run(outlet)
             await answer.write_eof()
         except ConnectionError:
@@ -136,7 +135,7 @@ class ResponseSender:
             _fail(request, transport, context, error)
             return False
         finally:
-            no_longer_told()
+            outlet.close()
         return True
 
     async def _send_stream(
@@ -196,15 +195,3 @@ async def _write(answer: web.StreamResponse, part: bytes) -> None:
     view = memoryview(part)
     for start in range(0, len(part), _PIECE_BYTES):
         await answer.write(view[start : start + _PIECE_BYTES])
-
-
-def end_without_last_chunk(request: web.Request, transport: asyncio.Transport) -> None:
-    """End the connection of a response in the middle, so that its reader sees that it is not all.
-
-    What the kernel has is still sent, and then the last chunk is missing. With HTTP/1.0 the end of
-    the connection would be that of the answer, so it is reset.
-    """
-    socket_ = transport.get_extra_info("socket")
-    if request.version < HttpVersion11 and socket_ is not None:
-        socket_.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()

@@ -5,6 +5,7 @@ read for all, and behind it what it reads itself. Nothing is queued for a reader
 it has not taken yet is dropped when others need the room, and read again.
 """
 
+from aggregator.live.ends import CLIENT, LIFETIME, StreamCut
 from aggregator.live.log_chunks import Form, LogChunks
 from aggregator.live.outlet import Outlet
 from aggregator.live.pieces import next_piece, with_positions
@@ -29,13 +30,6 @@ _PAUSE_S = 1.0
 """Behind a read that failed."""
 
 _HEARTBEATS = {Form.BLOCKS: HEARTBEAT, Form.LINES: b"\n"}
-
-CLIENT, LIFETIME, SHUTDOWN = "client", "lifetime", "shutdown"
-"""Why streams end."""
-
-
-class StreamCut(Exception):
-    """A stream can't go on, and must not end as one that is whole; the message says why."""
 
 
 class Follower:
@@ -82,7 +76,7 @@ class Follower:
         self._next.from_log = True
         self._one_topic = request.topics.one_topic
         self._source = None if request.source is None else escape_name(request.source.encode())
-        self._pulse = Pulse(heartbeat_s, lifetime_s, self._on_silence, lambda: self.stop(LIFETIME))
+        self._pulse = Pulse(heartbeat_s, lifetime_s, self)
         self._places: dict[str, Place] = {}
         self._ready: dict[str, None] = {}
         """Topics whose tails are ahead of it."""
@@ -118,22 +112,26 @@ class Follower:
         """Return whether it follows a topic."""
         return topic in self._places
 
-    def join(self, tail: Tail, offset: int) -> None:
-        """Follow one more topic.
+    def join(self, tail: Tail) -> None:
+        """Follow one more topic, from its start unless `go_on` says otherwise.
 
         Args:
-            tail: of the topic; it has begun.
-            offset: go on behind this one.
+            tail: of the topic.
         """
-        place = self._places[tail.topic] = Place(tail, offset)
-        if place.is_behind:
-            self.advanced(tail.topic)
+        self._places[tail.topic] = Place(tail)
+        self.advanced(tail.topic)
+
+    def go_on(self, topic: str, offset: int) -> None:
+        """Give what is behind an offset of a topic that it has joined."""
+        place = self._places[topic]
+        place.offset = offset
+        if not place.is_behind:
+            self._ready.pop(topic, None)
 
     def advanced(self, topic: str) -> None:
         """See `TailFollower`."""
-        if topic in self._places:
-            self._ready[topic] = None
-            self._wakeup.wake()
+        self._ready[topic] = None
+        self._wakeup.wake()
 
     def failed(self, reason: str) -> None:
         """See `TailFollower`."""
@@ -145,6 +143,23 @@ class Follower:
         if self.ended is None:
             self.ended = reason
             self._wakeup.wake()
+
+    def on_end_of_life(self) -> None:
+        """See `Pulsed`."""
+        self.stop(LIFETIME)
+
+    def on_silence(self) -> None:
+        """See `Pulsed`."""
+        if self._wakeup.asleep and not self._untold and not self._lead:
+            # Without a turn of its own, which ten thousand idle streams could not have.
+            try:
+                if self._outlet is None or self._outlet.write(_HEARTBEATS[self.form]):
+                    return
+            except ConnectionError:
+                self.stop(CLIENT)
+                return
+        self._due = True
+        self._wakeup.wake()
 
     def client_gone(self, *, half: bool) -> None:
         """Take notice that the client sends no more.
@@ -280,15 +295,3 @@ class Follower:
         self._pulse.beat()
         if not self._outlet.write(data):
             await self._outlet.drained(held, self._next.drop)
-
-    def _on_silence(self) -> None:
-        if self._wakeup.asleep and not self._untold and not self._lead:
-            # Without a turn of its own, which ten thousand idle streams could not have.
-            try:
-                if self._outlet is None or self._outlet.write(_HEARTBEATS[self.form]):
-                    return
-            except ConnectionError:
-                self.stop(CLIENT)
-                return
-        self._due = True
-        self._wakeup.wake()

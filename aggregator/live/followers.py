@@ -1,7 +1,6 @@
 """The followers: the streams that are open, and the room for them."""
 
 import random
-from contextlib import ExitStack
 from functools import partial
 
 from aggregator.ingest.group_commit import ShuttingDown
@@ -12,7 +11,8 @@ from aggregator.live.beginnings import (
     matching_topics,
     too_many,
 )
-from aggregator.live.follower import SHUTDOWN, Follower
+from aggregator.live.ends import SHUTDOWN
+from aggregator.live.follower import Follower
 from aggregator.live.log_chunks import Form, LogChunks
 from aggregator.live.tails import Tails
 from aggregator.live.topic_watch import TopicWatch
@@ -56,7 +56,8 @@ class Followers:
         self._limit = limit
         self._heartbeat_s = heartbeat_s
         self._lifetime_s = lifetime_s
-        self._open: dict[Follower, ExitStack] = {}
+        self._open: dict[Follower, object | None] = {}
+        """With what they watch for topics, if they do."""
         self._events = 0
         """Those that streams gave which are closed."""
         self.draining = False
@@ -98,10 +99,9 @@ class Followers:
             heartbeat_s=self._heartbeat_s,
             lifetime_s=self._lifetime_s * random.uniform(1 - _SPREAD, 1 + _SPREAD),  # noqa: S311
         )
-        stack = self._open[follower] = ExitStack()
-        stack.callback(self._limit.end, follows=True)
+        self._open[follower] = None
         try:
-            await self._begin(follower, stack)
+            await self._begin(follower)
         except BaseException:
             self.close(follower)
             raise
@@ -109,11 +109,16 @@ class Followers:
 
     def close(self, follower: Follower) -> None:
         """Give up the room of a stream. Idempotent."""
-        stack = self._open.pop(follower, None)
-        if stack is not None:
-            follower.close()
-            self._events += follower.events
-            stack.close()
+        if follower not in self._open:
+            return
+        watch = self._open.pop(follower)
+        if watch is not None:
+            self._topics.unwatch(watch)
+        for topic in follower.topics:
+            self._tails.leave(topic, follower.form, follower)
+        follower.close()
+        self._limit.end(follows=True)
+        self._events += follower.events
 
     def drain(self) -> None:
         """End every stream between two events, and open no more."""
@@ -121,18 +126,17 @@ class Followers:
         for follower in list(self._open):
             follower.stop(SHUTDOWN)
 
-    async def _begin(self, follower: Follower, stack: ExitStack) -> None:
+    async def _begin(self, follower: Follower) -> None:
         request = follower.request
         found: dict[str, None] = {}
         if request.topics.prefixes:
-            stack.enter_context(
-                self._topics.watching(request.topics, partial(self._found, follower, found))
-            )
+            told = partial(self._found, follower, found)
+            self._open[follower] = self._topics.watch(request.topics, told)
         # Each is watched before it is read: see `aggregator.live.heads`.
         topics = await matching_topics(self._store, request)
         tails = {topic: self._tails.follow(topic, follower.form, follower) for topic in topics}
-        for topic in topics:
-            stack.callback(self._tails.leave, topic, follower.form, follower)
+        for tail in tails.values():
+            follower.join(tail)
         heads = await self._store.heads(topics)
         offsets = await first_offsets(self._store, request, heads)
         if request.topics.one_topic is not None:
@@ -140,12 +144,12 @@ class Followers:
         follower.gaps = gaps(offsets, heads)
         for topic, tail in tails.items():
             tail.begin(heads[topic])
-            follower.join(tail, min(offsets[topic], heads[topic]))
+            follower.go_on(topic, min(offsets[topic], heads[topic]))
         if len(follower.position) > MAX_POSITION_BYTES:
             raise too_many(str(len(topics)))
+        follower.begun = True
         for topic in found:
             self._join(follower, topic)
-        follower.begun = True
 
     def _found(self, follower: Follower, found: dict[str, None], topic: str) -> None:
         """Have a stream follow a topic that is new; until it has begun, that waits."""
@@ -155,12 +159,11 @@ class Followers:
             found[topic] = None
 
     def _join(self, follower: Follower, topic: str) -> None:
-        if follower.follows(topic) or follower not in self._open:
+        if follower.follows(topic):
             return
         if len(follower.topics) >= MAX_TOPICS:
             follower.stop(f"more than {MAX_TOPICS} topics fit its patterns")
             return
         tail = self._tails.follow(topic, follower.form, follower)
-        self._open[follower].callback(self._tails.leave, topic, follower.form, follower)
         tail.begin(0)
-        follower.join(tail, 0)
+        follower.join(tail)

@@ -11,15 +11,14 @@ class Place:
     """A place in a topic: the offset up to which a reader was given events.
 
     Args:
-        tail: of the topic; it has begun.
-        offset: go on behind this one.
+        tail: of the topic.
     """
 
     __slots__ = ("offset", "tail")
 
-    def __init__(self, tail: Tail, offset: int) -> None:
+    def __init__(self, tail: Tail) -> None:
         self.tail = tail
-        self.offset = offset
+        self.offset = 0
 
     @property
     def is_behind(self) -> bool:

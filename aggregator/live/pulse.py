@@ -1,7 +1,17 @@
 """The pulse of a stream: when a sign of life is due, and when its life is over."""
 
 import asyncio
-from collections.abc import Callable
+from typing import Protocol
+
+
+class Pulsed(Protocol):
+    """Who has a pulse."""
+
+    def on_silence(self) -> None:
+        """Take notice of a silence that lasted too long; called after every such silence."""
+
+    def on_end_of_life(self) -> None:
+        """Take notice that it is to end; called once."""
 
 
 class Pulse:
@@ -10,23 +20,15 @@ class Pulse:
     Args:
         heartbeat_s: seconds of silence.
         lifetime_s: seconds of its life, from now.
-        on_silence: called after every so long a silence.
-        on_end: called once.
+        of: is told.
     """
 
-    __slots__ = ("_ends_at", "_heartbeat_s", "_last", "_loop", "_on_end", "_on_silence", "_timer")
+    __slots__ = ("_ends_at", "_heartbeat_s", "_last", "_loop", "_of", "_timer")
 
-    def __init__(
-        self,
-        heartbeat_s: float,
-        lifetime_s: float,
-        on_silence: Callable[[], object],
-        on_end: Callable[[], object],
-    ) -> None:
+    def __init__(self, heartbeat_s: float, lifetime_s: float, of: Pulsed) -> None:
         self._loop = asyncio.get_running_loop()
         self._heartbeat_s = heartbeat_s
-        self._on_silence = on_silence
-        self._on_end = on_end
+        self._of = of
         self._last = self._loop.time()
         self._ends_at = self._last + lifetime_s
         self._timer = self._set_timer()
@@ -47,9 +49,9 @@ class Pulse:
     def _on_time(self) -> None:
         now = self._loop.time()
         if now >= self._ends_at:
-            self._on_end()
+            self._of.on_end_of_life()
             return
         if now >= self._last + self._heartbeat_s:
             self._last = now
-            self._on_silence()
+            self._of.on_silence()
         self._timer = self._set_timer()

@@ -4,8 +4,7 @@ It is told of topics by flushes and by the poll of topics. Who begins to watch l
 afterwards, so that no topic comes between.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 
 from aggregator.wire.topic_selection import TopicSelection
 from storage.model import Status
@@ -41,23 +40,26 @@ class TopicWatch:
                 prefixes.append(prefix)
         return prefixes
 
-    @contextmanager
-    def watching(self, wanted: TopicSelection, found: Callable[[str], object]) -> Iterator[None]:
-        """Watch for topics for as long as the context lasts.
+    def watch(self, wanted: TopicSelection, found: Callable[[str], object]) -> object:
+        """Watch for topics until `unwatch`.
 
         Args:
             wanted: the topics.
-            found: called with the name of one that fits a pattern, perhaps more than once.
+            found: called with the name of one that fits, perhaps more than once.
+
+        Returns:
+            What to give to `unwatch`.
         """
         key = object()
         self._watchers[key] = wanted, found
         if len(self._watchers) == 1:
             self._seen.clear()
             self.on_first()
-        try:
-            yield
-        finally:
-            del self._watchers[key]
+        return key
+
+    def unwatch(self, key: object) -> None:
+        """Watch no more."""
+        del self._watchers[key]
 
     def observe(self, counted: Iterable[tuple[str, Status]]) -> None:
         """Take notice of what a flush has committed.

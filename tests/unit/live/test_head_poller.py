@@ -9,7 +9,7 @@ import structlog
 import structlog.testing
 from support.stores import until
 
-from aggregator.live import head_poller
+from aggregator.live import poller
 from aggregator.live.head_poller import HeadPoller
 from aggregator.live.heads import HeadWatch
 from aggregator.logging import observer_guard
@@ -57,7 +57,7 @@ class Rig:
 
 @pytest.fixture
 async def rig(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
-    monkeypatch.setattr(head_poller, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(poller, "_PAUSE_S", 0.0)
     rig = Rig()
     yield rig
     await rig.poller.aclose()

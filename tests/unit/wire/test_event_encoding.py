@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aggregator.wire.event_encoding import encode_lines, encode_objects
+from aggregator.wire.event_encoding import encode_blocks, encode_lines, encode_objects
 from aggregator.wire.timestamps import render_timestamp
 from storage.model import MAX_TIME_US, MIN_TIME_US, EventColumns
 
@@ -74,6 +74,18 @@ def test_lines_hold_one_event_each_whatever_breaks_its_payload_has(events: list[
     for line, event in zip(lines, events, strict=True):
         payload = event[-1].replace("\r", " ").replace("\n", " ").encode()
         assert b'"payload":%b,"offset":%d,' % (payload, event[1]) in line
+
+
+@example([_QUOTES, _BREAKS])
+@given(st.lists(_events, min_size=1, max_size=5))
+def test_blocks_are_the_same_lines_with_offsets_as_ids(events: list[Any]) -> None:
+    columns = _columns(events)
+    lines = encode_lines(columns)[:-1].split(b"\n")
+    expected = [
+        b"id: %d\ndata: %b\n\n" % (offset, line)
+        for offset, line in zip(columns.offsets, lines, strict=True)
+    ]
+    assert encode_blocks(columns) == b"".join(expected)
 
 
 @pytest.mark.parametrize("time_us", [MIN_TIME_US, -1, 0, 999_999, 1_000_000, MAX_TIME_US - 1])
