@@ -7,7 +7,8 @@ async with follow("http://127.0.0.1:8080", "orders", start="start") as events:
 
 from subscriber.errors import FollowError, FollowGaveUp, FollowRefused, GapError, HoleError
 from subscriber.events import Event, Gap
-from subscriber.follow import Following, follow
+from subscriber.follow import follow
+from subscriber.following import Following
 from subscriber.policy import ReconnectPolicy, Wait
 
 __all__ = [

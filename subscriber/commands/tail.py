@@ -9,7 +9,7 @@ from subscriber.commands.lines import Render
 from subscriber.commands.newest import Newest
 from subscriber.commands.position_file import PositionFile
 from subscriber.commands.standard_output import StandardOutput
-from subscriber.follow import Following
+from subscriber.following import Following
 
 _SAVE_S = 1.0
 _STOP_S = 1.0
