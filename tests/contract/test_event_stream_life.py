@@ -1,6 +1,7 @@
 """The life of event streams: signs of life, ends, room, and what can't be served now."""
 
 import asyncio
+import socket
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -214,3 +215,25 @@ async def test_with_http_1_0_it_ends_with_the_connection(make_client: MakeClient
     assert [line.partition(b":")[0] for line in body.split(b"\n\n")[1].split(b"\n")] == [
         b"id", b"data",
     ]  # fmt: skip
+
+
+async def test_the_kernel_holds_little_of_what_a_dead_reader_does_not_take(
+    make_client: MakeClient,
+) -> None:
+    client = await make_client(send_timeout_ms=100)
+    for _ in range(8):
+        await publish(client, [published(payload={"text": "x" * 1_000_000})])
+    with socket.socket() as connection, structlog.testing.capture_logs() as logged:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(connection, (client.host, client.port))
+        await loop.sock_sendall(
+            connection,
+            b"GET /events?topic=orders&from=start HTTP/1.1\r\nHost: x\r\n"
+            b"Accept: text/event-stream\r\n\r\n",
+        )
+        await until(lambda: any(line["event"] == "request" for line in logged), "its end")
+    (aborted,) = [line for line in logged if line["event"] == "response_aborted"]
+    # Four million without a bound.
+    assert aborted["sent"] < 1_500_000
