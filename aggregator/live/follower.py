@@ -44,8 +44,8 @@ class Follower:
     """
 
     __slots__ = (
-        "_cut", "_due", "_half_closed", "_lead", "_next", "_one_topic", "_outlet", "_places",
-        "_pulse", "_ready", "_source", "_untold", "_wakeup",
+        "_between_events", "_cut", "_due", "_half_closed", "_lead", "_next", "_one_topic",
+        "_outlet", "_places", "_pulse", "_ready", "_source", "_untold", "_wakeup",
         "begun", "ended", "events", "form", "gaps", "head", "request",
     )  # fmt: skip
 
@@ -80,6 +80,8 @@ class Follower:
         self._places: dict[str, Place] = {}
         self._ready: dict[str, None] = {}
         """Topics whose tails are ahead of it."""
+        self._between_events = True
+        """Whether what was written ends with an event, or another block."""
         self._cut = False
         self._half_closed = False
         self._untold = False
@@ -150,7 +152,9 @@ class Follower:
 
     def on_silence(self) -> None:
         """See `Pulsed`."""
-        if self._wakeup.asleep and not self._untold and not self._lead:
+        # It also sleeps in the midst of an event, until what was dropped is read again.
+        idle = self._wakeup.asleep and self._between_events
+        if idle and not self._untold and not self._lead:
             # Without a turn of its own, which ten thousand idle streams could not have.
             try:
                 if self._outlet is None or self._outlet.write(_HEARTBEATS[self.form]):
@@ -254,8 +258,8 @@ class Follower:
         Raises:
             StorageError: the stream is to end, and the rest of an event can't be read.
         """
-        given, between_events = 0, True
-        while not (self.ended and between_events):
+        given = 0
+        while not (self.ended and self._between_events):
             chunk = self._next.chunk
             if chunk is None:
                 # It was dropped, for its reader is slow.
@@ -275,8 +279,8 @@ class Follower:
             given += len(piece)
             if self._one_topic is None:
                 head = position_head(self._offsets(), place.tail.topic).encode()
-                piece = with_positions(piece, head, begins_event=between_events)
-            between_events = data.endswith(self.form.value, 0, given)
+                piece = with_positions(piece, head, begins_event=self._between_events)
+            self._between_events = data.endswith(self.form.value, 0, given)
             await self._write(piece, held=len(data) if given < len(data) else 0)
         self._next.drop()
 
