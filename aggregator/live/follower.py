@@ -29,6 +29,8 @@ from storage.errors import StorageError
 _PAUSE_S = 1.0
 """Behind a read that failed."""
 
+_POSITION_TOO_LONG = f"its position is longer than {MAX_POSITION_BYTES} bytes"
+
 _HEARTBEATS = {Form.BLOCKS: HEARTBEAT, Form.LINES: b"\n"}
 
 
@@ -279,6 +281,10 @@ class Follower:
             given += len(piece)
             if self._one_topic is None:
                 head = position_head(self._offsets(), place.tail.topic).encode()
+                if self._between_events and len(head) + len(str(chunk.last)) > MAX_POSITION_BYTES:
+                    # Its reader could not come back with the last of these ids.
+                    self.stop(_POSITION_TOO_LONG)
+                    continue
                 piece = with_positions(piece, head, begins_event=self._between_events)
             self._between_events = data.endswith(self.form.value, 0, given)
             await self._write(piece, held=len(data) if given < len(data) else 0)
@@ -286,7 +292,7 @@ class Follower:
 
     def _check_position(self) -> None:
         if self._one_topic is None and len(self.position) > MAX_POSITION_BYTES:
-            self.stop(f"its position is longer than {MAX_POSITION_BYTES} bytes")
+            self.stop(_POSITION_TOO_LONG)
 
     def _offsets(self) -> dict[str, int]:
         return {topic: place.offset for topic, place in self._places.items()}
