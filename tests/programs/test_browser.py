@@ -130,6 +130,8 @@ async def test_documented_page_misses_nothing_while_the_aggregator_is_killed_and
                 await until_text(page, "state", "live")
                 await until_text(page, "log", "payments.eu 20 ")
                 aggregator.kill()
+                if kind:
+                    await until_text(page, "state", "no aggregator answers")
                 began = told.requests
                 run_aggregator(*database, "--port", port)
                 await until_acknowledged(told, began + 20)

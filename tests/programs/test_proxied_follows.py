@@ -67,10 +67,12 @@ async def test_a_silent_stream_outlives_the_patience_and_gives_an_event_at_once(
 ) -> None:
     aggregator = run_aggregator("--stream-heartbeat-ms", "200")
     with proxied(kind, aggregator.url, tmp_path, patience="1s") as url:
-        # What nginx would compress, it would also hold.
+        # nginx compresses this one, and would hold it.
         async with following(client, url, BLOCKS | {"Accept-Encoding": "gzip"}) as blocks:
             target = f"{url}/{TARGET}&follow=true"
             async with client.get(target, headers=LINES) as lines:
+                coded = blocks.headers.get("Content-Encoding", "identity")
+                assert coded == {"nginx": "gzip", "haproxy": "identity"}[kind]
                 for _ in range(8):
                     await line_with(blocks, ":")
                 for event_id in ("e-1", "e-2"):
