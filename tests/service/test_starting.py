@@ -10,11 +10,10 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import aiohttp
 import pytest
 from support.backends import PostgresServer, new_database
 from support.command import on_terminal
-from support.load import batch_of, get_json
+from support.load import batch_of, get_json, session
 from support.processes import Aggregator
 
 Run = Callable[..., Aggregator]
@@ -32,10 +31,10 @@ async def test_without_settings_it_stores_in_a_file_in_the_working_directory(
 ) -> None:
     aggregator = run_aggregator()
     assert aggregator.url.startswith("http://127.0.0.1:")
-    async with aiohttp.ClientSession() as session:
-        answer = await session.post(f"{aggregator.url}/publish", json=batch_of("orders", ["e-1"]))
+    async with session() as client:
+        answer = await client.post(f"{aggregator.url}/publish", json=batch_of("orders", ["e-1"]))
         assert answer.status == 200
-        assert (await get_json(session, f"{aggregator.url}/stats"))["backend"] == "sqlite"
+        assert (await get_json(client, f"{aggregator.url}/stats"))["backend"] == "sqlite"
     assert aggregator.stop() == 0
     assert (tmp_path / "aggregator.db").stat().st_size > 0
 
@@ -66,8 +65,8 @@ async def test_settings_come_from_the_environment(tmp_path: Path) -> None:
     }
     with on_terminal(cwd=tmp_path, env=env) as running:
         running.wait_for_text(f"http://127.0.0.1:{port}")
-        async with aiohttp.ClientSession() as session:
-            answer = await session.post(
+        async with session() as client:
+            answer = await client.post(
                 f"http://127.0.0.1:{port}/publish", json=batch_of("orders", ["e-1", "e-2"])
             )
             assert answer.status == 413
@@ -86,8 +85,8 @@ async def test_database_url_names_a_postgres_database(
 ) -> None:
     with new_database("postgres", tmp_path, postgres_server) as database:
         aggregator = run_aggregator(env={"DATABASE_URL": database.dsn})
-        async with aiohttp.ClientSession() as session:
-            assert (await get_json(session, f"{aggregator.url}/stats"))["backend"] == "postgres"
+        async with session() as client:
+            assert (await get_json(client, f"{aggregator.url}/stats"))["backend"] == "postgres"
         assert aggregator.stop() == 0
     assert not (tmp_path / "aggregator.db").exists()
 

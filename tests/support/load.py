@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
+from weakref import WeakSet
 
 import aiohttp
 from yarl import URL
@@ -124,12 +125,28 @@ async def until_acknowledged(told: Told, requests: int) -> None:
 
 @asynccontextmanager
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """A client without a bound on its connections."""
-    timeout = aiohttp.ClientTimeout(total=LIMIT_S)
+    """A client without a bound on its connections.
+
+    An answer that a test did not read is closed with it. Otherwise the garbage collector may find
+    its connection open, in the midst of another test.
+    """
+    answers: WeakSet[aiohttp.ClientResponse] = WeakSet()
+
+    async def note(_session: object, _context: object, end: aiohttp.TraceRequestEndParams) -> None:
+        answers.add(end.response)
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(note)
     async with aiohttp.ClientSession(
-        timeout=timeout, connector=aiohttp.TCPConnector(limit=0)
+        timeout=aiohttp.ClientTimeout(total=LIMIT_S),
+        connector=aiohttp.TCPConnector(limit=0),
+        trace_configs=[trace],
     ) as session:
-        yield session
+        try:
+            yield session
+        finally:
+            for answer in list(answers):
+                answer.close()
 
 
 async def get_json(session: aiohttp.ClientSession, url: str, status: int = 200) -> Any:
