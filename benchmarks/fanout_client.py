@@ -36,7 +36,7 @@ class _Readers:
         self._poll = select.epoll()
         self._sockets = {each.fileno(): each for each in connections}
         for each in connections:
-            each.setblocking(False)
+            each.settimeout(0)
             self._poll.register(each.fileno(), select.EPOLLIN)
 
     def read(self) -> float:

@@ -24,7 +24,7 @@ _TAKEN_BYTES = 1 << 16
 
 def _is_open(connection: socket) -> bool:
     """Return whether nothing came of a stream but heartbeats."""
-    connection.setblocking(False)
+    connection.settimeout(0)
     try:
         while came := connection.recv(_TAKEN_BYTES):
             if came.strip(b"1234567890abcdef:\r\n"):

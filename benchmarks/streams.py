@@ -90,7 +90,7 @@ def _of_each(setting: Setting) -> int:
 
 
 def _in_turn(runs: Runs, number: int) -> Runs:
-    return runs if number % 2 == 0 else dict(reversed(runs.items()))
+    return runs if number % 2 == 0 else dict(reversed(list(runs.items())))
 
 
 class Topic(NamedTuple):
