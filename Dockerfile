@@ -1,4 +1,4 @@
-# The aggregator and the publisher; see docs/operate/compose.md.
+# The aggregator and its clients; see docs/operate/compose.md.
 ARG BASE=python:3.13-slim-trixie
 
 FROM ${BASE} AS build
@@ -15,6 +15,7 @@ COPY README.md LICENSE ./
 COPY aggregator aggregator
 COPY storage storage
 COPY publisher publisher
+COPY subscriber subscriber
 RUN python3 -m pip install --no-deps .
 
 FROM ${BASE}

@@ -128,7 +128,7 @@ def _failure_of(error: Exception, url: str) -> TransientFailure | PublishRefused
         case aiohttp.ClientPayloadError():
             return TransientFailure("the answer was cut short")
         case aiohttp.ClientConnectionError() | OSError():
-            return TransientFailure(f"the connection was lost: {_loss(error)}")
+            return TransientFailure(f"the connection was lost: {loss_reason(error)}")
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError() | UnicodeError():
             detail = one_line(f"not the URL of an aggregator: {url!r}")
             return PublishRefused(None, detail, may_be_stored=False)
@@ -145,7 +145,10 @@ async def _read(response: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     return bytes(answer)
 
 
-def _loss(error: Exception) -> str:
+def loss_reason(error: Exception) -> str:
+    """Return the reason why a connection was lost, in a few words."""
+    if isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str):
+        return "the server hung up"  # in the head of its answer, which would be shown otherwise
     if not isinstance(error, OSError):
         return one_line(str(error))
     # Without a number it is aiohttp's own, and names the URL in place of a reason.

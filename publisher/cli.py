@@ -46,10 +46,13 @@ Commands: TypeAlias = "argparse._SubParsersAction[Parser]"  # noqa: SLF001
 """What `add_subparsers` gives; argparse has no public name for it."""
 
 
-def program_name() -> str:
-    """Give what to call this program in a sentence: the name that it was called by."""
+def program_name(module: str = PROGRAM) -> str:
+    """Give what to call this program in a sentence: the name that it was called by.
+
+    module: that name where Python runs a module.
+    """
     called = Path(sys.argv[0])
-    return PROGRAM if called.suffix == ".py" else called.name
+    return module if called.suffix == ".py" else called.name
 
 
 def url(text: str) -> str:

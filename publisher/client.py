@@ -11,13 +11,13 @@ from types import TracebackType
 from typing import Self
 
 import aiohttp
-from yarl import URL
 
 from publisher.batching import Buffer, Limits, Pending
 from publisher.errors import EventRejected, NotSent, PublishAbandoned, PublishError
 from publisher.events import EncodedEvent, Event, encode_event
 from publisher.response import Verdict
 from publisher.retry import OnRetry, Retry, RetryPolicy, deliver
+from publisher.urls import check_base_url
 
 _log = logging.getLogger("publisher")
 
@@ -55,11 +55,7 @@ class Publisher:
         ordered: bool = False,
         on_retry: OnRetry | None = None,
     ) -> None:
-        if not _is_base_url(url):
-            raise ValueError(
-                f"{url!r} is not an http or https URL such as http://127.0.0.1:8080, "
-                "without ? and #"
-            )
+        check_base_url(url)
         if max_requests_in_flight < 1:
             sentence = f"max_requests_in_flight must be at least 1, not {max_requests_in_flight!r}"
             raise ValueError(sentence)
@@ -262,19 +258,6 @@ class Publisher:
         finally:
             if self._session is not None:
                 await self._session.close()
-
-
-def _is_base_url(url: str) -> bool:
-    try:
-        parsed = URL(url)
-    except (ValueError, TypeError):
-        return False
-    return (
-        parsed.scheme in {"http", "https"}
-        and bool(parsed.host)
-        and "?" not in url
-        and "#" not in url
-    )
 
 
 def _fail(batch: list[Pending], error: PublishError) -> None:

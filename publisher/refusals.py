@@ -22,12 +22,13 @@ class _Problem(msgspec.Struct):
     errors: list[_FieldError] = []
 
 
-def reason_of(response: aiohttp.ClientResponse, answer: bytes) -> str:
+def reason_of(response: aiohttp.ClientResponse, answer: bytes, *, names_event: bool = True) -> str:
     """Return the reason of a refusal in one sentence.
 
     Args:
         response: the response.
         answer: its body.
+        names_event: say which event of a batch it is about; False for a response to a read.
 
     Returns:
         The detail of problem+json, the plain text, or the phrase of the status.
@@ -43,7 +44,7 @@ def reason_of(response: aiohttp.ClientResponse, answer: bytes) -> str:
         text = answer.decode(errors="replace") if response.content_type == "text/plain" else ""
         return one_line(text) or phrase
     reason = one_line(problem.detail or problem.title) or phrase
-    if problem.errors:
+    if problem.errors and names_event:
         first = problem.errors[0]
         named = "" if first.index is None else f"event {first.index} of the batch, "
         field = f"{first.field}: " if first.field else ""

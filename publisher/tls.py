@@ -48,7 +48,7 @@ def lasting_tls_fault(error: aiohttp.ClientConnectionError) -> str | None:
         return f"{peer} does not speak TLS: if it is a plain HTTP server, its URL begins with http:"
     if cause.reason in _REFUSED_HANDSHAKE:
         return (
-            f"{peer} refuses to speak TLS with this publisher: no version or cipher in common, or "
+            f"{peer} refuses to speak TLS with this program: no version or cipher in common, or "
             f"it asks for a client certificate ({cause.reason})"
         )
     return None

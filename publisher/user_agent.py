@@ -1,4 +1,4 @@
-"""The `User-Agent` of a publisher, for the logs of servers."""
+"""The `User-Agent` of clients, for the logs of servers."""
 
 from importlib.metadata import PackageNotFoundError, version
 
@@ -15,4 +15,10 @@ def _version() -> str:
 VERSION = _version()
 """Of the distribution; "unknown" where it is not installed."""
 
-USER_AGENT = f"{_NAME}-publisher/{VERSION}"
+
+def user_agent(client: str) -> str:
+    """Return the header's value for a kind of client, such as `publisher`."""
+    return f"{_NAME}-{client}/{VERSION}"
+
+
+USER_AGENT = user_agent("publisher")

@@ -44,7 +44,12 @@ async def run(*arguments: str | Path, to: Path | None = None, err: bool = False)
 
 
 async def test_help_that_nobody_reads_is_no_failure() -> None:
-    commands = [["aggregator"], ["aggregator", "logs", "report"], ["publisher", "load"]]
+    commands = [
+        ["aggregator"],
+        ["aggregator", "logs", "report"],
+        ["publisher", "load"],
+        ["subscriber"],
+    ]
     ended = await asyncio.gather(*(run(*command, "--help") for command in commands))
     assert ended == [(0, "")] * len(commands)
 
@@ -86,14 +91,18 @@ async def test_a_full_disk_is_one_sentence_and_the_files_are_written(
     full = Path("/dev/full")
     told = "cannot write to standard output: No space left on device"
     target = ("--url", url)
+    follow = ("subscriber", "follow", "a", "--from", "start", *target, "--until-caught-up")
+    await run("publisher", "ship", lines, "--topic", "a", *target)
     ended = await asyncio.gather(
         run("publisher", "ship", lines, "--topic", "full", *target, to=full),
         run("publisher", "load", *target, "--events", "9", "--json", files["load.json"], to=full),
         run("aggregator", "--help", to=full),
         # Nobody can be told that it was refused, but for the status.
         run("publisher", "load", "--events", "0", err=True),
+        run(*follow, to=full),
     )
     assert ended[0] == ended[1] == (1, f"python -m publisher: {told}\n")
     assert ended[2] == (2, f"aggregator: {told.replace('cannot', 'can' + chr(39) + 't')}\n")
     assert ended[3] == (2, "")
+    assert ended[4] == (1, f"python -m subscriber: {told}\n")
     assert files["load.json"].stat().st_size

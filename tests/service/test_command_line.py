@@ -57,7 +57,7 @@ def test_help_is_in_groups_without_a_word_of_python(tmp_path: Path) -> None:
     assert not re.findall(r"\b(?:str|int|bool|Path|Dsn|Positive|None|Secret|object)\b", out)
 
 
-@pytest.mark.parametrize("program", ["aggregator", "publisher"])
+@pytest.mark.parametrize("program", ["aggregator", "publisher", "subscriber"])
 def test_a_program_is_called_by_the_name_that_its_help_shows(tmp_path: Path, program: str) -> None:
     script = str(Path(sys.executable).with_name(program))
     for command, name in (

@@ -5,7 +5,7 @@ import pty
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -85,13 +85,16 @@ class OnTerminal:
 
 @contextmanager
 def on_terminal(
-    *arguments: str, cwd: Path, env: Mapping[str, str] | None = None
+    *arguments: str,
+    cwd: Path,
+    env: Mapping[str, str] | None = None,
+    program: Sequence[str] = _PROGRAM,
 ) -> Iterator[OnTerminal]:
-    """The command with a terminal as its standard output and error."""
+    """The command, or another program, with a terminal as its standard output and error."""
     terminal, its_end = pty.openpty()
     try:
         process = subprocess.Popen(
-            [*_PROGRAM, *arguments],
+            [*program, *arguments],
             cwd=cwd,
             env=environment(env),
             stdin=subprocess.DEVNULL,

@@ -137,7 +137,7 @@ async def test_refused_handshake_is_a_tls_error(
 ) -> None:
     server, client = authority.serving("127.0.0.1"), authority.trusting()
     differ(server, client)
-    told = "refuses to speak TLS with this publisher: no version"
+    told = "refuses to speak TLS with this program: no version"
     # That it asks for a certificate comes behind the handshake, and for some tries too late.
     with refusing_handshakes(server) as url, pytest.raises(TlsError, match=told):
         await send(url, client, PATIENT)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "understand" / "architecture.md").read_text()
-LISTED_WHOLE = ("aggregator", "storage")
+LISTED_WHOLE = ("aggregator", "storage", "subscriber")
 
 
 def listed() -> list[str]:
@@ -50,7 +50,7 @@ def test_tree_lists_nothing_twice_and_nothing_that_is_not_there() -> None:
 def test_tree_gives_every_line_a_purpose_except_the_tops() -> None:
     (tree,) = re.findall(r"^```\n(aggregator/\n.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
     bare = [line for line in tree.splitlines() if not re.match(r" *\S+ {2,}\S", line)]
-    assert bare == ["aggregator/", "storage/", "tests/"]
+    assert bare == ["aggregator/", "storage/", "subscriber/", "tests/"]
 
 
 def test_import_rules_are_the_contracts() -> None:

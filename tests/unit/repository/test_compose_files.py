@@ -136,7 +136,7 @@ def test_the_image_gets_the_dependencies_and_the_extras_that_are_named(extra: st
 def test_what_is_packaged_gets_into_the_image() -> None:
     text = (ROOT / "Dockerfile").read_text()
     kept = (ROOT / ".dockerignore").read_text().splitlines()
-    for package in ("aggregator", "storage", "publisher"):
+    for package in ("aggregator", "storage", "publisher", "subscriber"):
         assert f"COPY {package} {package}" in text
         assert f"!{package}" in kept
     for copied in re.findall(r"^COPY (?!--from)(.*)$", text, re.MULTILINE):

@@ -11,7 +11,17 @@ import pytest
 from aggregator.settings.model import Settings
 
 ROOT = Path(__file__).parents[3]
-FOLDERS = ("docs", "findings", "aggregator", "storage", "publisher", "benchmarks", "tests", "k6")
+FOLDERS = (
+    "docs",
+    "findings",
+    "aggregator",
+    "storage",
+    "publisher",
+    "subscriber",
+    "benchmarks",
+    "tests",
+    "k6",
+)
 PAGES = [
     *sorted(ROOT.glob("*.md")),
     *sorted(page for folder in FOLDERS for page in (ROOT / folder).rglob("*.md")),

@@ -1,0 +1,43 @@
+"""The command line: `subscriber`, or `python -m subscriber`, with its commands."""
+
+import sys
+from collections.abc import Sequence
+
+from publisher.cli import FAILED, Parser, program_name
+from publisher.output import CannotPrint, tell
+from publisher.user_agent import VERSION
+from subscriber.cli import PROGRAM
+from subscriber.commands import follow
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: the arguments without the program's name; those of the process if not given.
+
+    Returns:
+        The exit status: 0 when all is well, 1 when something is not, 2 for what the command line or
+        a file makes impossible, 130 when interrupted before the end.
+    """
+    program = program_name(PROGRAM) if argv is None else PROGRAM
+    parser = Parser(prog=program, description="Read from an aggregator.", allow_abbrev=False)
+    parser.add_argument(
+        "--version",
+        action="version",
+        version=f"subscriber {VERSION}",
+        help="show the version and exit",
+    )
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    follow.add_to(commands)
+    try:
+        parsed = parser.parse_args(argv)
+        status: int = parsed.run(parsed)
+    except CannotPrint as error:
+        tell(f"{program}: {error}\n")
+        return FAILED
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
