@@ -17,7 +17,7 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import growth, latency, matrix, peers, processor, reading, standard, start
+from benchmarks import growth, latency, matrix, peers, processor, reading, standard, start, streams
 from benchmarks.chart import draw
 from benchmarks.databases import postgres_databases, postgres_server
 from benchmarks.machine import machine
@@ -33,6 +33,7 @@ PARTS: Mapping[str, Callable[[Setting], Awaitable[Part]]] = {
     "processor": processor.measure,
     "start": start.measure,
     "reading": reading.measure,
+    "streams": streams.measure,
 }
 
 _MIN_STORED = 1_000

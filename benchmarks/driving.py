@@ -39,9 +39,9 @@ def request(body: bytes, path: str = "/publish") -> bytes:
     return head.encode() + body
 
 
-def get(target: str) -> bytes:
-    """Build a GET."""
-    return f"GET {target} HTTP/1.1\r\nHost: benchmark\r\n\r\n".encode()
+def get(target: str, headers: str = "") -> bytes:
+    """Build a GET; each of its further headers ends in CRLF."""
+    return f"GET {target} HTTP/1.1\r\nHost: benchmark\r\n{headers}\r\n".encode()
 
 
 def length_of(received: bytes | bytearray) -> int:

@@ -52,6 +52,10 @@ class Measured(NamedTuple):
     """The sum of the greatest resident memory that each process had, whenever that was."""
     bytes_per_event: float | None = None
     """Bytes on disk per stored event."""
+    mib_s: float | None = None
+    """MiB a second that came to all readers of streams together."""
+    stream_kib: float | None = None
+    """Resident memory of one idle stream in KiB."""
     refused: int = 0
     """The number of requests that were answered 503 and sent again."""
 

@@ -54,6 +54,9 @@ class Part:
         if measured.start_ms is not None:
             self._say(f"{name}: {measured.start_ms:,.0f} ms")
             return
+        if measured.stream_kib is not None:
+            self._say(f"{name}: {measured.stream_kib:,.1f} KiB each")
+            return
         if measured.high_water_mib is not None:
             self._say(f"{name}: {measured.resident_mib:,.0f} MiB at its peak")
             return

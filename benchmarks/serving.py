@@ -80,6 +80,13 @@ def bare_handler() -> Iterator[Server]:
         yield server
 
 
+@contextmanager
+def bare_streams(record: Path, start: str) -> Iterator[Server]:
+    """Run the ceiling of streams, `benchmarks.bare_streams`, from `start` or `now`."""
+    with _that_tells_its_port(["-m", "benchmarks.bare_streams", str(record), start]) as server:
+        yield server
+
+
 def insert_peer_missing() -> str:
     """Return why `insert_peer` can't run here, None if it can."""
     missing = [name for name in _INSERT_PEER_NEEDS if importlib.util.find_spec(name) is None]

@@ -18,6 +18,8 @@ _COLUMNS = {
     "MiB": ("resident_mib",),
     "MiB, sum of each process's peak": ("high_water_mib",),
     "bytes each": ("bytes_per_event",),
+    "MiB/s to all readers": ("mib_s",),
+    "KiB a stream": ("stream_kib",),
     "answered 503": ("refused",),
 }
 

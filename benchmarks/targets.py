@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from benchmarks import growth, latency, peers, processor, reading, standard, start
+from benchmarks import growth, latency, peers, processor, reading, standard, start, streams
 from benchmarks.rounds import Part
 from benchmarks.tables import spread
 
@@ -139,6 +139,27 @@ def _reading(
     ]
 
 
+def _streams(backend: str, until_event: float) -> list[Target]:
+    def ratio(what: str, over: str, bound: float) -> Target:
+        return Target(f"{what} / {over}", "streams", what, over, bound)
+
+    one, published = streams.on(backend, streams.STREAM), streams.on(backend, streams.PUBLISHING)
+    event, answer = streams.on(backend, streams.EVENT), streams.on(backend, streams.ANSWER)
+    idle = streams.on(backend, streams.IDLE)
+    return [
+        ratio(one, streams.on(backend, streams.LINES), 0.8),
+        *(
+            ratio(streams.on(backend, what), streams.bare(backend, what), 0.7)._replace(
+                field="mib_s"
+            )
+            for what in (streams.FROM_START, streams.AT_HEAD)
+        ),
+        ratio(streams.on(backend, streams.BESIDE_IDLE), published, 0.95),
+        Target(f"{idle}, KiB each", "streams", idle, "", 20, at_most=True, field="stream_kib"),
+        ratio(event, answer, until_event)._replace(at_most=True, field="p50_ms"),
+    ]
+
+
 TARGETS: Sequence[Target] = [
     *(
         Target(f"{name}, 16 connections / {ceiling}", "standard", name, ceiling, 0.75)
@@ -186,6 +207,8 @@ TARGETS: Sequence[Target] = [
     ),
     *_reading("SQLite", over_jetstream=8, over_before=2.2, publishing=1.05),
     *_reading("Postgres", over_jetstream=5.5, over_before=1.8, publishing=1.0),
+    *_streams("SQLite", until_event=1.5),
+    *_streams("Postgres", until_event=1.7),
 ]
 
 

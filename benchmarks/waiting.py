@@ -1,15 +1,10 @@
 """Publishing beside waits: what 1,000 clients that wait for the next event cost a publisher."""
 
-import asyncio
-import json
-import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
-from benchmarks.client_result import NotServed
+from benchmarks import child
 from benchmarks.databases import MakeDatabase
 from benchmarks.measuring import Measured, Sent, WrongCounts, check, through
 from benchmarks.serving import OWN_CHECKOUT, aggregator
@@ -56,7 +51,7 @@ async def publish_beside_waits(
         WrongCounts: other events were counted than were sent, a wait was given up, or one for a
             topic was answered with events that are not there.
     """
-    quiet = Sent.of(sent.workload, [_one_each(QUIET)])
+    quiet = Sent.of(sent.workload, [one_each(QUIET)])
     async with make() as database:
         with aggregator(database.arguments) as server:
             await through([server], Sent.of(sent.workload, [quiet.batches[0]] * 2))
@@ -73,7 +68,7 @@ async def publish_beside_waits(
     )
 
 
-def _one_each(topics: Sequence[str]) -> Batch:
+def one_each(topics: Sequence[str]) -> Batch:
     return Batch(
         [Row(topic, "only", 1_700_000_000_000_000, "benchmark", "{}") for topic in topics],
         len(topics),
@@ -97,32 +92,8 @@ async def open_waits(port: int, waits: int, topics: Sequence[str]) -> AsyncItera
         NotServed: the server knows no waits.
     """
     counts: dict[str, int] = {}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "benchmarks.waiting_client", str(port), str(waits), *topics),
-        cwd=OWN_CHECKOUT,
-        stdin=PIPE,
-        stdout=PIPE,
-    )
-    try:
-        said = await _said(process)
-        if "not_served" in said:
-            raise NotServed(said["not_served"])
+    async with child.running("waiting_client", port, waits, *topics) as clients:
+        await clients.said()
         yield counts
-        if process.stdin is not None:
-            process.stdin.close()
-        counts.update(await _said(process))
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-
-
-async def _said(process: Process) -> dict[str, Any]:
-    if process.stdout is None:
-        raise RuntimeError("the process has no output")
-    line = await process.stdout.readline()
-    if not line:
-        raise RuntimeError("the clients that wait have ended")
-    said: dict[str, Any] = json.loads(line)
-    return said
+        clients.end_input()
+        counts.update(await clients.said())

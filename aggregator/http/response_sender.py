@@ -13,6 +13,7 @@ from aggregator.http.live_response import LiveResponse
 from aggregator.http.ndjson import StreamedResponse
 from aggregator.http.pending_responses import PendingResponse, PendingResponses
 from aggregator.http.read_response import ReadResponse
+from aggregator.http.unsent_bytes import bound_unsent_bytes
 from aggregator.live.ends import CLIENT, StreamCut
 from aggregator.request_context import RequestContext
 from storage.errors import StorageError
@@ -56,6 +57,7 @@ class ResponseSender:
             # Nothing may stay behind in the transport: written means that the kernel has it.
             transport.set_write_buffer_limits(high=0)
             if isinstance(answer, LiveResponse):
+                bound_unsent_bytes(transport)
                 return answer, await self._send_live(request, transport, context, answer)
             if isinstance(answer, ReadResponse):
                 await self._compression.encode(request, answer)

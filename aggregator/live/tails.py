@@ -70,6 +70,8 @@ class Tail:
         """
         if self._task is None:
             self.position = head
+            # A poll that finds less then finds a log that was put back.
+            self._watched.advance(head)
             self._task = asyncio.create_task(self._run(), name="tail")
 
     def close(self) -> None:
@@ -111,6 +113,7 @@ class Tail:
             return
         self.chunk = chunk
         self.position = chunk.last
+        self._watched.advance(chunk.last)
         for follower in list(self.followers):
             follower.advanced(self.topic)
 

@@ -1,48 +1,17 @@
 """The life of event streams: signs of life, ends, room, and what can't be served now."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any
+import socket
 
 import structlog
-from support.backends import Database
-from support.blocks import ACCEPT_BLOCKS, follow
+from support.blocks import ACCEPT_BLOCKS, follow, unavailable
 from support.events import published
 from support.http import Client, MakeClient
-from support.stores import ControlledStore, until
+from support.stores import until
 from support.talking import expect_problem, publish
 from support.waiting import scrape
 
 from aggregator.app import DRAIN
-from storage.errors import StorageUnavailable
-
-
-class OutOfReach(ControlledStore):
-    """A store whose reads fail while it is away."""
-
-    away = False
-
-    def _check(self) -> None:
-        if self.away:
-            raise StorageUnavailable("the database is gone")
-
-    async def read(self, query: Any, encode: Any) -> Any:
-        self._check()
-        return await super().read(query, encode)
-
-    async def heads(self, topics: Sequence[str]) -> Mapping[str, int]:
-        self._check()
-        return await super().heads(topics)
-
-
-async def unavailable(client: Client, *topics: str) -> str:
-    """The reason that a stream which can't be served now is told, the whole answer checked."""
-    async with follow(client, *topics) as stream:
-        (block,) = await stream.rest()
-        assert block.text.startswith("retry: 1000\nevent: unavailable\ndata: ")
-        assert block.id is None
-        reason: str = block.data["reason"]
-        return reason
 
 
 async def test_the_headers_keep_it_from_being_kept(client: Client) -> None:
@@ -124,38 +93,6 @@ async def test_above_the_limit_a_browser_is_told_to_come_back(make_client: MakeC
         assert (await third.next()).event == "caught-up"
 
 
-async def test_a_store_out_of_reach_is_told_to_new_streams_and_outlived_by_open_ones(
-    make_client: MakeClient, database: Database
-) -> None:
-    store = OutOfReach(database.store())
-    client = await make_client(store, stream_heartbeat_ms=20)
-    async with follow(client, "orders", "new.*") as stream:
-        await stream.next()
-        store.away = True
-        assert await unavailable(client, "orders") == "the database is gone"
-        await publish(client, [published(), published(topic="new.1")])
-        assert await stream.response.content.readline() == b":\n"
-        store.away = False
-        found = await stream.events(2)
-        assert sorted(block.data["topic"] for block in found) == ["new.1", "orders"]
-
-
-async def test_who_was_behind_is_told_again_that_it_caught_up(make_client: MakeClient) -> None:
-    # Nothing is kept for others, so that who is behind the tail has to read.
-    client = await make_client(answers_max_bytes=2**20)
-    large = {"text": "x" * 500_000}
-    async with follow(client, "orders") as stream:
-        await stream.until("caught-up")
-        await publish(client, published())
-        assert (await stream.next()).event == "message"
-        # More than the connection holds, in several chunks, while nobody reads.
-        for _ in range(10):
-            await publish(client, [published(payload=large) for _ in range(4)])
-        blocks = await stream.until("caught-up")
-        assert [block.offset for block in blocks[:-1]] == list(range(2, 42))
-        assert (blocks[-1].id, blocks[-1].data) == ("41", {"orders": 41})
-
-
 async def test_a_stream_is_in_the_log_at_its_start_and_at_its_end(client: Client) -> None:
     await publish(client, [published(), published()])
     with structlog.testing.capture_logs() as logged:
@@ -214,3 +151,25 @@ async def test_with_http_1_0_it_ends_with_the_connection(make_client: MakeClient
     assert [line.partition(b":")[0] for line in body.split(b"\n\n")[1].split(b"\n")] == [
         b"id", b"data",
     ]  # fmt: skip
+
+
+async def test_the_kernel_holds_little_of_what_a_dead_reader_does_not_take(
+    make_client: MakeClient,
+) -> None:
+    client = await make_client(send_timeout_ms=100)
+    for _ in range(8):
+        await publish(client, [published(payload={"text": "x" * 1_000_000})])
+    with socket.socket() as connection, structlog.testing.capture_logs() as logged:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(connection, (client.host, client.port))
+        await loop.sock_sendall(
+            connection,
+            b"GET /events?topic=orders&from=start HTTP/1.1\r\nHost: x\r\n"
+            b"Accept: text/event-stream\r\n\r\n",
+        )
+        await until(lambda: any(line["event"] == "request" for line in logged), "its end")
+    (aborted,) = [line for line in logged if line["event"] == "response_aborted"]
+    # Four million without a bound.
+    assert aborted["sent"] < 1_500_000

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 from support.events import published
+from support.following import Address, FollowingReader, all_following
 from support.going_on import Load, check_all
 from support.load import (
     Told,
     check_kept,
     publish,
     publish_until_taken,
+    read_log,
     session,
     until_answer,
     until_ready,
@@ -136,6 +138,37 @@ async def test_a_full_file_system_costs_503s_and_passes_when_there_is_room(tmp_p
         assert b"Traceback" not in aggregator.written()
     finally:
         aggregator.kill()
+
+
+async def test_while_the_disk_is_full_streams_stay_open_and_go_on_when_there_is_room(
+    run_aggregator: Run, tmp_path: Path
+) -> None:
+    path = tmp_path / "log.db"
+    aggregator = run_aggregator(*arguments(path))
+    url, told = aggregator.url, Told()
+    following = [FollowingReader(["*"]), FollowingReader(["orders"], lines=True)]
+    async with session() as client:
+        # Larger than the process's own log, for which the limit holds as well.
+        for number in range(3):
+            assert await publish(client, url, large(number), told) == 200
+        following[1].begin = {"after": 3}
+        async with all_following(following, client, Address(url)):
+            await until(lambda: all(reader.is_open for reader in following), "the streams")
+            load = Load(client, url, told)
+            await load.until_more_is_acknowledged()
+            limit_files(aggregator, size(companions(path)[0]) + 2_500)
+            await load.until_more_is_refused()
+            limit_files(aggregator, -1)
+            await load.until_more_is_acknowledged()
+            await load.stop()
+            await until_ready(client, url)
+            await check_all(client, url, told)
+            stored = (await read_log(client, url, "orders"))[3:]
+            await until(
+                lambda: all(reader.events["orders"] == stored for reader in following), "all of it"
+            )
+    assert [reader.answers for reader in following] == [1, 1]
+    assert b"Traceback" not in aggregator.written()
 
 
 async def test_a_batch_of_many_topics_needs_no_descriptor(

@@ -2,21 +2,19 @@
 
 import asyncio
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from support.backends import Database
 from support.events import event
 from support.processes import Aggregator
+from support.recipes import commands
 from support.streams import listening
 
 Run = Callable[..., Aggregator]
 
-_PAGE = Path(__file__).parents[2] / "docs" / "use" / "recipes.md"
 _URL = "http://127.0.0.1:8080"
 _EVENTS = 3000
 _LIMIT_S = 60
@@ -24,9 +22,9 @@ _LIMIT_S = 60
 
 def recipe(url: str) -> str:
     """The code of the page, for another address."""
-    (code,) = re.findall(r"```python\n(.*?)```", _PAGE.read_text(), re.DOTALL)
+    (code,) = commands("All of a topic in Python", "python")
     assert _URL in code
-    return str(code.replace(_URL, url))
+    return code.replace(_URL, url)
 
 
 def run(code: str) -> "subprocess.CompletedProcess[str]":

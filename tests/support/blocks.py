@@ -103,3 +103,13 @@ async def follow(
         assert response.status == 200, await response.text()
         assert response.content_type == "text/event-stream"
         yield Blocks(response)
+
+
+async def unavailable(client: Client, *topics: str) -> str:
+    """The reason that a stream which can't be served now is told, the whole answer checked."""
+    async with follow(client, *topics) as stream:
+        (block,) = await stream.rest()
+        assert block.text.startswith("retry: 1000\nevent: unavailable\ndata: ")
+        assert block.id is None
+        reason: str = block.data["reason"]
+        return reason

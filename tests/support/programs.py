@@ -8,6 +8,7 @@ from typing import NoReturn
 import pytest
 
 _PACKAGES = {
+    "chromium": "chromium",
     "curl": "curl",
     "haproxy": "haproxy",
     "jq": "jq",
@@ -23,11 +24,28 @@ _SYSTEM_PATH = "/usr/sbin:/sbin"
 
 def program(name: str) -> Path:
     """The path of an installed program; without it the test fails, naming what to install."""
+    return installed(name) or _missing(name)
+
+
+def browser(own: str) -> Path:
+    """The path of a Chromium: the one that CHROMIUM names, an installed one, or `own`.
+
+    Args:
+        own: where the tool that drives it keeps one that it has downloaded.
+    """
+    if named := os.environ.get("CHROMIUM"):
+        if not os.access(named, os.X_OK):
+            pytest.fail(f"CHROMIUM names {named}, which can't be run", pytrace=False)
+        return Path(named)
+    downloaded = Path(own) if os.access(own, os.X_OK) else None
+    return installed("chromium") or downloaded or _missing("chromium")
+
+
+def installed(name: str) -> Path | None:
+    """The path of a program, if it is installed."""
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), _SYSTEM_PATH])
     found = shutil.which(name, path=path)
-    if found is None:
-        _missing(name)
-    return Path(found)
+    return None if found is None else Path(found)
 
 
 def _missing(name: str) -> NoReturn:

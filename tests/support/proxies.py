@@ -13,7 +13,9 @@ from aiohttp.test_utils import unused_port
 from support.processes import wait_for
 from support.programs import program
 
-_DOCUMENT = Path(__file__).parents[2] / "docs" / "operate" / "proxies.md"
+_PAGES = Path(__file__).parents[2] / "docs" / "operate"
+_DOCUMENT = _PAGES / "proxies.md"
+_PATIENCE = " 90s"
 _NGINX = """
 daemon off;
 master_process off;
@@ -45,6 +47,16 @@ def documented(language: str) -> str:
     return block
 
 
+def _several() -> str:
+    """The configuration for several aggregators, with one at an address in place of names."""
+    text = (_PAGES / "haproxy.cfg").read_text()
+    text = text.replace("bind :8080", "bind 127.0.0.1:8081")
+    names = r"server-template aggregator 10 aggregator:8080 (.*) resolvers docker init-addr none"
+    found, count = re.subn(names, r"server aggregator 127.0.0.1:8080 \1", text)
+    assert count == text.count("server-template")
+    return found
+
+
 def _accepts(port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port)).close()
@@ -54,24 +66,29 @@ def _accepts(port: int) -> bool:
 
 
 @contextmanager
-def proxied(kind: str, url: str, directory: Path) -> Iterator[str]:
-    """The URL of an aggregator behind the path /log of a proxy.
+def proxied(kind: str, url: str, directory: Path, *, patience: str | None = None) -> Iterator[str]:
+    """The URL of an aggregator behind a proxy, most of which have it at the path /log.
 
     Args:
-        kind: `nginx` or `haproxy` as documented, or `nginx, plain`, which decodes paths.
+        kind: `nginx` or `haproxy` as documented; `nginx, plain`, which decodes paths; or
+            `haproxy, several`, which strips none.
         url: the aggregator's own.
         directory: for the proxy's configuration and its logs.
+        patience: how long it bears silence, in place of the documented time.
     """
     port = unused_port()
     file = directory / "proxy.conf"
     command: list[str | Path]
-    if kind == "haproxy":
-        text = documented("haproxy")
+    if kind.startswith("haproxy"):
+        text = documented("haproxy") if kind == "haproxy" else _several()
         command = [program("haproxy"), "-db", "-f", file]
     else:
         server = documented("nginx") if kind == "nginx" else _PLAIN
         text = _NGINX.format(directory=directory, server=server)
         command = [program("nginx"), "-p", directory, "-c", file, "-e", "stderr"]
+    if patience is not None:
+        assert _PATIENCE in text
+        text = text.replace(_PATIENCE, f" {patience}")
     text = text.replace("127.0.0.1:8080", f"127.0.0.1:{urlsplit(url).port}")
     file.write_text(text.replace("127.0.0.1:8081", f"127.0.0.1:{port}"))
     with (directory / "proxy.log").open("wb") as log:
@@ -79,7 +96,7 @@ def proxied(kind: str, url: str, directory: Path) -> Iterator[str]:
     try:
         wait_for(lambda: process.poll() is not None or _accepts(port), kind)
         assert process.poll() is None, (directory / "proxy.log").read_text()
-        yield f"http://127.0.0.1:{port}/log"
+        yield f"http://127.0.0.1:{port}" + ("" if kind == "haproxy, several" else "/log")
     finally:
         process.kill()
         process.wait()

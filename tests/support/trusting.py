@@ -1,0 +1,42 @@
+"""Streams that trust the flush in place of the log: what tests of streams must see fail."""
+
+from collections.abc import Iterable, Sequence
+
+import pytest
+
+from aggregator.live.heads import HeadWatch, WatchedTopic
+from aggregator.live.places import NextChunk, Place
+from aggregator.live.tails import Tail
+from storage.model import Status, Verdict
+
+
+def trust_the_flush(patch: pytest.MonkeyPatch) -> None:
+    """Have tails take what a flush has stored for all that is new, and streams what tails have."""
+    flushed: dict[WatchedTopic, int] = {}
+    observe, read, fetch = HeadWatch.observe, Tail._read, NextChunk.fetch
+
+    def observed(
+        self: HeadWatch, verdicts: Sequence[Verdict], counted: Iterable[tuple[str, Status]]
+    ) -> None:
+        for verdict in reversed(verdicts):
+            if verdict.status is Status.STORED and verdict.topic in self._topics:
+                flushed[self._topics[verdict.topic]] = verdict.offset
+        observe(self, verdicts, counted)
+
+    async def read_what_was_flushed(self: Tail) -> None:
+        first = flushed.pop(self._watched, None)
+        if first is not None:
+            # The place is that of the flush, whatever was committed elsewhere before it.
+            self.position = first - 1
+        await read(self)
+
+    async def take_what_the_tail_has(self: NextChunk, place: Place) -> None:
+        chunk = place.tail.chunk
+        if chunk is not None and chunk.last > place.offset and place.offset:
+            self.chunk = chunk
+        else:
+            await fetch(self, place)
+
+    patch.setattr(HeadWatch, "observe", observed)
+    patch.setattr(Tail, "_read", read_what_was_flushed)
+    patch.setattr(NextChunk, "fetch", take_what_the_tail_has)
