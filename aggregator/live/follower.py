@@ -25,6 +25,7 @@ from aggregator.wire.stream_blocks import (
 from aggregator.wire.stream_position import MAX_POSITION_BYTES, position_head, render_position
 from aggregator.wire.stream_query import StreamRequest
 from storage.errors import StorageError
+from storage.model import INT64_MAX
 
 _PAUSE_S = 1.0
 """Behind a read that failed."""
@@ -44,8 +45,8 @@ class Follower:
     """
 
     __slots__ = (
-        "_cut", "_due", "_half_closed", "_lead", "_next", "_one_topic", "_outlet", "_places",
-        "_pulse", "_ready", "_source", "_untold", "_wakeup",
+        "_cut", "_due", "_half_closed", "_lead", "_next", "_one_topic", "_outlet", "_owed",
+        "_places", "_pulse", "_ready", "_source", "_untold", "_wakeup",
         "begun", "ended", "events", "form", "gaps", "head", "request",
     )  # fmt: skip
 
@@ -80,6 +81,8 @@ class Follower:
         self._places: dict[str, Place] = {}
         self._ready: dict[str, None] = {}
         """Topics whose tails are ahead of it."""
+        self._owed: dict[str, int] = {}
+        """The heads at its opening, of the topics in which it has not reached them."""
         self._cut = False
         self._half_closed = False
         self._untold = False
@@ -121,10 +124,18 @@ class Follower:
         self._places[tail.topic] = Place(tail)
         self.advanced(tail.topic)
 
-    def go_on(self, topic: str, offset: int) -> None:
-        """Give what is behind an offset of a topic that it has joined."""
+    def go_on(self, topic: str, offset: int, head: int) -> None:
+        """Give what is behind an offset of a topic that it has joined.
+
+        Args:
+            topic: the topic.
+            offset: the offset.
+            head: head offset of the topic, which the tail may not have reached yet.
+        """
         place = self._places[topic]
         place.offset = offset
+        if offset < head:
+            self._owed[topic] = head
         if not place.is_behind:
             self._ready.pop(topic, None)
 
@@ -188,6 +199,8 @@ class Follower:
                     await self._tell()
                 elif self._ready:
                     await self._give(next(iter(self._ready)))
+                elif self._owed:
+                    await self._wakeup.sleep()
                 elif self._next.from_log:
                     await self._catch_up()
                 elif self._half_closed:
@@ -209,7 +222,7 @@ class Follower:
             for gap in self.gaps:
                 offsets[gap.topic] = gap.head
                 await self._write(gap_block(gap, render_position(offsets, self._one_topic)))
-        elif self._ready and self.form is Form.BLOCKS:
+        elif (self._ready or self._owed) and self.form is Form.BLOCKS:
             # Reading may take its time, and who is cut off meanwhile must be able to go on.
             await self._write(position_block(self.position))
 
@@ -267,6 +280,8 @@ class Follower:
             data, count = chunk.events(self._source)
             if given >= len(data):
                 place.offset = chunk.last
+                if chunk.last >= self._owed.get(place.tail.topic, INT64_MAX):
+                    del self._owed[place.tail.topic]
                 self.events += count
                 self._untold = self._source is not None and self.form is Form.BLOCKS
                 self._check_position()

@@ -144,7 +144,7 @@ class Followers:
         follower.gaps = gaps(offsets, heads)
         for topic, tail in tails.items():
             tail.begin(heads[topic])
-            follower.go_on(topic, min(offsets[topic], heads[topic]))
+            follower.go_on(topic, min(offsets[topic], heads[topic]), heads[topic])
         if len(follower.position) > MAX_POSITION_BYTES:
             raise too_many(str(len(topics)))
         follower.begun = True

@@ -77,8 +77,9 @@ class NextChunk:
                 await self._wakeup.sleep()
                 if not reading.done():
                     return
-            self._reading = None
             chunk = reading.result()
+        # Fetched again, a chunk may be longer and must not be shorter, as an older read would be.
+        self._reading = None
         if chunk.last < place.tail.position:
             self._chunks.read_ahead(self._form, topic, chunk.last)
         self.chunk = chunk
