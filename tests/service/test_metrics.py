@@ -39,8 +39,10 @@ async def scrape_until_cancelled(url: str, chance: random.Random, seen: list[Scr
     """Scrape from connections that end in the middle of a page, as of a scraper started anew."""
 
     async def keep_scraping(client: aiohttp.ClientSession) -> None:
-        for _ in range(20):
+        pages = 0
+        while pages < 20:
             seen.append(await scrape(client, url))
+            pages += 1
 
     while True:
         async with session() as client:
