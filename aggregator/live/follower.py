@@ -29,6 +29,8 @@ from storage.errors import StorageError
 _PAUSE_S = 1.0
 """Behind a read that failed."""
 
+_POSITION_TOO_LONG = f"its position is longer than {MAX_POSITION_BYTES} bytes"
+
 _HEARTBEATS = {Form.BLOCKS: HEARTBEAT, Form.LINES: b"\n"}
 
 
@@ -44,8 +46,8 @@ class Follower:
     """
 
     __slots__ = (
-        "_cut", "_due", "_half_closed", "_lead", "_next", "_one_topic", "_outlet", "_pulse",
-        "_source", "_untold", "_wakeup",
+        "_between_events", "_cut", "_due", "_half_closed", "_lead", "_next", "_one_topic",
+        "_outlet", "_pulse", "_source", "_untold", "_wakeup",
         "begun", "ended", "events", "form", "gaps", "head", "places", "request",
     )  # fmt: skip
 
@@ -79,6 +81,8 @@ class Follower:
         self._pulse = Pulse(heartbeat_s, lifetime_s, self)
         self.places = Places()
         """Its places in the topics that it follows."""
+        self._between_events = True
+        """Whether what was written ends with an event, or another block."""
         self._cut = False
         self._half_closed = False
         self._untold = False
@@ -119,7 +123,9 @@ class Follower:
 
     def on_silence(self) -> None:
         """See `Pulsed`."""
-        if self._wakeup.asleep and not self._untold and not self._lead:
+        # It also sleeps in the midst of an event, until what was dropped is read again.
+        idle = self._wakeup.asleep and self._between_events
+        if idle and not self._untold and not self._lead:
             # Without a turn of its own, which ten thousand idle streams could not have.
             try:
                 if self._outlet is None or self._outlet.write(_HEARTBEATS[self.form]):
@@ -221,8 +227,8 @@ class Follower:
         Raises:
             StorageError: the stream is to end, and the rest of an event can't be read.
         """
-        given, between_events = 0, True
-        while not (self.ended and between_events):
+        given = 0
+        while not (self.ended and self._between_events):
             chunk = self._next.chunk
             if chunk is None:
                 # It was dropped, for its reader is slow.
@@ -245,14 +251,18 @@ class Follower:
             given += len(piece)
             if self._one_topic is None:
                 head = position_head(self.places.offsets, place.tail.topic).encode()
-                piece = with_positions(piece, head, begins_event=between_events)
-            between_events = data.endswith(self.form.value, 0, given)
+                if self._between_events and len(head) + len(str(chunk.last)) > MAX_POSITION_BYTES:
+                    # Its reader could not come back with the last of these ids.
+                    self.stop(_POSITION_TOO_LONG)
+                    continue
+                piece = with_positions(piece, head, begins_event=self._between_events)
+            self._between_events = data.endswith(self.form.value, 0, given)
             await self._write(piece, held=len(data) if given < len(data) else 0)
         self._next.drop()
 
     def _check_position(self) -> None:
         if self._one_topic is None and len(self.position) > MAX_POSITION_BYTES:
-            self.stop(f"its position is longer than {MAX_POSITION_BYTES} bytes")
+            self.stop(_POSITION_TOO_LONG)
 
     async def _write(self, data: bytes, *, held: int = 0) -> None:
         if self._outlet is None:

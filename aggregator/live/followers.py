@@ -17,7 +17,7 @@ from aggregator.live.log_chunks import Form, LogChunks
 from aggregator.live.tails import Tails
 from aggregator.live.topic_watch import TopicWatch
 from aggregator.reading.stream_limit import StreamLimit
-from aggregator.wire.stream_position import MAX_POSITION_BYTES
+from aggregator.wire.stream_position import MAX_POSITION_BYTES, render_position
 from aggregator.wire.stream_query import StreamRequest
 from storage.protocols import EventReader
 
@@ -145,7 +145,8 @@ class Followers:
         for topic, tail in tails.items():
             tail.begin(heads[topic])
             follower.places.go_on(topic, min(offsets[topic], heads[topic]), heads[topic])
-        if len(follower.position) > MAX_POSITION_BYTES:
+        # At the heads it is longest, and there it comes to, wherever it begins.
+        if len(render_position(heads, request.topics.one_topic)) > MAX_POSITION_BYTES:
             raise too_many(str(len(topics)))
         follower.begun = True
         for topic in found:
