@@ -70,14 +70,15 @@ async def test_it_begins_where_it_is_told_and_goes_on(
 async def test_silence_is_broken_by_a_blank_line_and_a_life_ends_whole(
     make_client: MakeClient,
 ) -> None:
-    client = await make_client(stream_heartbeat_ms=20, stream_lifetime_ms=150)
+    client = await make_client(stream_heartbeat_ms=20, stream_lifetime_ms=500)
     await publish(client, published())
     async with following(client, topic="orders") as response, asyncio.timeout(_LIMIT_S):
         body = await response.content.read()
-    first, *rest = body.split(b"\n")
-    assert json.loads(first)["offset"] == 1
-    assert len(rest) > 1
-    assert set(rest) == {b""}
+    *lines, end = body.split(b"\n")
+    assert end == b""
+    # Silence may have been ahead of the event, too: it has to be read.
+    assert b"" in lines
+    assert [json.loads(line)["offset"] for line in lines if line] == [1]
 
 
 async def test_a_gap_ends_it_without_its_last_chunk(client: Client) -> None:
