@@ -157,8 +157,23 @@ class LogChunks:
             self._tasks.add(task)
         return task
 
-    def read_ahead(self, form: Form, topic: str, after: int) -> None:
-        """Begin to read the chunk behind an offset for who wants it next, if few reads go on."""
+    def read_ahead(self, form: Form, topic: str, after: int, head: int) -> None:
+        """Begin to read the chunks behind an offset for who wants them next, if few reads go on.
+
+        Two of them, so that one is fetched while the other is encoded; but one, where chunks are
+        ended by their bytes, and it is not known where the second begins.
+
+        Args:
+            form: of their events.
+            topic: theirs.
+            after: the last offset of a chunk, below the head.
+            head: the head offset, as it is known.
+        """
+        self._begin_ahead(form, topic, after)
+        if after % _GRID == 0 and after + _GRID < head:
+            self._begin_ahead(form, topic, after + _GRID)
+
+    def _begin_ahead(self, form: Form, topic: str, after: int) -> None:
         if (form, topic, after) not in self._kept and len(self._reads) < 2 * _READS:
             self.begin(form, topic, after)
 

@@ -80,7 +80,7 @@ class NextChunk:
             self._reading = None
             chunk = reading.result()
         if chunk.last < place.tail.position:
-            self._chunks.read_ahead(self._form, topic, chunk.last)
+            self._chunks.read_ahead(self._form, topic, chunk.last, place.tail.position)
         self.chunk = chunk
 
     def _begin(self, topic: str, after: int) -> "asyncio.Task[LogChunk]":

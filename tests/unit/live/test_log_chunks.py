@@ -178,11 +178,26 @@ async def test_what_is_forgotten_is_read_again_also_if_it_was_being_read(rig: Ri
 async def test_reading_ahead_reads_once_and_not_much_at_a_time(rig: Rig) -> None:
     rig.log.gate.clear()
     for after in range(10):
-        rig.chunks.read_ahead(Form.BLOCKS, "t", after)
+        rig.chunks.read_ahead(Form.BLOCKS, "t", after, 10)
     rig.log.gate.set()
     assert (await rig.chunk(0)).last == 10
-    rig.chunks.read_ahead(Form.BLOCKS, "t", 0)
+    rig.chunks.read_ahead(Form.BLOCKS, "t", 0, 10)
     assert len(rig.log.asked) <= 4
+
+
+@pytest.mark.parametrize(
+    ("after", "asked"),
+    [(0, [0, 4]), (4, [4, 8]), (8, [8]), (3, [3]), (9, [9])],
+    ids=str,
+)
+async def test_two_chunks_are_read_ahead_where_it_is_known_where_they_begin(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, after: int, asked: list[int]
+) -> None:
+    monkeypatch.setattr(log_chunks, "_GRID", 4)
+    rig.chunks.read_ahead(Form.BLOCKS, "t", after, rig.log.count)
+    chunks = [await rig.chunk(each) for each in asked]
+    assert [query.after for query in rig.log.asked] == asked
+    assert [one.last for one in chunks[:-1]] == [other.after for other in chunks[1:]]
 
 
 async def test_closing_ends_reads_under_way(rig: Rig) -> None:
