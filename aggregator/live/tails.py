@@ -63,15 +63,16 @@ class Tail:
         return max(self.position, self._watched.head)
 
     def begin(self, head: int) -> None:
-        """Begin to read, unless that has begun.
+        """Begin to read; if that has begun, read up to a head at least.
 
         Args:
             head: the head offset of the topic, read since the tail is there.
         """
+        # It wakes a tail that has not heard of it. A poll that finds less then finds a log that was
+        # put back.
+        self._watched.advance(head)
         if self._task is None:
             self.position = head
-            # A poll that finds less then finds a log that was put back.
-            self._watched.advance(head)
             self._task = asyncio.create_task(self._run(), name="tail")
 
     def close(self) -> None:
