@@ -9,7 +9,7 @@ from aggregator.live.ends import CLIENT, LIFETIME, StreamCut
 from aggregator.live.log_chunks import Form, LogChunks
 from aggregator.live.next_chunk import NextChunk
 from aggregator.live.outlet import Outlet
-from aggregator.live.pieces import next_piece, with_positions
+from aggregator.live.pieces import with_positions
 from aggregator.live.places import Place, Places
 from aggregator.live.pulse import Pulse
 from aggregator.live.wakeup import Wakeup
@@ -240,14 +240,14 @@ class Follower:
                 else:
                     await self._fetch(place)
                 continue
-            data, count = chunk.events(self._source)
-            if given >= len(data):
+            events, count = chunk.events(self._source)
+            if given >= events.size:
                 self.places.gave(place, chunk.last)
                 self.events += count
                 self._untold = self._source is not None and self.form is Form.BLOCKS
                 self._check_position()
                 break
-            piece = next_piece(data, given, self.form.value)
+            piece = events.piece(given)
             given += len(piece)
             if self._one_topic is None:
                 head = position_head(self.places.offsets, place.tail.topic).encode()
@@ -256,8 +256,8 @@ class Follower:
                     self.stop(_POSITION_TOO_LONG)
                     continue
                 piece = with_positions(piece, head, begins_event=self._between_events)
-            self._between_events = data.endswith(self.form.value, 0, given)
-            await self._write(piece, held=len(data) if given < len(data) else 0)
+            self._between_events = piece.endswith(self.form.value)
+            await self._write(piece, held=events.size if given < events.size else 0)
         self._next.drop()
 
     def _check_position(self) -> None:

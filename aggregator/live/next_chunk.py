@@ -57,7 +57,7 @@ class NextChunk:
         # Fetched again, a chunk may be longer and must not be shorter, as an older read would be.
         self._reading = None
         if chunk.last < place.tail.position:
-            self._chunks.read_ahead(self._form, topic, chunk.last)
+            self._chunks.read_ahead(self._form, topic, chunk.last, place.tail.position)
         self.chunk = chunk
 
     def _begin(self, topic: str, after: int) -> "asyncio.Task[LogChunk]":

@@ -4,7 +4,8 @@ import asyncio
 from typing import cast
 
 from aggregator.live.log_chunks import Form, LogChunk, LogChunks
-from aggregator.live.places import NextChunk, Place
+from aggregator.live.next_chunk import NextChunk
+from aggregator.live.places import Place
 from aggregator.live.tails import Tail
 from aggregator.live.wakeup import Wakeup
 
