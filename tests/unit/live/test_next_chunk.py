@@ -31,7 +31,7 @@ class FakeChunks:
         self.asked.append(asyncio.get_running_loop().create_future())
         return self.asked[-1]
 
-    def read_ahead(self, _form: Form, _topic: str, _after: int) -> None:
+    def read_ahead(self, _form: Form, _topic: str, _after: int, _head: int) -> None:
         pass
 
 
