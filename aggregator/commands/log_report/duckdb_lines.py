@@ -42,8 +42,8 @@ FROM read_json($files, format = 'newline_delimited', ignore_errors = true,
     "timestamp": 'VARCHAR', level: 'VARCHAR', event: 'VARCHAR', request_id: 'VARCHAR',
     trace_id: 'VARCHAR', path: 'VARCHAR', reason: 'VARCHAR', topic: 'VARCHAR', status: 'VARCHAR',
     duration_ms: 'VARCHAR', events: 'VARCHAR', requests: 'VARCHAR', received: 'VARCHAR',
-    wait: 'VARCHAR', complete: 'VARCHAR', suppressed: 'VARCHAR', left_out_before: 'VARCHAR', "of": 'VARCHAR',
-    topics: 'JSON'})"""
+    wait: 'VARCHAR', complete: 'VARCHAR', suppressed: 'VARCHAR', left_out_before: 'VARCHAR',
+    "of": 'VARCHAR', topics: 'JSON'})"""
 
 
 class CannotReport(Exception):
