@@ -1,6 +1,6 @@
 """Measures the service over HTTP beside its ceilings and its peers.
 
-    python -m benchmarks                       # every part, about 55 minutes
+    python -m benchmarks                       # every part, about an hour
     python -m benchmarks standard --rounds 1   # a first look, half a minute
 
 Everything runs on this machine: the load generator, the aggregator with its default settings, and

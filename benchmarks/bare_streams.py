@@ -36,12 +36,12 @@ class _Player:
         self._played = played
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if (await reader.readuntil(b"\r\n\r\n")).startswith(b"POST "):
-            self.go.set()
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-        else:
-            await self._play(writer)
         with suppress(ConnectionError):  # who has read all that it wants goes
+            if (await reader.readuntil(b"\r\n\r\n")).startswith(b"POST "):
+                self.go.set()
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            else:
+                await self._play(writer)
             await reader.read()
         writer.close()
 
@@ -53,8 +53,8 @@ class _Player:
             await writer.drain()
 
 
-async def _serve(record: Path, start: str) -> None:
-    player = _Player(pieces(record.read_bytes()))
+async def _serve(record: bytes, start: str) -> None:
+    player = _Player(pieces(record))
     if start == "start":
         player.go.set()
     server = await asyncio.start_server(player.talk, "127.0.0.1", 0)
@@ -64,4 +64,4 @@ async def _serve(record: Path, start: str) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(Path(sys.argv[1]), sys.argv[2]))
+    uvloop.run(_serve(Path(sys.argv[1]).read_bytes(), sys.argv[2]))

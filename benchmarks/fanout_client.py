@@ -21,7 +21,8 @@ _BUFFER_BYTES = 1 << 18
 _KEPT_BYTES = 1 << 10
 """What is kept of the end of what a reader had: more than the last event and what follows it."""
 
-_LIMIT_S = 120.0
+_END_OF_CHUNK = b"\n\n\r\n"
+_LIMIT_S = 60.0
 
 
 class _Readers:
@@ -36,7 +37,7 @@ class _Readers:
         self._poll = select.epoll()
         self._sockets = {each.fileno(): each for each in connections}
         for each in connections:
-            each.setblocking(False)
+            each.settimeout(0)
             self._poll.register(each.fileno(), select.EPOLLIN)
 
     def read(self) -> float:
@@ -63,7 +64,8 @@ class _Readers:
             self.record += self._view[:count]
         begin = max(0, count - _KEPT_BYTES)
         end = self._ends[number] = (self._ends[number] + self._view[begin:count])[-_KEPT_BYTES:]
-        if self._marker not in end:
+        last = end.find(self._marker)
+        if last < 0 or end.find(_END_OF_CHUNK, last) < 0:
             return False
         self._poll.unregister(number)
         return True
@@ -71,20 +73,23 @@ class _Readers:
 
 def main(port: int, count: int, topic: str, last: int, start: str, record: Path) -> None:
     """Read with all of them, and report how long it took and how many bytes came."""
-    if start == "now":
-        connections = [open_stream(port, topic, start) for _ in range(count)]
-        try:
+    try:
+        if start == "now":
+            connections = [open_stream(port, topic, start) for _ in range(count)]
             begun_with = [read_first_block(each) for each in connections]
-        except NotServed as error:
-            report(not_served=str(error))
-            return
-        readers = _Readers(connections, last)
+        else:
+            with open_stream(port, topic, start) as first:
+                read_first_block(first)
+            connections = [socket.create_connection(("127.0.0.1", port)) for _ in range(count)]
+    except NotServed as error:
+        report(not_served=str(error))
+        return
+    readers = _Readers(connections, last)
+    if start == "now":
         readers.record += begun_with[0]
         report(ready=True)
         begun = readers.read()
     else:
-        connections = [socket.create_connection(("127.0.0.1", port)) for _ in range(count)]
-        readers = _Readers(connections, last)
         begun = time.perf_counter()
         for each in connections:
             each.sendall(stream_request(topic, start))

@@ -3,7 +3,8 @@
     python -m benchmarks streams
 
 One reader from the start of a topic beside one of NDJSON. 200 readers of one topic, from its start
-and at its head, beside a bare asyncio server that writes the same pieces to 200 sockets. Publishing
+and at its head while it is published to, beside a bare asyncio server that writes the same pieces
+to 200 sockets (at the head beside an aggregator that takes the same events, and alone). Publishing
 with 10,000 idle streams open, and without. The memory of an idle stream. And one publisher, one
 event at a time: how long it waits for its answer, and a reader of the topic for the event.
 """
@@ -54,6 +55,11 @@ def bare(backend: str, what: str) -> str:
     return f"bare asyncio server, {what} on {backend}"
 
 
+def bare_alone(backend: str) -> str:
+    """Return the name of the same at the head, without the publishing beside it."""
+    return f"{bare(backend, AT_HEAD)}, nothing is published"
+
+
 async def measure(setting: Setting) -> Part:
     """Measure each figure once a round, beside what it is compared with."""
     part = Part(setting.say)
@@ -82,6 +88,7 @@ def _compare(part: Part) -> None:
         part.compare(on(backend, STREAM), on(backend, LINES))
         for what in (FROM_START, AT_HEAD):
             part.compare(on(backend, what), bare(backend, what))
+        part.compare(on(backend, AT_HEAD), bare_alone(backend))
         part.compare(on(backend, BESIDE_IDLE), on(backend, PUBLISHING))
 
 
@@ -90,7 +97,7 @@ def _of_each(setting: Setting) -> int:
 
 
 def _in_turn(runs: Runs, number: int) -> Runs:
-    return runs if number % 2 == 0 else dict(reversed(runs.items()))
+    return runs if number % 2 == 0 else dict(reversed(list(runs.items())))
 
 
 class Topic(NamedTuple):
@@ -139,7 +146,8 @@ def _at_head(backend: str, make: MakeDatabase, setting: Setting, record: Path) -
     sent = Sent.make(WORKLOAD, _of_each(setting))
     return {
         on(backend, AT_HEAD): partial(stream_fanout.at_head, make, sent, record),
-        bare(backend, AT_HEAD): partial(stream_fanout.bare_at_head, sent.new, record),
+        bare(backend, AT_HEAD): partial(stream_fanout.bare_beside_publishing, make, sent, record),
+        bare_alone(backend): partial(stream_fanout.bare_at_head, sent, record),
     }
 
 

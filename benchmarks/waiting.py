@@ -69,6 +69,7 @@ async def publish_beside_waits(
 
 
 def one_each(topics: Sequence[str]) -> Batch:
+    """Return a batch of one event of each topic, the same each time."""
     return Batch(
         [Row(topic, "only", 1_700_000_000_000_000, "benchmark", "{}") for topic in topics],
         len(topics),

@@ -75,15 +75,19 @@ class Tail:
         return max(self.position, self._watched.head)
 
     def begin(self, head: int) -> None:
-        """Begin to read, unless that has begun, or the tail has failed already.
+        """Begin to read; if that has begun, read up to a head at least.
 
         Args:
             head: the head offset of the topic, read since the tail is there.
         """
-        if self._task is None and not self._closed:
+        if self._closed:
+            # It has failed already, and so have its followers.
+            return
+        # It wakes a tail that has not heard of it. A poll that finds less then finds a log that was
+        # put back.
+        self._watched.advance(head)
+        if self._task is None:
             self.position = head
-            # A poll that finds less then finds a log that was put back.
-            self._watched.advance(head)
             self._task = asyncio.create_task(self._run(), name="tail")
 
     def close(self) -> None:

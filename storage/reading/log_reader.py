@@ -21,6 +21,7 @@ from typing import ClassVar
 import msgspec
 
 from storage.model import (
+    INT64_MAX,
     LARGEST_PAYLOAD_BYTES,
     MAX_TIME_US,
     MIN_TIME_US,
@@ -158,12 +159,17 @@ class LogReader(ABC):
     async def _read_topic(
         self, rows: Rows, query: Query, topic: str, encode: Callable[[EventColumns], Encoded]
     ) -> Page[Encoded]:
-        head = await head_offset(rows, topic)
-        low, high = await offset_bounds(rows, query, topic, head)
+        chunk: EventColumns | None = None
+        if (after := _offset_before(query)) is not None:
+            head, chunk = await self._fetch.head_and_chunk(rows, topic, after, query)
+            low, high = after + 1, head
+        else:
+            head = await head_offset(rows, topic)
+            low, high = await offset_bounds(rows, query, topic, head)
         if low > high:
             return Page([], 0, None, head)
         cursor = RangeCursor([OffsetRange(topic, low, high)], newest_first=query.newest_first)
-        return await self._page(rows, cursor, query, encode, head)
+        return await self._page(rows, cursor, query, encode, head, chunk)
 
     async def _page(
         self,
@@ -172,12 +178,13 @@ class LogReader(ABC):
         query: Query,
         encode: Callable[[EventColumns], Encoded],
         head: int | None = None,
+        chunk: EventColumns | None = None,
     ) -> Page[Encoded]:
-        """Read a page from ranges; `head` is passed on."""
+        """Read a page from ranges; `head` is passed on, and `chunk` is the first rows, if known."""
         scanned_to: Position | None = None
         if query.source is not None:
             cursor, scanned_to = await self._filtered(rows, cursor, query, query.source)
-        page = await self._fetch.page(rows, cursor, query, encode)
+        page = await self._fetch.page(rows, cursor, query, encode, chunk)
         following = page.last if await cursor.fill(1) else scanned_to
         return Page(page.parts, page.events, following, head)
 
@@ -254,6 +261,15 @@ class _RangesAcross:
         if self._newest_first:
             return found._replace(last=min(found.last, place.offset - 1))
         return found._replace(first=max(found.first, place.offset + 1))
+
+
+def _offset_before(query: Query) -> int | None:
+    """Return the offset that a page begins behind, whatever the log has; None if it depends."""
+    times = query.since_us, query.until_us
+    if query.newest_first or query.source is not None or times != (None, None):
+        return None
+    after = query.after if query.position is None else max(query.after, query.position.offset)
+    return after if after < INT64_MAX else None
 
 
 def _end(last: OffsetRange, query: Query) -> Position:

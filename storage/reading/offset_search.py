@@ -6,9 +6,7 @@ an index.
 
 from storage.errors import StorageError
 from storage.model import Query
-from storage.reading.statements import Rows, fetch_value
-
-HEAD = "SELECT unique_processed FROM topics WHERE topic = $1"
+from storage.reading.statements import HEAD, Rows, fetch_value
 
 # The first offset of a topic whose ts_ingest is not below $2; head + 1 if there is none, no
 # row at all if an offset on the way is missing. Sub-selects, because a join with the events of

@@ -12,7 +12,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from storage.errors import PayloadOverLimit, StorageError
-from storage.model import Encoded, EventColumns, Position, Query
+from storage.model import INT64_MAX, Encoded, EventColumns, Position, Query
 from storage.reading.offset_ranges import OffsetRange, RangeCursor, consecutive, count_rows
 from storage.reading.statements import ReadingSql, RowDecoder, Rows, fetch_value
 
@@ -104,12 +104,38 @@ class PageFetch:
         self.decoder = decoder
         self._hints = ChunkHints()
 
+    async def head_and_chunk(
+        self, rows: Rows, topic: str, after: int, query: Query
+    ) -> tuple[int, EventColumns]:
+        """Fetch the head offset of a topic and the first chunk behind an offset, in one step.
+
+        Args:
+            rows: runs statements.
+            topic: the topic.
+            after: the offset.
+            query: says how many events and how large a payload.
+
+        Raises:
+            StorageError: a row is missing.
+        """
+        first = after + 1
+        last = min(after + min(self._hints.rows(topic), query.limit), INT64_MAX)
+        max_bytes = min(MAX_CHUNK_BYTES // (last - after), query.max_payload_bytes)
+        found = await rows(self.sql.head_and_columns, (topic, first, last, max_bytes))
+        head = found[0][0] or 0
+        columns = self.decoder.columns(found[0][1:])
+        if head <= after:
+            return head, columns.part(0, 0)
+        there = OffsetRange(topic, first, min(last, head))
+        return head, _checked(columns.part(0, there.rows), [there])
+
     async def page(
         self,
         rows: Rows,
         cursor: RangeCursor,
         query: Query,
         encode: Callable[[EventColumns], Encoded],
+        chunk: EventColumns | None = None,
     ) -> FetchedPage:
         """Fetch rows until the page is full or no row is left.
 
@@ -118,6 +144,7 @@ class PageFetch:
             cursor: the rows; it is left behind the last event of the page.
             query: says how many events, how many bytes and how large a payload.
             encode: encodes what is fetched.
+            chunk: the first rows, if they were fetched.
 
         Raises:
             PayloadOverLimit: the payload of the first row is larger than the query allows.
@@ -133,8 +160,10 @@ class PageFetch:
             and names_bytes < MAX_NAMES_BYTES
             and (wanted := await cursor.fill(min(chunk_rows, query.limit - count)))
         ):
-            ranges = cursor.peek(wanted)
-            columns = await self._chunk(rows, ranges, query)
+            if chunk is not None:
+                columns, chunk = chunk, None
+            else:
+                columns = await self._chunk(rows, cursor.peek(wanted), query)
             try:
                 complete = await self._complete(rows, columns, query, size)
             except PayloadOverLimit:
@@ -210,21 +239,7 @@ class PageFetch:
         else:
             arguments = (*self.decoder.range_arguments(ascending), max_bytes)
             found = await rows(self.sql.columns_of_ranges, arguments)
-        columns = self.decoder.columns(found[0])
-        if columns.offsets != list(
-            chain.from_iterable(range(each.first, each.last + 1) for each in ascending)
-        ):
-            raise StorageError(
-                f"topic {ranges[0].topic!r} lacks an offset from {ranges[0].first} to "
-                f"{ranges[0].last}"
-                if len(ranges) == 1
-                else f"an event is missing of {len(ranges)} ranges of offsets from "
-                f"{ranges[0]} to {ranges[-1]}"
-            )
-        topics = list(
-            chain.from_iterable(repeat(each.topic.encode(), each.rows) for each in ascending)
-        )
-        columns = columns._replace(topics=topics)
+        columns = _checked(self.decoder.columns(found[0]), ascending)
         return columns.reversed() if query.newest_first else columns
 
     async def _complete(
@@ -276,6 +291,29 @@ class PageFetch:
             size = await fetch_value(rows, self.sql.payload_bytes, (topic, offset))
             raise PayloadOverLimit(size)
         return value
+
+
+def _checked(columns: EventColumns, ranges: Sequence[OffsetRange]) -> EventColumns:
+    """Return rows with their topics.
+
+    Args:
+        columns: the rows, without.
+        ranges: those that they must be of, in ascending order; each has rows.
+
+    Raises:
+        StorageError: a row is missing.
+    """
+    if columns.offsets != list(
+        chain.from_iterable(range(each.first, each.last + 1) for each in ranges)
+    ):
+        raise StorageError(
+            f"topic {ranges[0].topic!r} lacks an offset from {ranges[0].first} to {ranges[0].last}"
+            if len(ranges) == 1
+            else f"an event is missing of {len(ranges)} ranges of offsets from "
+            f"{ranges[0]} to {ranges[-1]}"
+        )
+    topics = list(chain.from_iterable(repeat(each.topic.encode(), each.rows) for each in ranges))
+    return columns._replace(topics=topics)
 
 
 def _names_bytes(columns: EventColumns) -> int:

@@ -16,6 +16,10 @@ Rows: TypeAlias = Callable[[str, Sequence[object]], Awaitable[Sequence[Row]]]
 """Runs a statement with its arguments and returns all of its rows."""
 
 
+HEAD = "SELECT unique_processed FROM topics WHERE topic = $1"
+"""The head offset of a topic; no row if it has no event."""
+
+
 class ReadingSql(NamedTuple):
     """The statements with which a backend reads rows of the log.
 
@@ -39,6 +43,11 @@ class ReadingSql(NamedTuple):
     event: str
     payload: str
     payload_bytes: str
+
+    @property
+    def head_and_columns(self) -> str:
+        """The head offset of the topic ahead of what `columns` gives, both of the same moment."""
+        return f"SELECT ({HEAD}), c.* FROM ({self.columns}) AS c"
 
 
 class RowDecoder(NamedTuple):

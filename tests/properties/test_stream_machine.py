@@ -29,7 +29,7 @@ from support.trusting import trust_the_flush
 
 from aggregator import app
 from aggregator.app import create_app
-from aggregator.live.follower import LIFETIME
+from aggregator.live.ends import LIFETIME
 from aggregator.live.followers import Followers
 from aggregator.settings.model import Settings
 

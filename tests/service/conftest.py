@@ -9,6 +9,10 @@ import pytest
 from support.own_postgres import OwnPostgres, own_postgres
 from support.processes import Aggregator
 
+TEN_THOUSAND = 10_000
+KEPT_BACK = 3000
+"""Descriptors that are left to the tests, and to the aggregator for itself."""
+
 
 class OwnDatabase(NamedTuple):
     """An empty database on a server that the test may stop, kill and start."""
@@ -48,3 +52,15 @@ def own_database(_own_server: OwnPostgres) -> Iterator[OwnDatabase]:
 def url(run_aggregator: Callable[..., Aggregator], tmp_path: Path) -> str:
     """A real aggregator, for what does not depend on the backend."""
     return run_aggregator("--backend", "sqlite", "--database", str(tmp_path / "events.db")).url
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[int]:
+    """So many sockets this process may have, at most ten thousand."""
+    resource = pytest.importorskip("resource", reason="limits on descriptors are those of Unix")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = TEN_THOUSAND + KEPT_BACK
+    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, limit), hard))
+    yield min(TEN_THOUSAND, limit - min(KEPT_BACK, limit // 2))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

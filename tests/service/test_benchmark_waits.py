@@ -106,6 +106,6 @@ async def test_a_wait_that_is_answered_with_an_error_is_no_figure() -> None:
                 writer.write(answer(b"[]"))
 
     async with listening(talk) as port:
-        with pytest.raises(RuntimeError, match="have ended"):
+        with pytest.raises(RuntimeError, match="has ended"):
             async with open_waits(port, CONNECTIONS, ["a"]):
                 await hung_up.wait()

@@ -26,12 +26,16 @@ from benchmarks import (
     standard,
     start,
     stored_topic,
+    stream_fanout,
+    stream_idling,
+    streams,
 )
 from benchmarks.databases import postgres_databases, sqlite_file
 from benchmarks.driving import connect, get
 from benchmarks.measuring import Sent, WrongCounts
 from benchmarks.rounds import Setting
 from benchmarks.tables import table
+from benchmarks.targets import TARGETS, reach
 from benchmarks.workload import Workload, batches
 
 ROOT = Path(__file__).parents[2]
@@ -251,3 +255,26 @@ async def test_jetstream_holds_what_was_new_of_what_was_sent() -> None:
     lost = sent._replace(batches=[sent.batches[0]._replace(new=0), *sent.batches[1:]])
     with pytest.raises(WrongCounts, match="messages are stored"):
         await peer_jetstream.publish(lost, sync=False)
+
+
+@pytest.mark.long
+async def test_streams_are_measured_beside_their_ceilings(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "BACKENDS", ("SQLite",))
+    monkeypatch.setattr(stream_fanout, "READERS", 5)
+    monkeypatch.setattr(stream_idling, "STREAMS", 60)
+    monkeypatch.setattr(stream_idling, "IN_MEMORY", 60)
+    monkeypatch.setattr(stream_idling, "OPENED_OVER_S", 0.1)
+    postgres = postgres_databases(postgres_server.dsn)
+    part = await streams.measure(Setting(1, 2100, 0, postgres, lambda _: None))
+    assert not part.missing
+    assert all(len(part.ratios(*pair)) == 1 for pair in part.beside)
+    wanted = [each for each in TARGETS if each.part == "streams" and "SQLite" in each.of]
+    reached = reach({"streams": part}, wanted)
+    assert len(reached) == 6
+    for each in reached:
+        assert [ratio > 0 for ratio in each.ratios] == [True], each
+    (memory,) = part.measurements[streams.on("SQLite", streams.IDLE)]
+    assert memory.stream_kib is not None
+    assert 5 < memory.stream_kib < 100

@@ -3,7 +3,7 @@
 import asyncio
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,22 +32,8 @@ resource = pytest.importorskip("resource", reason="limits on descriptors are tho
 
 Run = Callable[..., Aggregator]
 
-TEN_THOUSAND = 10_000
-KEPT_BACK = 3000
 FEW = ("--max-waits", "1", "--max-streams", "1")
 """What may be held takes half of the connections at most."""
-"""Descriptors that are left to the tests, and to the aggregator for itself."""
-
-
-@pytest.fixture
-def many_descriptors() -> Iterator[int]:
-    """So many sockets this process may have, at most ten thousand."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = TEN_THOUSAND + KEPT_BACK
-    limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, limit), hard))
-    yield min(TEN_THOUSAND, limit - min(KEPT_BACK, limit // 2))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def open_many(clients: Connections, number: int) -> None:

@@ -5,6 +5,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
+import pytest
+
 from support.programs import browser
 
 if TYPE_CHECKING:
@@ -26,8 +28,11 @@ _LIMIT_MS = 30_000
 @asynccontextmanager
 async def running_browser() -> AsyncIterator["Browser"]:
     """A headless Chromium: the one that CHROMIUM names, that of the PATH, or Playwright's own."""
-    # Every environment collects the tests, and few have Playwright.
-    from playwright.async_api import async_playwright  # noqa: PLC0415
+    try:
+        # Every environment collects the tests, and one has Playwright.
+        from playwright.async_api import async_playwright  # noqa: PLC0415
+    except ImportError:
+        pytest.fail("there is no Playwright: run `tox -e programs`", pytrace=False)
 
     async with async_playwright() as playwright:
         running = await playwright.chromium.launch(

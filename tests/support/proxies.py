@@ -24,6 +24,8 @@ error_log stderr warn;
 events {{}}
 http {{
     access_log off;
+    gzip on;
+    gzip_types text/event-stream application/x-ndjson application/json;
     client_body_temp_path {directory}/body;
     proxy_temp_path {directory}/proxy;
     fastcgi_temp_path {directory}/fastcgi;

@@ -64,7 +64,7 @@ async def test_a_sign_of_life_is_never_given_in_the_midst_of_an_event(form: Form
     tails = Tails(HeadWatch(), chunks)
     tail = tails.follow("t", form, follower)
     tail.begin(1)
-    follower.join(tail)
+    follower.places.join(tail)
     outlet = Outlet(log)
     running = asyncio.create_task(follower.run(outlet))
     await until(lambda: log.reads == 2, "the read of what was dropped")

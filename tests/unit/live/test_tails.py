@@ -13,6 +13,7 @@ from aggregator.live.heads import HeadWatch
 from aggregator.live.log_chunks import Form, LogChunk, LogChunks
 from aggregator.live.tails import Tails
 from aggregator.logging import observer_guard
+from aggregator.logging.rate_limit import LogRateLimit
 from storage.errors import StorageUnavailable
 
 
@@ -109,6 +110,8 @@ async def test_a_store_that_fails_is_asked_again_and_a_mistake_ends_its_streams(
     rig: Rig, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(observer_guard, "_log", structlog.get_logger())
+    # There is one line a second, which another test may have had.
+    monkeypatch.setattr(observer_guard, "_failures", LogRateLimit("failed", 1, level="error"))
     follower = Follower()
     tail = rig.tails.follow("a", Form.BLOCKS, follower)
     tail.begin(0)

@@ -71,9 +71,9 @@ async def half_a_head(answer: Answer) -> None:
 async def test_what_may_pass_is_waited_for(script: Script, reason: str) -> None:
     waits: list[Wait] = []
     opened: list[int] = []
-    second = gives(event(2), then="is silent")
+    scripts = [gives(event(1)), script, script, gives(event(2)), gives(event(3), then="is silent")]
     async with (
-        ScriptedStreams.serving(gives(event(1)), script, script, second) as server,
+        ScriptedStreams.serving(*scripts) as server,
         follow(
             server.url,
             "orders",
@@ -83,11 +83,12 @@ async def test_what_may_pass_is_waited_for(script: Script, reason: str) -> None:
             on_open=lambda: opened.append(len(waits)),
         ) as events,
     ):
-        assert [(await anext(events)).offset for _ in range(2)] == [1, 2]
-    assert [wait.reason for wait in waits] == ["the stream has ended", reason, reason]
-    assert [wait.attempt for wait in waits] == [1, 2, 3]
-    assert opened == [0, 3]
-    assert [request.last_event_id for request in server.requests] == [None, "1", "1", "1"]
+        assert [(await anext(events)).offset for _ in range(3)] == [1, 2, 3]
+    ended = "the stream has ended"
+    assert [wait.reason for wait in waits] == [ended, reason, reason, ended]
+    assert [wait.attempt for wait in waits] == [1, 2, 3, 1]
+    assert opened == [0, 3, 4]
+    assert [request.last_event_id for request in server.requests] == [None, "1", "1", "1", "2"]
 
 
 @pytest.mark.parametrize(

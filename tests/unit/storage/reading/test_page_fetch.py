@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from support.observer import Observer
 from support.reading import LogEvent, get_event, read_page
 
 from storage.errors import PayloadOverLimit, StorageError
-from storage.model import Query
+from storage.model import INT64_MAX, Query
 from storage.reading import page_fetch
 from storage.reading.log_reader import LogReader
 from storage.reading.statements import Row, Rows
@@ -190,6 +191,30 @@ def test_a_chunk_comes_as_one_row(
     chunks = [sizes for sizes in log.fetched if len(sizes) > 1]
     assert chunks
     assert max(log.rows_fetched) == 1
+
+
+@pytest.mark.parametrize("after", [0, 3, len(_SIZES), INT64_MAX])
+def test_the_head_comes_with_the_first_rows_of_a_page(log: Log, after: int) -> None:
+    query = Query(topic="a", newest_first=False, after=after, limit=3)
+    page = log.run(log.store.read(query, lambda columns: columns.offsets))
+    expected = list(range(after + 1, min(after + 3, len(_SIZES)) + 1))
+    assert (list(chain.from_iterable(page.parts)), page.head) == (expected, len(_SIZES))
+    assert len(log.fetched) == 1
+
+
+def test_rows_above_the_head_are_not_given(log: Log, database: Database) -> None:
+    async def lower() -> None:
+        async with Observer.on(database) as observer:
+            await observer.fetch(
+                "UPDATE topics SET unique_processed = 2, duplicate_dropped = received - 2 "
+                "WHERE topic = 'a'"
+            )
+
+    log.run(lower())
+    for after, expected in [(0, [1, 2]), (1, [2]), (2, []), (5, [])]:
+        query = Query(topic="a", newest_first=False, after=after)
+        page = log.run(log.store.read(query, lambda columns: columns.offsets))
+        assert (list(chain.from_iterable(page.parts)), page.head) == (expected, 2)
 
 
 def test_a_page_ends_where_names_fill_it(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,6 +155,7 @@ def statements(reader: LogReader) -> dict[str, tuple[str, list[Any]]]:
     sql, arguments = reader.sql, list(reader.decoder.range_arguments(_RANGES))
     return {
         "columns": (sql.columns, ["t", 19_000, 19_100, 4096]),
+        "head and columns": (sql.head_and_columns, ["t", 19_000, 19_100, 4096]),
         "columns of ranges": (sql.columns_of_ranges, [*arguments, 4096]),
         "matches": (sql.matches, [*arguments, "rare"]),
         "event": (sql.event, ["t", "e-5", 4096]),

@@ -109,6 +109,8 @@ async def test_what_a_socket_sends_is_not_taken_for_its_end() -> None:
     reading, file = sockets()
     async with writing(file) as (output, task):
         os.write(reading, b"hello")
+        for _ in range(5):  # turns of the event loop, which looks at the socket in each
+            await asyncio.sleep(0)
         output.put(LINE, "1")
         await asyncio.wait_for(output.drain(), LIMIT_S)
         assert not task.done()
