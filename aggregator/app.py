@@ -139,8 +139,8 @@ def create_app(
     waits = Waits(heads, shared_reads, max_waits=settings.max_waits)
     topics = TopicWatch()
     topic_poller = TopicPoller(store, topics)
-    # Of what may be on its way to clients, streams keep a quarter for others to take.
-    chunks = LogChunks(store, read_memory, settings.answers_max_bytes // 4)
+    # An eighth of what may be on its way to clients, and as much again for events by source.
+    chunks = LogChunks(store, read_memory, settings.answers_max_bytes // 8)
     followers = Followers(
         store=store,
         topics=topics,

@@ -36,12 +36,12 @@ class _Player:
         self._played = played
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if (await reader.readuntil(b"\r\n\r\n")).startswith(b"POST "):
-            self.go.set()
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-        else:
-            await self._play(writer)
         with suppress(ConnectionError):  # who has read all that it wants goes
+            if (await reader.readuntil(b"\r\n\r\n")).startswith(b"POST "):
+                self.go.set()
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            else:
+                await self._play(writer)
             await reader.read()
         writer.close()
 

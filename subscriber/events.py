@@ -150,18 +150,23 @@ def parse_reason(data: bytes) -> str:
 
 def _object(text: bytes) -> dict[str, Any]:
     try:
-        try:
-            content = json.loads(text)
-        except json.JSONDecodeError:
-            raise
-        except ValueError:
-            # msgspec, which would be quicker, refuses lone surrogates, and so valid events.
-            content = json.loads(text, parse_int=_integer)
+        content = _decoded(text.decode())
     except (ValueError, RecursionError) as error:
         raise NotFromAnAggregator(f"a block is no JSON ({one_line(str(error))})") from error
     if not isinstance(content, dict):
         raise NotFromAnAggregator("a block is no JSON object")
     return content
+
+
+def _decoded(text: str) -> object:
+    # msgspec, which would be quicker, refuses lone surrogates, and so events that are valid.
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        # An integer is too long for Python's conversion; of all of them that would take time.
+        return json.loads(text, parse_int=_integer)
 
 
 def _integer(text: str) -> int | Decimal:

@@ -9,6 +9,7 @@ from aggregator.http.connection import Connection
 from aggregator.http.cut_off import end_without_last_chunk
 from aggregator.http.live_response import LiveResponse
 from aggregator.http.pending_responses import PendingResponses
+from aggregator.live.ends import SLOW
 from aggregator.request_context import RequestContext
 
 _COPIED_BYTES = 16 * 1024
@@ -99,6 +100,7 @@ class LiveOutlet:
             self._pending.release(pending)
 
     def _cut_off(self) -> None:
+        self._answer.follower.stop(SLOW)
         end_without_last_chunk(self._request, self._transport)
 
     def _client_gone(self) -> None:

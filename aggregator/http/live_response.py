@@ -55,7 +55,7 @@ class LiveResponse(web.StreamResponse):
     def opened_fields(self) -> dict[str, object]:
         """Return what the log says of it at its start."""
         follower = self.follower
-        return {"position": follower.position, "topics": len(follower.topics)}
+        return {"position": follower.position, "topics": len(follower.places.topics)}
 
 
 class UnavailableStream(web.Response):

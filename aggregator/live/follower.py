@@ -7,11 +7,11 @@ it has not taken yet is dropped when others need the room, and read again.
 
 from aggregator.live.ends import CLIENT, LIFETIME, StreamCut
 from aggregator.live.log_chunks import Form, LogChunks
+from aggregator.live.next_chunk import NextChunk
 from aggregator.live.outlet import Outlet
-from aggregator.live.pieces import next_piece, with_positions
-from aggregator.live.places import NextChunk, Place
+from aggregator.live.pieces import with_positions
+from aggregator.live.places import Place, Places
 from aggregator.live.pulse import Pulse
-from aggregator.live.tails import Tail
 from aggregator.live.wakeup import Wakeup
 from aggregator.wire.event_encoding import escape_name
 from aggregator.wire.stream_blocks import (
@@ -25,10 +25,11 @@ from aggregator.wire.stream_blocks import (
 from aggregator.wire.stream_position import MAX_POSITION_BYTES, position_head, render_position
 from aggregator.wire.stream_query import StreamRequest
 from storage.errors import StorageError
-from storage.model import INT64_MAX
 
 _PAUSE_S = 1.0
 """Behind a read that failed."""
+
+_POSITION_TOO_LONG = f"its position is longer than {MAX_POSITION_BYTES} bytes"
 
 _HEARTBEATS = {Form.BLOCKS: HEARTBEAT, Form.LINES: b"\n"}
 
@@ -45,9 +46,9 @@ class Follower:
     """
 
     __slots__ = (
-        "_cut", "_due", "_half_closed", "_lead", "_next", "_one_topic", "_outlet", "_owed",
-        "_places", "_pulse", "_ready", "_source", "_untold", "_wakeup",
-        "begun", "ended", "events", "form", "gaps", "head", "request",
+        "_between_events", "_cut", "_due", "_half_closed", "_lead", "_next", "_one_topic",
+        "_outlet", "_pulse", "_source", "_untold", "_wakeup",
+        "begun", "ended", "events", "form", "gaps", "head", "places", "request",
     )  # fmt: skip
 
     def __init__(
@@ -78,11 +79,10 @@ class Follower:
         self._one_topic = request.topics.one_topic
         self._source = None if request.source is None else escape_name(request.source.encode())
         self._pulse = Pulse(heartbeat_s, lifetime_s, self)
-        self._places: dict[str, Place] = {}
-        self._ready: dict[str, None] = {}
-        """Topics whose tails are ahead of it."""
-        self._owed: dict[str, int] = {}
-        """The heads at its opening, of the topics in which it has not reached them."""
+        self.places = Places()
+        """Its places in the topics that it follows."""
+        self._between_events = True
+        """Whether what was written ends with an event, or another block."""
         self._cut = False
         self._half_closed = False
         self._untold = False
@@ -93,55 +93,17 @@ class Follower:
         self._outlet: Outlet | None = None
 
     @property
-    def topics(self) -> list[str]:
-        """The topics that it follows now."""
-        return list(self._places)
-
-    @property
     def position(self) -> str:
         """The position behind what was given."""
-        return render_position(self._offsets(), self._one_topic)
-
-    @property
-    def lag(self) -> int:
-        """Number of events that it is behind the heads."""
-        return sum(self._places[topic].lag for topic in self._ready)
+        return render_position(self.places.offsets, self._one_topic)
 
     def close(self) -> None:
         """Have it be told nothing any more."""
         self._pulse.close()
 
-    def follows(self, topic: str) -> bool:
-        """Return whether it follows a topic."""
-        return topic in self._places
-
-    def join(self, tail: Tail) -> None:
-        """Follow one more topic, from its start unless `go_on` says otherwise.
-
-        Args:
-            tail: of the topic.
-        """
-        self._places[tail.topic] = Place(tail)
-        self.advanced(tail.topic)
-
-    def go_on(self, topic: str, offset: int, head: int) -> None:
-        """Give what is behind an offset of a topic that it has joined.
-
-        Args:
-            topic: the topic.
-            offset: the offset.
-            head: head offset of the topic, which the tail may not have reached yet.
-        """
-        place = self._places[topic]
-        place.offset = offset
-        if offset < head:
-            self._owed[topic] = head
-        if not place.is_behind:
-            self._ready.pop(topic, None)
-
     def advanced(self, topic: str) -> None:
         """See `TailFollower`."""
-        self._ready[topic] = None
+        self.places.advanced(topic)
         self._wakeup.wake()
 
     def failed(self, reason: str) -> None:
@@ -161,7 +123,9 @@ class Follower:
 
     def on_silence(self) -> None:
         """See `Pulsed`."""
-        if self._wakeup.asleep and not self._untold and not self._lead:
+        # It also sleeps in the midst of an event, until what was dropped is read again.
+        idle = self._wakeup.asleep and self._between_events
+        if idle and not self._untold and not self._lead:
             # Without a turn of its own, which ten thousand idle streams could not have.
             try:
                 if self._outlet is None or self._outlet.write(_HEARTBEATS[self.form]):
@@ -197,9 +161,9 @@ class Follower:
             while self.ended is None:
                 if self._due:
                     await self._tell()
-                elif self._ready:
-                    await self._give(next(iter(self._ready)))
-                elif self._owed:
+                elif self.places.ready:
+                    await self._give(self.places.take())
+                elif self.places.owed:
                     await self._wakeup.sleep()
                 elif self._next.from_log:
                     await self._catch_up()
@@ -218,11 +182,11 @@ class Follower:
             self.failed(f"topic {gap.topic!r} ends at {gap.head}, ahead of what is asked for")
         elif self.gaps:
             # Each id goes as far as what was told: who is cut off between them is told the rest.
-            offsets = self._offsets() | {gap.topic: gap.last for gap in self.gaps}
+            offsets = self.places.offsets | {gap.topic: gap.last for gap in self.gaps}
             for gap in self.gaps:
                 offsets[gap.topic] = gap.head
                 await self._write(gap_block(gap, render_position(offsets, self._one_topic)))
-        elif (self._ready or self._owed) and self.form is Form.BLOCKS:
+        elif (self.places.ready or self.places.owed) and self.form is Form.BLOCKS:
             # Reading may take its time, and who is cut off meanwhile must be able to go on.
             await self._write(position_block(self.position))
 
@@ -230,7 +194,7 @@ class Follower:
         self._next.from_log = False
         if self.form is Form.BLOCKS:
             self._untold = False
-            await self._write(caught_up_block(self._offsets(), self.position))
+            await self._write(caught_up_block(self.places.offsets, self.position))
 
     async def _tell(self) -> None:
         """Give a sign of life: the position, if the reader does not know it."""
@@ -241,17 +205,13 @@ class Follower:
         else:
             await self._write(_HEARTBEATS[self.form])
 
-    async def _give(self, topic: str) -> None:
-        """Give what a topic has next, a chunk at most."""
-        place = self._places[topic]
-        # The other topics have their turns first.
-        del self._ready[topic]
+    async def _give(self, place: Place) -> None:
+        """Give what comes at a place, a chunk at most."""
         if place.is_behind:
             await self._fetch(place)
             if self._next.chunk is not None:
                 await self._send(place)
-        if place.is_behind:
-            self._ready[topic] = None
+        self.places.put_back(place)
 
     async def _fetch(self, place: Place) -> None:
         """Have the chunk behind a place, unless it takes longer or the store failed."""
@@ -267,40 +227,42 @@ class Follower:
         Raises:
             StorageError: the stream is to end, and the rest of an event can't be read.
         """
-        given, between_events = 0, True
-        while not (self.ended and between_events):
+        given = 0
+        while not (self.ended and self._between_events):
             chunk = self._next.chunk
             if chunk is None:
                 # It was dropped, for its reader is slow.
+                if self._cut:
+                    # The rest of an event may be of another log by now.
+                    raise StreamCut(self.ended)
                 if self.ended:
                     await self._next.fetch(place)
                 else:
                     await self._fetch(place)
                 continue
-            data, count = chunk.events(self._source)
-            if given >= len(data):
-                place.offset = chunk.last
-                if chunk.last >= self._owed.get(place.tail.topic, INT64_MAX):
-                    del self._owed[place.tail.topic]
+            events, count = chunk.events(self._source)
+            if given >= events.size:
+                self.places.gave(place, chunk.last)
                 self.events += count
                 self._untold = self._source is not None and self.form is Form.BLOCKS
                 self._check_position()
                 break
-            piece = next_piece(data, given, self.form.value)
+            piece = events.piece(given)
             given += len(piece)
             if self._one_topic is None:
-                head = position_head(self._offsets(), place.tail.topic).encode()
-                piece = with_positions(piece, head, begins_event=between_events)
-            between_events = data.endswith(self.form.value, 0, given)
-            await self._write(piece, held=len(data) if given < len(data) else 0)
+                head = position_head(self.places.offsets, place.tail.topic).encode()
+                if self._between_events and len(head) + len(str(chunk.last)) > MAX_POSITION_BYTES:
+                    # Its reader could not come back with the last of these ids.
+                    self.stop(_POSITION_TOO_LONG)
+                    continue
+                piece = with_positions(piece, head, begins_event=self._between_events)
+            self._between_events = piece.endswith(self.form.value)
+            await self._write(piece, held=events.size if given < events.size else 0)
         self._next.drop()
 
     def _check_position(self) -> None:
         if self._one_topic is None and len(self.position) > MAX_POSITION_BYTES:
-            self.stop(f"its position is longer than {MAX_POSITION_BYTES} bytes")
-
-    def _offsets(self) -> dict[str, int]:
-        return {topic: place.offset for topic, place in self._places.items()}
+            self.stop(_POSITION_TOO_LONG)
 
     async def _write(self, data: bytes, *, held: int = 0) -> None:
         if self._outlet is None:

@@ -17,7 +17,7 @@ from aggregator.live.log_chunks import Form, LogChunks
 from aggregator.live.tails import Tails
 from aggregator.live.topic_watch import TopicWatch
 from aggregator.reading.stream_limit import StreamLimit
-from aggregator.wire.stream_position import MAX_POSITION_BYTES
+from aggregator.wire.stream_position import MAX_POSITION_BYTES, render_position
 from aggregator.wire.stream_query import StreamRequest
 from storage.protocols import EventReader
 
@@ -74,7 +74,7 @@ class Followers:
     @property
     def lag(self) -> int:
         """Number of events that the slowest is behind."""
-        return max((follower.lag for follower in self._open), default=0)
+        return max((follower.places.lag for follower in self._open), default=0)
 
     async def open(self, request: StreamRequest, form: Form) -> Follower:
         """Open a stream, which keeps its room until it is closed.
@@ -114,7 +114,7 @@ class Followers:
         watch = self._open.pop(follower)
         if watch is not None:
             self._topics.unwatch(watch)
-        for topic in follower.topics:
+        for topic in follower.places.topics:
             self._tails.leave(topic, follower.form, follower)
         follower.close()
         self._limit.end(follows=True)
@@ -136,7 +136,7 @@ class Followers:
         topics = await matching_topics(self._store, request)
         tails = {topic: self._tails.follow(topic, follower.form, follower) for topic in topics}
         for tail in tails.values():
-            follower.join(tail)
+            follower.places.join(tail)
         heads = await self._store.heads(topics)
         offsets = await first_offsets(self._store, request, heads)
         if request.topics.one_topic is not None:
@@ -144,8 +144,9 @@ class Followers:
         follower.gaps = gaps(offsets, heads)
         for topic, tail in tails.items():
             tail.begin(heads[topic])
-            follower.go_on(topic, min(offsets[topic], heads[topic]), heads[topic])
-        if len(follower.position) > MAX_POSITION_BYTES:
+            follower.places.go_on(topic, min(offsets[topic], heads[topic]), heads[topic])
+        # At the heads it is longest, and there it comes to, wherever it begins.
+        if len(render_position(heads, request.topics.one_topic)) > MAX_POSITION_BYTES:
             raise too_many(str(len(topics)))
         follower.begun = True
         for topic in found:
@@ -159,11 +160,11 @@ class Followers:
             found[topic] = None
 
     def _join(self, follower: Follower, topic: str) -> None:
-        if follower.follows(topic):
+        if topic in follower.places:
             return
-        if len(follower.topics) >= MAX_TOPICS:
+        if len(follower.places.topics) >= MAX_TOPICS:
             follower.stop(f"more than {MAX_TOPICS} topics fit its patterns")
             return
         tail = self._tails.follow(topic, follower.form, follower)
         tail.begin(0)
-        follower.join(tail)
+        follower.places.join(tail)

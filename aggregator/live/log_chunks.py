@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from enum import Enum
 
+from aggregator.live.pieces import Pieces
 from aggregator.reading.bounded_read import EXPECTED_PAYLOAD_BYTES
 from aggregator.reading.read_memory import ReadMemory
 from aggregator.wire.event_encoding import encode_blocks, encode_lines
@@ -27,6 +28,8 @@ _CHUNK_BYTES = 512 * 1024
 _READS = 2
 """Reads at once, of either kind: other reads, and what a store has of connections, are not kept
 from anybody, and who has much to read up on keeps nobody else behind the head."""
+
+_NONE = Pieces(b"", b"\n"), 0
 
 _MARK = b'Z","source":"'
 """What is ahead of an event's source. Ahead of that it can't be: quotes in names are escaped."""
@@ -57,43 +60,45 @@ class LogChunk:
         form: their form.
     """
 
-    __slots__ = ("_by_source", "_form", "after", "data", "head", "last")
+    __slots__ = ("_by_source", "_form", "after", "head", "last", "pieces")
 
     def __init__(self, after: int, last: int, head: int, data: bytes, form: Form) -> None:
         self.after = after
         self.last = last
         self.head = head
-        self.data = data
+        self.pieces = Pieces(data, form.value)
+        """Its events."""
         self._form = form
-        self._by_source: dict[bytes, tuple[bytes, int]] | None = None
+        self._by_source: dict[bytes, tuple[Pieces, int]] | None = None
 
     @property
     def count(self) -> int:
         """Number of its events."""
         return self.last - self.after
 
-    def events(self, source: bytes | None) -> tuple[bytes, int]:
+    def events(self, source: bytes | None) -> tuple[Pieces, int]:
         """Return its events, or those of one source, and their number.
 
         Args:
             source: as it is encoded, without its quotes; None: all events.
         """
         if source is None:
-            return self.data, self.count
+            return self.pieces, self.count
         if self._by_source is None:
             self._by_source = self._sort()
-        return self._by_source.get(source, (b"", 0))
+        return self._by_source.get(source, _NONE)
 
-    def _sort(self) -> dict[bytes, tuple[bytes, int]]:
+    def _sort(self) -> dict[bytes, tuple[Pieces, int]]:
         end = self._form.value
         by_source: dict[bytes, list[bytes]] = {}
-        for event in self.data.split(end)[:-1]:
+        for event in bytes(self.pieces).split(end)[:-1]:
             start = event.index(_MARK) + len(_MARK)
             # A quote of the source itself has a backslash ahead of it.
             source = event[start : event.index(b'","payload":', start)]
             by_source.setdefault(source, []).append(event)
         return {
-            source: (end.join([*events, b""]), len(events)) for source, events in by_source.items()
+            source: (Pieces(end.join([*events, b""]), end), len(events))
+            for source, events in by_source.items()
         }
 
 
@@ -157,15 +162,30 @@ class LogChunks:
             self._tasks.add(task)
         return task
 
-    def read_ahead(self, form: Form, topic: str, after: int) -> None:
-        """Begin to read the chunk behind an offset for who wants it next, if few reads go on."""
+    def read_ahead(self, form: Form, topic: str, after: int, head: int) -> None:
+        """Begin to read the chunks behind an offset for who wants them next, if few reads go on.
+
+        Two of them, so that one is fetched while the other is encoded; but one, where chunks are
+        ended by their bytes, and it is not known where the second begins.
+
+        Args:
+            form: of their events.
+            topic: theirs.
+            after: the last offset of a chunk, below the head.
+            head: the head offset, as it is known.
+        """
+        self._begin_ahead(form, topic, after)
+        if after % _GRID == 0 and after + _GRID < head:
+            self._begin_ahead(form, topic, after + _GRID)
+
+    def _begin_ahead(self, form: Form, topic: str, after: int) -> None:
         if (form, topic, after) not in self._kept and len(self._reads) < 2 * _READS:
             self.begin(form, topic, after)
 
     def forget(self, topic: str) -> None:
         """Keep nothing of a topic, nor what is being read of it: its log has changed."""
         for key in [key for key in self._kept if key[1] == topic]:
-            self.bytes -= len(self._kept.pop(key).data)
+            self.bytes -= self._kept.pop(key).pieces.size
         for key in [key for key in self._reads if key[1] == topic]:
             del self._reads[key]
 
@@ -220,12 +240,12 @@ class LogChunks:
         return LogChunk(after, after + page.count, page.head or 0, data, form)
 
     def _keep(self, key: tuple[Form, str, int], chunk: LogChunk) -> None:
-        if not chunk.data or len(chunk.data) > self._max_bytes:
+        if not 0 < chunk.pieces.size <= self._max_bytes:
             return
         if (former := self._kept.pop(key, None)) is not None:
-            self.bytes -= len(former.data)
+            self.bytes -= former.pieces.size
         self._kept[key] = chunk
-        self.bytes += len(chunk.data)
+        self.bytes += chunk.pieces.size
         while self.bytes > self._max_bytes:
             _, oldest = self._kept.popitem(last=False)
-            self.bytes -= len(oldest.data)
+            self.bytes -= oldest.pieces.size

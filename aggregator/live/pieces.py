@@ -1,8 +1,53 @@
 """Pieces of encoded events: what a connection gets at a time."""
 
+from bisect import bisect_right
+from itertools import accumulate
+
 PIECE_BYTES = 64 * 1024
 
+_CUT_BYTES = 2 * 2**20
+"""What is larger is cut when it is given: all at once would hold up the event loop."""
+
 _ID = b"id: "
+
+
+class Pieces:
+    """Encoded events, cut into pieces once for all streams that give them.
+
+    Args:
+        data: the events.
+        end: what ends an event.
+    """
+
+    __slots__ = ("_end", "_pieces", "_starts", "size")
+
+    def __init__(self, data: bytes, end: bytes) -> None:
+        self.size = len(data)
+        """Bytes of all of them."""
+        self._end = end
+        self._pieces = _cut(data, end) if len(data) <= _CUT_BYTES else [data]
+        self._starts = [0, *accumulate(map(len, self._pieces[:-1]))]
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self._pieces)
+
+    def piece(self, given: int) -> bytes:
+        """Return the next piece: whole events, or a part of one that is larger.
+
+        Args:
+            given: bytes that were given before, fewer than all.
+        """
+        index = bisect_right(self._starts, given) - 1
+        return next_piece(self._pieces[index], given - self._starts[index], self._end)
+
+
+def _cut(data: bytes, end: bytes) -> list[bytes]:
+    pieces = [next_piece(data, 0, end)]
+    given = len(pieces[0])
+    while given < len(data):
+        pieces.append(next_piece(data, given, end))
+        given += len(pieces[-1])
+    return pieces
 
 
 def next_piece(data: bytes, given: int, end: bytes) -> bytes:

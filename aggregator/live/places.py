@@ -1,10 +1,6 @@
-"""Places of a stream in its topics, and the chunks that come next there."""
+"""The places of a stream in its topics, and which of them have more for it."""
 
-import asyncio
-
-from aggregator.live.log_chunks import Form, LogChunk, LogChunks
 from aggregator.live.tails import Tail
-from aggregator.live.wakeup import Wakeup
 
 
 class Place:
@@ -31,60 +27,82 @@ class Place:
         return max(self.tail.head - self.offset, 0)
 
 
-class NextChunk:
-    """The chunk that a stream is about to give, or is giving.
+class Places:
+    """The places of one stream, by topic."""
 
-    Args:
-        form: of its events.
-        chunks: what the tail of a topic does not have is read through them.
-        wakeup: of the stream.
-    """
+    __slots__ = ("_owed", "_places", "_ready")
 
-    __slots__ = ("_chunks", "_form", "_reading", "_wakeup", "chunk", "from_log")
+    def __init__(self) -> None:
+        self._places: dict[str, Place] = {}
+        self._ready: dict[str, None] = {}
+        # The heads at its opening, of the topics in which it has not reached them.
+        self._owed: dict[str, int] = {}
 
-    def __init__(self, form: Form, chunks: LogChunks, wakeup: Wakeup) -> None:
-        self._form = form
-        self._chunks = chunks
-        self._wakeup = wakeup
-        # It may be done while the stream does something else, and is too large to be kept.
-        self._reading: tuple[str, int, asyncio.Task[LogChunk]] | None = None
-        self.chunk: LogChunk | None = None
-        """None: there is none, or it was dropped."""
-        self.from_log = False
-        """Whether one had to be read from the log since this was last set to False."""
+    def __contains__(self, topic: str) -> bool:
+        return topic in self._places
 
-    def drop(self) -> None:
-        """Drop it; it can be fetched again, and begins with the same bytes."""
-        self.chunk = None
+    @property
+    def topics(self) -> list[str]:
+        """The topics that have a place."""
+        return list(self._places)
 
-    async def fetch(self, place: Place) -> None:
-        """Have what is behind a place: from the tail, from what is kept, or from the log.
+    @property
+    def offsets(self) -> dict[str, int]:
+        """The offsets up to which its reader was given events, by topic."""
+        return {topic: place.offset for topic, place in self._places.items()}
 
-        The stream may be woken meanwhile, and has none then if it takes longer.
+    @property
+    def lag(self) -> int:
+        """Number of events that it is behind the heads."""
+        return sum(self._places[topic].lag for topic in self._ready)
 
-        Raises:
-            StorageError: the store failed.
+    @property
+    def ready(self) -> bool:
+        """Whether there is more in a topic than was given."""
+        return bool(self._ready)
+
+    @property
+    def owed(self) -> bool:
+        """Whether a topic had more at the opening than was given, tail or no tail."""
+        return bool(self._owed)
+
+    def join(self, tail: Tail) -> None:
+        """Begin a place at the start of a topic."""
+        self._places[tail.topic] = Place(tail)
+        self._ready[tail.topic] = None
+
+    def go_on(self, topic: str, offset: int, head: int) -> None:
+        """Move a place when the stream is opened.
+
+        Args:
+            topic: of the place.
+            offset: up to which its reader has had events.
+            head: head offset of the topic, which the tail may not have reached yet.
         """
-        topic, after = place.tail.topic, place.offset
-        chunk = place.tail.chunk
-        if chunk is None or chunk.after != after:
-            chunk = self._chunks.kept(self._form, topic, after)
-        if chunk is None:
-            self.from_log = True
-            reading = self._begin(topic, after)
-            if not reading.done():
-                reading.add_done_callback(self._wakeup.wake)
-                await self._wakeup.sleep()
-                if not reading.done():
-                    return
-            chunk = reading.result()
-        # Fetched again, a chunk may be longer and must not be shorter, as an older read would be.
-        self._reading = None
-        if chunk.last < place.tail.position:
-            self._chunks.read_ahead(self._form, topic, chunk.last)
-        self.chunk = chunk
+        place = self._places[topic]
+        place.offset = offset
+        if offset < head:
+            self._owed[topic] = head
+        if not place.is_behind:
+            self._ready.pop(topic, None)
 
-    def _begin(self, topic: str, after: int) -> "asyncio.Task[LogChunk]":
-        if self._reading is None or self._reading[:2] != (topic, after):
-            self._reading = topic, after, self._chunks.begin(self._form, topic, after)
-        return self._reading[2]
+    def advanced(self, topic: str) -> None:
+        """Take notice that the tail of a topic has moved."""
+        self._ready[topic] = None
+
+    def take(self) -> Place:
+        """Take the place that is to have its turn now; there is one that is ready."""
+        topic = next(iter(self._ready))
+        del self._ready[topic]
+        return self._places[topic]
+
+    def put_back(self, place: Place) -> None:
+        """Have a place wait for its next turn, behind the others, if there is more."""
+        if place.is_behind:
+            self._ready[place.tail.topic] = None
+
+    def gave(self, place: Place, last: int) -> None:
+        """Take notice that events of a place were given, up to an offset."""
+        place.offset = last
+        if last >= self._owed.get(place.tail.topic, last + 1):
+            del self._owed[place.tail.topic]

@@ -5,7 +5,9 @@ complete and in order whatever was committed where.
 """
 
 import asyncio
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Protocol
 
 from aggregator.live.heads import HeadWatch
@@ -35,22 +37,32 @@ class Tail:
         form: of its events.
         heads: the watch of heads; the topic is watched from now on.
         chunks: the tail reads them.
+        on_failed: called when it can't go on, before its followers are told.
     """
 
     __slots__ = (
-        "_chunks", "_form", "_stack", "_task", "_watched",
+        "_chunks", "_closed", "_form", "_on_failed", "_stack", "_task", "_watched",
         "chunk", "followers", "position", "topic",
     )  # fmt: skip
 
-    def __init__(self, topic: str, form: Form, heads: HeadWatch, chunks: LogChunks) -> None:
+    def __init__(
+        self,
+        topic: str,
+        form: Form,
+        heads: HeadWatch,
+        chunks: LogChunks,
+        on_failed: Callable[[], object],
+    ) -> None:
         self.topic = topic
         self._form = form
         self._chunks = chunks
+        self._on_failed = on_failed
         self._stack = ExitStack()
         # Before anybody reads the topic: see `aggregator.live.heads`.
         self._watched = self._stack.enter_context(heads.watching(topic))
         self._watched.on_lowered.append(self._lowered)
         self._task: asyncio.Task[None] | None = None
+        self._closed = False
         self.followers: set[TailFollower] = set()
         self.position = 0
         """The offset up to which events were read; what is behind it is read as it comes."""
@@ -68,6 +80,9 @@ class Tail:
         Args:
             head: the head offset of the topic, read since the tail is there.
         """
+        if self._closed:
+            # It has failed already, and so have its followers.
+            return
         # It wakes a tail that has not heard of it. A poll that finds less then finds a log that was
         # put back.
         self._watched.advance(head)
@@ -77,6 +92,7 @@ class Tail:
 
     def close(self) -> None:
         """Read no more."""
+        self._closed = True
         self._watched.on_lowered.remove(self._lowered)
         self._stack.close()
         if self._task is not None:
@@ -103,6 +119,7 @@ class Tail:
         self._fail(f"the log of topic {self.topic!r} was put back to an earlier state")
 
     def _fail(self, reason: str) -> None:
+        self._on_failed()
         for follower in list(self.followers):
             follower.failed(reason)
 
@@ -139,14 +156,21 @@ class Tails:
         """Follow the tail of a topic; what is committed from now on is noticed."""
         tail = self._tails.get((form, topic))
         if tail is None:
-            tail = self._tails[form, topic] = Tail(topic, form, self._heads, self._chunks)
+            forget = partial(self._forget, topic, form)
+            tail = self._tails[form, topic] = Tail(topic, form, self._heads, self._chunks, forget)
         tail.followers.add(follower)
         return tail
 
     def leave(self, topic: str, form: Form, follower: TailFollower) -> None:
         """Follow a tail no more."""
-        tail = self._tails[form, topic]
+        tail = self._tails.get((form, topic))
+        # That of a follower that was told of a failure is there no more.
+        if tail is None or follower not in tail.followers:
+            return
         tail.followers.discard(follower)
         if not tail.followers:
-            del self._tails[form, topic]
-            tail.close()
+            self._forget(topic, form)
+
+    def _forget(self, topic: str, form: Form) -> None:
+        """Close a tail: it has no followers, or has failed, and who comes gets another one."""
+        self._tails.pop((form, topic)).close()

@@ -106,13 +106,13 @@ def parse_stream_query(
 
 
 def _selection(topics: Sequence[str], check: ParameterCheck, *, lines: bool) -> TopicSelection:
+    broken = [rule for each in topics[:MAX_TOPICS] if (rule := selection_rule_broken(each))]
     if not 1 <= len(topics) <= MAX_TOPICS:
-        check.add_error("topic", f"is needed 1 to {MAX_TOPICS} times, not {len(topics)} times")
-    for each in topics[:MAX_TOPICS]:
-        if broken := selection_rule_broken(each):
-            check.add_error("topic", broken)
-    selection = TopicSelection([] if check.errors else topics)
-    if lines and topics and selection.one_topic is None:
+        broken.append(f"is needed 1 to {MAX_TOPICS} times, not {len(topics)} times")
+    for rule in broken:
+        check.add_error("topic", rule)
+    selection = TopicSelection([] if broken else topics)
+    if lines and not broken and selection.one_topic is None:
         check.add_error("topic", "must be one name with follow; text/event-stream takes several")
     return selection
 

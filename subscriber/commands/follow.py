@@ -30,6 +30,7 @@ from subscriber.commands.standard_output import ReaderGone, StandardOutput
 from subscriber.commands.tail import Tail
 from subscriber.errors import FollowError, FollowRefused
 from subscriber.follow import follow
+from subscriber.following import Following
 from subscriber.policy import ReconnectPolicy
 
 _UNPROCESSABLE = 422
@@ -138,7 +139,7 @@ def run(parsed: argparse.Namespace) -> int:
         was_stopped = asyncio.run(_follow(parsed, narrator))
     except ReaderGone:
         pass  # as after the end of any pipe
-    except (_Usage, ValueError, PositionFileRefused) as error:
+    except (_Usage, PositionFileRefused) as error:
         narrator.say(str(error))
         return USAGE
     except FollowRefused as error:
@@ -177,7 +178,17 @@ async def _follow(parsed: argparse.Namespace, narrator: Narrator) -> bool:
             newest = Newest(parsed.last)
         output = StandardOutput(sys.stdout.fileno())
         tail = Tail(output, _render(parsed.format), newest, file)
-        following = follow(
+        following = _following(parsed, position, narrator, tail)
+        async with following:
+            await tail.run(following, stop)
+    return stop.is_set()
+
+
+def _following(
+    parsed: argparse.Namespace, position: str | None, narrator: Narrator, tail: Tail
+) -> Following:
+    try:
+        return follow(
             parsed.url,
             *parsed.topics,
             after=parsed.after,
@@ -193,9 +204,8 @@ async def _follow(parsed: argparse.Namespace, narrator: Narrator) -> bool:
             on_caught_up=tail.caught_up,
             on_gap=narrator.pass_gap,
         )
-        async with following:
-            await tail.run(following, stop)
-    return stop.is_set()
+    except ValueError as error:
+        raise _Usage(str(error)) from error
 
 
 def _render(chosen: str | None) -> Render:

@@ -173,3 +173,5 @@ async def test_the_kernel_holds_little_of_what_a_dead_reader_does_not_take(
     (aborted,) = [line for line in logged if line["event"] == "response_aborted"]
     # Four million without a bound.
     assert aborted["sent"] < 1_500_000
+    (ended,) = [line for line in logged if line["event"] == "request" and "ended_by" in line]
+    assert (ended["status"], ended["complete"], ended["ended_by"]) == (200, False, "slow")

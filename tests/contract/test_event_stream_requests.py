@@ -104,17 +104,28 @@ async def test_patterns_select_topics_by_their_parts(client: Client) -> None:
 async def test_more_topics_than_a_position_can_tell_are_refused(client: Client) -> None:
     names = [f"{'x' * 200}.{number}" for number in range(25)]
     await publish(client, [published(topic=topic) for topic in names])
-    response = await client.get("/events?topic=**", headers=ACCEPT_BLOCKS)
-    problem = await expect_problem(response, 422)
-    assert problem["detail"].startswith("the position of a stream of 25 topics is longer than 4096")
-    # From the start the position is short, and grows: the stream ends, and can't be resumed.
+    # Wherever it begins: it would come to the heads, and could not be resumed there.
+    for begin in ("", "&from=start", "&last_event_id=@"):
+        response = await client.get(f"/events?topic=**{begin}", headers=ACCEPT_BLOCKS)
+        problem = await expect_problem(response, 422)
+        told = "the position of a stream of 25 topics is longer than 4096"
+        assert problem["detail"].startswith(told), begin
+
+
+async def test_a_stream_that_comes_to_have_too_many_topics_ends_and_is_refused_with_the_reason(
+    client: Client,
+) -> None:
+    names = [f"{'x' * 200}.{number}" for number in range(25)]
     async with follow(client, "**", from_="start") as stream:
+        await stream.until("caught-up")
+        await publish(client, [published(topic=topic) for topic in names])
         blocks = await stream.rest()
-        assert len(blocks) < 25
-    response = await client.get(
-        "/events?topic=**", headers={**ACCEPT_BLOCKS, "Last-Event-ID": stream.last_id or ""}
-    )
-    await expect_problem(response, 422)
+    assert 0 < len(blocks) < 25
+    # It was given no position with which it could not come back.
+    assert all(len(block.id or "") <= 4096 for block in blocks)
+    headers = {**ACCEPT_BLOCKS, "Last-Event-ID": stream.last_id or ""}
+    problem = await expect_problem(await client.get("/events?topic=**", headers=headers), 422)
+    assert problem["detail"].startswith("the position of a stream of 25 topics is longer than 4096")
 
 
 ACCEPTED = [

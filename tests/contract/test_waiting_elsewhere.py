@@ -42,7 +42,7 @@ async def test_a_publish_to_the_same_aggregator_is_noticed_without_the_poll(
     start_soon: StartSoon,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(HeadPoller, "_start", lambda _poller: None)
+    monkeypatch.setattr(HeadPoller, "start", lambda _poller: None)
     store = GatedReads(database.store())
     client = await make_client(store)
     waiting = [start_soon(wait(client, topic=topic, after=0)) for topic in ("a", "b")]
@@ -59,7 +59,7 @@ async def test_without_the_poll_a_publish_to_another_aggregator_is_not_noticed(
     start_soon: StartSoon,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(HeadPoller, "_start", lambda _poller: None)
+    monkeypatch.setattr(HeadPoller, "start", lambda _poller: None)
     store = GatedReads(database.store())
     here, elsewhere = await make_client(store), await make_client()
     waiting = start_soon(wait(here, topic="a", after=0))

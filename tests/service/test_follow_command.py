@@ -115,15 +115,16 @@ async def test_position_file_goes_on_where_the_last_run_ended(
     url: str, topic: str, tmp_path: Path
 ) -> None:
     await publish(url, topic, "a", "b")
-    file = str(tmp_path / "position")
-    arguments = (topic, "--from", "start", "--position-file", file, "--until-caught-up")
+    file = tmp_path / "position"
+    arguments = (topic, "--from", "start", "--position-file", str(file), "--until-caught-up")
     for expected in ["a", "b"], [], ["c"]:
         if "c" in expected:
             await publish(url, topic, "c")
-        async with following(url, *arguments) as command:
+        async with following(url.replace("//", "//user:secret@"), *arguments) as command:
             status, out, err = await command.ended()
         assert [json.loads(line)["event_id"] for line in out.splitlines()] == expected
         assert (status, err) == (0, NOTHING_SAID)
+    assert json.loads(file.read_text())["followed"]["url"] == url
 
 
 async def test_position_file_is_for_one_command_alone_and_for_what_it_followed(

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from aggregator.live.heads import HeadWatch, WatchedTopic
-from aggregator.live.places import NextChunk, Place
+from aggregator.live.next_chunk import NextChunk
+from aggregator.live.places import Place
 from aggregator.live.tails import Tail
 from storage.model import Status, Verdict
 from support.stream_model import CheckedReader

@@ -13,6 +13,7 @@ from aggregator.live import poller
 from aggregator.live.head_poller import HeadPoller
 from aggregator.live.heads import HeadWatch
 from aggregator.logging import observer_guard
+from aggregator.logging.rate_limit import LogRateLimit
 from storage.errors import StorageUnavailable
 from storage.protocols import EventReader
 
@@ -101,6 +102,8 @@ async def test_a_poll_that_fails_is_made_again(
     rig: Rig, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(observer_guard, "_log", structlog.get_logger())
+    # There is one line a second, which another test may have had.
+    monkeypatch.setattr(observer_guard, "_failures", LogRateLimit("failed", 1, level="error"))
     rig.store.error = error
     rig.store.now = {"a": 1}
     with structlog.testing.capture_logs() as logged, rig.heads.watching("a") as a:

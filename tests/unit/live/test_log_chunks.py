@@ -40,13 +40,14 @@ def test_the_events_of_a_source_are_those_that_have_it(
     form: Form, events: list[tuple[str, str, str]]
 ) -> None:
     chunk = LogChunk(0, len(events), len(events), form.encode(columns(events)), form)
-    assert chunk.events(None) == (chunk.data, len(events))
+    assert chunk.events(None) == (chunk.pieces, len(events))
     for source in {each[1] for each in events}:
         wanted = [n for n, each in enumerate(events) if each[1] == source]
         expected = b"".join(form.encode(columns([events[n]], n + 1)) for n in wanted)
-        found = chunk.events(escape_name(source.encode()))
-        assert found == (expected, len(wanted))
-    assert chunk.events(b"none") == (b"", 0)
+        found, count = chunk.events(escape_name(source.encode()))
+        assert (bytes(found), count) == (expected, len(wanted))
+    nothing, count = chunk.events(b"none")
+    assert (bytes(nothing), nothing.size, count) == (b"", 0, 0)
 
 
 class Log:
@@ -106,7 +107,7 @@ async def test_all_who_want_a_chunk_share_one_read(rig: Rig) -> None:
     assert (await rig.chunk(3)).last == 10
     assert len(rig.log.asked) == 1
     # Another form is encoded from rows of its own.
-    assert (await rig.chunk(3, Form.LINES)).data.count(b"\n") == 7
+    assert bytes((await rig.chunk(3, Form.LINES)).pieces).count(b"\n") == 7
     assert len(rig.log.asked) == 2
 
 
@@ -117,7 +118,7 @@ async def test_chunks_end_at_the_same_places_wherever_one_begins(
     ends = {after: (await rig.chunk(after)).last for after in range(10)}
     assert ends == {0: 4, 1: 4, 2: 4, 3: 4, 4: 8, 5: 8, 6: 8, 7: 8, 8: 10, 9: 10}
     nothing = await rig.chunk(10)
-    assert (nothing.last, nothing.data, nothing.head) == (10, b"", 10)
+    assert (nothing.last, nothing.pieces.size, nothing.head) == (10, 0, 10)
     rig.log.count = 11
     # That there was nothing is not kept.
     assert (await rig.chunk(10)).last == 11
@@ -178,11 +179,26 @@ async def test_what_is_forgotten_is_read_again_also_if_it_was_being_read(rig: Ri
 async def test_reading_ahead_reads_once_and_not_much_at_a_time(rig: Rig) -> None:
     rig.log.gate.clear()
     for after in range(10):
-        rig.chunks.read_ahead(Form.BLOCKS, "t", after)
+        rig.chunks.read_ahead(Form.BLOCKS, "t", after, 10)
     rig.log.gate.set()
     assert (await rig.chunk(0)).last == 10
-    rig.chunks.read_ahead(Form.BLOCKS, "t", 0)
+    rig.chunks.read_ahead(Form.BLOCKS, "t", 0, 10)
     assert len(rig.log.asked) <= 4
+
+
+@pytest.mark.parametrize(
+    ("after", "asked"),
+    [(0, [0, 4]), (4, [4, 8]), (8, [8]), (3, [3]), (9, [9])],
+    ids=str,
+)
+async def test_two_chunks_are_read_ahead_where_it_is_known_where_they_begin(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, after: int, asked: list[int]
+) -> None:
+    monkeypatch.setattr(log_chunks, "_GRID", 4)
+    rig.chunks.read_ahead(Form.BLOCKS, "t", after, rig.log.count)
+    chunks = [await rig.chunk(each) for each in asked]
+    assert [query.after for query in rig.log.asked] == asked
+    assert [one.last for one in chunks[:-1]] == [other.after for other in chunks[1:]]
 
 
 async def test_closing_ends_reads_under_way(rig: Rig) -> None:

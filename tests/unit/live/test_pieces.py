@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregator.live import pieces
-from aggregator.live.pieces import next_piece, with_positions
+from aggregator.live.pieces import Pieces, next_piece, with_positions
 
 _SIZES = st.lists(st.integers(0, 40), max_size=12)
 _ENDS = [b"\n", b"\n\n"]
@@ -44,6 +44,33 @@ def test_pieces_are_whole_events_or_a_part_of_one(end: bytes, sizes: list[int]) 
         # No end is cut in two.
         assert after in ends or not data[:after].endswith(b"\n")
         given = after
+
+
+@pytest.mark.parametrize("end", _ENDS)
+@pytest.mark.parametrize("cut_bytes", [0, 10**6])
+@given(sizes=_SIZES, more=_SIZES)
+def test_pieces_cut_once_are_those_cut_one_by_one(
+    end: bytes, cut_bytes: int, sizes: list[int], more: list[int]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pieces, "_CUT_BYTES", cut_bytes)
+        data = b"".join(events(sizes, end))
+        cut = Pieces(data, end)
+        assert (bytes(cut), cut.size) == (data, len(data))
+        given = 0
+        while given < len(data):
+            piece = cut.piece(given)
+            assert piece == next_piece(data, given, end)
+            assert piece is cut.piece(given) or not cut_bytes
+            given += len(piece)
+        # What was given of it may go on with more.
+        longer = Pieces(data + b"".join(events(more, end)), end)
+        while given < longer.size:
+            piece = longer.piece(given)
+            assert bytes(longer)[given:].startswith(piece)
+            assert 0 < len(piece) <= pieces.PIECE_BYTES
+            assert not bytes(longer)[: given + len(piece)].endswith(b"\n") or piece.endswith(end)
+            given += len(piece)
 
 
 @given(sizes=_SIZES)

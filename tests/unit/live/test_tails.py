@@ -13,6 +13,7 @@ from aggregator.live.heads import HeadWatch
 from aggregator.live.log_chunks import Form, LogChunk, LogChunks
 from aggregator.live.tails import Tails
 from aggregator.logging import observer_guard
+from aggregator.logging.rate_limit import LogRateLimit
 from storage.errors import StorageUnavailable
 
 
@@ -109,6 +110,8 @@ async def test_a_store_that_fails_is_asked_again_and_a_mistake_ends_its_streams(
     rig: Rig, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(observer_guard, "_log", structlog.get_logger())
+    # There is one line a second, which another test may have had.
+    monkeypatch.setattr(observer_guard, "_failures", LogRateLimit("failed", 1, level="error"))
     follower = Follower()
     tail = rig.tails.follow("a", Form.BLOCKS, follower)
     tail.begin(0)
@@ -144,3 +147,26 @@ async def test_a_log_that_was_put_back_ends_its_streams_and_nothing_of_it_is_kep
     assert (b.reasons, rig.chunks.forgotten) == ([], ["a"])
     rig.tails.leave("a", Form.BLOCKS, a)
     rig.tails.leave("b", Form.BLOCKS, b)
+
+
+async def test_who_comes_back_while_others_of_a_failed_tail_are_still_there_has_a_new_one(
+    rig: Rig,
+) -> None:
+    slow, other = Follower(), Follower()
+    tail = rig.tails.follow("a", Form.BLOCKS, slow)
+    tail.begin(5)
+    rig.heads.polled({"a": 3}, rig.heads.known())
+    assert len(slow.reasons) == 1
+    # Nor does the old one begin for who had it while it was opening.
+    tail.begin(3)
+    # Its client has not taken what was sent, so that it is still open.
+    new = rig.tails.follow("a", Form.BLOCKS, other)
+    assert new is not tail
+    new.begin(3)
+    rig.commit("a", 4)
+    await until(lambda: new.position == 4, "the new tail")
+    assert (other.told, slow.told, tail.position) == (["a"], [], 5)
+    rig.tails.leave("a", Form.BLOCKS, slow)
+    rig.commit("a", 5)
+    await until(lambda: new.position == 5, "the new tail, which goes on")
+    rig.tails.leave("a", Form.BLOCKS, other)

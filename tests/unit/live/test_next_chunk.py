@@ -4,7 +4,8 @@ import asyncio
 from typing import cast
 
 from aggregator.live.log_chunks import Form, LogChunk, LogChunks
-from aggregator.live.places import NextChunk, Place
+from aggregator.live.next_chunk import NextChunk
+from aggregator.live.places import Place
 from aggregator.live.tails import Tail
 from aggregator.live.wakeup import Wakeup
 
@@ -30,7 +31,7 @@ class FakeChunks:
         self.asked.append(asyncio.get_running_loop().create_future())
         return self.asked[-1]
 
-    def read_ahead(self, _form: Form, _topic: str, _after: int) -> None:
+    def read_ahead(self, _form: Form, _topic: str, _after: int, _head: int) -> None:
         pass
 
 
