@@ -1,7 +1,6 @@
 """What a stream shows comes from the log by offset, and who follows goes on by its position."""
 
 import asyncio
-from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from support.events import published
 from support.held import held
 from support.http import Client, MakeClient
 from support.talking import publish
-from support.trusting import trust_the_flush
+from support.weakened_streams import just_behind, trust_the_flush
 
 from aggregator.live.head_poller import HeadPoller
 
@@ -100,5 +99,4 @@ async def test_who_goes_by_position_gets_what_commits_late_and_who_goes_by_time_
             await holder.let_go()
     by_position = {"headers": {"Last-Event-ID": str(seen.id)}}
     assert await what_is_there(here, **by_position) == ["late"]
-    just_behind = datetime.fromisoformat(seen.data["ts_ingest"]) + timedelta(microseconds=1)
-    assert await what_is_there(here, since=just_behind.isoformat()) == []
+    assert await what_is_there(here, since=just_behind(seen.data["ts_ingest"])) == []

@@ -82,6 +82,8 @@ class FollowingReader:
         if response.status != 200:
             response.close()
             return response.status
+        if self.lines:
+            self._keep_beginning(int(response.headers["Log-Head"]))
         self._response = response
         self._blocks = Blocks(response)
         self.url = url
@@ -98,6 +100,13 @@ class FollowingReader:
     def headers(self) -> Mapping[str, str]:
         """The headers that say where to go on."""
         return {} if self.last_id is None else {"Last-Event-ID": self.last_id}
+
+    def _keep_beginning(self, head: int) -> None:
+        """Keep the place where lines begin, for they have no ids, and none may have come yet."""
+        if self.begin == {"from": "now"}:
+            self.begin = {"after": head}
+        elif "last" in self.begin:
+            self.begin = {"after": max(0, head - int(str(self.begin["last"])))}
 
     async def next(self) -> Block | None:
         """The next block, or line; None when the answer has ended as a whole one.

@@ -1,6 +1,7 @@
-"""Streams that trust the flush in place of the log: what tests of streams must see fail."""
+"""Streams that trust the flush, and readers that go by time: what tests must see fail."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -10,6 +11,7 @@ from aggregator.live.next_chunk import NextChunk
 from aggregator.live.places import Place
 from aggregator.live.tails import Tail
 from storage.model import Status, Verdict
+from support.stream_model import CheckedReader
 
 
 def trust_the_flush(patch: pytest.MonkeyPatch) -> None:
@@ -46,3 +48,21 @@ def trust_the_flush(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(HeadWatch, "observe", observed)
     patch.setattr(Tail, "_read", read_what_was_flushed)
     patch.setattr(NextChunk, "fetch", take_what_the_tail_has)
+
+
+class ReaderThatGoesByTime(CheckedReader):
+    """It goes on behind the time at which its last event was stored."""
+
+    def parameters(self) -> dict[str, object]:
+        """See `FollowingReader`."""
+        times = [event["ts_ingest"] for given in self.events.values() for event in given]
+        return {"since": just_behind(max(times))} if times else self.begin
+
+    def headers(self) -> dict[str, str]:
+        """See `FollowingReader`."""
+        return {}
+
+
+def just_behind(time: str) -> str:
+    """The time a microsecond later."""
+    return (datetime.fromisoformat(time) + timedelta(microseconds=1)).isoformat()
