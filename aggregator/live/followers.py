@@ -168,3 +168,5 @@ class Followers:
         tail = self._tails.follow(topic, follower.form, follower)
         tail.begin(0)
         follower.places.join(tail)
+        # It may sleep, and a tail that others follow may have been told of all that is there.
+        follower.advanced(topic)
