@@ -34,7 +34,7 @@ def test_readers_get_every_event_once_and_in_order_however_they_are_cut_off(
     database: Database,
 ) -> None:
     # How requests fall together differs each time, so there is no search for a smaller example.
-    drawn = settings(max_examples=settings().max_examples // 2, phases=[Phase.generate])
+    drawn = settings(phases=[Phase.generate])
     with run_on(database) as machine:
         run_state_machine_as_test(machine, settings=drawn)
 
