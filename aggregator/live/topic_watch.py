@@ -6,7 +6,7 @@ afterwards, so that no topic comes between.
 
 from collections.abc import Callable, Iterable
 
-from aggregator.wire.topic_selection import TopicSelection
+from aggregator.wire.topic_selection import TopicSelection, least_prefixes
 from storage.model import Status
 
 _MAX_SEEN = 100_000
@@ -29,16 +29,11 @@ class TopicWatch:
         return len(self._watchers)
 
     @property
-    def prefixes(self) -> list[str]:
+    def prefixes(self) -> tuple[str, ...]:
         """What the names begin with that may fit; none of these begins with another."""
-        prefixes: list[str] = []
-        # In byte order a prefix is ahead of those that begin with it.
-        for prefix in sorted(
-            {each for wanted, _ in self._watchers.values() for each in wanted.prefixes}
-        ):
-            if not prefixes or not prefix.startswith(prefixes[-1]):
-                prefixes.append(prefix)
-        return prefixes
+        return least_prefixes(
+            prefix for wanted, _ in self._watchers.values() for prefix in wanted.prefixes
+        )
 
     def watch(self, wanted: TopicSelection, found: Callable[[str], object]) -> object:
         """Watch for topics until `unwatch`.

@@ -5,7 +5,7 @@ part or more.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from aggregator.wire.event_rules import topic_rule_broken
 
@@ -31,7 +31,7 @@ class TopicSelection:
         """The topics that are named, whether they exist or not."""
         patterns = tuple(dict.fromkeys(each for each in wanted if _PART in each))
         self._fits = re.compile("|".join(map(_expression, patterns))).fullmatch
-        self.prefixes = _prefixes(patterns)
+        self.prefixes = least_prefixes(pattern.partition(_PART)[0] for pattern in patterns)
         """What names that fit a pattern begin with; no prefix of these begins with another."""
 
     @property
@@ -62,10 +62,11 @@ def _expression(pattern: str) -> str:
     return r"\.".join(parts.get(part, re.escape(part)) for part in pattern.split("."))
 
 
-def _prefixes(patterns: Sequence[str]) -> tuple[str, ...]:
-    prefixes: list[str] = []
+def least_prefixes(prefixes: Iterable[str]) -> tuple[str, ...]:
+    """Return the prefixes without those that begin with another one, which has their names, too."""
+    least: list[str] = []
     # In byte order a prefix is ahead of those that begin with it.
-    for prefix in sorted({pattern.partition(_PART)[0] for pattern in patterns}):
-        if not prefixes or not prefix.startswith(prefixes[-1]):
-            prefixes.append(prefix)
-    return tuple(prefixes)
+    for prefix in sorted(prefixes):
+        if not least or not prefix.startswith(least[-1]):
+            least.append(prefix)
+    return tuple(least)

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -97,6 +98,11 @@ class PositionFile:
         self._lock, self.position = lock, position
 
     def _read(self) -> str | None:
+        if not stat.S_ISREG(os.fstat(self._lock).st_mode):
+            # A device such as /dev/null would be replaced, too.
+            raise _refused(
+                self._path, "it is not a regular file; name another with --position-file"
+            )
         try:
             text = os.pread(self._lock, _MAX_BYTES, 0)
         except OSError as error:

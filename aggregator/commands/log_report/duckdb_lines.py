@@ -31,6 +31,7 @@ SELECT try_cast("timestamp" AS TIMESTAMP) AS logged_at,
        coalesce(try_cast(requests AS BIGINT), 0) AS requests,
        coalesce(try_cast(received AS BIGINT), 0) AS received,
        coalesce(try_cast(wait AS BOOLEAN), false) AS wait,
+       complete IS NOT NULL AS stream,
        coalesce(try_cast(suppressed AS BIGINT), try_cast(left_out_before AS BIGINT), 0)
            AS suppressed,
        CASE WHEN event = 'log_lines_suppressed' THEN "of" ELSE event END AS counted_event,
@@ -41,8 +42,8 @@ FROM read_json($files, format = 'newline_delimited', ignore_errors = true,
     "timestamp": 'VARCHAR', level: 'VARCHAR', event: 'VARCHAR', request_id: 'VARCHAR',
     trace_id: 'VARCHAR', path: 'VARCHAR', reason: 'VARCHAR', topic: 'VARCHAR', status: 'VARCHAR',
     duration_ms: 'VARCHAR', events: 'VARCHAR', requests: 'VARCHAR', received: 'VARCHAR',
-    wait: 'VARCHAR', suppressed: 'VARCHAR', left_out_before: 'VARCHAR', "of": 'VARCHAR',
-    topics: 'JSON'})"""
+    wait: 'VARCHAR', complete: 'VARCHAR', suppressed: 'VARCHAR', left_out_before: 'VARCHAR',
+    "of": 'VARCHAR', topics: 'JSON'})"""
 
 
 class CannotReport(Exception):

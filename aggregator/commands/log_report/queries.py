@@ -18,10 +18,12 @@ SELECT strftime(time_bucket(to_seconds($step), logged_at), '%Y-%m-%d %H:%M:%S') 
 FROM lines WHERE logged_at IS NOT NULL AND counted_event IN ('flush', 'request')
 GROUP BY ALL ORDER BY 1"""
 
-# One event has one path, whatever its topic and id. A wait lasts as long as nothing comes.
+# One event has one path, whatever its topic and id. A wait lasts as long as nothing comes, a
+# stream as long as its reader takes or follows.
 _LATENCY = """
 SELECT CASE WHEN starts_with(path, '/events/') THEN '/events/{topic}/{event_id}'
-            WHEN wait THEN path || ' (wait)' ELSE path END AS path,
+            WHEN wait THEN path || ' (wait)'
+            WHEN stream THEN path || ' (stream)' ELSE path END AS path,
        count(*) AS requests,
        round(approx_quantile(duration_ms, 0.5), 2) AS "p50 ms",
        round(approx_quantile(duration_ms, 0.9), 2) AS "p90 ms",
@@ -47,7 +49,7 @@ FROM counted ORDER BY received DESC, topic"""
 _SLOWEST = """
 SELECT strftime(logged_at, '%Y-%m-%d %H:%M:%S.%g') AS "at", round(duration_ms, 2) AS ms,
        status, path, request_id, trace_id
-FROM lines WHERE event = 'request' AND isfinite(duration_ms) AND NOT wait
+FROM lines WHERE event = 'request' AND isfinite(duration_ms) AND NOT wait AND NOT stream
 ORDER BY duration_ms DESC, logged_at LIMIT 10"""
 
 _FLUSHES = """

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parents[3]))
-from benchmarks import growth, latency, peers, processor, reading, standard, start
+from benchmarks import growth, latency, peers, processor, reading, standard, start, streams
 from benchmarks.measuring import Measured
 from benchmarks.rounds import Part
 from benchmarks.targets import TARGETS, Target, reach, targets_table
@@ -126,6 +126,28 @@ def test_every_target_is_of_figures_that_a_whole_run_takes() -> None:
                 for name in (reading.on(backend, what),)
                 for each in (name, reading.before(name))
             ),
+        },
+        "streams": {
+            name
+            for backend in streams.BACKENDS
+            for name in (
+                *(
+                    streams.on(backend, what)
+                    for what in (
+                        streams.STREAM,
+                        streams.LINES,
+                        streams.FROM_START,
+                        streams.AT_HEAD,
+                        streams.PUBLISHING,
+                        streams.BESIDE_IDLE,
+                        streams.IDLE,
+                        streams.EVENT,
+                        streams.ANSWER,
+                    )
+                ),
+                streams.bare(backend, streams.FROM_START),
+                streams.bare(backend, streams.AT_HEAD),
+            )
         },
     }
     for target in TARGETS:

@@ -57,11 +57,11 @@ def test_each_topic_that_fits_is_told_once_to_who_follows_its_pattern() -> None:
     other: list[str] = []
     with watching(topics, TopicSelection(["a.*"]), found.append):
         with watching(topics, TopicSelection(["**", "b"]), other.append):
-            assert topics.prefixes == [""]
+            assert topics.prefixes == ("",)
             topics.observe({("a.1", Status.STORED), ("b", Status.DUPLICATE)})
             topics.found(["a.1", "b"])
             assert (found, sorted(other)) == (["a.1"], ["a.1", "b"])
-        assert topics.prefixes == ["a."]
+        assert topics.prefixes == ("a.",)
     assert len(topics) == 0
     # Nothing is remembered for nobody: who comes lists what is there.
     with watching(topics, TopicSelection(["a.*"]), found.append):

@@ -82,6 +82,17 @@ def test_waits_are_a_path_of_their_own_and_none_of_the_slowest(log: Path) -> Non
     assert [row["ms"] for row in rows(found["Slowest requests"])] == [5.0, 5.0]
 
 
+def test_streams_are_a_path_of_their_own_and_none_of_the_slowest(log: Path) -> None:
+    lines = [request(n, 60_000.0, path="/events", complete=False) for n in range(3)]
+    lines += [request(n, 5.0, path="/events") for n in range(2)]
+    found = asked(log, lines)
+    assert {row["path"]: row["requests"] for row in rows(found["Latency"])} == {
+        "/events (stream)": 3,
+        "/events": 2,
+    }
+    assert [row["ms"] for row in rows(found["Slowest requests"])] == [5.0, 5.0]
+
+
 def test_throughput_has_steps_that_fit_the_time(log: Path) -> None:
     short = asked(log, [flush(n / 2, a={"stored": 1}) for n in range(20)])
     assert len(rows(short["Throughput"])) == 10

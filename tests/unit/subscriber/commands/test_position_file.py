@@ -100,6 +100,15 @@ def test_file_of_something_else_is_refused(tmp_path: Path, followed: Followed, s
     )
 
 
+def test_device_is_refused_before_it_is_replaced() -> None:
+    sentence = rf"^cannot use the position file '{os.devnull}': it is not a regular file"
+    with (
+        pytest.raises(PositionFileRefused, match=sentence),
+        PositionFile.opened(Path(os.devnull), ORDERS),
+    ):
+        pass
+
+
 def test_save_that_fails_leaves_the_file_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
