@@ -257,7 +257,10 @@ class Follower:
                     continue
                 piece = with_positions(piece, head, begins_event=self._between_events)
             self._between_events = piece.endswith(self.form.value)
-            await self._write(piece, held=events.size if given < events.size else 0)
+            held = events.size if given < events.size else 0
+            # What is dropped while this waits for the reader would be held by these names else.
+            del chunk, events
+            await self._write(piece, held=held)
         self._next.drop()
 
     def _check_position(self) -> None:

@@ -1,4 +1,4 @@
-"""The next chunk of a stream: from the tail of a topic, from what is kept, or from the log."""
+"""The next chunk of a stream: from what is kept, as the tail has read it, or from the log."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ class NextChunk:
 
     Args:
         form: of its events.
-        chunks: what the tail of a topic does not have is read through them.
+        chunks: it is taken from them, or read through them.
         wakeup: of the stream.
     """
 
@@ -34,7 +34,7 @@ class NextChunk:
         self.chunk = None
 
     async def fetch(self, place: Place) -> None:
-        """Have what is behind a place: from the tail, from what is kept, or from the log.
+        """Have what is behind a place: from what is kept, or from the log.
 
         The stream may be woken meanwhile, and has none then if it takes longer.
 
@@ -42,9 +42,7 @@ class NextChunk:
             StorageError: the store failed.
         """
         topic, after = place.tail.topic, place.offset
-        chunk = place.tail.chunk
-        if chunk is None or chunk.after != after:
-            chunk = self._chunks.kept(self._form, topic, after)
+        chunk = self._chunks.kept(self._form, topic, after)
         if chunk is None:
             self.from_log = True
             reading = self._begin(topic, after)

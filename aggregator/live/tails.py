@@ -11,7 +11,7 @@ from functools import partial
 from typing import Protocol
 
 from aggregator.live.heads import HeadWatch
-from aggregator.live.log_chunks import Form, LogChunk, LogChunks
+from aggregator.live.log_chunks import Form, LogChunks
 from aggregator.logging.observer_guard import log_failure
 from storage.errors import StorageError
 
@@ -42,7 +42,7 @@ class Tail:
 
     __slots__ = (
         "_chunks", "_closed", "_form", "_on_failed", "_stack", "_task", "_watched",
-        "chunk", "followers", "position", "topic",
+        "followers", "position", "topic",
     )  # fmt: skip
 
     def __init__(
@@ -66,8 +66,6 @@ class Tail:
         self.followers: set[TailFollower] = set()
         self.position = 0
         """The offset up to which events were read; what is behind it is read as it comes."""
-        self.chunk: LogChunk | None = None
-        """What was read last."""
 
     @property
     def head(self) -> int:
@@ -129,7 +127,7 @@ class Tail:
             # The poll is about to tell why.
             await asyncio.sleep(_PAUSE_S)
             return
-        self.chunk = chunk
+        # It is kept with the others, within their bound: held here, each topic would have its own.
         self.position = chunk.last
         self._watched.advance(chunk.last)
         for follower in list(self.followers):

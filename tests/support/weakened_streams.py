@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from aggregator.live.heads import HeadWatch, WatchedTopic
+from aggregator.live.log_chunks import LogChunk
 from aggregator.live.next_chunk import NextChunk
 from aggregator.live.places import Place
 from aggregator.live.tails import Tail
@@ -16,6 +17,7 @@ from support.stream_model import CheckedReader
 def trust_the_flush(patch: pytest.MonkeyPatch) -> None:
     """Have tails take what a flush has stored for all that is new, and streams what tails have."""
     flushed: dict[WatchedTopic, int] = {}
+    newest: dict[Tail, LogChunk] = {}
     observe, read, fetch = HeadWatch.observe, Tail._read, NextChunk.fetch
 
     def observed(
@@ -31,10 +33,13 @@ def trust_the_flush(patch: pytest.MonkeyPatch) -> None:
         if first is not None:
             # The place is that of the flush, whatever was committed elsewhere before it.
             self.position = first - 1
+        after = self.position
         await read(self)
+        if (chunk := self._chunks.kept(self._form, self.topic, after)) is not None:
+            newest[self] = chunk
 
     async def take_what_the_tail_has(self: NextChunk, place: Place) -> None:
-        chunk = place.tail.chunk
+        chunk = newest.get(place.tail)
         if chunk is not None and chunk.last > place.offset and place.offset:
             self.chunk = chunk
         else:

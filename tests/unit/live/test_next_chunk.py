@@ -36,11 +36,10 @@ class FakeChunks:
 
 
 class FakeTail:
-    """A tail that is ahead, and has nothing that a place may take."""
+    """A tail that is ahead."""
 
     topic = TOPIC
     position = 500
-    chunk = None
 
 
 async def fetched(following: NextChunk, place: Place) -> LogChunk | None:
