@@ -151,6 +151,5 @@ async def test_behind_a_slow_poll_it_pauses_for_a_second_at_most(
     monkeypatch.setattr(poller, "asyncio", scheduling)
     slow = Slow("slow", share=share, interval_s=0.0)
     slow.start()
-    while slow.running:
-        await asyncio.sleep(0)
+    await until(lambda: not slow.running, "its end")
     assert pauses == [0.0, longest, longest, longest]
