@@ -10,8 +10,8 @@ from storage.errors import StorageError
 _INTERVAL_S = 0.05
 """Between two polls; with one that takes as long, commits are noticed within 100 ms."""
 
-_SHARE = 0.1
-"""Of the time, that polls take at most: one that takes long is made the more seldom."""
+_MAX_PAUSE_S = 1.0
+"""Behind one that took long, perhaps because the machine was busy for a while."""
 
 _PAUSE_S = 1.0
 """Behind a poll that failed. Who waits is told by reads of its own, if they fail as well."""
@@ -22,11 +22,14 @@ class Poller(ABC):
 
     Args:
         name: of the task.
+        share: of the time, that polls may take: behind one that takes long there is a longer pause,
+            of a second at most.
         interval_s: seconds between two polls.
     """
 
-    def __init__(self, name: str, *, interval_s: float = _INTERVAL_S) -> None:
+    def __init__(self, name: str, *, share: float = 1.0, interval_s: float = _INTERVAL_S) -> None:
         self._name = name
+        self._share = share
         self._interval_s = interval_s
         self._task: asyncio.Task[None] | None = None
         self._closed = False
@@ -70,7 +73,8 @@ class Poller(ABC):
             begun = time.perf_counter()
             answered = await self._poll()
             taken_s = time.perf_counter() - begun
-            pause_s = max(self._interval_s, taken_s * (1 / _SHARE - 1)) if answered else _PAUSE_S
+            longer_s = min(taken_s * (1 / self._share - 1), _MAX_PAUSE_S)
+            pause_s = max(self._interval_s, longer_s) if answered else _PAUSE_S
 
     async def _poll(self) -> bool:
         try:

@@ -8,6 +8,9 @@ from aggregator.live.topic_listing import list_topics
 from aggregator.live.topic_watch import TopicWatch
 from storage.protocols import EventReader
 
+_SHARE = 0.1
+"""Where there are very many topics, to read their names takes long."""
+
 
 class TopicPoller(Poller):
     """Polls the names of topics.
@@ -19,7 +22,7 @@ class TopicPoller(Poller):
     """
 
     def __init__(self, store: EventReader, topics: TopicWatch, **options: float) -> None:
-        super().__init__("topic-poller", **options)
+        super().__init__("topic-poller", share=_SHARE, **options)
         self._store = store
         self._topics = topics
         topics.on_first = self.start

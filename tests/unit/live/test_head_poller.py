@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -124,3 +125,31 @@ async def test_it_can_be_closed_in_the_midst_of_a_poll_and_starts_no_more(rig: R
         assert rig.store.under_way == 0
     with rig.heads.watching("b"):
         assert not rig.poller.running
+
+
+@pytest.mark.parametrize(("share", "longest"), [(1.0, 0.0), (0.1, 1.0)])
+async def test_behind_a_slow_poll_it_pauses_for_a_second_at_most(
+    monkeypatch: pytest.MonkeyPatch, share: float, longest: float
+) -> None:
+    clock = [0.0]
+    pauses: list[float] = []
+
+    async def note(pause_s: float) -> None:
+        pauses.append(pause_s)
+        await asyncio.sleep(0)
+
+    class Slow(poller.Poller):
+        def _wanted(self) -> bool:
+            return len(pauses) < 4
+
+        async def _ask(self) -> None:
+            # The clock of the poller alone.
+            clock[0] += 30.0
+
+    monkeypatch.setattr(poller, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    scheduling = SimpleNamespace(sleep=note, create_task=asyncio.create_task)
+    monkeypatch.setattr(poller, "asyncio", scheduling)
+    slow = Slow("slow", share=share, interval_s=0.0)
+    slow.start()
+    await until(lambda: not slow.running, "its end")
+    assert pauses == [0.0, longest, longest, longest]
