@@ -6,7 +6,7 @@ it has not taken yet is dropped when others need the room, and read again.
 """
 
 from aggregator.live.ends import CLIENT, LIFETIME, StreamCut
-from aggregator.live.log_chunks import Form, LogChunks
+from aggregator.live.log_chunks import Form, LogChunk, LogChunks
 from aggregator.live.next_chunk import NextChunk
 from aggregator.live.outlet import Outlet
 from aggregator.live.pieces import with_positions
@@ -227,41 +227,56 @@ class Follower:
         Raises:
             StorageError: the stream is to end, and the rest of an event can't be read.
         """
-        given = 0
-        while not (self.ended and self._between_events):
-            chunk = self._next.chunk
-            if chunk is None:
-                # It was dropped, for its reader is slow.
-                if self._cut:
-                    # The rest of an event may be of another log by now.
-                    raise StreamCut(self.ended)
-                if self.ended:
-                    await self._next.fetch(place)
+        given, whole = 0, False
+        try:
+            while not ((self.ended and self._between_events) or whole):
+                if self._next.chunk is None:
+                    await self._fetch_again(place)
                 else:
-                    await self._fetch(place)
-                continue
-            events, count = chunk.events(self._source)
-            if given >= events.size:
-                self.places.gave(place, chunk.last)
-                self.events += count
-                self._untold = self._source is not None and self.form is Form.BLOCKS
-                self._check_position()
-                break
-            piece = events.piece(given)
-            given += len(piece)
-            if self._one_topic is None:
-                head = position_head(self.places.offsets, place.tail.topic).encode()
-                if self._between_events and len(head) + len(str(chunk.last)) > MAX_POSITION_BYTES:
-                    # Its reader could not come back with the last of these ids.
-                    self.stop(_POSITION_TOO_LONG)
-                    continue
-                piece = with_positions(piece, head, begins_event=self._between_events)
-            self._between_events = piece.endswith(self.form.value)
-            held = events.size if given < events.size else 0
-            # What is dropped while this waits for the reader would be held by these names else.
-            del chunk, events
-            await self._write(piece, held=held)
-        self._next.drop()
+                    given, whole = await self._send_piece(place, self._next.chunk, given)
+        finally:
+            if not whole and self._next.chunk is not None:
+                self.events += self._next.chunk.count_to(self._source, given)
+            self._next.drop()
+
+    async def _fetch_again(self, place: Place) -> None:
+        """Have what was dropped, for its reader is slow; it begins with the same bytes."""
+        if self._cut:
+            # The rest of an event may be of another log by now.
+            raise StreamCut(self.ended)
+        if self.ended:
+            await self._next.fetch(place)
+        else:
+            await self._fetch(place)
+
+    async def _send_piece(self, place: Place, chunk: LogChunk, given: int) -> tuple[int, bool]:
+        """Send the next piece of a chunk.
+
+        Returns:
+            The bytes of the chunk that are given then, and whether all of it was given before.
+        """
+        events, count = chunk.events(self._source)
+        if given >= events.size:
+            self.places.gave(place, chunk.last)
+            self.events += count
+            self._untold = self._source is not None and self.form is Form.BLOCKS
+            self._check_position()
+            return given, True
+        piece = events.piece(given)
+        after = given + len(piece)
+        if self._one_topic is None:
+            head = position_head(self.places.offsets, place.tail.topic).encode()
+            if self._between_events and len(head) + len(str(chunk.last)) > MAX_POSITION_BYTES:
+                # Its reader could not come back with the last of these ids.
+                self.stop(_POSITION_TOO_LONG)
+                return given, False
+            piece = with_positions(piece, head, begins_event=self._between_events)
+        self._between_events = piece.endswith(self.form.value)
+        held = events.size if after < events.size else 0
+        # What is dropped while this waits for the reader would be held by these names else.
+        del chunk, events
+        await self._write(piece, held=held)
+        return after, False
 
     def _check_position(self) -> None:
         if self._one_topic is None and len(self.position) > MAX_POSITION_BYTES:

@@ -88,6 +88,10 @@ class LogChunk:
             self._by_source = self._sort()
         return self._by_source.get(source, _NONE)
 
+    def count_to(self, source: bytes | None, given: int) -> int:
+        """Count the events among the first bytes of its events, or of those of one source."""
+        return bytes(self.events(source)[0]).count(self._form.value, 0, given)
+
     def _sort(self) -> dict[bytes, tuple[Pieces, int]]:
         end = self._form.value
         by_source: dict[bytes, list[bytes]] = {}

@@ -1,7 +1,7 @@
 """The parser and the checks of the parameters of a query string."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from urllib.parse import parse_qsl
 
 from aggregator.wire.errors import FieldError, InvalidRequest
@@ -17,7 +17,10 @@ _NONE: Mapping[str, list[str]] = {}
 
 
 def read_parameters(
-    query_string: str, known: Sequence[str], repeatable: Mapping[str, list[str]] = _NONE
+    query_string: str,
+    known: Sequence[str],
+    repeatable: Mapping[str, list[str]] = _NONE,
+    refused: Collection[str] = (),
 ) -> dict[str, str]:
     """Parse a query string.
 
@@ -25,6 +28,7 @@ def read_parameters(
         query_string: the raw query string.
         known: the names of the parameters that are allowed.
         repeatable: those that may be repeated; all of their values are added to these lists.
+        refused: the names of others, which the caller refuses with a reason of its own.
 
     Returns:
         The values by name, none empty; of one that is repeated, the last.
@@ -40,7 +44,7 @@ def read_parameters(
         raise InvalidRequest(f"the query string can't be read: {error}") from error
     parameters: dict[str, str] = {}
     for name, value in pairs:
-        if name not in known:
+        if name not in known and name not in refused:
             raise InvalidRequest(f"unknown parameter {name[:64]!r}; known are {', '.join(known)}")
         if name in parameters and name not in repeatable:
             raise InvalidRequest(f"{name} is given more than once")

@@ -81,7 +81,7 @@ def parse_stream_query(
     """
     known = _LINES_ONLY if lines else _STREAMS_ONLY
     topics: list[str] = []
-    sent = read_parameters(query_string, (*known, *_OF_PAGES), {"topic": topics})
+    sent = read_parameters(query_string, known, {"topic": topics}, _OF_PAGES)
     check = ParameterCheck(sent)
     for name in _OF_PAGES.keys() & sent.keys():
         check.add_error(name, f"makes no sense with a stream, {_OF_PAGES[name]}")

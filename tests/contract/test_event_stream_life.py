@@ -175,3 +175,31 @@ async def test_the_kernel_holds_little_of_what_a_dead_reader_does_not_take(
     assert aborted["sent"] < 1_500_000
     (ended,) = [line for line in logged if line["event"] == "request" and "ended_by" in line]
     assert (ended["status"], ended["complete"], ended["ended_by"]) == (200, False, "slow")
+
+
+async def test_one_that_is_ended_before_it_begins_can_be_resumed_all_the_same(
+    make_client: MakeClient,
+) -> None:
+    client = await make_client(stream_lifetime_ms=1)
+    await publish(client, [published(topic=topic) for topic in ("a", "a", "b")])
+    async with follow(client, "*", headers={"Last-Event-ID": "@a:1"}) as stream:
+        blocks = await stream.rest()
+    assert blocks[0].id is not None
+    assert blocks[0].text.startswith("retry: 1000\n")
+    client = await make_client()
+    async with follow(client, "*", last_event_id=stream.last_id) as stream:
+        blocks += await stream.until("caught-up")
+    seen = [f"{b.data['topic']}{b.offset}" for b in blocks if b.event == "message"]
+    assert sorted(seen) == ["a2", "b1"]
+
+
+async def test_the_events_of_a_stream_that_is_cut_off_are_counted(make_client: MakeClient) -> None:
+    client = await make_client(send_timeout_ms=100)
+    await publish(client, [published(payload={"text": "x" * 60_000}) for _ in range(100)])
+    with structlog.testing.capture_logs() as logged:
+        async with follow(client, "orders", from_="start") as stream:
+            await stream.events(2)
+        await until(lambda: any("ended_by" in line for line in logged), "its line")
+    (ended,) = [line for line in logged if "ended_by" in line]
+    assert ended["bytes"] // 61_000 <= ended["events"] + 2
+    assert ended["events"] >= 2
