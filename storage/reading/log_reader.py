@@ -159,17 +159,20 @@ class LogReader(ABC):
     async def _read_topic(
         self, rows: Rows, query: Query, topic: str, encode: Callable[[EventColumns], Encoded]
     ) -> Page[Encoded]:
-        chunk: EventColumns | None = None
+        fetched: list[EventColumns] = []
         if (after := _offset_before(query)) is not None:
-            head, chunk = await self._fetch.head_and_chunk(rows, topic, after, query)
+            head, first = await self._fetch.head_and_chunk(rows, topic, after, query)
             low, high = after + 1, head
+            # In a list that is emptied: a name here would hold the rows until the page is read.
+            fetched.append(first)
+            del first
         else:
             head = await head_offset(rows, topic)
             low, high = await offset_bounds(rows, query, topic, head)
         if low > high:
             return Page([], 0, None, head)
         cursor = RangeCursor([OffsetRange(topic, low, high)], newest_first=query.newest_first)
-        return await self._page(rows, cursor, query, encode, head, chunk)
+        return await self._page(rows, cursor, query, encode, head, fetched)
 
     async def _page(
         self,
@@ -178,13 +181,13 @@ class LogReader(ABC):
         query: Query,
         encode: Callable[[EventColumns], Encoded],
         head: int | None = None,
-        chunk: EventColumns | None = None,
+        fetched: list[EventColumns] | None = None,
     ) -> Page[Encoded]:
-        """Read a page from ranges; `head` is passed on, and `chunk` is the first rows, if known."""
+        """Read a page from ranges; `head` is passed on, `fetched` may have the first rows."""
         scanned_to: Position | None = None
         if query.source is not None:
             cursor, scanned_to = await self._filtered(rows, cursor, query, query.source)
-        page = await self._fetch.page(rows, cursor, query, encode, chunk)
+        page = await self._fetch.page(rows, cursor, query, encode, fetched or [])
         following = page.last if await cursor.fill(1) else scanned_to
         return Page(page.parts, page.events, following, head)
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from storage.errors import PayloadOverLimit, StorageError
 from storage.model import INT64_MAX, Encoded, EventColumns, Position, Query
+from storage.reading.chunk_hints import ChunkHints
 from storage.reading.offset_ranges import OffsetRange, RangeCursor, consecutive, count_rows
 from storage.reading.statements import ReadingSql, RowDecoder, Rows, fetch_value
 
@@ -20,15 +21,11 @@ MAX_CHUNK_BYTES = 2 * 2**20
 """Maximum payload bytes of one chunk, unless it is one row."""
 
 MAX_CHUNK_ROWS = 1024
-_FIRST_CHUNK_ROWS = 32
-"""Nothing is known of their sizes: to measure a payload, SQLite has to read it."""
 _MAX_SIZE_RATIO = 4
 """A row is fetched with its chunk if it is at most so many times as large as those before."""
 
 _MAX_SINGLE_FETCHES = 8
 """After so many payloads fetched one at a time the next chunk is made for their size."""
-
-_MAX_HINTS = 1000
 
 MAX_NAMES_BYTES = 2 * 2**20
 """A page ends after the chunk that takes what it holds beside payloads to this many bytes."""
@@ -60,27 +57,6 @@ def page_memory_bytes(events: int, max_bytes: int, max_payload_bytes: int) -> in
 def event_memory_bytes(max_payload_bytes: int) -> int:
     """Compute the maximum memory of reading and encoding one event, in bytes."""
     return _COPIES * (max_payload_bytes + _MAX_NAMES_BYTES_PER_ROW + _EVENT_BYTES)
-
-
-class ChunkHints:
-    """Memory of how many rows the last chunk of a topic was made for; the next page begins so."""
-
-    def __init__(self) -> None:
-        self._rows: dict[str | None, int] = {}
-
-    def rows(self, topic: str | None) -> int:
-        """Return the rows of the first chunk of a page.
-
-        Args:
-            topic: that it is of; None: across topics.
-        """
-        return self._rows.get(topic, _FIRST_CHUNK_ROWS)
-
-    def keep(self, topic: str | None, rows: int) -> None:
-        """Keep the number of rows for the next page."""
-        if topic not in self._rows and len(self._rows) >= _MAX_HINTS:
-            self._rows.clear()
-        self._rows[topic] = rows
 
 
 class FetchedPage(NamedTuple):
@@ -135,7 +111,7 @@ class PageFetch:
         cursor: RangeCursor,
         query: Query,
         encode: Callable[[EventColumns], Encoded],
-        chunk: EventColumns | None = None,
+        fetched: list[EventColumns],
     ) -> FetchedPage:
         """Fetch rows until the page is full or no row is left.
 
@@ -144,7 +120,7 @@ class PageFetch:
             cursor: the rows; it is left behind the last event of the page.
             query: says how many events, how many bytes and how large a payload.
             encode: encodes what is fetched.
-            chunk: the first rows, if they were fetched.
+            fetched: the first rows, if they were fetched; it is emptied.
 
         Raises:
             PayloadOverLimit: the payload of the first row is larger than the query allows.
@@ -160,8 +136,8 @@ class PageFetch:
             and names_bytes < MAX_NAMES_BYTES
             and (wanted := await cursor.fill(min(chunk_rows, query.limit - count)))
         ):
-            if chunk is not None:
-                columns, chunk = chunk, None
+            if fetched:
+                columns = fetched.pop()
             else:
                 columns = await self._chunk(rows, cursor.peek(wanted), query)
             try:

@@ -21,7 +21,7 @@ HUGE_BYTES = 12 * MIB
 AT_ONCE = 12
 READS_MIB = 64
 ANSWERS_MIB = 32
-BEING_MADE_MIB = 48
+BEING_MADE_MIB = 64
 """One answer of 12 MiB that is made, which may take more than twice its size for a moment, and the
 pages of code and small objects that a process touches with its first reads."""
 

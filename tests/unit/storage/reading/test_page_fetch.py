@@ -18,7 +18,7 @@ from support.reading import LogEvent, get_event, read_page
 
 from storage.errors import PayloadOverLimit, StorageError
 from storage.model import INT64_MAX, Query
-from storage.reading import page_fetch
+from storage.reading import chunk_hints, page_fetch
 from storage.reading.log_reader import LogReader
 from storage.reading.statements import Row, Rows
 
@@ -131,7 +131,7 @@ def test_no_fetch_has_more_bytes_than_a_chunk_or_one_payload(log: Log) -> None:
     ) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(page_fetch, "MAX_CHUNK_BYTES", chunk_bytes)
-            patch.setattr(page_fetch, "_FIRST_CHUNK_ROWS", first_rows)
+            patch.setattr(chunk_hints, "_FIRST_CHUNK_ROWS", first_rows)
             patch.setattr(page_fetch, "_MAX_SINGLE_FETCHES", 2)
             log.fetched.clear()
             query = Query(
@@ -186,7 +186,7 @@ def test_small_rows_come_many_at_a_time(log: Log) -> None:
 def test_a_chunk_comes_as_one_row(
     log: Log, monkeypatch: pytest.MonkeyPatch, topic: str | None
 ) -> None:
-    monkeypatch.setattr(page_fetch, "_FIRST_CHUNK_ROWS", 7)
+    monkeypatch.setattr(chunk_hints, "_FIRST_CHUNK_ROWS", 7)
     log.all(Query(topic=topic, limit=5000, newest_first=False))
     chunks = [sizes for sizes in log.fetched if len(sizes) > 1]
     assert chunks
@@ -218,7 +218,7 @@ def test_rows_above_the_head_are_not_given(log: Log, database: Database) -> None
 
 
 def test_a_page_ends_where_names_fill_it(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_fetch, "_FIRST_CHUNK_ROWS", 4)
+    monkeypatch.setattr(chunk_hints, "_FIRST_CHUNK_ROWS", 4)
     monkeypatch.setattr(page_fetch, "MAX_NAMES_BYTES", 1)
     page = log.run(read_page(log.store, Query(topic="a", newest_first=False)))
     assert [each.offset for each in page.events] == [1, 2, 3, 4]
