@@ -171,6 +171,9 @@ class Follower:
                     self.stop(CLIENT)
                 else:
                     await self._wakeup.sleep()
+            if self._lead:
+                # It was ended before it began: its reader must be able to go on all the same.
+                await self._write(position_block(self.position))
         finally:
             self._outlet = None
         if self._cut and self.form is Form.LINES:

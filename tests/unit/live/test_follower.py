@@ -135,3 +135,21 @@ async def test_no_chunk_is_held_for_a_reader_that_takes_nothing_nor_for_one_that
     tails.leave("t", Form.BLOCKS, follower)
     follower.close()
     await chunks.aclose()
+
+
+async def test_one_that_is_ended_before_it_begins_says_from_where_to_go_on() -> None:
+    log = Log()
+    chunks = LogChunks(cast("EventReader", log), ReadMemory(10**9), 0)
+    request = StreamRequest(TopicSelection(["t"]), None, Start.NOW)
+    follower = Follower(request, Form.BLOCKS, chunks, heartbeat_s=1000, lifetime_s=1000)
+    tails = Tails(HeadWatch(), chunks)
+    tail = tails.follow("t", Form.BLOCKS, follower)
+    tail.begin(1)
+    follower.places.join(tail)
+    follower.places.go_on("t", 1, 1)
+    follower.stop("shutdown")
+    outlet = Outlet(log)
+    await follower.run(outlet)
+    assert b"".join(outlet.written) == b"retry: 1000\nevent: position\nid: 1\ndata: 1\n\n"
+    tails.leave("t", Form.BLOCKS, follower)
+    follower.close()
