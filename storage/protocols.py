@@ -19,6 +19,8 @@ from storage.model import (
     Stats,
     Usage,
 )
+from storage.subscriptions.commands import Command, Outcome
+from storage.subscriptions.model import FailedEvent, Subscription, SubscriptionView, TopicView
 
 
 class EventAppender(Protocol):
@@ -116,6 +118,114 @@ class EventReader(Protocol):
         ...
 
 
+class SubscriptionStore(Protocol):
+    """The subscriptions of a log: commands that change them, and looks that change nothing."""
+
+    async def apply(self, commands: Sequence[Command]) -> list[Outcome]:
+        """Do commands in the order given, in one durable transaction.
+
+        When this returns, what they have changed is committed and flushed to disk. A command that
+        is refused changes nothing and does not touch the others.
+
+        Args:
+            commands: leases and settles, any number but none; or one command of another kind.
+
+        Returns:
+            One outcome per command, in the order given.
+
+        Raises:
+            StorageUnavailable, BatchRefused: rolled back; nothing of it is done.
+            OutcomeUnknown: done as a whole, or not at all; nobody knows.
+        """
+        ...
+
+    async def subscription(self, name: str) -> Subscription | None:
+        """Read a subscription; None if there is none of this name.
+
+        Raises:
+            StorageUnavailable: out of reach now.
+        """
+        ...
+
+    async def subscriptions(self, *, after: str = "", limit: int) -> list[Subscription]:
+        """Read subscriptions by name in byte order.
+
+        Args:
+            after: only those behind this name.
+            limit: how many at most.
+
+        Raises:
+            StorageUnavailable: out of reach now.
+        """
+        ...
+
+    async def view_topics(
+        self, name: str, view: Callable[[Sequence[TopicView]], object]
+    ) -> SubscriptionView | None:
+        """Look at the topics of a subscription, all in one snapshot.
+
+        Those that exist and are selected by its settings, by name in byte order; a topic of which
+        nothing is kept yet is as it begins.
+
+        Args:
+            name: of the subscription.
+            view: called with some of them at a time.
+
+        Returns:
+            The subscription and the time, of the same snapshot; None if there is none of this name.
+
+        Raises:
+            StorageUnavailable: out of reach now.
+        """
+        ...
+
+    async def ready_topics(self, ids: Sequence[str], limit: int) -> list[tuple[str, str]]:
+        """Find topics that have something to hand out, of subscriptions that are not paused.
+
+        It may name one that has not, but leaves none out that has and of which a state is kept.
+
+        Args:
+            ids: of subscriptions.
+            limit: topics at most.
+
+        Returns:
+            Ids and topics.
+
+        Raises:
+            StorageUnavailable: out of reach now.
+        """
+        ...
+
+    async def dead_letters(
+        self, subscription_id: str, *, after: tuple[str, int] = ("", 0), limit: int
+    ) -> list[FailedEvent]:
+        """Read dead letters by topic and offset.
+
+        Args:
+            subscription_id: of the subscription.
+            after: only those behind this topic and offset.
+            limit: how many at most.
+
+        Raises:
+            StorageUnavailable: out of reach now.
+        """
+        ...
+
+    async def forget_settles(self, limit: int) -> bool:
+        """Forget settles that are a day old, and of each label those of all ended leases but one.
+
+        Args:
+            limit: how many at most.
+
+        Returns:
+            Whether there are more.
+
+        Raises:
+            StorageError: the store failed.
+        """
+        ...
+
+
 class StoreLifecycle(Protocol):
     """The life of a store: what opens it, watches it and closes it."""
 
@@ -162,8 +272,8 @@ class StoreLifecycle(Protocol):
         """
 
 
-class EventStore(EventAppender, EventReader, StoreLifecycle, Protocol):
-    """A durable log of events, deduplicated by (topic, event_id).
+class EventStore(EventAppender, EventReader, SubscriptionStore, StoreLifecycle, Protocol):
+    """A durable log of events, deduplicated by (topic, event_id), and its subscriptions.
 
     Any number of stores, in any number of processes, may share one database: no state that
     decides a verdict lives in the process.

@@ -6,8 +6,8 @@ afterwards, so that no topic comes between.
 
 from collections.abc import Callable, Iterable
 
-from aggregator.wire.topic_selection import TopicSelection, least_prefixes
 from storage.model import Status
+from storage.topic_patterns import TopicSelection, least_prefixes
 
 _MAX_SEEN = 100_000
 """Names that are remembered. Beyond, all are forgotten, and told again."""

@@ -8,8 +8,9 @@ from aggregator.wire.errors import InvalidRequest
 from aggregator.wire.event_query import LOG_START
 from aggregator.wire.query_parameters import ParameterCheck, read_parameters
 from aggregator.wire.stream_position import PositionUnreadable, parse_position
-from aggregator.wire.topic_selection import TopicSelection, selection_rule_broken
+from aggregator.wire.topic_selection import selection_rule_broken
 from storage.model import INT64_MAX
+from storage.topic_patterns import TopicSelection
 
 MAX_TOPICS = 100
 MAX_LAST = 5000

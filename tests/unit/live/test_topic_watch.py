@@ -10,7 +10,7 @@ from support.stores import until
 from aggregator.live import topic_watch
 from aggregator.live.topic_poller import TopicPoller
 from aggregator.live.topic_watch import TopicWatch
-from aggregator.wire.topic_selection import TopicSelection
+from storage.topic_patterns import TopicSelection
 from storage.model import Status
 from storage.protocols import EventReader
 

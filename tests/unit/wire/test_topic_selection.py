@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregator.wire.topic_selection import TopicSelection, selection_rule_broken
+from aggregator.wire.topic_selection import selection_rule_broken
+from storage.topic_patterns import TopicSelection
 
 _PARTS = st.lists(st.sampled_from(["", "a", "b", "ab"]), min_size=1, max_size=4)
 _NAMES = _PARTS.map(".".join).filter(bool)

@@ -1,0 +1,1 @@
+"""Subscriptions: places in topics with leases, decided without a database."""
