@@ -183,6 +183,27 @@ class LogSnapshot(Protocol):
         ...
 
 
+def index_fault(
+    table: str, columns: Sequence[str], *, forbids_doubles: bool | None
+) -> Iterator[str]:
+    """Check an index that is to be there.
+
+    Args:
+        table: its table.
+        columns: its columns.
+        forbids_doubles: whether it does; None: it is missing.
+
+    Yields:
+        A sentence if it is missing, or does not forbid what it must.
+    """
+    # Of the tables of a log, each column leads to one; those of subscriptions share theirs.
+    of = f" of {table}" if table.startswith("subscription") else ""
+    if forbids_doubles is None:
+        yield f"the index ({', '.join(columns)}){of} is missing"
+    elif not forbids_doubles:
+        yield f"the index ({', '.join(columns)}){of} does not forbid a double"
+
+
 def missing_triggers(there: Collection[str]) -> Iterator[str]:
     """Check that the table of counts has its triggers.
 

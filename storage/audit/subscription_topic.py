@@ -84,13 +84,13 @@ class KeptTopic(NamedTuple):
         state = TopicState(
             start=self.start, next_offset=self.next_offset, dead=self.dead, ranges=ranges
         )
-        due_us = self.due_us if self.is_due else None
-        pairs = [
+        pairs: list[tuple[str, int | None, int | None]] = [
             ("unsettled", self.unsettled, state.unsettled),
             ("place", self.place, state.place),
-            ("due_at", due_us, state.due_us),
         ]
         if settings is not None:
+            due_us = self.due_us if self.is_due else None
+            pairs.append(("due_at", due_us, state.due_us(settings)))
             pairs.append(("holds_new", self.holds_new, int(state.holds_new(settings))))
         for name, held, expected in pairs:
             if held != expected:
