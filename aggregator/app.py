@@ -42,12 +42,14 @@ from aggregator.observability.metrics.gauges import (
     queue_families,
     store_families,
 )
+from aggregator.observability.metrics.subscriptions import consumer_families
 from aggregator.reading.bounded_read import read_array
 from aggregator.reading.read_limit import ReadLimit
 from aggregator.reading.read_memory import ReadMemory
 from aggregator.reading.stream_limit import StreamLimit
 from aggregator.request_context import sent_trace
 from aggregator.settings.model import Settings
+from aggregator.subscriptions.counters import SubscriptionCounters
 from aggregator.wire.event_rules import Limits
 from storage.errors import StorageError
 from storage.protocols import EventStore
@@ -150,12 +152,14 @@ def create_app(
         heartbeat_s=settings.stream_heartbeat_ms / 1000,
         lifetime_s=settings.stream_lifetime_ms / 1000,
     )
+    counters = SubscriptionCounters()
     metrics = MetricsExposition(
         store,
         max_topics=settings.metrics_max_topics,
         gauges=[
             lambda: queue_families(admission, reads, read_memory, streams, waits),
             lambda: live_families(streams, followers, chunks, poller, topic_poller),
+            lambda: consumer_families(counters),
             lambda: store_families(monitor),
             lambda: disk_families(settings.database if settings.chosen_backend.is_file else None),
         ],
