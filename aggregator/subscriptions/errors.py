@@ -3,7 +3,7 @@
 from http import HTTPStatus
 from typing import ClassVar
 
-from storage.subscriptions.commands import Refusal
+from storage.subscriptions.outcomes import Refusal
 
 
 class SubscriptionRefused(Exception):
@@ -14,7 +14,7 @@ class SubscriptionRefused(Exception):
     """
 
     reason: ClassVar[str]
-    """As `storage.subscriptions.commands.Refusal` names it."""
+    """As `storage.subscriptions.outcomes.Refusal` names it."""
     status: ClassVar[HTTPStatus]
     code: ClassVar[str | None] = None
     """What programs tell refusals of the same status apart by."""

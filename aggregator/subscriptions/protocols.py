@@ -5,13 +5,14 @@ from typing import Protocol
 
 from aggregator.wire.subscription_answers import LeaseAnswer, SubscriptionStatus
 from aggregator.wire.subscription_requests import SettleRequest
-from storage.subscriptions.commands import Change, Range, Retried, Settled, Sought, Token
+from storage.subscriptions.commands import Change, Range, Token
 from storage.subscriptions.model import (
     Beginning,
     FailedEvent,
     Subscription,
     SubscriptionSettings,
 )
+from storage.subscriptions.outcomes import Retried, Settled, Sought
 
 
 class SubscriptionService(Protocol):

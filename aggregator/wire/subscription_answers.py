@@ -7,8 +7,9 @@ import msgspec
 from aggregator.wire.lease_token import render_token
 from aggregator.wire.subscription_settings import settings_members
 from aggregator.wire.timestamps import render_timestamp
-from storage.subscriptions.commands import Retried, Settled, Sought, Token
+from storage.subscriptions.commands import Token
 from storage.subscriptions.model import FailedEvent, Subscription
+from storage.subscriptions.outcomes import Retried, Settled, Sought
 
 _DECIMALS = 3
 _SMALL_BYTES = 64 * 1024
