@@ -111,8 +111,9 @@ class FieldCheck:
             name: of the member.
             message: the rule as a clause that follows the name.
         """
-        if len(self.errors) < MAX_REPORTED_ERRORS:
-            self.errors.append(FieldError(index, self._within + name, message))
+        error = FieldError(index, self._within + name, message)
+        if len(self.errors) < MAX_REPORTED_ERRORS and error not in self.errors:
+            self.errors.append(error)
 
     def finish(self, what: str = "the request is invalid") -> None:
         """Refuse the request if a rule is broken.
