@@ -1,50 +1,31 @@
 """Commands of subscriptions on Postgres: decided ahead of the lock, by several stores at once."""
 
-import asyncio
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from support.backends import Database
 from support.events import event
-from support.observer import Observer
 
-from storage.postgres import subscriptions
 from storage.postgres.store import PostgresStore
-from storage.postgres.subscription_rows import CHANGES_PER_ROW
 from storage.subscriptions.commands import (
-    Change,
     Command,
     Create,
-    Death,
-    Delete,
-    DropDead,
     Lease,
-    Pause,
-    Retry,
-    RetryDead,
-    Seek,
     Settle,
     Token,
 )
 from storage.subscriptions.model import (
     Beginning,
-    OnDead,
-    Order,
     Subscription,
     SubscriptionSettings,
     TopicView,
 )
 from storage.subscriptions.outcomes import (
-    Done,
     Kept,
     Leased,
     Outcome,
-    Refusal,
-    Retried,
     Settled,
-    Sought,
 )
 
 START = Beginning(at="start")
