@@ -106,6 +106,11 @@ class ControlledStore:
     async def first_offset(self, topic: str, time_us: int) -> int:
         return await self._inner.first_offset(topic, time_us)
 
+    async def offsets_of_source(
+        self, topic: str, source: str, first: int, last: int
+    ) -> Sequence[tuple[int, int]]:
+        return await self._inner.offsets_of_source(topic, source, first, last)
+
     async def stats(
         self, *, topic: str | None = None, after: str = "", limit: int = TOPICS_PER_PAGE
     ) -> Stats:
