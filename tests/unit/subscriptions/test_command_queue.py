@@ -108,7 +108,7 @@ async def test_what_is_no_consumers_has_a_transaction_of_its_own_in_its_turn(
     store: Store, observed: Observed
 ) -> None:
     queue = observed.queue(store)
-    commands = [lease("a"), Delete("s"), lease("b"), lease("c"), Delete("s")]
+    commands: list[Command] = [lease("a"), Delete("s"), lease("b"), lease("c"), Delete("s")]
     await asyncio.gather(*map(queue.submit, commands))
     assert store.batches == [["a"], ["delete"], ["b", "c"], ["delete"]]
 
