@@ -11,8 +11,9 @@ CREATE TABLE subscriptions (
 ) STRICT, WITHOUT ROWID;
 
 -- One row a subscription and topic, written anew by what changes it. `ranges` is what was handed
--- out and is not settled, as JSON; `unsettled`, `place` and `due_at` are told by it, `holds_new` by
--- all of it and the settings: whether events behind next_offset have to wait.
+-- out and is not settled, as JSON, which `unsettled` and `place` follow from. These follow from it
+-- and the settings: when something of it may be handed out, and whether events behind next_offset
+-- have to wait.
 CREATE TABLE subscription_topics (
     subscription  TEXT     NOT NULL,
     topic         TEXT     NOT NULL,
@@ -31,7 +32,7 @@ CREATE TABLE subscription_topics (
     CHECK (start_offset >= 0 AND acknowledged >= 0 AND dead >= 0 AND unsettled >= 0),
     CHECK (redelivered >= 0),
     CHECK (place BETWEEN start_offset AND next_offset),
-    CHECK ((unsettled = 0) = (due_at IS NULL)),
+    CHECK (unsettled > 0 OR due_at IS NULL),
     CHECK (holds_new IN (0, 1))
 ) STRICT, WITHOUT ROWID;
 
