@@ -51,7 +51,6 @@ from aggregator.reading.stream_limit import StreamLimit
 from aggregator.request_context import sent_trace
 from aggregator.settings.model import Settings
 from aggregator.subscriptions.assembly import assemble
-from aggregator.subscriptions.counters import SubscriptionCounters
 from aggregator.wire.event_rules import Limits
 from storage.errors import StorageError
 from storage.protocols import EventStore
@@ -154,7 +153,6 @@ def create_app(
         heartbeat_s=settings.stream_heartbeat_ms / 1000,
         lifetime_s=settings.stream_lifetime_ms / 1000,
     )
-    counters = SubscriptionCounters()
     subscriptions = assemble(
         store=store, chunks=chunks, waits=waits, memory=read_memory, suspect=monitor.suspect
     )
@@ -164,7 +162,6 @@ def create_app(
         gauges=[
             lambda: queue_families(admission, reads, read_memory, streams, waits),
             lambda: live_families(streams, followers, chunks, poller, topic_poller),
-            lambda: consumer_families(counters),
             lambda: store_families(monitor),
             lambda: consumer_families(subscriptions.counters),
             lambda: disk_families(settings.database if settings.chosen_backend.is_file else None),

@@ -33,7 +33,7 @@ class KeptTopic(NamedTuple):
 
     def compare(
         self, head: int, settings: SubscriptionSettings | None, on_difference: Callable[[str], None]
-    ) -> Ranges:
+    ) -> Ranges | None:
         """Compare the row with the head of its topic, with its ranges, and with itself.
 
         Args:
@@ -42,7 +42,7 @@ class KeptTopic(NamedTuple):
             on_difference: callback with a sentence about each difference.
 
         Returns:
-            Its ranges; none if they can't be read.
+            Its ranges; None if they can't be read.
         """
         if head == 0:
             on_difference("the topic has no event")
@@ -56,7 +56,7 @@ class KeptTopic(NamedTuple):
             ranges = _read_ranges(self.ranges)
         except (msgspec.DecodeError, UnicodeEncodeError) as error:
             on_difference(f"its ranges can't be read: {error}")
-            return ()
+            return None
         for fault in _faults(ranges, self.start, self.next_offset):
             on_difference(fault)
         self._compare_ranges(ranges, settings, on_difference)

@@ -180,7 +180,8 @@ class SubscriptionsAudit:
             on_difference("its settings do not select the topic")
         tally.add(kept, head)
         ranges = kept.compare(head, tally.settings, on_difference)
-        Failures(kept, ranges, on_difference).compare(failures)
+        if ranges is not None:
+            Failures(kept, ranges, on_difference).compare(failures)
 
     def _name_unclaimed(self, topic: str, subscription: str, rows: Iterator[Row]) -> None:
         number = sum(1 for _ in rows)

@@ -43,7 +43,7 @@ def consumer_families(counters: SubscriptionCounters) -> Iterator[Metric]:
     )
     deliveries = CounterMetricFamily(
         "aggregator_deliveries",
-        "Events that this process handed out, by whether for the first time.",
+        "Events that this process handed out, by whether the number of the delivery is 1.",
         labels=["delivery"],
     )
     deliveries.add_metric(["first"], counters.events_leased - counters.redelivered)
