@@ -96,10 +96,11 @@ class CommandQueue:
             timeout_s: drain timeout in seconds; what is not done by then is refused.
         """
         self._closing = True
-        if self._task is not None:
-            await asyncio.wait([self._task], timeout=timeout_s)
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        task = self._task
+        if task is not None:
+            await asyncio.wait([task], timeout=timeout_s)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
         never = ShuttingDown("the aggregator shut down before this was done")
         self._refuse(self._waiting, never)
         self._waiting.clear()
