@@ -1,4 +1,4 @@
-"""Batches of events and commands of subscriptions: when they share a transaction, and its failure."""
+"""Batches of events and commands of subscriptions: when they share a flush, and its failures."""
 
 import sqlite3
 import threading
@@ -177,7 +177,7 @@ def test_commands_are_done_beside_one_batch_after_the_other(scene: Scene) -> Non
     def publish() -> int:
         stored = 0
         while not ended.is_set():
-            size = 2000 if stored % 2 else 3
+            size = 600 if stored % 2 else 3
             batch = [event("t", f"{stored}-{n}") for n in range(size)]
             stored += len(scene.writer.append(batch).verdicts)
         return stored
@@ -185,7 +185,7 @@ def test_commands_are_done_beside_one_batch_after_the_other(scene: Scene) -> Non
     publishing = scene._threads.submit(publish)
     seen = 0
     try:
-        for _ in range(50):
+        for _ in range(15):
             (leased,) = scene.writer.apply([command := lease(1000)])
             for granted in leased.granted if isinstance(leased, Leased) else ():
                 assert granted.first == seen + 1
