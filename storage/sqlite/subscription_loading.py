@@ -39,8 +39,8 @@ SELECT (
     CROSS JOIN json_each('[0, 1]') AS ended
     CROSS JOIN subscription_settles AS d ON d.subscription = s.id
         AND d.lease = w.value ->> '$[1]' AND d.ended = ended.value
-        AND d.digest BETWEEN iif(ended.value, '', w.value ->> '$[2]')
-                         AND iif(ended.value, 'g', w.value ->> '$[2]')
+        AND d.digest BETWEEN CASE WHEN ended.value THEN '' ELSE w.value ->> '$[2]' END
+                         AND CASE WHEN ended.value THEN 'g' ELSE w.value ->> '$[2]' END
 ), (
     SELECT json_group_array(json_array(s.id, (
         SELECT coalesce(sum(k.unsettled), 0) FROM subscription_topics AS k
