@@ -124,15 +124,16 @@ async def load(connection: PoolConnectionProxy, wanted: Needs) -> Read:
         SessionShared: the session is not that of the connection alone.
         asyncpg.PostgresError: the server refused the statement.
     """
-    statement, arguments = _statement(wanted)
-    rows = await connection.fetch(statement, own(connection).marker, *arguments)
+    sql, arguments = statement(wanted)
+    rows = await connection.fetch(sql, own(connection).marker, *arguments)
     read = _decoded(rows, wanted)
     if wanted.dead is not None:
         await _load_dead(connection, read.loaded, wanted.names[0], *wanted.dead)
     return read
 
 
-def _statement(wanted: Needs) -> tuple[str, list[object]]:
+def statement(wanted: Needs) -> tuple[str, list[object]]:
+    """Make the statement, and its arguments behind the session's marker."""
     pairs = [(name, topic) for name in wanted.names for topic in wanted.topics.get(name, ())]
     arguments: list[object] = [
         wanted.names,

@@ -9,6 +9,7 @@ import pytest
 from support.backends import Database
 from support.events import event
 from support.observer import Observer
+from support.subscribing import acknowledgement, creation, fill, lease, one, token, views
 
 from storage.postgres import subscriptions
 from storage.postgres.store import PostgresStore
@@ -47,48 +48,9 @@ from storage.subscriptions.outcomes import (
     Sought,
 )
 
-START = Beginning(at="start")
-
-
 @pytest.fixture
 def backend() -> str:
     return "postgres"
-
-
-def creation(name: str = "s", **settings: Any) -> Create:
-    settings = {"topics": ("t",), "begins": START} | settings
-    made = Subscription(name=name, id=str(uuid.uuid4()), settings=SubscriptionSettings(**settings))
-    return Create(made, {})
-
-
-def lease(topics: Sequence[str] = ("t",), most: int = 100, name: str = "s", **more: Any) -> Lease:
-    return Lease(name=name, lease=uuid.uuid4().hex, max_events=most, topics=topics, **more)
-
-
-def token(command: Lease, leased: Outcome, consumer: str = "c") -> Token:
-    assert isinstance(leased, Leased)
-    extents = tuple((each.topic, each.first, each.last) for each in leased.granted)
-    return Token(leased.subscription.id, command.lease, consumer, extents)
-
-
-def acknowledgement(command: Lease, leased: Outcome, digest: bytes = b"") -> Settle:
-    shown = token(command, leased)
-    return Settle(name=command.name, token=shown, ack=shown.extents, digest=digest)
-
-
-async def one(store: PostgresStore, command: Command) -> Outcome:
-    (outcome,) = await store.apply([command])
-    return outcome
-
-
-async def fill(store: PostgresStore, topic: str = "t", number: int = 10) -> None:
-    await store.append([event(topic, f"e-{n}") for n in range(number)])
-
-
-async def views(store: PostgresStore, name: str = "s") -> dict[str, TopicView]:
-    seen: list[TopicView] = []
-    assert await store.view_topics(name, seen.extend) is not None
-    return {each.topic: each for each in seen}
 
 
 async def test_lease_and_settle(store: PostgresStore) -> None:
