@@ -7,13 +7,12 @@ writes a new one: the number of a row is that of its revision, divided by that.
 from collections.abc import Iterable, Sequence
 from operator import itemgetter
 
-import msgspec
-
 from storage.postgres.session import MARKER
 from storage.postgres.subscription_loading import Read
 from storage.postgres.subscription_rows import (
     CHANGES_PER_ROW,
     document,
+    json_text,
     state_columns,
     subscription_columns,
 )
@@ -27,8 +26,6 @@ SELECT CASE WHEN current_setting('{MARKER}', true) IS DISTINCT FROM $1 THEN NULL
 ELSE change_subscriptions_v7(
     $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
     $23) END"""
-
-_encode = msgspec.json.Encoder().encode
 
 
 def change_arguments(wanted: Needs, read: Read, changes: Changes) -> Sequence[object]:
@@ -82,7 +79,7 @@ def _made(read: Read, changes: Changes) -> str | None:
         if name not in read.subscriptions:
             # Above that of a former one of the name, where the clock is not set back.
             columns = subscription_columns(subscription) | {"revision": read.loaded.now_us}
-            return _encode(columns).decode()
+            return json_text(columns)
     return None
 
 
@@ -143,12 +140,16 @@ def _failure_rows(changes: Changes) -> list[dict[str, object]]:
             "topic": topic,
             "place": offset,
             "deliveries": failure.deliveries,
-            "first_error": failure.first_error,
-            "last_error": failure.last_error,
+            "first_error": _json_or_none(failure.first_error),
+            "last_error": _json_or_none(failure.last_error),
             "dead": failure.dead,
         }
         for (id_, topic, offset), failure in changes.failures.items()
     ]
+
+
+def _json_or_none(error: str | None) -> str | None:
+    return None if error is None else json_text(error)
 
 
 def _settle_rows(changes: Changes) -> list[dict[str, object]]:

@@ -69,10 +69,15 @@ def subscription_columns(subscription: Subscription) -> dict[str, object]:
     return {
         "name": subscription.name,
         "id": subscription.id,
-        "settings": subscription.settings,
+        "settings": json_text(subscription.settings),
         "reason": subscription.reason,
         "dead_in_row": subscription.dead_in_row,
     }
+
+
+def json_text(value: object) -> str:
+    """Write a value as JSON, so that a text of the server can hold it, whatever it has in it."""
+    return _encode(value).decode()
 
 
 def state_columns(state: TopicState, settings: SubscriptionSettings) -> dict[str, object]:
@@ -93,4 +98,4 @@ def state_columns(state: TopicState, settings: SubscriptionSettings) -> dict[str
 
 def document(rows: Sequence[Mapping[str, object]]) -> str | None:
     """Write rows as one JSON document, which the server takes apart again; None: there are none."""
-    return _encode(rows).decode() if rows else None
+    return json_text(rows) if rows else None

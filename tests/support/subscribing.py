@@ -4,6 +4,8 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
 from storage.protocols import EventStore
 from storage.subscriptions.commands import Command, Create, Lease, Settle, Token
 from storage.subscriptions.model import Beginning, Subscription, SubscriptionSettings, TopicView
@@ -15,7 +17,7 @@ START = Beginning(at="start")
 
 def creation(name: str = "s", **settings: Any) -> Create:
     """A subscription of the topic `t` from its start, with other settings where they are given."""
-    made = SubscriptionSettings(**{"topics": ("t",), "begins": START} | settings)
+    made = replace(SubscriptionSettings(topics=("t",), begins=START), **settings)
     return Create(Subscription(name=name, id=str(uuid.uuid4()), settings=made), {})
 
 
@@ -30,7 +32,15 @@ def lease(
 def token(command: Lease, leased: Outcome, consumer: str = "c") -> Token:
     """What the consumer of a lease shows."""
     assert isinstance(leased, Leased)
-    extents = tuple((each.topic, each.first, each.last) for each in leased.granted)
+    topics = dict.fromkeys(each.topic for each in leased.granted)
+    extents = tuple(
+        (
+            topic,
+            min(each.first for each in leased.granted if each.topic == topic),
+            max(each.last for each in leased.granted if each.topic == topic),
+        )
+        for topic in topics
+    )
     return Token(leased.subscription.id, command.lease, consumer, extents)
 
 

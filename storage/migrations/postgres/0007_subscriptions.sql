@@ -126,22 +126,23 @@ BEGIN
         RETURN false;
     END IF;
 
+    -- JSON that may have U+0000 in a string comes as a text within the JSON.
     -- A name that somebody else has just given away is theirs: there is no row here to lock for it.
     IF made IS NOT NULL THEN
         INSERT INTO subscriptions (name, id, settings, reason, dead_in_row, revision, created_at)
-        SELECT name, id, settings, reason, dead_in_row, revision, now_at
+        SELECT name, id, settings::json, reason, dead_in_row, revision, now_at
         FROM json_to_record(made)
-             AS n (name text, id text, settings json, reason text, dead_in_row bigint, revision bigint)
+             AS n (name text, id text, settings text, reason text, dead_in_row bigint, revision bigint)
         ON CONFLICT (name) DO NOTHING;
         IF NOT FOUND THEN
             RETURN false;
         END IF;
     END IF;
     IF changed IS NOT NULL THEN
-        UPDATE subscriptions AS s SET settings = n.settings, reason = n.reason,
+        UPDATE subscriptions AS s SET settings = n.settings::json, reason = n.reason,
             dead_in_row = n.dead_in_row, revision = s.revision + 1
         FROM json_to_recordset(changed)
-             AS n (name text, settings json, reason text, dead_in_row bigint)
+             AS n (name text, settings text, reason text, dead_in_row bigint)
         WHERE s.name = n.name;
         GET DIAGNOSTICS number = ROW_COUNT;
         IF number <> json_array_length(changed) THEN
@@ -203,11 +204,11 @@ BEGIN
         INSERT INTO subscription_failures AS f (
             subscription, topic, "offset", deliveries, first_error, last_error, first_failed_at,
             dead_at)
-        SELECT n.id, n.topic, n.place, n.deliveries, n.first_error, n.last_error, now_at,
-               CASE WHEN n.dead THEN now_at END
+        SELECT n.id, n.topic, n.place, n.deliveries, n.first_error::json, n.last_error::json,
+               now_at, CASE WHEN n.dead THEN now_at END
         FROM json_to_recordset(failures) AS n (
-            id text, topic text, place bigint, deliveries bigint, first_error json,
-            last_error json, dead boolean)
+            id text, topic text, place bigint, deliveries bigint, first_error text,
+            last_error text, dead boolean)
         ON CONFLICT (subscription, topic, "offset") DO UPDATE SET
             deliveries = excluded.deliveries,
             first_error = coalesce(f.first_error, excluded.first_error),
