@@ -73,16 +73,20 @@ SELECT {_OTHERS}, s.name, s.id, NULL, NULL, NULL, NULL, NULL,
        {_NO_STATE}, NULL
 FROM subscriptions AS s WHERE s.name = ANY (${{number}})"""
 
-# Of the settles of a lease those that were asked for, and the one that ended it.
-_SETTLE_COLUMNS = f"""
+# Whether a lease is over matters only where the settle that is sent again was found: its other
+# ones, which may be many, are not looked through for each.
+_SETTLES = f"""
 UNION ALL
 SELECT {_SETTLE}, d.lease, d.consumer, NULL, NULL, d.at, d.digest, d.ended,
-       d.acknowledged, d.retried, d.dead, d.released, NULL, NULL, NULL, NULL
+       d.acknowledged, d.retried, d.dead, d.released,
+       (SELECT count(*) FROM (SELECT FROM subscription_settles AS e
+        WHERE e.subscription = d.subscription AND e.lease = d.lease AND e.ended LIMIT 1) AS over),
+       NULL, NULL, NULL
 FROM (SELECT unnest(${{names}}::text[]) AS name, unnest(${{leases}}::text[]) AS lease,
              unnest(${{digests}}::bytea[]) AS digest) AS w
 JOIN subscriptions AS s ON s.name = w.name
-JOIN subscription_settles AS d ON d.subscription = s.id AND d.lease = w.lease"""
-_SETTLES = f"{_SETTLE_COLUMNS} AND d.digest = w.digest {_SETTLE_COLUMNS} AND d.ended"
+JOIN subscription_settles AS d
+  ON d.subscription = s.id AND d.lease = w.lease AND d.digest = w.digest"""
 
 # By topic and offset; the whole number in every row, and one row at the least.
 _DEAD = """
@@ -170,7 +174,7 @@ def _decoded(rows: Sequence[asyncpg.Record], wanted: Needs) -> Read:
         elif kind == _OTHERS:
             loaded.others[row[1]] = row[_FIRST_NUMBER] or 0
         else:
-            _add_settle(loaded, row, wanted)
+            _add_settle(loaded, row)
     for name in wanted.others & loaded.subscriptions.keys():
         id_ = loaded.subscriptions[name].id
         known = (loaded.states.get((id_, topic)) for topic in wanted.topics[name])
@@ -192,22 +196,22 @@ def _add_topic(read: Read, row: Sequence[Any]) -> None:
         read.loaded.states[key] = state_of([*row[9:14], ranges])
 
 
-def _add_settle(loaded: Loaded, row: Sequence[Any], wanted: Needs) -> None:
-    lease, consumer, _, _, at_us, digest, ended, acknowledged, retried, dead, released, *_ = row
-    if ended:
+def _add_settle(loaded: Loaded, row: Sequence[Any]) -> None:
+    lease, consumer, _, _, at_us, digest, ended, *counts, is_over, _, _, _ = row
+    acknowledged, retried, dead, released = counts
+    if is_over:
         loaded.ended.add(lease)
-    if any(each[1:] == (lease, digest) for each in wanted.records):
-        loaded.records[lease, digest] = SettleRecord(
-            lease=lease,
-            digest=digest,
-            consumer=consumer,
-            at_us=at_us,
-            ended=ended,
-            acknowledged=acknowledged,
-            retried=retried,
-            dead=dead,
-            released=released,
-        )
+    loaded.records[lease, digest] = SettleRecord(
+        lease=lease,
+        digest=digest,
+        consumer=consumer,
+        at_us=at_us,
+        ended=ended,
+        acknowledged=acknowledged,
+        retried=retried,
+        dead=dead,
+        released=released,
+    )
 
 
 async def _load_dead(

@@ -70,9 +70,7 @@ CREATE TABLE subscription_settles (
     PRIMARY KEY (subscription, lease, digest)
 );
 CREATE INDEX subscription_settles_by_time ON subscription_settles (at);
--- The settle that ended a lease; and the last lease that each consumer ended.
-CREATE INDEX subscription_leases_ended ON subscription_settles (subscription, lease)
-WHERE ended;
+-- The leases that each consumer ended.
 CREATE INDEX subscription_leases_by_consumer
 ON subscription_settles (subscription, consumer, at, lease) WHERE ended;
 
