@@ -136,11 +136,11 @@ class ConnectionPool:
                 return False
             began_s = asyncio.get_running_loop().time()
             try:
-                await self.release(await self.driver_pool.acquire(timeout=self._connect_timeout_s))
+                async with self.driver_pool.acquire(timeout=self._connect_timeout_s):
+                    return True
             except (asyncpg.PostgresError, *CUT_OFF) as error:
                 self._remember_shortage(error, began_s)
                 return False
-            return True
 
     async def release(self, connection: PoolConnectionProxy) -> None:
         """Give a connection back, whatever its state."""

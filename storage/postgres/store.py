@@ -20,6 +20,7 @@ from storage.errors import BatchRefused, StorageMisconfigured, StorageUnavailabl
 from storage.model import Appended, Event, Usage
 from storage.postgres.appender import Appender
 from storage.postgres.errors import SessionShared, terminate, translated
+from storage.postgres.kept_connection import KeptConnection
 from storage.postgres.pool import ConnectionPool
 from storage.postgres.reading_sql import READING_SQL, ROW_DECODER
 from storage.postgres.schema import first_schema, prepare
@@ -127,7 +128,9 @@ class PostgresStore(SubscriptionViews, log_reader.LogReader):
             named = self._configured_schema is not None
             warnings = await prepare(writer, self._schema, named=named)
         # It is opened when it is needed: most logs have no subscription.
-        self._subscribers = await self._pool(_SUBSCRIBERS, connect=False, settings=_PLANNED_ONCE)
+        self._subscribers = await self._pool(
+            _SUBSCRIBERS, KeptConnection, connect=False, settings=_PLANNED_ONCE
+        )
         self._writer_row = WriterRow(partial(self._acquire, self._readers))
         await self._writer_row.insert()
         return warnings
@@ -271,9 +274,14 @@ class PostgresStore(SubscriptionViews, log_reader.LogReader):
         return self._writers, self._readers, self._subscribers
 
     async def _pool(
-        self, max_size: int, *, connect: bool = True, settings: Mapping[str, str] | None = None
+        self,
+        max_size: int,
+        pool_class: type[ConnectionPool] = ConnectionPool,
+        *,
+        connect: bool = True,
+        settings: Mapping[str, str] | None = None,
     ) -> ConnectionPool:
-        return await ConnectionPool.open(
+        return await pool_class.open(
             self._dsn,
             max_size,
             connect_timeout_s=self._connect_timeout_s,

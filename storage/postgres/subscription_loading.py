@@ -14,11 +14,13 @@ from typing import Any
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from storage.postgres.array_arguments import join_texts
 from storage.postgres.errors import SessionShared
 from storage.postgres.session import MARKER, own
 from storage.postgres.subscription_rows import (
     ALL_NEWEST,
     NEWEST,
+    json_text,
     state_of,
     subscription_of,
 )
@@ -40,7 +42,7 @@ SELECT {_TIME} AS kind, NULL::text, NULL::text, NULL::text, NULL::json, clock_ti
 UNION ALL
 SELECT {_SUBSCRIPTION}, s.name, s.id, s.reason, s.settings, NULL, NULL, NULL,
        s.revision, s.dead_in_row, {_NO_STATE}, NULL
-FROM subscriptions AS s WHERE s.name = ANY ($2)"""
+FROM subscriptions AS s WHERE s.name = ANY (string_to_array($2, chr(31)))"""
 
 _HEAD = """
 (SELECT "offset" FROM events AS last WHERE last.topic = {topic}
@@ -55,7 +57,8 @@ LEFT JOIN events AS e ON e.topic = {topic} AND e."offset" = coalesce(t.place, 0)
 
 _TOPICS = f"""
 UNION ALL {_TOPIC_COLUMNS.format(topic="w.topic")}
-FROM (SELECT unnest($3::text[]) AS name, unnest($4::text[]) AS topic) AS w
+FROM (SELECT unnest(string_to_array($3, chr(31))) AS name,
+             unnest(string_to_array($4, chr(31))) AS topic) AS w
 LEFT JOIN subscriptions AS s ON s.name = w.name
 LEFT JOIN LATERAL {NEWEST.format(subscription="s.id", topic="w.topic")} ON true
 {_OLDEST.format(topic="w.topic")}"""
@@ -64,14 +67,14 @@ _EVERY_STATE = f"""
 UNION ALL {_TOPIC_COLUMNS.format(topic="t.topic")}
 FROM subscriptions AS s JOIN subscription_topics AS t ON t.subscription = s.id
 {_OLDEST.format(topic="t.topic")}
-WHERE s.name = ANY (${{number}})"""
+WHERE s.name = ANY (string_to_array(${{number}}, chr(31)))"""
 
 _OTHERS_OF = f"""
 UNION ALL
 SELECT {_OTHERS}, s.name, s.id, NULL, NULL, NULL, NULL, NULL,
        (SELECT sum(t.unsettled)::bigint FROM {ALL_NEWEST.format(subscription="s.id")}), NULL,
        {_NO_STATE}, NULL
-FROM subscriptions AS s WHERE s.name = ANY (${{number}})"""
+FROM subscriptions AS s WHERE s.name = ANY (string_to_array(${{number}}, chr(31)))"""
 
 # Whether a lease is over matters only where the settle that is sent again was found: its other
 # ones, which may be many, are not looked through for each.
@@ -82,8 +85,8 @@ SELECT {_SETTLE}, d.lease, d.consumer, NULL, NULL, d.at, d.digest, d.ended,
        (SELECT count(*) FROM (SELECT FROM subscription_settles AS e
         WHERE e.subscription = d.subscription AND e.lease = d.lease AND e.ended LIMIT 1) AS over),
        NULL, NULL, NULL
-FROM (SELECT unnest(${{names}}::text[]) AS name, unnest(${{leases}}::text[]) AS lease,
-             unnest(${{digests}}::bytea[]) AS digest) AS w
+FROM (SELECT name, lease, decode(digest, 'hex') AS digest
+      FROM json_to_recordset(${{number}}) AS r (name text, lease text, digest text)) AS w
 JOIN subscriptions AS s ON s.name = w.name
 JOIN subscription_settles AS d
   ON d.subscription = s.id AND d.lease = w.lease AND d.digest = w.digest"""
@@ -140,19 +143,23 @@ def statement(wanted: Needs) -> tuple[str, list[object]]:
     """Make the statement, and its arguments behind the session's marker."""
     pairs = [(name, topic) for name in wanted.names for topic in wanted.topics.get(name, ())]
     arguments: list[object] = [
-        wanted.names,
-        [name for name, _ in pairs],
-        [topic for _, topic in pairs],
+        join_texts(wanted.names),
+        join_texts([name for name, _ in pairs]),
+        join_texts([topic for _, topic in pairs]),
     ]
     parts = [_SUBSCRIPTIONS, _TOPICS]
     for names, sql in ((wanted.every_state, _EVERY_STATE), (wanted.others, _OTHERS_OF)):
         if names:
-            arguments.append(sorted(names))
+            arguments.append(join_texts(sorted(names)))
             parts.append(sql.format(number=len(arguments) + 1))
     if wanted.records:
-        first = len(arguments) + 2
-        arguments += [list(column) for column in zip(*sorted(wanted.records), strict=True)]
-        parts.append(_SETTLES.format(names=first, leases=first + 1, digests=first + 2))
+        # A lease's id is what a client sent.
+        settles = [
+            {"name": name, "lease": lease, "digest": digest.hex()}
+            for name, lease, digest in wanted.records
+        ]
+        arguments.append(json_text(settles))
+        parts.append(_SETTLES.format(number=len(arguments) + 1))
     return "".join(parts), arguments
 
 

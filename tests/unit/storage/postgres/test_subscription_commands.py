@@ -278,17 +278,14 @@ async def test_a_session_that_ends_before_the_writing_has_changed_nothing(
     await fill(store)
     await one(store, creation())
 
-    async def end(_time: int) -> None:
-        assert store._subscribers is not None
-        await rows(
-            database,
-            "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND query LIKE '%subscription_topics%' "
-            "AND pid <> pg_backend_pid()",
-        )
+    async def end(connection: Any, *arguments: Any) -> Any:
+        read = await load(connection, *arguments)
+        pid = connection.get_server_pid()
+        assert await rows(database, f"SELECT pg_terminate_backend({pid}, 10000)") == [(True,)]
+        return read
 
     with monkeypatch.context() as patched:
-        before_writing(patched, end)
+        patched.setattr(subscriptions, "load", end)
         with pytest.raises((OutcomeUnknown, StorageUnavailable)):
             await one(store, lease())
     assert handed_out(await one(store, lease())) == list(range(1, 11))
@@ -317,8 +314,7 @@ async def test_a_session_that_is_not_its_own_changes_nothing(
     await one(store, creation())
 
     async def take_over() -> None:
-        assert store._subscribers is not None
-        async with store._subscribers.driver_pool.acquire() as connection:
+        async with store._subscriber() as connection:
             await connection.execute(f"SET {MARKER} = 'another'")
 
     await take_over()
