@@ -20,6 +20,7 @@ from storage.postgres.session import MARKER, own
 from storage.postgres.subscription_rows import (
     ALL_NEWEST,
     NEWEST,
+    OLDEST,
     json_text,
     state_of,
     subscription_of,
@@ -52,8 +53,6 @@ _TOPIC_COLUMNS = f"""
 SELECT {_TOPIC}, s.id, {{topic}}, NULL, t.ranges, e.ts_ingest, NULL, NULL,
        t.revision, {_HEAD.format(topic="{topic}")}, t.start_offset, t.next_offset, t.acknowledged,
        t.dead, t.redelivered, NULL"""
-_OLDEST = """
-LEFT JOIN events AS e ON e.topic = {topic} AND e."offset" = coalesce(t.place, 0) + 1"""
 
 _TOPICS = f"""
 UNION ALL {_TOPIC_COLUMNS.format(topic="w.topic")}
@@ -61,12 +60,12 @@ FROM (SELECT unnest(string_to_array($3, chr(31))) AS name,
              unnest(string_to_array($4, chr(31))) AS topic) AS w
 LEFT JOIN subscriptions AS s ON s.name = w.name
 LEFT JOIN LATERAL {NEWEST.format(subscription="s.id", topic="w.topic")} ON true
-{_OLDEST.format(topic="w.topic")}"""
+LEFT JOIN LATERAL {OLDEST.format(topic="w.topic")} ON true"""
 
 _EVERY_STATE = f"""
 UNION ALL {_TOPIC_COLUMNS.format(topic="t.topic")}
 FROM subscriptions AS s JOIN subscription_topics AS t ON t.subscription = s.id
-{_OLDEST.format(topic="t.topic")}
+LEFT JOIN LATERAL {OLDEST.format(topic="t.topic")} ON true
 WHERE s.name = ANY (string_to_array(${{number}}, chr(31)))"""
 
 _OTHERS_OF = f"""
@@ -82,26 +81,40 @@ _SETTLES = f"""
 UNION ALL
 SELECT {_SETTLE}, d.lease, d.consumer, NULL, NULL, d.at, d.digest, d.ended,
        d.acknowledged, d.retried, d.dead, d.released,
-       (SELECT count(*) FROM (SELECT FROM subscription_settles AS e
-        WHERE e.subscription = d.subscription AND e.lease = d.lease AND e.ended LIMIT 1) AS over),
+       (SELECT bool_or(e.ended)::int FROM subscription_settles AS e
+        WHERE e.subscription = d.subscription AND e.lease = d.lease),
        NULL, NULL, NULL
 FROM (SELECT name, lease, decode(digest, 'hex') AS digest
       FROM json_to_recordset(${{number}}) AS r (name text, lease text, digest text)) AS w
 JOIN subscriptions AS s ON s.name = w.name
-JOIN subscription_settles AS d
-  ON d.subscription = s.id AND d.lease = w.lease AND d.digest = w.digest"""
+CROSS JOIN LATERAL (
+    SELECT * FROM subscription_settles AS known
+    WHERE known.subscription = s.id AND known.lease = w.lease AND known.digest = w.digest
+    LIMIT 1) AS d"""
 
 # By topic and offset; the whole number in every row, and one row at the least.
 _DEAD = """
-WITH asked AS MATERIALIZED (
+WITH asked AS MATERIALIZED ({asked})
+SELECT n.number, a.topic, a."offset" FROM (SELECT count(*) AS number FROM asked) AS n
+LEFT JOIN (SELECT * FROM asked ORDER BY topic, "offset" LIMIT $2) AS a ON true
+ORDER BY a.topic, a."offset" """
+_ALL_DEAD = _DEAD.format(
+    asked="""
     SELECT f.topic, f."offset" FROM subscriptions AS s JOIN subscription_failures AS f
     ON f.subscription = s.id AND f.dead_at IS NOT NULL
-    WHERE s.name = $1 AND ($2 OR EXISTS (
-        SELECT FROM unnest($3::text[], $4::bigint[], $5::bigint[]) AS r (topic, first, last)
-        WHERE r.topic = f.topic AND f."offset" BETWEEN r.first AND r.last)))
-SELECT n.number, a.topic, a."offset" FROM (SELECT count(*) AS number FROM asked) AS n
-LEFT JOIN (SELECT * FROM asked ORDER BY topic, "offset" LIMIT $6) AS a ON true
-ORDER BY a.topic, a."offset" """
+    WHERE s.name = $1"""
+)
+_SOME_DEAD = _DEAD.format(
+    asked="""
+    SELECT DISTINCT f.topic, f."offset" FROM subscriptions AS s
+    CROSS JOIN unnest($3::text[], $4::bigint[], $5::bigint[]) AS r (topic, first, last)
+    CROSS JOIN LATERAL (
+        SELECT * FROM subscription_failures AS letter
+        WHERE letter.subscription = s.id AND letter.topic = r.topic
+          AND letter."offset" BETWEEN r.first AND r.last AND letter.dead_at IS NOT NULL
+        OFFSET 0) AS f
+    WHERE s.name = $1"""
+)
 
 
 @dataclass(slots=True)
@@ -228,7 +241,10 @@ async def _load_dead(
     ranges: Sequence[Range] | None,
     limit: int,
 ) -> None:
-    columns = [[each[place] for each in ranges or ()] for place in range(3)]
-    rows = await connection.fetch(_DEAD, name, ranges is None, *columns, limit)
+    if ranges is None:
+        rows = await connection.fetch(_ALL_DEAD, name, limit)
+    else:
+        columns = [[each[place] for each in ranges] for place in range(3)]
+        rows = await connection.fetch(_SOME_DEAD, name, limit, *columns)
     loaded.dead_total = rows[0][0]
     loaded.dead = [(topic, offset) for _, topic, offset in rows if topic is not None]

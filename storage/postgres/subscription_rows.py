@@ -40,6 +40,13 @@ ALL_NEWEST = """
      ) AS t)
  SELECT * FROM walked) AS t"""
 
+# The event behind the place of `t`. LIMIT, here and elsewhere, keeps the planner from making a
+# join of it, for which it might take an index by a part of the key.
+OLDEST = """
+(SELECT ts_ingest FROM events AS oldest
+ WHERE oldest.topic = {topic} AND oldest."offset" = coalesce(t.place, 0) + 1
+ ORDER BY oldest.topic, oldest."offset" LIMIT 1) AS e"""
+
 _settings = msgspec.json.Decoder(SubscriptionSettings).decode
 _ranges = msgspec.json.Decoder(tuple[Unsettled, ...]).decode
 _encode = msgspec.json.Encoder().encode

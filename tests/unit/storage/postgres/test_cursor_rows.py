@@ -20,12 +20,13 @@ from storage.postgres.subscription_changes import CHANGE, change_arguments
 from storage.postgres.subscription_loading import load, statement
 from storage.postgres.subscription_rows import CHANGES_PER_ROW
 from storage.postgres.subscription_views import NAMED, READY
+from storage.subscriptions.commands import Settle, Token
 from storage.subscriptions.decisions import Decisions
 from storage.subscriptions.workspace import needs
 
 _PAIRS = 1000
 _MOST_BUFFERS = 40
-_STATEMENTS = ("command", "command that sums up", "view", "ready topics")
+_STATEMENTS = ("command", "command that sums up", "settle", "view", "ready topics")
 
 
 @pytest.fixture
@@ -52,16 +53,22 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 async def explained(store: PostgresStore, name: str) -> dict[str, Any]:
-    """The plan of a statement that reads the rows, run by the connection that changes them."""
+    """The plan of a statement that reads, run by the connection that changes the rows.
+
+    Nobody has told the planner that there is more than a row.
+    """
     async with store._subscriber() as connection:
         id_ = await connection.fetchval("SELECT id FROM subscriptions")
+        shown = Token(id_, "none", "c", (("t", 1, 1),))
+        settle = Settle(name="s", token=shown, ack=shown.extents, digest=b"1")
         sql, arguments = {
             "command": statement(needs([lease()])),
             "command that sums up": statement(needs([lease(all_topics=False)])),
+            "settle": statement(needs([settle])),
             "view": (NAMED, [id_, ["t"]]),
             "ready topics": (READY, [[id_], 1000]),
         }[name]
-        if name.startswith("command"):
+        if name not in {"view", "ready topics"}:
             arguments = [own(connection).marker, *arguments]
         text = await connection.fetchval(
             f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", *arguments
