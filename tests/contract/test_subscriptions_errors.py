@@ -52,9 +52,9 @@ async def test_a_request_that_breaks_a_rule_names_it(client: Client) -> None:
     ):
         problem = await refused(client, action, body, 422)
         assert [error["field"] for error in problem["errors"]] == [field], action
-    for body in (b"", b"{", b"\xff"):
+    for text in (b"", b"{", b"\xff"):
         path = "/subscriptions/billing/settle"
-        await expect_problem(await client.post(path, data=body, headers=JSON), 400)
+        await expect_problem(await client.post(path, data=text, headers=JSON), 400)
     assert counts(await look(client)) == [0, 0, 2, 1]
     await ack_all(client, held)
 
