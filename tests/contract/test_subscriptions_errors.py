@@ -1,28 +1,28 @@
 """Requests of subscriptions that break a rule change nothing, and are told which."""
 
 from typing import Any
+from uuid import uuid4
 
-import pytest
 from support.http import Client
 from support.subscribing import ack_all, counts, fill, lease, look, make, offsets_of, refused
 from support.talking import JSON, expect_problem, get_json
 
+from aggregator.wire.lease_token import render_token
+from storage.subscriptions.commands import Token
 
-@pytest.mark.parametrize(
-    ("settings", "field"),
-    [
+
+async def test_settings_that_break_a_rule_make_nothing(client: Client) -> None:
+    refusals: list[tuple[dict[str, Any], str]] = [
         ({}, "topics"),
         ({"topics": ["a"], "lease_ms": 999}, "lease_ms"),
         ({"topics": ["a"], "from": "end"}, "from"),
         ({"topics": ["a"], "order": "none", "on_dead": "pause"}, "on_dead"),
         ({"topics": ["a"], "ordr": "none"}, "ordr"),
-    ],
-)
-async def test_settings_that_break_a_rule_make_nothing(
-    client: Client, settings: dict[str, Any], field: str
-) -> None:
-    problem = await expect_problem(await client.put("/subscriptions/billing", json=settings), 422)
-    assert [error["field"] for error in problem["errors"]] == [field]
+    ]
+    for settings, field in refusals:
+        response = await client.put("/subscriptions/billing", json=settings)
+        problem = await expect_problem(response, 422)
+        assert [error["field"] for error in problem["errors"]] == [field]
     assert await get_json(client, "/subscriptions") == []
 
 
@@ -59,10 +59,18 @@ async def test_a_request_that_breaks_a_rule_names_it(client: Client) -> None:
     await ack_all(client, held)
 
 
-@pytest.mark.parametrize("text", ["A" * 16_385, "\N{SNOWMAN}", ""])
-async def test_a_lease_that_is_made_up_is_invalid(client: Client, text: str) -> None:
+async def test_a_lease_that_is_made_up_is_refused(client: Client) -> None:
+    await fill(client, 1)
     await make(client)
-    await refused(client, "settle", {"lease": text}, 422)
+    await lease(client)
+    for text in ("A" * 16_385, "\N{SNOWMAN}", ""):
+        await refused(client, "settle", {"lease": text}, 422)
+    # Its form is right, and nobody was given it.
+    for ids in (("no-subscription", "no-lease"), (str(uuid4()), uuid4().hex)):
+        text = render_token(Token(*ids, "w", (("orders", 1, 1),)))
+        problem = await refused(client, "settle", {"lease": text, "ack": [["orders", 1, 1]]}, 409)
+        assert problem["code"] == "lease_lost"
+    assert counts(await look(client)) == [0, 0, 1, 0]
 
 
 async def test_a_body_in_gzip_is_taken_and_other_forms_are_not(client: Client) -> None:

@@ -1,8 +1,11 @@
 """Leases: what is handed out, to how many, in which order; what is waited for."""
 
+import asyncio
+
 import pytest
 from support.backends import Database
 from support.http import Client, MakeClient
+from support.sockets import connect
 from support.subscribing import (
     ack_all,
     counts,
@@ -210,3 +213,28 @@ async def test_a_client_that_goes_while_it_waits_takes_nothing(
     await held(client, 0)
     await fill(client, 1)
     assert deliveries_of(await lease(client)) == [1]
+
+
+async def test_a_lease_whose_answer_is_not_taken_is_released(client: Client) -> None:
+    await fill(client, 9, payload={"text": "x" * 1_000_000})
+    await make(client)
+    body = b'{"consumer": "w"}'
+    head = b"POST /subscriptions/billing/lease HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+    _, writer = await connect(client)
+    writer.transport.pause_reading()  # type: ignore[attr-defined]
+    writer.write(head % len(body) + body)
+    await shown(client, leased=9, waiting=0)
+    # All of it is more than the kernel holds for a connection.
+    writer.transport.abort()
+    await shown(client, leased=0, waiting=9)
+    again = await lease(client)
+    assert (offsets_of(again), set(deliveries_of(again))) == (list(range(1, 10)), {1})
+
+
+async def shown(client: Client, **expected: int) -> None:
+    """Return once a subscription has these counts."""
+    async with asyncio.timeout(30):
+        while True:
+            seen = await look(client)
+            if {name: seen[name] for name in expected} == expected:
+                return

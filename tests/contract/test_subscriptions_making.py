@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import pytest
 from support.events import published
 from support.http import Client
 from support.subscribing import (
@@ -188,16 +187,20 @@ async def test_topics_are_listed_by_the_thousand(client: Client) -> None:
         assert (page["topics_total"], page["waiting"], page["head"]) == (1001, 1001, 1001)
 
 
-@pytest.mark.parametrize("action", ["lease", "settle", "seek", "pause", "resume", "dead/retry"])
-async def test_what_is_asked_of_none_is_404(client: Client, action: str) -> None:
+async def test_what_is_asked_of_none_is_404(client: Client) -> None:
     await fill(client, 1)
     await make(client, name="other")
     held = await lease(client, name="other")
-    body = {
+    bodies: dict[str, dict[str, Any]] = {
         "lease": {"consumer": "w"},
         "settle": {"lease": held["lease"], "ack": [["orders", 1, 1]]},
         "seek": {"from": "start"},
+        "pause": {},
+        "resume": {},
         "dead/retry": {"all": True},
-    }.get(action, {})
-    await refused(client, action, body, 404, name="none")
-    await refused(client, action, body, 404, name="no%20name")
+    }
+    for action, body in bodies.items():
+        await refused(client, action, body, 404, name="none")
+        await refused(client, action, body, 404, name="no%20name")
+    await expect_problem(await client.get("/subscriptions/none/dead"), 404)
+    assert counts(await look(client, "other")) == [0, 0, 1, 0]
