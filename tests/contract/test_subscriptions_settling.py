@@ -67,11 +67,11 @@ async def test_what_is_not_named_stays_leased(client: Client) -> None:
 
 
 BROKEN: list[dict[str, Any]] = [
-    {"ack": [["orders", 1, 4]]},
+    {"ack": [["orders", 1, 5]]},
     {"ack": [["other", 1, 1]]},
-    {"release": [["orders", 1, 4]]},
-    {"retry": [one(4)]},
-    {"dead": [one(4)]},
+    {"release": [["orders", 1, 5], ["whole", 1, 1]]},
+    {"retry": [one(5)]},
+    {"dead": [one(5)]},
     {"ack": [["orders", 1, 2], ["orders", 2, 3]]},
     {"ack": [["orders", 1, 1]], "dead": [one(1)]},
     {"retry": [one(1), one(1)]},
@@ -86,8 +86,9 @@ async def test_what_breaks_a_rule_is_refused_as_a_whole(client: Client) -> None:
     await fill(client, 4)
     await fill(client, 1, "whole")
     await make(client, "orders", "whole")
-    leased = await lease(client, 4)
-    assert len(offsets_of(leased)) == 4
+    leased = await lease(client)
+    assert len(offsets_of(leased)) == 5
+    await fill(client, 1)
     before = await look(client)
     for parts in BROKEN:
         good = {"release": [["whole", 1, 1]], "extend_ms": 60_000}
