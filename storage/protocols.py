@@ -19,8 +19,9 @@ from storage.model import (
     Stats,
     Usage,
 )
-from storage.subscriptions.commands import Command, Outcome
+from storage.subscriptions.commands import Command
 from storage.subscriptions.model import FailedEvent, Subscription, SubscriptionView, TopicView
+from storage.subscriptions.outcomes import Outcome
 
 
 class EventAppender(Protocol):
