@@ -5,7 +5,8 @@ must have been allowed, and where something can be, something must be. Numbers i
 of the sentences of docs/use/subscriptions.md.
 """
 
-from storage.subscriptions.commands import Granted, Lease, Leased, Window
+from storage.subscriptions.commands import Lease, Window
+from storage.subscriptions.outcomes import Leased
 from support.subscription_model import (
     MS,
     EventRecord,

@@ -62,9 +62,13 @@ class EventRecord:
     dead_us: int = 0
     """When it was declared dead; 0: that is not known."""
 
+    ran_out: bool = False
+    """Whether it is dead since a lease ran out; then nobody said why."""
+
     def wait(self, due_us: int, limits: frozenset[int]) -> None:
         """Nobody has it, and it may be handed out from then on."""
         self.fate, self.lease, self.due_us, self.limits = Fate.WAITING, None, due_us, limits
+        self.ran_out = False
 
     def end(self, fate: Fate, now_us: int = 0) -> None:
         """It is settled."""
@@ -210,7 +214,7 @@ class SubscriptionRecord:
 
     def is_last(self, event: EventRecord) -> bool:
         """Whether an event is to be handed out in a lease of its own. [22]"""
-        return event.deliveries >= self.settings.max_deliveries - 1
+        return event.deliveries >= max(1, self.settings.max_deliveries - 1)
 
     def dies(self, event: EventRecord, now_us: int) -> bool:
         """Whether an event is dead as soon as anybody finds it. [23]"""
@@ -223,6 +227,7 @@ class SubscriptionRecord:
         found = [e for name in names for _, e in self.events(name) if self.dies(e, now_us)]
         for event in found:
             event.end(Fate.DEAD, now_us)
+            event.ran_out = True
         return len(found)
 
     def stops_at(self, dead_in_row: int) -> bool:

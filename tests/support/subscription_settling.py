@@ -6,7 +6,8 @@ Numbers in brackets are those of the sentences of docs/use/subscriptions.md.
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from storage.subscriptions.commands import Death, Outcome, Range, Refusal, Retry, Settle, Settled
+from storage.subscriptions.commands import Death, Range, Retry, Settle
+from storage.subscriptions.outcomes import Outcome, Refusal, Settled
 from support.subscription_model import (
     MS,
     DoneSettle,
@@ -134,6 +135,8 @@ class SettleJudge:
         if name not in self.record.topics:
             return True
         topic = self.record.topic(name)
+        if offset > self.record.log.head(name):
+            return True
         if offset <= topic.start:
             # Behind a seek: passed, if one likes.
             return None if spans else True
@@ -168,7 +171,6 @@ class SettleJudge:
         """Have the model settle; return the answer's counts."""
         record, command, lease = self.record, self.command, self.lease
         assert lease is not None
-        others = record.find_dead([t for t in self.extents if t in record.topics], now_us)
         acks = [event for _, event in self.held(command.ack)]
         for event in acks:
             event.end(Fate.ACKNOWLEDGED)
@@ -184,7 +186,7 @@ class SettleJudge:
         if command.trims:
             lease.size -= len(released)
         dead += len(command.dead)
-        self.count_dead(len(acks), others, dead)
+        self.count_dead(len(acks), dead)
         return len(acks), len(command.retry), len(command.dead), len(released)
 
     def retry(self, retry: Retry, now_us: int) -> bool:
@@ -225,22 +227,15 @@ class SettleJudge:
             if before and (name, offset) not in named:
                 yield name, event
 
-    def count_dead(self, acks: int, others: int, dead: int) -> None:
+    def count_dead(self, acks: int, dead: int) -> None:
         """Count the dead in a row: the acks first. [39]"""
-        record = self.record
-        if acks:
-            # What was found of other leases may count as before the acks.
-            in_row = {dead, others + dead}
-        else:
-            in_row = {each + others + dead for each in record.dead_in_row}
-            if self.command.ack:
-                in_row |= {dead, others + dead}
-        was = {each + others for each in record.dead_in_row}
-        if others + dead:
-            record.note_dead(in_row)
-        record.dead_in_row = in_row
-        if others and not record.paused and any(map(record.stops_at, was)):
-            record.paused = None
+        in_row = {dead} if acks else {each + dead for each in self.record.dead_in_row}
+        if self.command.ack:
+            # Whether to acknowledge what is acknowledged counts is left open.
+            in_row |= {dead}
+        if dead:
+            self.record.note_dead(in_row)
+        self.record.dead_in_row = in_row
 
     def keep(self, now_us: int, counts: tuple[int, int, int, int]) -> None:
         """Remember it, as far as the same may come again. [34]"""

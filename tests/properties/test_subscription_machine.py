@@ -1,0 +1,28 @@
+"""Whatever is done with subscriptions, they are as docs/use/subscriptions.md says."""
+
+from typing import cast
+
+import pytest
+from hypothesis import settings
+from hypothesis.stateful import run_state_machine_as_test
+from support.subscription_core import CoreDatabase, Decide
+from support.subscription_judge import SubscriptionModel
+from support.subscription_machine import SubscriptionMachine
+
+from storage.subscriptions.decisions import Decisions
+
+
+def on_the_core(decide: Decide = Decisions) -> type[SubscriptionMachine]:
+    """The machine on decisions alone, without a database."""
+
+    def make() -> SubscriptionMachine:
+        model = SubscriptionModel()
+        return SubscriptionMachine(CoreDatabase(model.log, decide), model)
+
+    return cast("type[SubscriptionMachine]", make)
+
+
+@pytest.mark.timeout(3600)
+def test_decisions_are_as_the_model_says_after_any_commands() -> None:
+    steps = settings().stateful_step_count * 2
+    run_state_machine_as_test(on_the_core(), settings=settings(stateful_step_count=steps))
