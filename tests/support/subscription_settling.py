@@ -174,7 +174,7 @@ class SettleJudge:
         acks = [event for _, event in self.held(command.ack)]
         for event in acks:
             event.end(Fate.ACKNOWLEDGED)
-        dead = sum(self.retry(each, now_us) for each in command.retry)
+        died = sum(self.retry(each, now_us) for each in command.retry)
         for each in command.dead:
             self.bury(each, now_us)
         behind = list(self.behind_retries())
@@ -185,9 +185,9 @@ class SettleJudge:
             event.wait(0, event.limits | {0})
         if command.trims:
             lease.size -= len(released)
-        dead += len(command.dead)
+        dead = died + len(command.dead)
         self.count_dead(len(acks), dead)
-        return len(acks), len(command.retry), len(command.dead), len(released)
+        return len(acks), len(command.retry) - died, dead, len(released)
 
     def retry(self, retry: Retry, now_us: int) -> bool:
         """Hand an event back; whether that is its death. [23], [28]"""
