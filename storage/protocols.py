@@ -106,6 +106,22 @@ class EventReader(Protocol):
         """
         ...
 
+    async def offsets_of_source(
+        self, topic: str, source: str, first: int, last: int
+    ) -> Sequence[tuple[int, int]]:
+        """Find the events of a source in a stretch of a topic, of which every row is looked at.
+
+        Args:
+            topic: its name.
+            source: of the events.
+            first: the lowest offset of the stretch.
+            last: the highest.
+
+        Returns:
+            The first and the last offset of each range of consecutive ones, ascending.
+        """
+        ...
+
     async def stats(
         self, *, topic: str | None = None, after: str = "", limit: int = TOPICS_PER_PAGE
     ) -> Stats:

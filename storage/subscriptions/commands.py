@@ -156,6 +156,7 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True, tag="settle"):
         ack, retry, dead, release: what becomes of which events.
         extend_ms: let it run out so long from now; None: do not.
         digest: of these four, if they are not all empty and the answer is to be kept; else b"".
+        release_rest: whether to release all that the lease still has as well.
         trims: whether the events that are released were never given to the consumer: what is left
             is the lease as if it had been given so.
     """
@@ -168,6 +169,7 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True, tag="settle"):
     release: Sequence[Range] = ()
     extend_ms: int | None = None
     digest: bytes = b""
+    release_rest: bool = False
     trims: bool = False
 
 

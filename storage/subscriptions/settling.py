@@ -82,6 +82,9 @@ class _Named(NamedTuple):
         yield from ((each.offset, each.offset) for each in self.dead)
 
 
+_NOTHING = _Named((), (), (), ())
+
+
 def settle_topics(
     command: Settle,
     states: Mapping[str, TopicState],
@@ -104,13 +107,16 @@ def settle_topics(
     """
     extents = {topic: (first, last) for topic, first, last in command.token.extents}
     named = _by_topic(command)
+    if command.release_rest:
+        named |= {topic: _NOTHING for topic in extents if topic not in named}
     for topic, of_topic in named.items():
         if topic not in extents:
             raise SettleRefused("invalid", f"the lease has no events of the topic {topic!r}")
         _check_named(topic, of_topic, extents[topic], settings)
     lease = command.token.lease
+    rest = 0 if command.release_rest else None
     return {
-        topic: _settle(topic, states[topic], of_topic, lease, settings, now_us)
+        topic: _settle(topic, states[topic], of_topic, lease, settings, now_us, rest)
         for topic, of_topic in named.items()
     }
 
@@ -168,6 +174,7 @@ def _settle(
     lease: str,
     settings: SubscriptionSettings,
     now_us: int,
+    release_behind: int | None,
 ) -> TopicSettled:
     done = TopicSettled(state)
     ranges: Sequence[Unsettled] = state.ranges
@@ -206,13 +213,15 @@ def _settle(
         _check_held(topic, inside, lease)
         ranges = [*below, *_released(inside, done, now_us), *above]
     if settings.order is Order.TOPIC and named.retry:
-        retried_offset = min(each.offset for each in named.retry)
+        behind = min(each.offset for each in named.retry)
+        release_behind = behind if release_behind is None else release_behind
+    if release_behind is not None:
         ranges = [
             released
             for each in ranges
             for released in (
                 _released([each], done, now_us)
-                if each.lease == lease and each.first > retried_offset
+                if each.lease == lease and each.first > release_behind
                 else [each]
             )
         ]
