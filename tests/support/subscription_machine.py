@@ -178,11 +178,20 @@ class SubscriptionMachine(RuleBasedStateMachine):
 
     # Leasing, settling
 
-    @rule(name=names, at=aggregators, most=sizes, consumer=consumers, width=st.integers(1, 20))
-    def lease(self, name: str, at: int, most: int, consumer: str, width: int) -> None:
+    @rule(
+        name=names,
+        at=aggregators,
+        most=sizes,
+        consumer=consumers,
+        width=st.integers(1, 20),
+        few=st.sampled_from([False, False, True]),
+    )
+    def lease(
+        self, name: str, at: int, most: int, consumer: str, width: int, *, few: bool
+    ) -> None:
         view = self.views[at]
         for _ in range(200):
-            command = view.lease(name, f"lease-{next(self.ids)}", most, width)
+            command = view.lease(name, f"lease-{next(self.ids)}", most, width, few=few)
             outcomes = self.do([command], consumer)
             if outcomes is None or not isinstance(leased := outcomes[0], Leased):
                 return

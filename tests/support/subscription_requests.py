@@ -59,7 +59,9 @@ class AggregatorView:
         self._topics[name] = [] if record is None else record.selected()
         self._sources[name] = None if record is None else record.settings.source
 
-    def lease(self, name: str, lease: str, max_events: int, width: int) -> Lease:
+    def lease(
+        self, name: str, lease: str, max_events: int, width: int, *, few: bool = False
+    ) -> Lease:
         """A lease as this aggregator asks for it.
 
         Args:
@@ -67,11 +69,13 @@ class AggregatorView:
             lease: a fresh id.
             max_events: events at most.
             width: how many events of a topic it looks through for those that pass the filter.
+            few: whether to try one topic only, as where there are more than can be tried.
         """
         if not self._topics.get(name):
             self.refresh(name)
         topics = self._topics[name]
         self._topics[name] = topics[1:] + topics[:1]
+        topics = topics[:1] if few else topics
         record = self._model.records.get(name)
         source = self._sources[name]
         windows = {} if source is None else {t: self._window(name, t, source, width) for t in topics}
