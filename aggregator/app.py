@@ -16,6 +16,7 @@ from aggregator.http.middleware import around_requests
 from aggregator.http.pending_responses import PendingResponses
 from aggregator.http.response_sender import ResponseSender
 from aggregator.http.routes import Routes
+from aggregator.http.subscription_routes import SubscriptionRoutes
 from aggregator.ingest.admission import Admission
 from aggregator.ingest.group_commit import GroupCommit
 from aggregator.ingest.publish_service import PublishService
@@ -42,12 +43,14 @@ from aggregator.observability.metrics.gauges import (
     queue_families,
     store_families,
 )
+from aggregator.observability.metrics.subscriptions import consumer_families
 from aggregator.reading.bounded_read import read_array
 from aggregator.reading.read_limit import ReadLimit
 from aggregator.reading.read_memory import ReadMemory
 from aggregator.reading.stream_limit import StreamLimit
 from aggregator.request_context import sent_trace
 from aggregator.settings.model import Settings
+from aggregator.subscriptions.assembly import assemble
 from aggregator.wire.event_rules import Limits
 from storage.errors import StorageError
 from storage.protocols import EventStore
@@ -150,6 +153,9 @@ def create_app(
         heartbeat_s=settings.stream_heartbeat_ms / 1000,
         lifetime_s=settings.stream_lifetime_ms / 1000,
     )
+    subscriptions = assemble(
+        store=store, chunks=chunks, waits=waits, memory=read_memory, suspect=monitor.suspect
+    )
     metrics = MetricsExposition(
         store,
         max_topics=settings.metrics_max_topics,
@@ -157,6 +163,7 @@ def create_app(
             lambda: queue_families(admission, reads, read_memory, streams, waits),
             lambda: live_families(streams, followers, chunks, poller, topic_poller),
             lambda: store_families(monitor),
+            lambda: consumer_families(subscriptions.counters),
             lambda: disk_families(settings.database if settings.chosen_backend.is_file else None),
         ],
         in_reach=lambda: monitor.reason is None,
@@ -165,7 +172,9 @@ def create_app(
         store,
         max_flush_events=settings.flush_max_events,
         max_flush_bytes=settings.flush_max_bytes,
-        on_flush=FlushObserver(metrics.flushes, monitor.suspect, heads, topics),
+        on_flush=FlushObserver(
+            metrics.flushes, monitor.suspect, heads, topics, subscriptions.notices
+        ),
         start_span=tracing.flush if tracing is not None else None,
     )
     publish_service = PublishService(
@@ -206,6 +215,7 @@ def create_app(
         await asyncio.gather(watching, return_exceptions=True)
         await poller.aclose()
         await topic_poller.aclose()
+        await subscriptions.aclose()
         await shared_reads.aclose()
         await chunks.aclose()
         await metrics.aclose()
@@ -222,7 +232,8 @@ def create_app(
         waits.drain()
         followers.drain()
         publish_service.stop_accepting()
-        await group_commit.drain(settings.drain_timeout_ms / 1000)
+        drain_s = settings.drain_timeout_ms / 1000
+        await asyncio.gather(group_commit.drain(drain_s), subscriptions.queue.drain(drain_s))
 
     pending = PendingResponses(
         max_bytes=settings.answers_max_bytes, timeout_s=settings.send_timeout_ms / 1000
@@ -232,6 +243,13 @@ def create_app(
     )
     app = web.Application(middlewares=[around_requests(ResponseSender(pending, compression), log)])
     app.add_routes(routes.routes())
+    app.add_routes(
+        SubscriptionRoutes(
+            service=subscriptions.service,
+            reads=reads,
+            body_timeout_s=settings.body_timeout_ms / 1000,
+        ).routes()
+    )
     app.cleanup_ctx.append(life)
     app[DRAIN] = drain
     app[ABANDON] = store.abandon

@@ -19,8 +19,9 @@ from storage.model import (
     Stats,
     Usage,
 )
-from storage.subscriptions.commands import Command, Outcome
+from storage.subscriptions.commands import Command
 from storage.subscriptions.model import FailedEvent, Subscription, SubscriptionView, TopicView
+from storage.subscriptions.outcomes import Outcome
 
 
 class EventAppender(Protocol):
@@ -102,6 +103,22 @@ class EventReader(Protocol):
         Args:
             topic: its name.
             time_us: microseconds since the epoch.
+        """
+        ...
+
+    async def offsets_of_source(
+        self, topic: str, source: str, first: int, last: int
+    ) -> Sequence[tuple[int, int]]:
+        """Find the events of a source in a stretch of a topic, of which every row is looked at.
+
+        Args:
+            topic: its name.
+            source: of the events.
+            first: the lowest offset of the stretch.
+            last: the highest.
+
+        Returns:
+            The first and the last offset of each range of consecutive ones, ascending.
         """
         ...
 

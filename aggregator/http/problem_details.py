@@ -11,6 +11,7 @@ from aiohttp import web
 from aggregator.ingest.admission import QueueFull
 from aggregator.ingest.group_commit import ShuttingDown
 from aggregator.request_context import RequestContext
+from aggregator.subscriptions.errors import SubscriptionRefused
 from aggregator.wire.errors import BodyTooSlow, InvalidRequest, WireError
 from storage.errors import StorageError
 
@@ -62,6 +63,8 @@ def foreseen_problem(error: Exception) -> Problem | None:
         return _problem(error.status, str(error), errors=errors)
     if isinstance(error, (QueueFull, ShuttingDown, BodyTooSlow, StorageError)):
         return unavailable(f"{error}; send the request again later, that is always safe")
+    if isinstance(error, SubscriptionRefused):
+        return _problem(error.status, str(error), code=error.code)
     if isinstance(error, NoSuchEvent):
         return _problem(HTTPStatus.NOT_FOUND, str(error))
     return None
@@ -84,6 +87,7 @@ def _problem(
     detail: str,
     *,
     errors: object = None,
+    code: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Problem:
     content: dict[str, object] = {
@@ -92,6 +96,8 @@ def _problem(
         "status": status.value,
         "detail": detail,
     }
+    if code is not None:
+        content["code"] = code
     if errors:
         content["errors"] = errors
     return Problem(status, msgspec.json.encode(content), headers or {})

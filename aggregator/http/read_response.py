@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from aiohttp import web
 
@@ -30,6 +30,8 @@ class ReadResponse(web.StreamResponse):
         self.coded: dict[str, asyncio.Future[deque[bytes]]] | None = None
         """The compressed forms of its body by content coding, if others send the same body: the
         first makes a form, and the others have it from here. None: nobody else does."""
+        self.on_lost: Callable[[], object] | None = None
+        """Callback for when it is known that not all of it was sent."""
         self.is_encoded = False
         """Whether its content coding is decided, and its parts have it."""
 

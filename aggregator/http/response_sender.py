@@ -50,6 +50,7 @@ class ResponseSender:
             The response as it was sent, for aiohttp to end the request with, and whether all of it
             was.
         """
+        complete = False
         try:
             transport = request.transport
             if transport is None or transport.is_closing():
@@ -61,12 +62,20 @@ class ResponseSender:
                 return answer, await self._send_live(request, transport, context, answer)
             if isinstance(answer, ReadResponse):
                 await self._compression.encode(request, answer)
-            return answer, await self._send(request, transport, context, answer)
+            complete = await self._send(request, transport, context, answer)
+            return answer, complete
         finally:
             if isinstance(answer, StreamedResponse):
                 answer.stream.close()
             elif isinstance(answer, LiveResponse):
                 answer.close()
+            elif (
+                isinstance(answer, ReadResponse)
+                and answer.on_lost
+                and not (complete and _connected(request))
+            ):
+                # The last of it may have waited in a connection that was lost then.
+                answer.on_lost()
 
     async def _send(
         self,
@@ -157,6 +166,10 @@ class ResponseSender:
                 )
             if compression is not None:
                 await answer.write(compression.finish())
+
+
+def _connected(request: web.Request) -> bool:
+    return request.transport is not None and not request.transport.is_closing()
 
 
 def _fail(

@@ -75,5 +75,5 @@ def too_many(topics: str) -> InvalidRequest:
     """Return the error of a stream whose position can't be told."""
     return InvalidRequest(
         f"the position of a stream of {topics} topics is longer than {MAX_POSITION_BYTES} bytes: "
-        "follow fewer of them, in several streams"
+        "follow fewer of them, in several streams, or use a subscription, which keeps the place"
     )

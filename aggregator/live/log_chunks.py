@@ -6,6 +6,9 @@ in bytes; a chunk never changes, and one that is read again begins with the same
 """
 
 import asyncio
+import re
+from array import array
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable
 from enum import Enum
@@ -60,7 +63,7 @@ class LogChunk:
         form: their form.
     """
 
-    __slots__ = ("_by_source", "_form", "after", "head", "last", "pieces")
+    __slots__ = ("_by_source", "_ends", "_form", "after", "head", "last", "pieces")
 
     def __init__(self, after: int, last: int, head: int, data: bytes, form: Form) -> None:
         self.after = after
@@ -70,6 +73,7 @@ class LogChunk:
         """Its events."""
         self._form = form
         self._by_source: dict[bytes, tuple[Pieces, int]] | None = None
+        self._ends: array[int] | None = None
 
     @property
     def count(self) -> int:
@@ -87,6 +91,34 @@ class LogChunk:
         if self._by_source is None:
             self._by_source = self._sort()
         return self._by_source.get(source, _NONE)
+
+    def part(self, first: int, last: int) -> bytes:
+        """Return some of its events, each with what ends it.
+
+        Args:
+            first: the lowest offset, above `after`.
+            last: the highest, not above that of the chunk.
+        """
+        ends = self._event_ends()
+        return self.pieces.part(ends[first - self.after - 1], ends[last - self.after])
+
+    def last_within(self, first: int, last: int, max_bytes: int) -> int:
+        """Return the offset of the event that takes the bytes from an offset on to a number.
+
+        Args:
+            first: the lowest offset, above `after`.
+            last: the highest, which is returned if the events up to it have no more bytes.
+            max_bytes: the number.
+        """
+        ends = self._event_ends()
+        most = ends[first - self.after - 1] + max_bytes
+        return min(last, self.after + bisect_left(ends, most, first - self.after))
+
+    def _event_ends(self) -> "array[int]":
+        if self._ends is None:
+            found = re.finditer(self._form.value, bytes(self.pieces))
+            self._ends = array("Q", [0, *(each.end() for each in found)])
+        return self._ends
 
     def count_to(self, source: bytes | None, given: int) -> int:
         """Count the events among the first bytes of its events, or of those of one source."""

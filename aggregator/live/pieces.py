@@ -40,6 +40,17 @@ class Pieces:
         index = bisect_right(self._starts, given) - 1
         return next_piece(self._pieces[index], given - self._starts[index], self._end)
 
+    def part(self, start: int, end: int) -> bytes:
+        """Return the bytes from one place up to another, which is above it and not part of them."""
+        index = bisect_right(self._starts, start) - 1
+        parts: list[bytes] = []
+        while start < end:
+            piece, begins = self._pieces[index], self._starts[index]
+            parts.append(piece[start - begins : end - begins])
+            start = begins + len(piece)
+            index += 1
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
 
 def _cut(data: bytes, end: bytes) -> list[bytes]:
     pieces = [next_piece(data, 0, end)]

@@ -40,6 +40,14 @@ class Wait:
         if self._sleeper is not None and not self._sleeper.done():
             self._sleeper.set_result(None)
 
+    async def sleep(self, sleeper: "asyncio.Future[None]") -> None:
+        """Sleep until a future is done; the end of the wait makes it so."""
+        self._sleeper = sleeper
+        if self.ended and not sleeper.done():
+            sleeper.set_result(None)
+        await sleeper
+        self._sleeper = None
+
     async def page(self, query: Query, topic: str) -> SharedPage:
         """Read until a page has events or the wait is ended.
 

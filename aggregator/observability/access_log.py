@@ -13,7 +13,7 @@ from aggregator.ingest.telemetry import StartTrace
 from aggregator.logging.observer_guard import log_failure, notify
 from aggregator.logging.rate_limit import LogRateLimit
 from aggregator.logging.setup import timestamp
-from aggregator.observability.labels import WAITS_PATH
+from aggregator.observability.labels import LEASE_WAITS_PATH, WAITS_PATH
 from aggregator.request_context import RequestContext, request_id, sent_trace
 from aggregator.wire.responses import PublishSummary
 
@@ -144,7 +144,7 @@ class AccessLog:
                 "duplicate_dropped": summary.duplicate_dropped,
                 "conflicts": summary.conflicts,
             }
-        if context.route == WAITS_PATH:
+        if context.route in {WAITS_PATH, LEASE_WAITS_PATH}:
             # Its duration says nothing of how long reads take.
             counts = {**counts, "wait": True}
         info(

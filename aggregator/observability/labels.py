@@ -11,3 +11,6 @@ STREAMS_PATH = "/events (stream)"
 
 WAITS_PATH = "/events (wait)"
 """Reads with `Prefer: wait`, which last as long as nothing comes; no route is called so."""
+
+LEASE_WAITS_PATH = "/subscriptions/{name}/lease (wait)"
+"""Leases with `wait_ms`, which last as long as nothing comes; no route is called so."""

@@ -84,11 +84,12 @@ def _preferences(headers: Sequence[str]) -> dict[str, str]:
     return seen
 
 
-def parse_content_type(header: str | None) -> bool:
+def parse_content_type(header: str | None, *, ndjson: bool = True) -> bool:
     """Parse `Content-Type`.
 
     Args:
         header: its value; if it is missing or empty, the body is JSON.
+        ndjson: whether the body may be NDJSON.
 
     Returns:
         Whether the body is NDJSON rather than JSON.
@@ -101,12 +102,12 @@ def parse_content_type(header: str | None) -> bool:
     message = Message()
     message["Content-Type"] = header
     media_type = header.split(";", 1)[0].strip().lower()
-    if media_type not in {"application/json", "application/x-ndjson"}:
+    taken = ("application/json", "application/x-ndjson") if ndjson else ("application/json",)
+    if media_type not in taken:
         # The default of curl.
         hint = " (curl: -H 'Content-Type: ...')" if media_type == _FORM else ""
         raise UnsupportedMediaType(
-            f"media type {media_type[:64]!r} is not taken; "
-            f"send application/json or application/x-ndjson{hint}"
+            f"media type {media_type[:64]!r} is not taken; send {' or '.join(taken)}{hint}"
         )
     charset = message.get_param("charset", "utf-8")
     if str(charset).lower() not in {"utf-8", "utf8"}:

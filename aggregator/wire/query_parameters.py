@@ -118,7 +118,7 @@ class ParameterCheck:
         if value is None:
             return None
         try:
-            return _back(value, now_us) if is_duration(value) else parse_instant(value)
+            return parse_since(value, now_us)
         except ValueError as error:
             self.add_error(
                 name,
@@ -132,6 +132,22 @@ class ParameterCheck:
         if value is not None and (broken := rule_broken(value)):
             self.add_error(name, broken)
         return value
+
+
+def parse_since(text: str, now_us: int) -> int:
+    """Parse a time: ISO 8601, or a duration back from now.
+
+    Args:
+        text: the time.
+        now_us: the current time, in microseconds since the epoch.
+
+    Returns:
+        Microseconds since the epoch.
+
+    Raises:
+        ValueError: it is neither, or not within the years 1 to 9999 in UTC.
+    """
+    return _back(text, now_us) if is_duration(text) else parse_instant(text)
 
 
 def _back(duration: str, now_us: int) -> int:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from storage.audit.snapshot import KEY, PLACE, RANGE, Blocks, LogDamaged, LogSnapshot, Row
 from storage.audit.streams import MultisetHash, Stream, columns
+from storage.audit.subscriptions import SubscriptionFound, SubscriptionsAudit
 from storage.audit.topic import Differences, TopicAudit, index_name, printable
 from storage.model import Counts
 
@@ -72,7 +73,7 @@ class Audit:
     def topics(self) -> Iterator[TopicFound]:
         """Run the audit, yielding each topic as it is done, in byte order of the names.
 
-        `differences` and `complete` are final when this ends.
+        What is wrong with them is in `differences` when this ends.
 
         Yields:
             The result for one topic.
@@ -90,6 +91,27 @@ class Audit:
             self.differences.add(f"the rest could not be read: {damage}")
         else:
             self.complete = True
+
+    def subscriptions(self) -> Iterator[SubscriptionFound]:
+        """Run the audit of subscriptions, behind that of `topics`; nothing if that ended early.
+
+        `differences` and `complete` are final only when this ends.
+
+        Yields:
+            The result for one subscription, in byte order of the names.
+
+        Raises:
+            StorageError: the database was lost meanwhile.
+        """
+        if not self.complete:
+            return
+        self._on_rows("subscriptions", 0)
+        tables, counts = self._snapshot.subscription_tables, self._snapshot.counts()
+        try:
+            yield from SubscriptionsAudit(tables, counts, self.differences).subscriptions()
+        except LogDamaged as damage:
+            self.complete = False
+            self.differences.add(f"the rest could not be read: {damage}")
 
     def _check_structure(self) -> None:
         self._on_rows("structure", 0)

@@ -43,6 +43,47 @@ class Extent(NamedTuple):
     count_width: int
 
 
+class SubscriptionTables(Protocol):
+    """The tables of subscriptions, of the same moment as the snapshot that has them.
+
+    Every method may raise what those of `LogSnapshot` may. A yes or no is 1 or 0.
+    """
+
+    def subscriptions(self) -> Blocks:
+        """Read the subscriptions, by name.
+
+        Returns:
+            Name, id, settings.
+        """
+        ...
+
+    def topics(self) -> Blocks:
+        """Read what is kept of topics, by topic and subscription.
+
+        Returns:
+            Topic, id of the subscription, start, next_offset, acknowledged, dead, redelivered,
+            unsettled, place, ranges, whether there is a due_at, due_at (0 if there is none),
+            holds_new.
+        """
+        ...
+
+    def failures(self) -> Blocks:
+        """Read the failures that are kept, by topic, subscription and offset.
+
+        Returns:
+            Topic, id of the subscription, offset, whether it is a dead letter.
+        """
+        ...
+
+    def settles(self) -> Blocks:
+        """Count the settles that are kept of each subscription, in no order.
+
+        Returns:
+            Id of the subscription, number.
+        """
+        ...
+
+
 class LogSnapshot(Protocol):
     """Snapshot of a log: all that it holds at one moment.
 
@@ -123,6 +164,11 @@ class LogSnapshot(Protocol):
     def range_index(self) -> Blocks | None:
         """Read the index RANGE in its order; None if it is the table itself, or missing."""
 
+    @property
+    def subscription_tables(self) -> SubscriptionTables:
+        """The tables of subscriptions."""
+        ...
+
     def doubled_keys(self, max_keys: int) -> list[Row]:
         """Find keys that the table has more than once, whatever the indexes say.
 
@@ -135,6 +181,27 @@ class LogSnapshot(Protocol):
             Topic, event_id and how often the key is there.
         """
         ...
+
+
+def index_fault(
+    table: str, columns: Sequence[str], *, forbids_doubles: bool | None
+) -> Iterator[str]:
+    """Check an index that is to be there.
+
+    Args:
+        table: its table.
+        columns: its columns.
+        forbids_doubles: whether it does; None: it is missing.
+
+    Yields:
+        A sentence if it is missing, or does not forbid what it must.
+    """
+    # Of the tables of a log, each column leads to one; those of subscriptions share theirs.
+    of = f" of {table}" if table.startswith("subscription") else ""
+    if forbids_doubles is None:
+        yield f"the index ({', '.join(columns)}){of} is missing"
+    elif not forbids_doubles:
+        yield f"the index ({', '.join(columns)}){of} does not forbid a double"
 
 
 def missing_triggers(there: Collection[str]) -> Iterator[str]:

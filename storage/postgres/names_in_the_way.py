@@ -15,12 +15,21 @@ _RELATIONS = (
     (5, "appends"),
     (5, "appends_backfill"),
     (5, "appends_backfill_heads"),
+    (7, "subscriptions"),
+    (7, "subscription_topics"),
+    (7, "subscription_failures"),
+    (7, "subscription_dead_letters"),
+    (7, "subscription_settles"),
+    (7, "subscription_settles_by_time"),
+    (7, "subscription_leases_ended"),
+    (7, "subscription_leases_by_consumer"),
 )
 _FUNCTIONS = (
     (2, "append_if_as_known"),
     (4, "append_if_unchanged_v4"),
     (5, "append_if_unchanged_v5"),
     (5, "record_append_v5"),
+    (7, "change_subscriptions_v7"),
 )
 """The names that a log needs, and from which version on."""
 

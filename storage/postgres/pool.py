@@ -55,6 +55,7 @@ class ConnectionPool:
         connect_timeout_s: float,
         command_timeout_s: float,
         start_session: Callable[[asyncpg.Connection], Coroutine[Any, Any, None]],
+        connect: bool = True,
     ) -> Self:
         """Open a pool with its first connection.
 
@@ -64,6 +65,7 @@ class ConnectionPool:
             connect_timeout_s: how long to wait for a connection, in seconds.
             command_timeout_s: how long to wait for a statement, in seconds.
             start_session: prepares each new connection.
+            connect: whether the first connection is opened now.
 
         Raises:
             StorageMisconfigured: the DSN can't be used.
@@ -84,8 +86,9 @@ class ConnectionPool:
             reset=_keep_session,
         )
         try:
-            async with pool.acquire(timeout=connect_timeout_s):
-                pass
+            if connect:
+                async with pool.acquire(timeout=connect_timeout_s):
+                    pass
         except (*UNUSABLE, ValueError) as error:
             raise StorageMisconfigured(unusable(error)) from error
         return cls(pool, connect_timeout_s=connect_timeout_s, open_timeout_s=command_timeout_s)
@@ -118,9 +121,24 @@ class ConnectionPool:
             except (asyncpg.PostgresError, *CUT_OFF) as error:
                 if self.driver_pool.get_size() in {0, self.driver_pool.get_max_size()}:
                     raise
-                self._shortage = error
-                now_s = loop.time()
-                self._retry_at_s = now_s + _RETRY_PAUSE_S + _RETRY_PAUSE_FACTOR * (now_s - began_s)
+                self._remember_shortage(error, began_s)
+
+    async def is_open(self) -> bool:
+        """Return whether a connection is open, or can be opened.
+
+        Where none could, it is not tried again for a while.
+        """
+        if self.driver_pool.get_size():
+            return True
+        if self._is_short:
+            return False
+        began_s = asyncio.get_running_loop().time()
+        try:
+            await self.release(await self.driver_pool.acquire(timeout=self._connect_timeout_s))
+        except (asyncpg.PostgresError, *CUT_OFF) as error:
+            self._remember_shortage(error, began_s)
+            return False
+        return True
 
     async def release(self, connection: PoolConnectionProxy) -> None:
         """Give a connection back, whatever its state."""
@@ -143,6 +161,11 @@ class ConnectionPool:
     @property
     def _is_short(self) -> bool:
         return asyncio.get_running_loop().time() < self._retry_at_s
+
+    def _remember_shortage(self, error: Exception, began_s: float) -> None:
+        self._shortage = error
+        now_s = asyncio.get_running_loop().time()
+        self._retry_at_s = now_s + _RETRY_PAUSE_S + _RETRY_PAUSE_FACTOR * (now_s - began_s)
 
     @property
     def _must_wait(self) -> bool:

@@ -35,17 +35,26 @@ SELECT current_user::text, quote_ident(current_user), quote_ident($1),
        (SELECT has_schema_privilege(oid, 'CREATE') FROM pg_namespace WHERE nspname = $1),
        has_database_privilege(current_database(), 'CREATE')"""
 
+# Those of the last migrations are not there yet while what they need is added (see `backfill`).
 _TABLE_RIGHTS = """
 SELECT right_name, name FROM (VALUES
     ('SELECT', 'aggregator_schema'), ('SELECT', 'topics'), ('INSERT', 'topics'),
     ('UPDATE', 'topics'), ('SELECT', 'events'), ('INSERT', 'events'), ('SELECT', 'writers'),
     ('INSERT', 'writers'), ('UPDATE', 'writers'), ('DELETE', 'writers'),
     ('SELECT', 'appends'), ('INSERT', 'appends')) AS need (right_name, name)
-WHERE NOT has_table_privilege(name, right_name) LIMIT 1"""
+WHERE NOT has_table_privilege(name, right_name)
+UNION ALL
+SELECT right_name, name
+FROM unnest(ARRAY['subscriptions', 'subscription_topics', 'subscription_failures',
+                  'subscription_settles']) AS name,
+     unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS right_name
+WHERE NOT has_table_privilege(to_regclass(name), right_name) LIMIT 1"""
 
 _NOT_KEPT = """
-SELECT name FROM unnest(ARRAY['aggregator_schema', 'topics', 'events', 'appends']) AS name
-WHERE (SELECT relpersistence FROM pg_class WHERE oid = name::regclass) <> 'p' LIMIT 1"""
+SELECT name FROM unnest(ARRAY[
+    'aggregator_schema', 'topics', 'events', 'appends', 'subscriptions', 'subscription_topics',
+    'subscription_failures', 'subscription_settles']) AS name
+WHERE (SELECT relpersistence FROM pg_class WHERE oid = to_regclass(name)) <> 'p' LIMIT 1"""
 
 _AT_RISK = """
 SELECT name FROM pg_settings

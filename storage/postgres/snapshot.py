@@ -11,7 +11,8 @@ import asyncio
 import json
 from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import suppress
-from typing import Any, NamedTuple, TypeVar, cast
+from functools import partial
+from typing import Any, TypeVar, cast
 
 import asyncpg
 
@@ -23,6 +24,7 @@ from storage.audit.snapshot import (
     Extent,
     LogDamaged,
     Row,
+    index_fault,
     missing_triggers,
 )
 from storage.errors import StorageMisconfigured, StorageUnavailable
@@ -30,6 +32,8 @@ from storage.migrations import pending
 from storage.postgres.errors import CUT_OFF, UNUSABLE, translated, unusable
 from storage.postgres.schema import find_logs, log_of
 from storage.postgres.session import set_settings, use_exact_times
+from storage.postgres.snapshot_structure import INDEXED, TRIGGERS, Index, find_indexes
+from storage.postgres.subscription_snapshot import PostgresSubscriptionTables
 
 T = TypeVar("T")
 
@@ -84,30 +88,11 @@ DOUBLED = """
 SELECT topic, event_id, count(*) FROM events
 GROUP BY topic, event_id HAVING count(*) > 1 ORDER BY topic, event_id LIMIT $1"""
 
-_INDEXES = """
-SELECT c.relname, i.indisunique,
-       ARRAY(SELECT a.attname::text FROM unnest(i.indkey) WITH ORDINALITY AS k (number, place)
-             JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.number
-             WHERE k.place <= i.indnkeyatts ORDER BY k.place)
-FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
-WHERE i.indrelid IN ('events'::regclass, 'appends'::regclass)
-  AND i.indpred IS NULL AND i.indexprs IS NULL AND i.indisvalid AND i.indisready AND i.indislive
-ORDER BY i.indexrelid"""
-
-_TRIGGERS = """
-SELECT tgname::text FROM pg_trigger
-WHERE tgrelid = 'topics'::regclass AND tgenabled IN ('O', 'A')"""
-
 _NULL = "Postgres: a column that must not be NULL is NULL"
 
 _DAMAGE = ("XX", "22", "58")
 """SQLSTATE classes of what the server can't read: damaged pages, bytes that are not UTF-8,
 files that are missing or fail."""
-
-
-class _Index(NamedTuple):
-    name: str
-    forbids_doubles: bool
 
 
 class PostgresSnapshot:
@@ -126,7 +111,7 @@ class PostgresSnapshot:
         self._schema = schema
         self._runner: asyncio.Runner | None = None
         self._open: asyncpg.Connection | None = None
-        self._indexes: dict[tuple[str, ...], _Index] = {}
+        self._indexes: dict[tuple[str, ...], Index] = {}
 
     def open(self) -> None:
         """See `LogSnapshot.open`."""
@@ -153,17 +138,16 @@ class PostgresSnapshot:
 
     def faults(self) -> Iterator[str]:
         """See `LogSnapshot.faults`."""
-        for columns in (PLACE, KEY, RANGE):
-            if columns not in self._indexes:
-                yield f"the index ({', '.join(columns)}) is missing"
-            elif not self._indexes[columns].forbids_doubles:
-                yield f"the index ({', '.join(columns)}) does not forbid a double"
-        there = {name for (name,) in self._run(self._fetch(_TRIGGERS))}
+        for table, columns in INDEXED:
+            index = self._indexes.get(columns)
+            forbids_doubles = index.forbids_doubles if index else None
+            yield from index_fault(table, columns, forbids_doubles=forbids_doubles)
+        there = {name for (name,) in self._run(self._fetch(TRIGGERS))}
         yield from missing_triggers(there)
 
     def rows(self) -> Iterator[Row]:
         """See `LogSnapshot.rows`."""
-        for block in self._blocks(ROWS, TABLE_ALONE, _BLOCK_WHOLE_ROWS):
+        for block in self._blocks(TABLE_ALONE, ROWS, _BLOCK_WHOLE_ROWS):
             for *row, payload, place in block:
                 if payload is None:
                     ((payload,),) = self._run(self._fetch(_PAYLOAD, place))  # noqa: PLW2901
@@ -173,27 +157,32 @@ class PostgresSnapshot:
 
     def counts(self) -> Blocks:
         """See `LogSnapshot.counts`."""
-        return self._blocks(_COUNTS, TABLE_ALONE)
+        return self._blocks(TABLE_ALONE, _COUNTS)
 
     def table(self) -> Blocks:
         """See `LogSnapshot.table`."""
-        return self._blocks(TABLE, TABLE_ALONE)
+        return self._blocks(TABLE_ALONE, TABLE)
 
     def place_index(self) -> Blocks | None:
         """See `LogSnapshot.place_index`."""
-        return self._blocks(PLACES, INDEX_ALONE) if PLACE in self._indexes else None
+        return self._blocks(INDEX_ALONE, PLACES) if PLACE in self._indexes else None
 
     def key_index(self) -> Blocks:
         """See `LogSnapshot.key_index`."""
-        return self._blocks(KEYS, INDEX_ALONE if KEY in self._indexes else TABLE_ALONE)
+        return self._blocks(INDEX_ALONE if KEY in self._indexes else TABLE_ALONE, KEYS)
 
     def ranges(self) -> Blocks:
         """See `LogSnapshot.ranges`."""
-        return self._blocks(RANGES, TABLE_ALONE)
+        return self._blocks(TABLE_ALONE, RANGES)
 
     def range_index(self) -> Blocks | None:
         """See `LogSnapshot.range_index`."""
-        return self._blocks(RANGE_ENTRIES, INDEX_ALONE) if RANGE in self._indexes else None
+        return self._blocks(INDEX_ALONE, RANGE_ENTRIES) if RANGE in self._indexes else None
+
+    @property
+    def subscription_tables(self) -> PostgresSubscriptionTables:
+        """See `LogSnapshot.subscription_tables`."""
+        return PostgresSubscriptionTables(partial(self._blocks, TABLE_ALONE))
 
     def doubled_keys(self, max_keys: int) -> list[Row]:
         """See `LogSnapshot.doubled_keys`."""
@@ -217,8 +206,7 @@ class PostgresSnapshot:
         await connection.execute(_NO_TRANSACTION_TIMEOUT)
         await use_exact_times(connection)
         await self._check_schema(connection)
-        for name, unique, columns in await connection.fetch(_INDEXES):
-            self._indexes.setdefault(tuple(columns), _Index(name, unique))
+        self._indexes = await find_indexes(connection)
         for columns, sql in ((PLACE, PLACES), (KEY, KEYS), (RANGE, RANGE_ENTRIES)):
             if columns in self._indexes:
                 await self._check_plan(sql, self._indexes[columns].name)
@@ -248,7 +236,7 @@ class PostgresSnapshot:
                 f"{steps[-1].version} of this program: let the aggregator bring it up to date"
             )
 
-    def _blocks(self, sql: str, paths: Mapping[str, str], max_rows: int | None = None) -> Blocks:
+    def _blocks(self, paths: Mapping[str, str], sql: str, max_rows: int | None = None) -> Blocks:
         size = min(max_rows or self.block_rows, self.block_rows)
         cursor = self._run(self._cursor(sql, paths))
         while block := self._run(_next(cursor, size)):

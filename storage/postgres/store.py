@@ -2,8 +2,9 @@
 
 Two connections write, so that a batch can be decided while the one before it is stored (see
 `storage.postgres.turn` and `storage.postgres.appender`). A few others read, each page from one
-snapshot. A lost connection is replaced at the next call. One of each kind will do,
-where the server gives no more.
+snapshot. One more changes subscriptions, so that publishes and acknowledgements do not wait for
+each other. A lost connection is replaced at the next call. One that writes and one that reads will
+do, where the server gives no more: then subscriptions are changed by those that write.
 """
 
 import asyncio
@@ -23,23 +24,30 @@ from storage.postgres.pool import ConnectionPool
 from storage.postgres.reading_sql import READING_SQL, ROW_DECODER
 from storage.postgres.schema import first_schema, prepare
 from storage.postgres.session import begin, check_separate_sessions, session_settings, start_session
+from storage.postgres.subscription_settles import forget_settles
+from storage.postgres.subscription_views import SubscriptionViews
+from storage.postgres.subscriptions import apply
 from storage.postgres.turn import TurnQueue
 from storage.postgres.writer_registry import WriterRow
 from storage.reading import log_reader
 from storage.reading.statements import Row, Rows
+from storage.subscriptions.commands import Command
+from storage.subscriptions.outcomes import Outcome
 
 _WRITERS = 2
+_SUBSCRIBERS = 1
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 _NEEDS_TWO = "an aggregator needs two connections at the least, one that writes and one that reads"
 
 
-class PostgresStore(log_reader.LogReader):
+class PostgresStore(SubscriptionViews, log_reader.LogReader):
     """Store of a log in a Postgres database; an `EventStore`.
 
     Args:
         dsn: a connection URI, postgresql://user:password@host:port/database.
-        readers: maximum number of connections that read; two more write.
+        readers: maximum number of connections that read; two more write, and one
+            changes subscriptions.
         connect_timeout_s: how long to wait for a connection, in seconds.
         command_timeout_s: how long to wait for a statement, in seconds.
         schema: where the log is, or is to be made; None for the first that the role's
@@ -71,6 +79,7 @@ class PostgresStore(log_reader.LogReader):
         """The second is what sessions get: from the first of them on, the one that it found."""
         self._writers: ConnectionPool | None = None
         self._readers: ConnectionPool | None = None
+        self._subscribers: ConnectionPool | None = None
         self._writer_row: WriterRow | None = None
         self._sessions_are_shared = False
         """Whether one was found not to be that of its connection alone, after it was checked."""
@@ -113,6 +122,8 @@ class PostgresStore(log_reader.LogReader):
                 await check_separate_sessions(writer, reader)
             named = self._configured_schema is not None
             warnings = await prepare(writer, self._schema, named=named)
+        # It is opened when it is needed: most logs have no subscription.
+        self._subscribers = await self._pool(_SUBSCRIBERS, connect=False)
         self._writer_row = WriterRow(partial(self._acquire, self._readers))
         await self._writer_row.insert()
         return warnings
@@ -130,8 +141,19 @@ class PostgresStore(log_reader.LogReader):
         """See `EventStore.usage`."""
         async with self._acquire(self._readers) as connection:
             size: int = await connection.fetchval("SELECT pg_database_size(current_database())")
-        pools = {"writers": self._writers, "readers": self._readers}
-        return Usage(size, {name: pool.usage() for name, pool in pools.items() if pool})
+        names = ("writers", "readers", "subscriptions")
+        pools = zip(names, self._pools, strict=True)
+        return Usage(size, {name: pool.usage() for name, pool in pools if pool})
+
+    async def apply(self, commands: Sequence[Command]) -> list[Outcome]:
+        """See `SubscriptionStore.apply`."""
+        async with self._subscriber() as connection:
+            return await apply(connection, commands)
+
+    async def forget_settles(self, limit: int) -> bool:
+        """See `SubscriptionStore.forget_settles`: beside the commands, which do not wait for it."""
+        async with self._acquire(self._readers) as connection:
+            return await forget_settles(connection, limit)
 
     async def ping(self) -> None:
         """See `EventStore.ping`: asks on a connection that writes, unless one is at work."""
@@ -159,13 +181,14 @@ class PostgresStore(log_reader.LogReader):
         self._sessions_are_shared = False
 
     async def _expire(self) -> None:
-        for pool in (self._writers, self._readers):
+        for pool in self._pools:
             if pool is not None:
                 await pool.expire_connections()
 
     async def aclose(self) -> None:
         """See `EventStore.aclose`."""
-        pools, self._writers, self._readers = (self._writers, self._readers), None, None
+        pools = self._pools
+        self._writers = self._readers = self._subscribers = None
         row, self._writer_row = self._writer_row, None
         self._sessions_are_shared = False
         try:
@@ -185,6 +208,14 @@ class PostgresStore(log_reader.LogReader):
                 yield connection
         finally:
             self._at_writer -= 1
+
+    @asynccontextmanager
+    async def _subscriber(self) -> AsyncGenerator[PoolConnectionProxy, None]:
+        """Lend the connection that changes subscriptions; if it can't be had, one that writes."""
+        pool = self._subscribers
+        lent = self._acquire(pool) if pool is None or await pool.is_open() else self._writer()
+        async with lent as connection:
+            yield connection
 
     @asynccontextmanager
     async def _acquire(
@@ -231,13 +262,18 @@ class PostgresStore(log_reader.LogReader):
                 raise
             await connection.execute("ROLLBACK")
 
-    async def _pool(self, max_size: int) -> ConnectionPool:
+    @property
+    def _pools(self) -> Sequence[ConnectionPool | None]:
+        return self._writers, self._readers, self._subscribers
+
+    async def _pool(self, max_size: int, *, connect: bool = True) -> ConnectionPool:
         return await ConnectionPool.open(
             self._dsn,
             max_size,
             connect_timeout_s=self._connect_timeout_s,
             command_timeout_s=self._command_timeout_s,
             start_session=self._start_session,
+            connect=connect,
         )
 
     async def _start_session(self, connection: asyncpg.Connection) -> None:

@@ -143,6 +143,14 @@ class LogReader(ABC):
         async with self._reader() as rows:
             return await first_offset_at(rows, topic, time_us, await head_offset(rows, topic))
 
+    async def offsets_of_source(
+        self, topic: str, source: str, first: int, last: int
+    ) -> Sequence[tuple[int, int]]:
+        """See `EventReader.offsets_of_source`."""
+        async with self._reader() as rows:
+            found = await self._fetch.matches(rows, [OffsetRange(topic, first, last)], source)
+        return [(each.first, each.last) for each in found]
+
     async def stats(
         self, *, topic: str | None = None, after: str = "", limit: int = TOPICS_PER_PAGE
     ) -> Stats:

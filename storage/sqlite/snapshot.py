@@ -26,11 +26,14 @@ from storage.audit.snapshot import (
     Extent,
     LogDamaged,
     Row,
+    index_fault,
     missing_triggers,
 )
 from storage.errors import StorageError, StorageMisconfigured, StorageUnavailable
 from storage.migrations import pending
 from storage.sqlite.schema import APPLICATION_ID
+from storage.sqlite.subscription_snapshot import KEYS as SUBSCRIPTION_KEYS
+from storage.sqlite.subscription_snapshot import SqliteSubscriptionTables
 
 _BUSY_TIMEOUT_S = 10.0
 _MAX_MESSAGES = 100
@@ -65,6 +68,8 @@ SELECT topic, event_id, count(*) FROM events {indexed}
 GROUP BY topic, event_id HAVING count(*) > 1 LIMIT ?"""
 
 _TRIGGERS = "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'topics'"
+
+_INDEXED = (("events", PLACE), ("events", KEY), ("appends", RANGE))
 
 _UNREADABLE = {sqlite3.SQLITE_IOERR_READ, sqlite3.SQLITE_IOERR_SHORT_READ}
 _TYPES = {"t": str, "i": int}
@@ -152,42 +157,45 @@ class SqliteSnapshot:
                         yield f"SQLite: {' '.join(message.split())}"
         except LogDamaged as damage:
             yield f"SQLite's own check ended early: {damage}"
-        for columns in (PLACE, KEY, RANGE):
-            index = self._index(columns)
-            if index is None:
-                yield f"the index ({', '.join(columns)}) is missing"
-            elif not index.forbids_doubles:
-                yield f"the index ({', '.join(columns)}) does not forbid a double"
+        for table, columns in (*_INDEXED, *SUBSCRIPTION_KEYS):
+            index = self._index(columns, table)
+            forbids_doubles = index.forbids_doubles if index else None
+            yield from index_fault(table, columns, forbids_doubles=forbids_doubles)
         with self._translated():
             there = {name for (name,) in self._connection.execute(_TRIGGERS)}
         yield from missing_triggers(there)
 
     def rows(self) -> Iterator[Row]:
         """See `LogSnapshot.rows`."""
-        for block in self._blocks(_ROWS, PLACE, "titiitt", 1):  # a payload may be large
+        for block in self._blocks(PLACE, _ROWS, "titiitt", 1):  # a payload may be large
             yield from block
 
     def counts(self) -> Blocks:
         """See `LogSnapshot.counts`."""
-        return self._blocks(_COUNTS, None, "tiiiii")
+        return self._blocks(None, _COUNTS, "tiiiii")
 
     def table(self) -> Blocks:
         """See `LogSnapshot.table`."""
-        return self._blocks(_TABLE, PLACE, "titi")
+        return self._blocks(PLACE, _TABLE, "titi")
 
     def place_index(self) -> None:
         """None: the table is this index."""
 
     def key_index(self) -> Blocks:
         """See `LogSnapshot.key_index`."""
-        return self._blocks(_KEYS, KEY if self._index(KEY) else PLACE, "tt")
+        return self._blocks(KEY if self._index(KEY, "events") else PLACE, _KEYS, "tt")
 
     def ranges(self) -> Blocks:
         """See `LogSnapshot.ranges`."""
-        return self._blocks(_RANGES, RANGE, "tiii")
+        return self._blocks(RANGE, _RANGES, "tiii")
 
     def range_index(self) -> None:
         """None: the table is this index."""
+
+    @property
+    def subscription_tables(self) -> SqliteSubscriptionTables:
+        """See `LogSnapshot.subscription_tables`."""
+        return SqliteSubscriptionTables(partial(self._blocks, None))
 
     def doubled_keys(self, max_keys: int) -> list[Row]:
         """See `LogSnapshot.doubled_keys`."""
@@ -240,10 +248,9 @@ class SqliteSnapshot:
             )
         return StorageUnavailable(f"SQLite: {error}")
 
-    def _index(self, columns: tuple[str, ...]) -> _Index | None:
+    def _index(self, columns: tuple[str, ...], table: str) -> _Index | None:
         with self._translated():
             execute = self._connection.execute
-            table = "appends" if columns is RANGE else "events"
             for _, name, unique, _, partial_ in execute(f"PRAGMA index_list({table})").fetchall():
                 # The columns behind the key ones lead from an index to the table.
                 found = execute(
@@ -254,11 +261,11 @@ class SqliteSnapshot:
         return None
 
     def _indexed(self, columns: tuple[str, ...]) -> str:
-        index = self._index(columns)
+        index = self._index(columns, "appends" if columns is RANGE else "events")
         return f"INDEXED BY {index.name}" if index else "NOT INDEXED"
 
     def _blocks(
-        self, sql: str, index: tuple[str, ...] | None, types: str, size: int | None = None
+        self, index: tuple[str, ...] | None, sql: str, types: str, size: int | None = None
     ) -> Blocks:
         expected = [{_TYPES[each]} for each in types]
         with self._translated():

@@ -142,6 +142,12 @@ class SqliteStore:
         """See `EventStore.first_offset`."""
         return await self._read(self._reader.first_offset(topic, time_us))
 
+    async def offsets_of_source(
+        self, topic: str, source: str, first: int, last: int
+    ) -> Sequence[tuple[int, int]]:
+        """See `EventStore.offsets_of_source`."""
+        return await self._read(self._reader.offsets_of_source(topic, source, first, last))
+
     async def stats(
         self, *, topic: str | None = None, after: str = "", limit: int = TOPICS_PER_PAGE
     ) -> Stats:

@@ -155,19 +155,30 @@ class TopicState(msgspec.Struct, frozen=True, gc=False):
         """Number of events in leases that have not run out."""
         return sum(each.count for each in self.ranges if each.lease and each.until_us > now_us)
 
-    @property
-    def due_us(self) -> int | None:
-        """The earliest time at which something up to `next_offset` may be handed out; None: never.
+    def due_us(self, settings: SubscriptionSettings) -> int | None:
+        """Return the earliest time at which something up to `next_offset` may be handed out.
 
-        A lease that runs out may still have its backoff before it.
+        None: never, as things are. What a lease that runs out has may still have its backoff before
+        it.
         """
-        return min((each.until_us for each in self.ranges), default=None)
+        if not self.ranges or is_stopped(self, settings):
+            return None
+        if settings.order is Order.NONE:
+            return min([each.until_us for each in self.ranges])
+        # The first waits for whoever has a lease, and all others wait for the first.
+        leased = [each.until_us for each in self.ranges if each.lease]
+        return min(leased) if leased else self.ranges[0].until_us
 
     def holds_new(self, settings: SubscriptionSettings) -> bool:
         """Return whether events above `next_offset` have to wait for those up to it."""
         if settings.order is Order.TOPIC and self.ranges:
             return True
-        return settings.on_dead is OnDead.PAUSE and self.dead > 0
+        return is_stopped(self, settings)
+
+
+def is_stopped(state: TopicState, settings: SubscriptionSettings) -> bool:
+    """Return whether a topic hands out nothing, for it has a dead letter."""
+    return state.dead > 0 and settings.on_dead is OnDead.PAUSE
 
 
 class TopicView(msgspec.Struct, frozen=True):

@@ -139,7 +139,7 @@ async def test_database_pools_and_build_are_exposed(client: Client, backend: str
     await publish(client, published(payload={"text": "x" * 100_000}))
     scraped = await scrape(client)
     assert scraped.value("aggregator_database_bytes") > 100_000
-    pools = {"readers"} if backend == "sqlite" else {"readers", "writers"}
+    pools = {"readers"} if backend == "sqlite" else {"readers", "writers", "subscriptions"}
     limits = scraped.by("aggregator_pool_connections_limit", "pool")
     assert set(limits) == {(pool,) for pool in pools}
     for pool in pools:

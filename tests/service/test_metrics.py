@@ -131,6 +131,9 @@ async def test_every_metric_that_is_asked_for_exists(aggregator: Aggregator, fil
     async with session() as client:
         # With its labels there.
         await publish(client, aggregator.url, batch_of("orders", ["e-1"]), Told())
+        url = f"{aggregator.url}/subscriptions/billing"
+        async with client.put(url, json={"topics": ["orders"]}) as made:
+            assert made.status == 201
         page = await scrape(client, aggregator.url)
     text = (OPERATIONS / file).read_text()
     if file == "dashboard.json":

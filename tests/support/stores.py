@@ -17,6 +17,9 @@ from storage.model import (
     Usage,
 )
 from storage.protocols import EventStore
+from storage.subscriptions.commands import Command
+from storage.subscriptions.model import FailedEvent, Subscription, SubscriptionView, TopicView
+from storage.subscriptions.outcomes import Outcome
 
 _LIMIT_S = 30.0
 
@@ -103,10 +106,40 @@ class ControlledStore:
     async def first_offset(self, topic: str, time_us: int) -> int:
         return await self._inner.first_offset(topic, time_us)
 
+    async def offsets_of_source(
+        self, topic: str, source: str, first: int, last: int
+    ) -> Sequence[tuple[int, int]]:
+        return await self._inner.offsets_of_source(topic, source, first, last)
+
     async def stats(
         self, *, topic: str | None = None, after: str = "", limit: int = TOPICS_PER_PAGE
     ) -> Stats:
         return await self._inner.stats(topic=topic, after=after, limit=limit)
+
+    async def apply(self, commands: Sequence[Command]) -> list[Outcome]:
+        return await self._inner.apply(commands)
+
+    async def subscription(self, name: str) -> Subscription | None:
+        return await self._inner.subscription(name)
+
+    async def subscriptions(self, *, after: str = "", limit: int) -> list[Subscription]:
+        return await self._inner.subscriptions(after=after, limit=limit)
+
+    async def view_topics(
+        self, name: str, view: Callable[[Sequence[TopicView]], object]
+    ) -> SubscriptionView | None:
+        return await self._inner.view_topics(name, view)
+
+    async def ready_topics(self, ids: Sequence[str], limit: int) -> list[tuple[str, str]]:
+        return await self._inner.ready_topics(ids, limit)
+
+    async def dead_letters(
+        self, subscription_id: str, *, after: tuple[str, int] = ("", 0), limit: int
+    ) -> list[FailedEvent]:
+        return await self._inner.dead_letters(subscription_id, after=after, limit=limit)
+
+    async def forget_settles(self, limit: int) -> bool:
+        return await self._inner.forget_settles(limit)
 
     async def aclose(self) -> None:
         await self._inner.aclose()

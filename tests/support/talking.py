@@ -102,7 +102,7 @@ async def expect_problem(response: ClientResponse, status: int) -> dict[str, Any
     assert response.status == status, await response.text()
     assert response.content_type == "application/problem+json"
     content: dict[str, Any] = await response.json()
-    assert set(content) - {"errors"} == {"type", "title", "status", "detail"}
+    assert set(content) - {"errors", "code"} == {"type", "title", "status", "detail"}
     assert content["status"] == status
     assert content["title"]
     assert content["detail"]

@@ -1,4 +1,4 @@
-"""`aggregator verify`: a table of what is stored, and whether it all agrees."""
+"""`aggregator verify`: tables of what is stored, and whether it all agrees."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from typing import NoReturn
 from tqdm import tqdm
 
 from aggregator.commands.verify.row_rules import row_rule_broken
-from aggregator.commands.verify.table import Table, counted
+from aggregator.commands.verify.table import Table, counted, subscription_lines
 from aggregator.logging import standard_streams
 from aggregator.settings.storage import VerifySettings
 from storage.audit.recount import Audit
@@ -20,8 +20,8 @@ AGREES, DIFFERS = 0, 1
 
 DESCRIPTION = """\
 Recount everything from the rows, in one snapshot of a database that may be in use:
-conservation, uniqueness, dense offsets, counts per topic, and rows that the aggregator
-can't have written. Prints a table. Never writes.
+conservation, uniqueness, dense offsets, counts per topic, subscriptions, and rows that the
+aggregator can't have written. Prints a table. Never writes.
 
 Exit status: 0 if all agrees, 1 with the differences, 2 if it can't be done. Each option
 can also be given in the environment, as for the aggregator: AGGREGATOR_DATABASE,
@@ -72,18 +72,21 @@ def _print_all(snapshot: LogSnapshot, passes: int) -> int:
         progress.print(table.head())
         for found in audit.topics():
             progress.print(table.topic(found))
+        subscriptions = list(audit.subscriptions())
     _print(table.total(audit.differences.total), "")
-    _print(*_closing(audit, table))
+    if subscriptions:
+        _print(*subscription_lines(subscriptions), "")
+    _print(*_closing(audit, table, len(subscriptions)))
     sys.stdout.flush()
     return DIFFERS if audit.differences.total else AGREES
 
 
-def _closing(audit: Audit, table: Table) -> Iterator[str]:
+def _closing(audit: Audit, table: Table, subscriptions: int) -> Iterator[str]:
     differences = audit.differences
-    recounted = (
-        f"{counted(table.rows, 'row')} in {counted(table.topics, 'topic')} "
-        "recounted in one snapshot"
-    )
+    what = f"{counted(table.rows, 'row')} in {counted(table.topics, 'topic')}"
+    if subscriptions:
+        what += f" and {counted(subscriptions, 'subscription')}"
+    recounted = f"{what} recounted in one snapshot"
     if not differences.total:
         yield f"Everything agrees: {recounted}."
         return

@@ -1,15 +1,17 @@
-"""The table that `verify` prints: a line a topic, as each is done."""
+"""The tables that `verify` prints: a line a topic, as each is done, and a line a subscription."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from storage.audit.recount import TopicFound
 from storage.audit.snapshot import Extent
+from storage.audit.subscriptions import SubscriptionFound
 from storage.model import Counts
 
 _TOTAL = "total"
 _WIDEST_TOPIC = 60
-"""Characters; a longer topic pushes its line to the right rather than be cut."""
+"""Characters; a longer name pushes its line to the right rather than be cut."""
 _HEADS = ("received", "unique_processed", "duplicate_dropped", "conflicts", "rows", "head_offset")
+_SUBSCRIPTION_HEADS = ("topics", "acknowledged", "dead", "unsettled", "new")
 
 
 class Table:
@@ -50,6 +52,21 @@ class Table:
             f"{cell!s:>{width}}" for cell, width in zip(cells, self._widths, strict=True)
         )
         return f"{topic:<{self._topic_width}}  {middle}  {verdict}"
+
+
+def subscription_lines(every: Sequence[SubscriptionFound]) -> Iterator[str]:
+    """Yield the table of subscriptions: the names of its columns, and a line each."""
+    names = [_plain(each.name) for each in every]
+    name_width = min(max(map(len, [*names, "subscription"])), _WIDEST_TOPIC)
+    rows: list[Sequence[int | str]] = [
+        _SUBSCRIPTION_HEADS,
+        *((e.topics, e.acknowledged, e.dead, e.unsettled, e.new) for e in every),
+    ]
+    widths = [max(len(str(cell)) for cell in column) for column in zip(*rows, strict=True)]
+    verdicts = ["verdict", *(_said(each.differences) for each in every)]
+    for name, cells, verdict in zip(["subscription", *names], rows, verdicts, strict=True):
+        middle = "  ".join(f"{cell!s:>{width}}" for cell, width in zip(cells, widths, strict=True))
+        yield f"{name:<{name_width}}  {middle}  {verdict}"
 
 
 def counted(count: int, what: str) -> str:

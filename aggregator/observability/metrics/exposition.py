@@ -15,6 +15,8 @@ from aggregator import __version__
 from aggregator.observability.metrics.flushes import FlushCounts
 from aggregator.observability.metrics.gauges import log_families
 from aggregator.observability.metrics.http import RequestCounts
+from aggregator.observability.metrics.subscription_look import SubscriptionLook, SubscriptionsSeen
+from aggregator.observability.metrics.subscriptions import subscription_families
 from storage.errors import StorageError
 from storage.model import Stats, Usage
 from storage.protocols import EventStore
@@ -25,13 +27,16 @@ CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 _MAX_WAIT_S = 5.0
 """Longest time to wait for the database; a scraper gives up after ten seconds."""
 
+_MAX_LOOK_WAIT_S = 1.0
+"""Longest time to wait for a look at the subscriptions, behind that."""
+
 
 class MetricsExposition:
     """Renders what was counted since the process began, and the state now.
 
     Args:
         store: read for the counts of the log and for what it takes up.
-        max_topics: see `FlushCounts`.
+        max_topics: see `FlushCounts`; and for so many subscriptions there are metrics.
         gauges: return metrics that are sampled at scrape time.
         in_reach: returns whether the store can be read at all.
     """
@@ -47,6 +52,7 @@ class MetricsExposition:
         self.requests = RequestCounts()
         self.flushes = FlushCounts(max_topics)
         self._store = store
+        self._subscriptions = SubscriptionLook(store, max_topics)
         self._gauges = list(gauges)
         self._in_reach = in_reach
         self._reading: asyncio.Task[tuple[Stats, Usage]] | None = None
@@ -56,23 +62,29 @@ class MetricsExposition:
 
         Without those of the log if the database does not answer in time: the others show why.
         """
-        stats = usage = None
+        stats = usage = seen = None
         if self._in_reach():
+            looking = self._subscriptions.start()
             with suppress(StorageError, TimeoutError):
                 async with asyncio.timeout(_MAX_WAIT_S):
                     stats, usage = await asyncio.shield(self._read())
+                    await asyncio.wait([looking], timeout=_MAX_LOOK_WAIT_S)
+            seen = self._subscriptions.seen
         registry = CollectorRegistry()
-        registry.register(_Collected(self._families(stats, usage)))
+        registry.register(_Collected(self._families(stats, usage, seen)))
         ProcessCollector(registry=registry)
         return generate_latest(registry)
 
     async def aclose(self) -> None:
         """Stop reading the store."""
+        await self._subscriptions.aclose()
         if self._reading is not None:
             self._reading.cancel()
             await asyncio.wait([self._reading])
 
-    def _families(self, stats: Stats | None, usage: Usage | None) -> Iterator[Metric]:
+    def _families(
+        self, stats: Stats | None, usage: Usage | None, seen: SubscriptionsSeen | None
+    ) -> Iterator[Metric]:
         yield InfoMetricFamily(
             "aggregator_build",
             "What runs.",
@@ -86,6 +98,7 @@ class MetricsExposition:
         yield from self.requests.families()
         for families in self._gauges:
             yield from families()
+        yield from subscription_families(seen)
         yield from log_families(stats, usage)
 
     def _read(self) -> asyncio.Task[tuple[Stats, Usage]]:

@@ -14,9 +14,9 @@ from aggregator.live.log_chunks import Form, LogChunk, LogChunks
 from aggregator.live.tails import Tails
 from aggregator.reading.read_memory import ReadMemory
 from aggregator.wire.stream_query import Start, StreamRequest
-from storage.topic_patterns import TopicSelection
 from storage.model import EventColumns, Page, Query
 from storage.protocols import EventReader
+from storage.topic_patterns import TopicSelection
 
 PAYLOAD = b'{"t":"%b"}' % (b"x" * 200_123)
 

@@ -14,9 +14,9 @@ from aggregator.live.topic_watch import TopicWatch
 from aggregator.reading.read_memory import ReadMemory
 from aggregator.reading.stream_limit import StreamLimit
 from aggregator.wire.stream_query import Start, StreamRequest
-from storage.topic_patterns import TopicSelection
 from storage.model import EventColumns, Page, Query
 from storage.protocols import EventReader
+from storage.topic_patterns import TopicSelection
 
 
 class Log:

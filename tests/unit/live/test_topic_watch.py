@@ -10,9 +10,9 @@ from support.stores import until
 from aggregator.live import topic_watch
 from aggregator.live.topic_poller import TopicPoller
 from aggregator.live.topic_watch import TopicWatch
-from storage.topic_patterns import TopicSelection
 from storage.model import Status
 from storage.protocols import EventReader
+from storage.topic_patterns import TopicSelection
 
 _PAGE = 2
 

@@ -138,7 +138,7 @@ def test_a_block_holds_no_large_payload(database: Database) -> None:
     fill(database, [event("orders", f"e-{n}", LARGE) for n in range(4)])
     with closing(cast("PostgresSnapshot", snapshot_of(database))) as snapshot:
         snapshot.open()
-        (block,) = snapshot._blocks(postgres_snapshot.ROWS, TABLE_ALONE)
+        (block,) = snapshot._blocks(TABLE_ALONE, postgres_snapshot.ROWS)
         assert [row[6] for row in block] == [None] * 4
 
 

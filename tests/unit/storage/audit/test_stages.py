@@ -7,8 +7,9 @@ import pytest
 
 from storage.audit import recount
 from storage.audit.recount import Audit
-from storage.audit.snapshot import Blocks, Extent, LogDamaged, Row
+from storage.audit.snapshot import Blocks, Extent, LogDamaged, Row, SubscriptionTables
 from storage.audit.streams import Stream
+from storage.audit.subscriptions import SubscriptionFound
 
 
 class Lists:
@@ -26,6 +27,8 @@ class Lists:
             "ranges": [("a", 1, 1, 7), ("a", 2, 2, 8), ("b", 1, 1, 9)],
             "range entries": [(7, "a", 1), (8, "a", 2), (9, "b", 1)],
             "doubled": [],
+            "kept": [("b", "id", 0, 1, 1, 0, 0, 0, 1, "[]", 0, 0, 0)],
+            "failures": [],
         }
         self._lists = lists | dict(changes or {})
 
@@ -66,6 +69,31 @@ class Lists:
     def doubled_keys(self, max_keys: int) -> list[Row]:
         return self._lists["doubled"][:max_keys]
 
+    @property
+    def subscription_tables(self) -> SubscriptionTables:
+        return Tables(self._lists)
+
+
+class Tables:
+    """Its tables of subscriptions."""
+
+    def __init__(self, lists: Mapping[str, list[Row]]) -> None:
+        self._lists = lists
+
+    def subscriptions(self) -> Blocks:
+        return iter(
+            [[("billing", "id", '{"topics":["*"]}'), ("idle", "other", '{"topics":["b"]}')]]
+        )
+
+    def topics(self) -> Blocks:
+        return iter([self._lists["kept"]])
+
+    def failures(self) -> Blocks:
+        return iter([self._lists["failures"]])
+
+    def settles(self) -> Blocks:
+        return iter([])
+
 
 def audited(snapshot: Lists) -> tuple[Audit, list[tuple[str, int]]]:
     told: list[tuple[str, int]] = []
@@ -100,9 +128,39 @@ def test_looking_for_doubled_keys_is_a_stage_of_its_own() -> None:
     assert done.differences.sentences[-1] == "topic 'a': the event_id 'y' is stored 2 times"
 
 
+def test_subscriptions_are_a_stage_behind_the_topics() -> None:
+    done, told = audited(Lists())
+    assert list(done.subscriptions()) == [
+        SubscriptionFound("billing", 1, 1, 0, 0, 0, 0),
+        SubscriptionFound("idle", 0, 0, 0, 0, 0, 0),
+    ]
+    assert told[-1] == ("subscriptions", 0)
+    assert done.complete
+    assert done.differences.sentences == []
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"kept": [("b", "id"), ("a", "id")]},
+         "the table subscription_topics is out of order at ('a', 'id')"),
+        ({"failures": [("a", "id", 2, 0), ("a", "id", 1, 0)]},
+         "the table subscription_failures is out of order at ('a', 'id', 1)"),
+    ],
+)  # fmt: skip
+def test_subscriptions_out_of_order_end_the_audit(
+    change: dict[str, list[Row]], sentence: str
+) -> None:
+    done, _ = audited(Lists(change))
+    assert list(done.subscriptions()) == []
+    assert not done.complete
+    assert done.differences.sentences == [f"the rest could not be read: {sentence}"]
+
+
 def test_damage_leaves_an_audit_incomplete() -> None:
     done, _ = audited(Lists(damaged=True))
     assert not done.complete
+    assert list(done.subscriptions()) == []
     assert done.differences.sentences == ["the rest could not be read: a page"]
 
 

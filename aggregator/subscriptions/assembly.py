@@ -1,0 +1,79 @@
+"""The parts of subscriptions, put together."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aggregator.live.log_chunks import LogChunks
+from aggregator.live.waits import Waits
+from aggregator.reading.read_memory import ReadMemory
+from aggregator.subscriptions.command_queue import CommandQueue
+from aggregator.subscriptions.counters import SubscriptionCounters
+from aggregator.subscriptions.delivery_reads import DeliveryReads
+from aggregator.subscriptions.filter_windows import FilterWindows
+from aggregator.subscriptions.known import KnownSubscriptions
+from aggregator.subscriptions.leases import Leases
+from aggregator.subscriptions.notices import Notices, SubscriptionPoller
+from aggregator.subscriptions.service import Subscriptions
+from aggregator.subscriptions.upkeep import Upkeep
+from storage.errors import StorageError
+from storage.protocols import EventStore
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionParts:
+    """What the composition root has to do with.
+
+    Attributes:
+        service: what the routes call.
+        queue: is drained at the end.
+        notices: are told of flushes.
+        poller, upkeep: are closed at the end.
+        counters: what was done.
+    """
+
+    service: Subscriptions
+    queue: CommandQueue
+    notices: Notices
+    poller: SubscriptionPoller
+    upkeep: Upkeep
+    counters: SubscriptionCounters
+
+    async def aclose(self) -> None:
+        """Stop what runs by itself."""
+        await self.poller.aclose()
+        await self.upkeep.aclose()
+
+
+def assemble(
+    *,
+    store: EventStore,
+    chunks: LogChunks,
+    waits: Waits,
+    memory: ReadMemory,
+    suspect: Callable[[StorageError], object],
+) -> SubscriptionParts:
+    """Make the parts of subscriptions.
+
+    Args:
+        store: has the subscriptions.
+        chunks: events are read through them.
+        waits: the room for those that wait.
+        memory: the memory of reads.
+        suspect: called with the error of commands after which the store may be out of reach.
+    """
+    counters = SubscriptionCounters()
+    known = KnownSubscriptions()
+    notices = Notices(known, counters)
+    upkeep = Upkeep(store, counters)
+    queue = CommandQueue(store, suspect=suspect, observe=notices.done, counters=counters)
+    leases = Leases(
+        store, queue, known, DeliveryReads(chunks), FilterWindows(store), waits, counters
+    )
+    return SubscriptionParts(
+        service=Subscriptions(store, queue, leases, memory, upkeep),
+        queue=queue,
+        notices=notices,
+        poller=SubscriptionPoller(store, known),
+        upkeep=upkeep,
+        counters=counters,
+    )

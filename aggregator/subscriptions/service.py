@@ -1,0 +1,206 @@
+"""The service of subscriptions: every request of theirs, behind its route."""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import TypeVar
+from uuid import uuid4
+
+import msgspec
+from msgspec.structs import replace
+
+from aggregator.reading.bounded_read import read_array
+from aggregator.reading.read_memory import ReadMemory
+from aggregator.subscriptions.beginnings import existing_topics, starts
+from aggregator.subscriptions.command_queue import CommandQueue
+from aggregator.subscriptions.errors import NoSuchSubscription, refusal
+from aggregator.subscriptions.leases import Leases
+from aggregator.subscriptions.statuses import status_of
+from aggregator.subscriptions.upkeep import Upkeep
+from aggregator.wire.subscription_answers import LeaseAnswer, SubscriptionStatus
+from aggregator.wire.subscription_requests import SettleRequest
+from storage.model import Query
+from storage.protocols import EventStore
+from storage.subscriptions.commands import (
+    Change,
+    Command,
+    Create,
+    Delete,
+    DropDead,
+    Pause,
+    Range,
+    RetryDead,
+    Seek,
+    Settle,
+    Token,
+)
+from storage.subscriptions.model import (
+    Beginning,
+    FailedEvent,
+    Subscription,
+    SubscriptionSettings,
+)
+from storage.subscriptions.outcomes import Done, Kept, Outcome, Refusal, Retried, Settled, Sought
+from storage.topic_patterns import TopicSelection
+
+_PAUSED = "paused by request"
+_DEAD_BYTES = 8 * 2**20
+"""A page of dead letters ends once its events take so many bytes."""
+
+_DIGEST_BYTES = 16
+
+_Kind = TypeVar("_Kind", bound=Outcome)
+
+_encode = msgspec.json.encode
+
+
+class Subscriptions:
+    """A `SubscriptionService` over a store.
+
+    Args:
+        store: is looked at.
+        queue: has commands done.
+        leases: leases events.
+        memory: the memory of reads.
+        upkeep: forgets settles.
+    """
+
+    def __init__(
+        self,
+        store: EventStore,
+        queue: CommandQueue,
+        leases: Leases,
+        memory: ReadMemory,
+        upkeep: Upkeep,
+    ) -> None:
+        self._store = store
+        self._queue = queue
+        self._leases = leases
+        self._memory = memory
+        self._upkeep = upkeep
+
+    async def put(self, name: str, settings: SubscriptionSettings) -> bool:
+        """See `SubscriptionService.put`."""
+        there = await self._store.subscription(name)
+        # Where there is one, its settings are compared; where it begins is not looked up.
+        first = (
+            {}
+            if there is not None
+            else await starts(self._store, settings.begins, TopicSelection(settings.topics))
+        )
+        made = Subscription(name=name, id=str(uuid4()), settings=settings)
+        return (await self._do(Create(made, first), Kept)).made
+
+    async def change(self, change: Change) -> None:
+        """See `SubscriptionService.change`."""
+        if change.topics is not msgspec.UNSET:
+            heads = await existing_topics(self._store, TopicSelection(change.topics))
+            change = replace(change, heads=heads)
+        await self._do(change, Kept)
+
+    async def delete(self, name: str) -> None:
+        """See `SubscriptionService.delete`."""
+        await self._do(Delete(name), Done)
+
+    async def pause(self, name: str) -> None:
+        """See `SubscriptionService.pause`."""
+        await self._do(Pause(name, _PAUSED), Kept)
+
+    async def resume(self, name: str) -> None:
+        """See `SubscriptionService.resume`."""
+        await self._do(Pause(name, None), Kept)
+
+    async def listed(self, after: str, limit: int) -> list[Subscription]:
+        """See `SubscriptionService.listed`."""
+        return await self._store.subscriptions(after=after, limit=limit)
+
+    async def status(self, name: str, topics_after: str) -> SubscriptionStatus:
+        """See `SubscriptionService.status`."""
+        status = await status_of(self._store, name, topics_after)
+        if status is None:
+            raise _no_such(name)
+        return status
+
+    async def lease(self, name: str, consumer: str, max_events: int, wait_ms: int) -> LeaseAnswer:
+        """See `SubscriptionService.lease`."""
+        return await self._leases.lease(name, consumer, max_events, wait_ms)
+
+    async def settle(self, name: str, request: SettleRequest) -> Settled:
+        """See `SubscriptionService.settle`."""
+        command = Settle(
+            name=name,
+            token=request.token,
+            ack=request.ack,
+            retry=request.retry,
+            dead=request.dead,
+            release=request.release,
+            extend_ms=request.extend_ms,
+            digest=_digest(request),
+        )
+        settled = await self._do(command, Settled)
+        self._upkeep.start()
+        return settled
+
+    async def released(self, name: str, token: Token) -> None:
+        """See `SubscriptionService.released`."""
+        await self._leases.release(name, token)
+
+    async def seek(self, name: str, begins: Beginning, dry_run: bool) -> Sought:  # noqa: FBT001
+        """See `SubscriptionService.seek`."""
+        subscription = await self._there(name)
+        wanted = TopicSelection(subscription.settings.topics)
+        return await self._do(
+            Seek(name, await starts(self._store, begins, wanted), dry_run), Sought
+        )
+
+    async def dead_letters(
+        self, name: str, after: tuple[str, int], limit: int
+    ) -> list[tuple[FailedEvent, bytes]]:
+        """See `SubscriptionService.dead_letters`."""
+        subscription = await self._there(name)
+        letters: list[tuple[FailedEvent, bytes]] = []
+        size = 0
+        for each in await self._store.dead_letters(subscription.id, after=after, limit=limit):
+            event = await self._event(each.topic, each.offset)
+            letters.append((each, event))
+            size += len(event)
+            if size >= _DEAD_BYTES:
+                break
+        return letters
+
+    async def retry_dead(self, name: str, offsets: Sequence[Range] | None) -> Retried:
+        """See `SubscriptionService.retry_dead`."""
+        return await self._do(RetryDead(name, offsets), Retried)
+
+    async def drop_dead(self, name: str, topic: str, offset: int) -> None:
+        """See `SubscriptionService.drop_dead`."""
+        await self._do(DropDead(name, topic, offset), Done)
+
+    async def _there(self, name: str) -> Subscription:
+        subscription = await self._store.subscription(name)
+        if subscription is None:
+            raise _no_such(name)
+        return subscription
+
+    async def _do(self, command: Command, kind: type[_Kind]) -> _Kind:
+        outcome = await self._queue.submit(command)
+        if isinstance(outcome, Refusal):
+            raise refusal(outcome)
+        if not isinstance(outcome, kind):
+            raise TypeError(f"{type(command).__name__} has the outcome {type(outcome).__name__}")
+        return outcome
+
+    async def _event(self, topic: str, offset: int) -> bytes:
+        query = Query(topic=topic, after=offset - 1, newest_first=False, limit=1)
+        page = await read_array(self._store, self._memory, query)
+        return b"".join(page.parts)[1:-1]
+
+
+def _digest(request: SettleRequest) -> bytes:
+    settles = (request.ack, request.retry, request.dead, request.release)
+    if not any(settles):
+        return b""
+    return blake2b(_encode(settles), digest_size=_DIGEST_BYTES).digest()
+
+
+def _no_such(name: str) -> NoSuchSubscription:
+    return NoSuchSubscription(f"there is no subscription {name!r}")

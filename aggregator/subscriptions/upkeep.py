@@ -1,0 +1,37 @@
+"""Upkeep: settles are remembered so that the same can be answered alike, and forgotten in time."""
+
+from aggregator.live.poller import Poller
+from aggregator.subscriptions.counters import SubscriptionCounters
+from storage.protocols import SubscriptionStore
+
+_INTERVAL_S = 60.0
+
+_MAX_FORGOTTEN = 1000
+"""Settles forgotten in one transaction, for which publishes may have to wait."""
+
+
+class Upkeep(Poller):
+    """Has settles forgotten, once a minute while there are new ones.
+
+    Args:
+        store: forgets.
+        counters: count settles.
+        options: see `Poller`.
+    """
+
+    def __init__(
+        self, store: SubscriptionStore, counters: SubscriptionCounters, **options: float
+    ) -> None:
+        super().__init__("subscription-upkeep", **{"interval_s": _INTERVAL_S, **options})
+        self._store = store
+        self._counters = counters
+        self._done = 0
+
+    def _wanted(self) -> bool:
+        return self._counters.settles_done > self._done
+
+    async def _ask(self) -> None:
+        done = self._counters.settles_done
+        while await self._store.forget_settles(_MAX_FORGOTTEN):
+            pass
+        self._done = done
