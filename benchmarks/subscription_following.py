@@ -34,7 +34,7 @@ class Following:
         sent = self._sent
         async with self._make() as database:
             with aggregator(database.arguments) as server:
-                settings = {"topics": ["topic-*"], "from": "start"}
+                settings = {"topics": ["*"], "from": "start"}
                 await subscription_calls.make(server.port, _NAME, settings)
                 async with child.running(
                     "subscription_client", server.port, _NAME, sent.new, AT_ONCE, 1, "turns"
