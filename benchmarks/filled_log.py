@@ -9,8 +9,8 @@ from pathlib import Path
 
 import asyncpg
 
-from benchmarks.databases import MakeDatabase
-from benchmarks.serving import Server, aggregator
+from benchmarks.databases import Database, MakeDatabase
+from benchmarks.serving import aggregator
 from benchmarks.stored_topic import TOPIC
 
 _APPEND = 1_000
@@ -57,8 +57,8 @@ VALUES ($1, $4::bigint, $4, to_timestamp($2) + ($4 - 1) / $3::bigint * interval 
 
 
 @asynccontextmanager
-async def filled(make: MakeDatabase, events: int) -> AsyncIterator[Server]:
-    """Run an aggregator on a database that holds so many events of one topic.
+async def filled(make: MakeDatabase, events: int) -> AsyncIterator[Database]:
+    """Make a database that holds so many events of one topic.
 
     They are as those of the standard workload, with ids that grow, none sent twice.
 
@@ -67,15 +67,14 @@ async def filled(make: MakeDatabase, events: int) -> AsyncIterator[Server]:
         events: the number of events.
     """
     async with make() as database:
-        # Its first start makes the tables.
+        # Its start makes the tables.
         with aggregator(database.arguments):
             pass
         if database.location.startswith("postgres"):
             await _fill_postgres(database.location, events)
         else:
             await asyncio.to_thread(_fill_sqlite, Path(database.location), events)
-        with aggregator(database.arguments) as server:
-            yield server
+        yield database
 
 
 def _yesterday_s() -> int:

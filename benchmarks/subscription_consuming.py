@@ -1,12 +1,16 @@
-"""A subscription whose events consumers take, run after run; its counts are checked each time."""
+"""A subscription whose events consumers take, run after run; its counts are checked each time.
+
+Each run has an aggregator of its own, which has nothing in memory that another run has read.
+"""
 
 from collections.abc import Mapping
 from itertools import count
 from typing import Any
 
 from benchmarks import child, subscription_calls
+from benchmarks.databases import Database
 from benchmarks.measuring import Measured, timed
-from benchmarks.serving import Server
+from benchmarks.serving import aggregator
 
 _NUMBERS = count(1)
 
@@ -15,23 +19,17 @@ class Consumed:
     """A subscription and the number of its events.
 
     Args:
-        server: the aggregator.
-        name: of the subscription.
-        events: the number of events that are stored for it.
+        database: of the log, which holds the events.
+        events: the number of events.
+        settings: of the subscription, which is made by the first run.
     """
 
-    def __init__(self, server: Server, name: str, events: int) -> None:
-        self._server = server
-        self._name = name
+    def __init__(self, database: Database, events: int, settings: Mapping[str, object]) -> None:
+        self._database = database
+        self._name = f"bench-{next(_NUMBERS)}"
+        self._settings = settings
         self._left = events
         self._acknowledged = 0
-
-    @classmethod
-    async def make(cls, server: Server, events: int, settings: Mapping[str, object]) -> "Consumed":
-        """Make a new subscription; raises `NotServed` if the server knows none."""
-        name = f"bench-{next(_NUMBERS)}"
-        await subscription_calls.make(server.port, name, settings)
-        return cls(server, name, events)
 
     async def consume(
         self, events: int, at_once: int, consumers: int = 1, how: str = "turns"
@@ -48,20 +46,21 @@ class Consumed:
             The figures; the latency is that of a lease with its settle.
 
         Raises:
+            NotServed: the server knows no subscriptions.
             WrongCounts: other events are acknowledged than the consumers have settled.
         """
-        cpu_s = self._server.cpu_s()
-        async with child.running(
-            "subscription_client", self._server.port, self._name, events, at_once, consumers, how
-        ) as client:
-            await client.said()
-            ended = await client.said()
-        cpu_s = self._server.cpu_s() - cpu_s
-        self._acknowledged += events
-        self._left -= events
-        await subscription_calls.check(
-            self._server.port, self._name, self._acknowledged, self._left
-        )
+        with aggregator(self._database.arguments) as server:
+            if not self._acknowledged:
+                await subscription_calls.make(server.port, self._name, self._settings)
+            arguments = (server.port, self._name, events, at_once, consumers, how)
+            async with child.running("subscription_client", *arguments) as client:
+                await client.said()
+                cpu_s = server.cpu_s()
+                ended = await client.said()
+                cpu_s = server.cpu_s() - cpu_s
+            self._acknowledged += events
+            self._left -= events
+            await subscription_calls.check(server.port, self._name, self._acknowledged, self._left)
         return of_client(ended, events)._replace(cpu_s_per_million=cpu_s / events * 1e6)
 
 

@@ -6,10 +6,10 @@ Consumers are a process of their own that parses every event. One takes a topic 
 at a time: in turns (lease, settle, lease), each settle together with the next lease, and with
 `order: "none"` the next lease asked for before the one that came is parsed. A pull consumer of
 JetStream from Python takes as many a fetch, and acknowledges each message. Eight consumers share a
-subscription with `order: "none"`, which one takes as well. The standard workload
-is published while a subscription follows, and alone. And one consumer takes events from the middle
-of a log of millions (`--stored` before it and as many behind it), whose first half the subscription
-has acknowledged. After each run the counts of the subscription are what its consumers have settled.
+subscription with `order: "none"`, which one takes as well. The standard workload is published while
+a subscription follows, and alone. And one consumer takes events from the middle of a log of
+millions (`--stored` before it and as many behind it), whose first half the subscription has
+acknowledged. After each run the counts of the subscription are what its consumers have settled.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,11 +17,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from benchmarks import child, peer_jetstream, peer_jetstream_reading
-from benchmarks.databases import MakeDatabase, sqlite_file
+from benchmarks.databases import Database, MakeDatabase, sqlite_file
 from benchmarks.filled_log import filled
 from benchmarks.measuring import Measured, Sent, check, through
 from benchmarks.rounds import Part, Runs, Setting, measure_each
-from benchmarks.serving import Server, aggregator
+from benchmarks.serving import aggregator
 from benchmarks.standard import BATCHES
 from benchmarks.stored_topic import TOPIC, WORKLOAD
 from benchmarks.subscription_consuming import Consumed
@@ -90,9 +90,9 @@ async def measure(setting: Setting) -> Part:
     async with AsyncExitStack() as stack:
         runs = await _peers(part, stack, setting)
         for backend, make in makes.items():
-            server = await stack.enter_async_context(_stored(make, _taken(setting)))
+            log = await stack.enter_async_context(_stored(make, _taken(setting)))
             middle = await stack.enter_async_context(_half_taken(make, setting))
-            runs |= _consuming(backend, server, middle, setting)
+            runs |= _consuming(backend, log, middle, setting)
         for number in range(setting.rounds):
             await measure_each(part, _in_turn(runs, number))
             _add_best_peer(part)
@@ -142,48 +142,46 @@ def _add_best_peer(part: Part) -> None:
 
 
 @asynccontextmanager
-async def _stored(make: MakeDatabase, events: int) -> AsyncIterator[Server]:
-    """Run an aggregator with one topic that holds so many events."""
+async def _stored(make: MakeDatabase, events: int) -> AsyncIterator[Database]:
+    """Make a database with one topic that holds so many events."""
     async with make() as database:
         with aggregator(database.arguments) as server:
             await through([server], Sent.make(WORKLOAD, events))
             await check(server.port, events, events)
-            yield server
+        yield database
 
 
 @asynccontextmanager
 async def _half_taken(make: MakeDatabase, setting: Setting) -> AsyncIterator[Consumed]:
-    """Run an aggregator on a large log, and take the first half of it."""
+    """Make a large log, and take the first half of it."""
     behind = max(setting.stored, setting.rounds * len(AT_ONCE) * _taken(setting))
-    async with filled(make, setting.stored + behind) as server:
-        consumed = await Consumed.make(server, setting.stored + behind, _FROM_START)
+    async with filled(make, setting.stored + behind) as database:
+        consumed = Consumed(database, setting.stored + behind, _FROM_START)
         await consumed.consume(setting.stored, _SKIPPED_AT_ONCE)
         yield consumed
 
 
-def _consuming(backend: str, server: Server, middle: Consumed, setting: Setting) -> Runs:
+def _consuming(backend: str, log: Database, middle: Consumed, setting: Setting) -> Runs:
     events = _taken(setting)
     runs = {}
     for at_once in AT_ONCE:
-        runs[on(backend, turns(at_once))] = partial(_all, server, events, at_once)
+        runs[on(backend, turns(at_once))] = partial(_all, log, events, at_once)
         runs[on(backend, in_the_middle(at_once, setting.stored))] = partial(
             middle.consume, events, at_once
         )
-        runs[on(backend, together(at_once))] = partial(
-            _all, server, events, at_once, how="together"
-        )
+        runs[on(backend, together(at_once))] = partial(_all, log, events, at_once, how="together")
         runs[on(backend, ahead(at_once))] = partial(
-            _all, server, events, at_once, how="ahead", order="none"
+            _all, log, events, at_once, how="ahead", order="none"
         )
     for consumers in (1, 8):
         runs[on(backend, competing(consumers))] = partial(
-            _all, server, events, _COMPETING_AT_ONCE, consumers, order="none"
+            _all, log, events, _COMPETING_AT_ONCE, consumers, order="none"
         )
     return runs
 
 
 async def _all(
-    server: Server,
+    log: Database,
     events: int,
     at_once: int,
     consumers: int = 1,
@@ -191,7 +189,7 @@ async def _all(
     order: str = "topic",
 ) -> Measured:
     """Take the whole topic by a new subscription."""
-    consumed = await Consumed.make(server, events, _FROM_START | {"order": order})
+    consumed = Consumed(log, events, _FROM_START | {"order": order})
     return await consumed.consume(events, at_once, consumers, how)
 
 
