@@ -125,7 +125,7 @@ def _write(connection: sqlite3.Connection, changes: Changes, loaded: Loaded) -> 
         )
     run(WRITE_SUBSCRIPTIONS, map(_subscription_row, changes.subscriptions.values()), now_us)
     settings = _settings(changes, loaded)
-    states = _states_told_otherwise(changes, loaded) | changes.states
+    states = changes.states
     run(DELETE_STATES, (key for key, state in states.items() if state is None))
     run(WRITE_STATES, (
         _state_row(key, state, settings[key[0]]) for key, state in states.items() if state
@@ -141,28 +141,6 @@ def _settings(changes: Changes, loaded: Loaded) -> dict[str, SubscriptionSetting
     return {each.id: each.settings for each in now.values()}
 
 
-def _states_told_otherwise(
-    changes: Changes, loaded: Loaded
-) -> dict[tuple[str, str], TopicState | None]:
-    """Return the states whose rows other settings change; all were loaded for these."""
-    found: dict[tuple[str, str], TopicState | None] = {}
-    for name, changed in changes.subscriptions.items():
-        former = loaded.subscriptions.get(name)
-        if former is not None and former.settings != changed.settings:
-            found |= {
-                key: state
-                for key, state in loaded.states.items()
-                if key[0] == changed.id
-                and _told(state, former.settings) != _told(state, changed.settings)
-            }
-    return found
-
-
-def _told(state: TopicState, settings: SubscriptionSettings) -> tuple[int | None, int]:
-    """Return what a row says of a state by the settings."""
-    return state.due_us(settings), int(state.holds_new(settings))
-
-
 def _subscription_row(each: Subscription) -> Sequence[object]:
     settings = msgspec.json.encode(each.settings).decode()
     return each.name, each.id, settings, each.reason, each.dead_in_row
@@ -173,7 +151,8 @@ def _state_row(
 ) -> Sequence[object]:
     return (
         *key, state.start, state.next_offset, state.acknowledged, state.dead, state.redelivered,
-        state.unsettled, state.place, *_told(state, settings), state.ranges,
+        state.unsettled, state.place, state.due_us(settings), int(state.holds_new(settings)),
+        state.ranges,
     )  # fmt: skip
 
 
