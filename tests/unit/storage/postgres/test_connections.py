@@ -11,7 +11,7 @@ from support.backends import Database
 from support.events import event, published
 from support.http import MakeClient
 from support.reading import read_page
-from support.subscribing import creation, lease, one
+from support.commanding import creation, lease, one
 
 from storage.errors import StorageUnavailable
 from storage.model import Query

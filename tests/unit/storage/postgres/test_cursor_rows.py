@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support.backends import Database
 from support.observer import Observer
-from support.subscribing import acknowledgement, creation, fill, lease, one, views
+from support.commanding import acknowledgement, creation, fill, lease, one, views
 
 from storage.postgres.session import own
 from storage.postgres.store import PostgresStore
