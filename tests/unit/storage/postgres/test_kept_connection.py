@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 from support.backends import Database
+from support.commanding import creation, fill, lease, one
 from support.observer import Observer
 from support.stores import until
-from support.subscribing import creation, fill, lease, one
 
 from storage.errors import StorageUnavailable
 from storage.model import Pool
