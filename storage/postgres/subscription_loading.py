@@ -68,10 +68,11 @@ FROM subscriptions AS s JOIN subscription_topics AS t ON t.subscription = s.id
 LEFT JOIN LATERAL {OLDEST.format(topic="t.topic")} ON true
 WHERE s.name = ANY (string_to_array(${{number}}, chr(31)))"""
 
+_UNSETTLED = ALL_NEWEST.format(subscription="s.id", columns="newest.unsettled")
 _OTHERS_OF = f"""
 UNION ALL
 SELECT {_OTHERS}, s.name, s.id, NULL, NULL, NULL, NULL, NULL,
-       (SELECT sum(t.unsettled)::bigint FROM {ALL_NEWEST.format(subscription="s.id")}), NULL,
+       (SELECT sum(t.unsettled)::bigint FROM {_UNSETTLED}), NULL,
        {_NO_STATE}, NULL
 FROM subscriptions AS s WHERE s.name = ANY (string_to_array(${{number}}, chr(31)))"""
 
