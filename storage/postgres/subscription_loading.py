@@ -68,13 +68,20 @@ FROM subscriptions AS s JOIN subscription_topics AS t ON t.subscription = s.id
 LEFT JOIN LATERAL {OLDEST.format(topic="t.topic")} ON true
 WHERE s.name = ANY (string_to_array(${{number}}, chr(31)))"""
 
-_UNSETTLED = ALL_NEWEST.format(subscription="s.id", columns="newest.unsettled")
+_RANGES = ALL_NEWEST.format(subscription="s.id", columns="newest.unsettled, newest.ranges")
 _OTHERS_OF = f"""
 UNION ALL
-SELECT {_OTHERS}, s.name, s.id, NULL, NULL, NULL, NULL, NULL,
-       (SELECT sum(t.unsettled)::bigint FROM {_UNSETTLED}), NULL,
-       {_NO_STATE}, NULL
-FROM subscriptions AS s WHERE s.name = ANY (string_to_array(${{number}}, chr(31)))"""
+SELECT {_OTHERS}, s.name, s.id, NULL, NULL, NULL, NULL, NULL, o.unsettled, o.leased, {_NO_STATE}, NULL
+FROM subscriptions AS s CROSS JOIN LATERAL (
+    SELECT sum(t.unsettled)::bigint AS unsettled,
+           sum(CASE WHEN t.unsettled > 0 THEN (
+               SELECT sum((r ->> 1)::bigint - (r ->> 0)::bigint + 1)
+               FROM json_array_elements(t.ranges) AS r
+               WHERE r ->> 4 <> ''
+                 AND (r ->> 3)::bigint > extract(epoch FROM clock_timestamp()) * 1000000
+           ) END)::bigint AS leased
+    FROM {_RANGES}) AS o
+WHERE s.name = ANY (string_to_array(${{number}}, chr(31)))"""
 
 # Whether a lease is over matters only where the settle that is sent again was found: its other
 # ones, which may be many, are not looked through for each.
@@ -193,13 +200,12 @@ def _decoded(rows: Sequence[asyncpg.Record], wanted: Needs) -> Read:
             loaded.subscriptions[name] = subscription
             read.subscriptions[name] = revision
         elif kind == _OTHERS:
-            loaded.others[row[1]] = row[_FIRST_NUMBER] or 0
+            loaded.others[row[1]] = row[_FIRST_NUMBER + 1] or 0, row[_FIRST_NUMBER] or 0
         else:
             _add_settle(loaded, row)
     for name in wanted.others & loaded.subscriptions.keys():
         id_ = loaded.subscriptions[name].id
-        known = (loaded.states.get((id_, topic)) for topic in wanted.topics[name])
-        loaded.others[id_] -= sum(state.unsettled for state in known if state is not None)
+        loaded.leave_out(id_)
     return read
 
 
