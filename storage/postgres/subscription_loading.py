@@ -71,7 +71,8 @@ WHERE s.name = ANY (string_to_array(${{number}}, chr(31)))"""
 _RANGES = ALL_NEWEST.format(subscription="s.id", columns="newest.unsettled, newest.ranges")
 _OTHERS_OF = f"""
 UNION ALL
-SELECT {_OTHERS}, s.name, s.id, NULL, NULL, NULL, NULL, NULL, o.unsettled, o.leased, {_NO_STATE}, NULL
+SELECT {_OTHERS}, s.name, s.id, NULL, NULL, NULL, NULL, NULL, o.unsettled, o.leased,
+       {_NO_STATE}, NULL
 FROM subscriptions AS s CROSS JOIN LATERAL (
     SELECT sum(t.unsettled)::bigint AS unsettled,
            sum(CASE WHEN t.unsettled > 0 THEN (
