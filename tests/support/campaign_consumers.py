@@ -1,0 +1,197 @@
+"""The consumers of a crash campaign: what they lease and settle, and what they leave to others."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+from zlib import crc32
+
+import aiohttp
+
+from support.campaign_deliveries import Deliveries
+from support.campaign_leases import HeldLease, Place, Settle
+from support.campaign_publishers import Target
+from support.load import CUT_OFF
+
+_SIZES = ((1, 5), (10, 100), (500, 2_000))
+_HOW_OFTEN = (2, 5, 2)
+_WAITS_MS = (0, 100, 300)
+_CUT_SHORT = 0.02
+"""The share of the requests whose consumer dies before the answer."""
+
+_POISON = 150
+"""One event of so many is never acknowledged, where there is poison."""
+
+_LATE_S = 0.3
+"""A lease that is answered so short a time before it may run out is not made use of."""
+
+
+class _Died(Exception):
+    """The consumer has died, and knows nothing any more."""
+
+
+class Consumer:
+    """Leases and settles, and dies and begins anew with another label, until it is told to end.
+
+    Args:
+        number: makes its labels its own.
+        chance: decides what it does.
+        judge: of the subscription it consumes.
+        poison: whether some events are never acknowledged.
+        find: waits for an aggregator to send to.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        chance: random.Random,
+        judge: Deliveries,
+        find: Callable[[random.Random], Awaitable[Target]],
+        *,
+        poison: bool,
+    ) -> None:
+        self._number = number
+        self._chance = chance
+        self._judge = judge
+        self._find = find
+        self._poison = poison
+        self._lives = 0
+        self.earnest = False
+        """Whether it does all it can to have everything settled."""
+        self.ending = False
+
+    async def run(self, client: aiohttp.ClientSession) -> None:
+        """Consume until `ending`; whatever gets no answer is sent again until it does."""
+        while not self.ending:
+            self._lives += 1
+            try:
+                while not self.ending:
+                    await self._consume(client)
+            except _Died:
+                continue
+
+    async def _consume(self, client: aiohttp.ClientSession) -> None:
+        lease = await self._lease(client)
+        if lease is None:
+            await asyncio.sleep(self._chance.random() / 50)
+            return
+        draw = 1.0 if self.earnest else self._chance.random()
+        if draw < 0.05:
+            return  # it runs out
+        if draw < 0.1:
+            raise _Died
+        if draw < 0.13:
+            # Held for longer than it was given for.
+            longer = Settle(extend_ms=self._judge.settings["lease_ms"] + 700)
+            if not await self._settle(client, lease, longer):
+                return
+            await asyncio.sleep(self._judge.settings["lease_ms"] / 1000 + 0.1)
+        while lease.held:
+            settle = self._next_settle(lease)
+            if not await self._settle(client, lease, settle):
+                return
+            if self._chance.random() < 0.05 and not await self._settle(client, lease, settle):
+                return
+
+    async def _lease(self, client: aiohttp.ClientSession) -> HeldLease | None:
+        size = self._chance.randint(*self._chance.choices(_SIZES, _HOW_OFTEN)[0])
+        consumer = f"{self._number}-{self._lives}"
+        wanted = {
+            "consumer": consumer,
+            "max_events": max(size, 500) if self.earnest else size,
+            "wait_ms": self._chance.choice(_WAITS_MS),
+        }
+        target = await self._find(self._chance)
+        asked_s = time.monotonic()
+        status, answer = await self._post(client, target, "lease", wanted)
+        given_s = time.monotonic()
+        if status != 200 or answer["lease"] is None:
+            assert status in {0, 200, 503}, answer
+            return None
+        expires_ms = answer["expires_in_ms"]
+        assert 0 < expires_ms <= self._judge.settings["lease_ms"], answer
+        assert 0 < len(answer["deliveries"]) <= wanted["max_events"], answer
+        until_s = asked_s + expires_ms / 1000
+        if until_s - given_s < _LATE_S:
+            return None
+        given = [(each["delivery"], each["event"]) for each in answer["deliveries"]]
+        lease = HeldLease(
+            token=answer["lease"],
+            consumer=consumer,
+            asked_s=asked_s,
+            given_s=given_s,
+            until_s=until_s,
+            deliveries={(event["topic"], event["offset"]): number for number, event in given},
+            event_ids={(event["topic"], event["offset"]): event["event_id"] for _, event in given},
+        )
+        self._judge.leased(lease)
+        return lease
+
+    def _next_settle(self, lease: HeldLease) -> Settle:
+        held = list(lease.held)
+        fails = [place for place in held if self._fails(lease, place)]
+        draw = 1.0 if self.earnest else self._chance.random()
+        if fails or draw < 0.08:
+            failing = fails[0] if fails else self._chance.choice(held)
+            before = lease.held_before(failing)
+            if draw < 0.02:
+                return Settle(ack=before, dead=[failing])
+            after_ms = None if self.earnest else self._chance.choice((None, 0, 50, 200))
+            return Settle(ack=before, retry=[failing], after_ms=after_ms)
+        if draw < 0.12:
+            return Settle(release=self._some(held))
+        settle = Settle(ack=held if self.earnest or draw > 0.5 else self._some(held))
+        if draw < 0.2:
+            settle.extend_ms = self._judge.settings["lease_ms"]
+        return settle
+
+    def _fails(self, lease: HeldLease, place: Place) -> bool:
+        return self._poison and crc32(lease.event_ids[place].encode()) % _POISON == 0
+
+    def _some(self, held: Sequence[Place]) -> Sequence[Place]:
+        first = self._chance.randrange(len(held))
+        return held[first : self._chance.randint(first + 1, len(held))]
+
+    async def _settle(
+        self, client: aiohttp.ClientSession, lease: HeldLease, settle: Settle
+    ) -> bool:
+        """Settle until it is answered; returns whether the lease may have something left."""
+        judge = self._judge
+        if settle.answer is None:
+            judge.sending(lease, settle)
+        body = settle.body(lease, spans=judge.in_order)
+        while True:
+            target = await self._find(self._chance)
+            sent_s = time.monotonic()
+            status, answer = await self._post(client, target, "settle", body)
+            if status == 200:
+                judge.settled(lease, settle, sent_s, answer)
+                return True
+            if status == 409:
+                judge.refused(lease, settle, answer)
+                return False
+            assert status in {0, 503}, answer
+            judge.unanswered()
+            await asyncio.sleep(self._chance.random() / 50)
+
+    async def _post(
+        self, client: aiohttp.ClientSession, target: Target, verb: str, body: dict[str, Any]
+    ) -> tuple[int, Any]:
+        """Ask once; returns the status and the answer, 0 if the connection ended without one.
+
+        Raises:
+            _Died: it has hung up meanwhile.
+        """
+        url = f"{target.url}/subscriptions/{self._judge.name}/{verb}"
+        dies = not self.earnest and self._chance.random() < _CUT_SHORT
+        asking = asyncio.timeout(self._chance.random() / 100 if dies else None)
+        try:
+            async with asking, client.post(url, json=body) as response:
+                return response.status, await response.json(content_type=None)
+        except CUT_OFF:
+            return 0, None
+        except TimeoutError:
+            if not asking.expired():
+                raise
+            raise _Died from None
