@@ -95,11 +95,13 @@ class Consumer:
                 return
 
     async def _lease(self, client: aiohttp.ClientSession) -> HeldLease | None:
-        size = self._chance.randint(*self._chance.choices(_SIZES, _HOW_OFTEN)[0])
+        max_events = self._chance.randint(*self._chance.choices(_SIZES, _HOW_OFTEN)[0])
+        if self.earnest:
+            max_events = max(max_events, 500)
         consumer = f"{self._number}-{self._lives}"
         wanted = {
             "consumer": consumer,
-            "max_events": max(size, 500) if self.earnest else size,
+            "max_events": max_events,
             "wait_ms": self._chance.choice(_WAITS_MS),
         }
         target = await self._find(self._chance)
@@ -111,7 +113,7 @@ class Consumer:
             return None
         expires_ms = answer["expires_in_ms"]
         assert 0 < expires_ms <= self._judge.settings["lease_ms"], answer
-        assert 0 < len(answer["deliveries"]) <= wanted["max_events"], answer
+        assert 0 < len(answer["deliveries"]) <= max_events, answer
         until_s = asked_s + expires_ms / 1000
         if until_s - given_s < _LATE_S:
             return None

@@ -1,4 +1,4 @@
-"""What a crash campaign holds the log, the counts and the dead letters of a subscription against."""
+"""What a crash campaign holds the counts and the dead letters of a subscription against."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
