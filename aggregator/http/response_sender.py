@@ -107,6 +107,8 @@ class ResponseSender:
             else:
                 await answer.prepare(request)
             await answer.write_eof()
+            # What is small, aiohttp leaves with the transport.
+            await request.writer.drain()
         except ConnectionError:
             # Nobody is left to tell; aiohttp finds the connection closed as well.
             return False

@@ -20,7 +20,7 @@ class SubscriptionCounters:
         unwritten: leases that were released because their answer could not be read or written.
         settles_done: settles that were done; one that was answered as before counts again.
         settles_refused: settles that were refused, by reason.
-        acknowledged, retried, dead, released: events, as settles and runs of leases have it.
+        acknowledged, retried, dead, released: events, as these settles have them.
         flushes: transactions of commands that were committed.
         flushes_failed: those that failed, whatever became of them.
         commands_waiting: commands that wait for their transaction, or are under way, now.

@@ -94,11 +94,11 @@ class KnownSubscription:
                 topic for topic in self._topics if topic in more or topic not in tried
             )
             self._has_run_out = bool(tried) and not self._topics
-        if leased.granted and len(self._topics) > 1:
-            # Those that come behind the one that gave last have their turn now.
-            while self._topics[0] != leased.granted[-1].topic and self._topics[0] in tried:
-                self._topics.rotate(-1)
-            self._topics.rotate(-1)
+
+    def given(self, topic: str) -> None:
+        """Let the topics behind the one that gave the last event of a lease have their turn."""
+        if topic in self._topics:
+            self._topics.rotate(-1 - self._topics.index(topic))
 
     def stored(self, topic: str) -> None:
         """Take notice that events were stored in a topic that is selected."""

@@ -140,6 +140,7 @@ class Leases:
                 await self.release(name, token)
             raise
         known.mean_bytes = read.size // events
+        known.given(read.granted[-1].topic)
         if leased.more:
             known.sleepers.wake()
         return _Taken(self._answer(known, leased, token, read.parts), leased, known, wakes)
@@ -150,9 +151,10 @@ class Leases:
             max_events = min(max_events, LEASE_BYTES // known.mean_bytes + 1)
         name = known.subscription.name
         windows = 0
+        has_looked = known.needs_look(found_nothing=False)
+        if has_looked:
+            await self._look(known)
         while True:
-            if known.needs_look(found_nothing=False) and not await known.look(self._store):
-                raise self._gone(name)
             topics = known.candidates()
             source = known.subscription.settings.source
             command = Lease(
@@ -176,10 +178,15 @@ class Leases:
             if outcome.scan and source is not None and windows < MAX_WINDOWS:
                 windows += 1
                 await self._windows.find(source, outcome.scan)
-            elif not known.needs_look(found_nothing=True):
+            elif has_looked or not known.needs_look(found_nothing=True):
                 return outcome, command.lease
-            elif not await known.look(self._store):
-                raise self._gone(name)
+            else:
+                has_looked = True
+                await self._look(known)
+
+    async def _look(self, known: KnownSubscription) -> None:
+        if not await known.look(self._store):
+            raise self._gone(known.subscription.name)
 
     async def _known_of(self, name: str) -> KnownSubscription:
         known = self._known.get(name)

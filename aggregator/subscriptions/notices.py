@@ -109,14 +109,14 @@ class SubscriptionPoller(Poller):
     def __init__(self, store: EventStore, known: KnownSubscriptions, **options: float) -> None:
         super().__init__("subscription-poller", share=0.2, **options)
         self._store = store
-        self._known = known
+        self.known = known
         known.on_waited_for = self.start
 
     def _wanted(self) -> bool:
-        return bool(self._known.waited_for())
+        return bool(self.known.waited_for())
 
     async def _ask(self) -> None:
-        waited_for = self._known.waited_for()
+        waited_for = self.known.waited_for()
         now_s = asyncio.get_running_loop().time()
         due = [known for known in waited_for if known.poll_at_s <= now_s]
         await self._ask_for_heads(due)

@@ -21,13 +21,14 @@ from storage.sqlite.damage import DamageRecord
 from storage.sqlite.file_guard import FileGuard, FileIdentities
 from storage.sqlite.reader_connection import connect_reader, rows_of
 from storage.sqlite.reading_sql import READING_SQL, ROW_DECODER
+from storage.sqlite.subscription_views import SubscriptionViews
 from storage.sqlite.transaction import translate
 
 _NOT_OPEN = "the SQLite store is not open"
 
 
-class SqliteReader(LogReader):
-    """An `EventReader` of one SQLite file.
+class SqliteReader(LogReader, SubscriptionViews):
+    """An `EventReader` of one SQLite file, and the looks at its subscriptions.
 
     Args:
         path: the database file.
@@ -101,13 +102,29 @@ class SqliteReader(LogReader):
 
     @asynccontextmanager
     async def _reader(self) -> AsyncGenerator[Rows, None]:
+        async with self._lent() as connection:
+            yield rows_of(connection)
+
+    @asynccontextmanager
+    async def _snapshot(self) -> AsyncGenerator[Rows, None]:
+        async with self._lent() as connection:
+            rows = rows_of(connection)
+            try:
+                await rows("BEGIN", ())
+                yield rows
+            finally:
+                # In its thread behind whatever was begun there, also if nobody waits any more.
+                await connection.rollback()
+
+    @asynccontextmanager
+    async def _lent(self) -> AsyncGenerator[aiosqlite.Connection, None]:
         if not self._connections:
             raise StorageUnavailable(_NOT_OPEN)
         idle = self._idle
         connection = await idle.get()
         try:
             self.files.check()
-            yield rows_of(connection)
+            yield connection
             self.files.check()
         except sqlite3.Error as error:
             self.damage.inspect(error)

@@ -38,6 +38,7 @@ from storage.model import (
 from storage.sqlite.damage import DamageRecord
 from storage.sqlite.file_guard import FileIdentities
 from storage.sqlite.reader import SqliteReader
+from storage.sqlite.store_subscriptions import SqliteSubscriptions
 from storage.sqlite.writer_client import NOT_RUNNING, WriterProcess
 
 _MAX_CLOSING_S, _MAX_ENDING_S = 2.0, 4.0
@@ -48,12 +49,12 @@ _log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 
-class SqliteStore:
+class SqliteStore(SqliteSubscriptions):
     """An `EventStore` in one SQLite file: a reader, and the client of a writer process.
 
     No call takes longer than both timeouts together, as long as this process runs: after that it
-    raises `StorageUnavailable`, or `OutcomeUnknown` if it is an append that was sent. The time of
-    an append that has another before it begins when that is done.
+    raises `StorageUnavailable`, or `OutcomeUnknown` if it is an append or are commands that were
+    sent. The time of what has another before it begins when that is done.
 
     Args:
         path: the database file; made if it is not there, its directory must be.

@@ -82,7 +82,7 @@ def append(connection: sqlite3.Connection, batch: Sequence[Event]) -> list[Verdi
     neither before nor after, whatever is raised, unless even rolling back failed: see
     `is_spent`.
     """
-    return _transaction(connection, lambda: _write(connection, batch).verdicts)
+    return transact(connection, lambda: store(connection, batch))
 
 
 def prove(connection: sqlite3.Connection) -> None:
@@ -97,10 +97,29 @@ def prove(connection: sqlite3.Connection) -> None:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         connection.execute(f"PRAGMA user_version = {version}")
 
-    _transaction(connection, write)
+    transact(connection, write)
 
 
-def _transaction(connection: sqlite3.Connection, write: Callable[[], Result]) -> Result:
+def store(connection: sqlite3.Connection, batch: Sequence[Event]) -> list[Verdict]:
+    """Store and count a batch within a transaction that has the write lock.
+
+    Raises:
+        sqlite3.Error, BatchRefused: what is written so far is to be rolled back.
+    """
+    return _write(connection, batch).verdicts
+
+
+def transact(connection: sqlite3.Connection, write: Callable[[], Result]) -> Result:
+    """Do a transaction under the write lock.
+
+    Args:
+        connection: as for `append`.
+        write: does its statements, without BEGIN and COMMIT.
+
+    Raises:
+        StorageUnavailable, BatchRefused: rolled back.
+        OutcomeUnknown: COMMIT failed; nobody knows.
+    """
     committing = False
     try:
         connection.execute(BEGIN)

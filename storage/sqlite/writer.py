@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from storage.errors import OutcomeUnknown, StorageMisconfigured, StorageUnavailable
 from storage.model import Appended, Event
+from storage.sqlite import subscriptions as sqlite_subscriptions
 from storage.sqlite import transaction as sqlite_transaction
 from storage.sqlite.checkpointer import CHECKPOINT, Checkpointer
 from storage.sqlite.connection import (
@@ -27,7 +28,11 @@ from storage.sqlite.connection import (
 )
 from storage.sqlite.damage import DamageRecord
 from storage.sqlite.file_guard import FileGuard, FileIdentities
+from storage.sqlite.shared_flush import SharedFlush
+from storage.sqlite.write_turn import WriteTurn
 from storage.sqlite.writer_registry import RENEWAL_S, Heartbeat, WriterRow
+from storage.subscriptions.commands import Command
+from storage.subscriptions.outcomes import Outcome
 
 _MIN_VERSION = (3, 38, 0)
 _NOT_OPEN = "the SQLite store is not open"
@@ -61,8 +66,9 @@ class SqliteWriter:
         self._renewal_s = renewal_s
         self.damage = damage or DamageRecord(path)
         self._files = FileGuard(path)
-        self._lock = threading.Lock()
+        self._lock = WriteTurn()
         """Held while the connection that writes is used, opened or closed."""
+        self._flush = SharedFlush(self._lock, self._write, self._committed)
         self._connection: GuardedConnection | None = None
         self._may_write = False
         """Set from open to close, whether there is such a connection at the moment or not; read
@@ -125,16 +131,19 @@ class SqliteWriter:
         return files.identities
 
     def append(self, batch: Sequence[Event]) -> Appended:
-        """See `EventAppender.append`."""
+        """See `EventAppender.append`; commands that wait are done along with it."""
         with self._lock:
-            appended = self._write(
-                lambda writer: Appended(sqlite_transaction.append(writer, batch), writer.commit_s)
-            )
-            # Looked up once: it may be gone the next time, for the end waits for this lock.
-            checkpointer = self._checkpointer
-            if checkpointer is not None:
-                checkpointer.committed()
+            appended = self._flush.append(batch)
+            self._committed()
         return appended
+
+    def apply(self, commands: Sequence[Command]) -> list[Outcome]:
+        """See `SubscriptionStore.apply`."""
+        return self._flush.run(lambda writer: sqlite_subscriptions.apply(writer, commands))
+
+    def forget_settles(self, limit: int) -> bool:
+        """See `SubscriptionStore.forget_settles`."""
+        return self._flush.run(lambda writer: sqlite_subscriptions.forget_settles(writer, limit))
 
     def ping(self) -> None:
         """Check that an append could succeed: take the write lock and give it back.
@@ -207,6 +216,12 @@ class SqliteWriter:
                 self._write_aside(self._row.renew)
 
     # What follows is called with the lock held.
+
+    def _committed(self) -> None:
+        # Looked up once: it may be gone the next time, for the end waits for this lock.
+        checkpointer = self._checkpointer
+        if checkpointer is not None:
+            checkpointer.committed()
 
     def _write(self, work: Callable[[GuardedConnection], Result]) -> Result:
         if not self._may_write:

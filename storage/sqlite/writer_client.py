@@ -1,7 +1,7 @@
 """The client of the SQLite writer process: starts it, sends it requests and ends it.
 
-Two sockets lead to it: one for batches, and one for what must not wait behind them. What it
-writes to its standard error comes over a third.
+Three sockets lead to it: one for batches, one for commands of subscriptions, and one for what must
+not wait behind either. What it writes to its standard error comes over a third.
 
 It has a limited time, and no more. A stalled disk or a stopped process would keep callers waiting
 for good, so it is killed then: what it had has no known outcome. A killed process that is inside
@@ -32,15 +32,23 @@ from storage.sqlite.writer_protocol import (
     AppendOutcome,
     AppendReply,
     AppendRequest,
+    CommandReply,
+    CommandRequest,
+    ErrandOutcome,
     Failure,
+    ForgetReply,
+    ForgetRequest,
     OpenReply,
     OpenRequest,
     PingRequest,
     decode_answer,
     decode_append_outcome,
+    decode_errand_outcome,
     encode,
     storage_error,
 )
+from storage.subscriptions.commands import Command
+from storage.subscriptions.outcomes import Outcome
 
 MODULE = "storage.sqlite.writer_process"
 NOT_RUNNING = "the SQLite writer process is not running"
@@ -56,6 +64,7 @@ _START_S = 10.0
 class _Channels(NamedTuple):
     questions: Channel
     appends: Channel
+    errands: Channel
 
 
 class WriterProcess:
@@ -131,6 +140,7 @@ class WriterProcess:
             self._channels = _Channels(
                 Channel(lambda message: self._receive(decode_answer(message)), self._lose),
                 Channel(lambda message: self._receive(decode_append_outcome(message)), self._lose),
+                Channel(lambda message: self._receive(decode_errand_outcome(message)), self._lose),
             )
             loop = asyncio.get_running_loop()
             protocols: tuple[asyncio.Protocol, ...] = (*self._channels, self._output)
@@ -181,6 +191,26 @@ class WriterProcess:
         channels.appends.send(encode(AppendRequest(number, batch)))
         appended: AppendReply = await reply
         return Appended(appended.verdicts, appended.commit_s)
+
+    async def apply(self, commands: Sequence[Command]) -> list[Outcome]:
+        """Have it do commands of subscriptions; see `SubscriptionStore.apply`.
+
+        Raises:
+            StorageError: what it raised; `OutcomeUnknown` if it ended or took too long.
+        """
+        channels = self._connected()
+        number, reply = self._pending.add(OutcomeUnknown)
+        channels.errands.send(encode(CommandRequest(number, commands)))
+        done: CommandReply = await reply
+        return done.outcomes
+
+    async def forget_settles(self, limit: int) -> bool:
+        """See `SubscriptionStore.forget_settles`; raises as `apply` does."""
+        channels = self._connected()
+        number, reply = self._pending.add(OutcomeUnknown)
+        channels.errands.send(encode(ForgetRequest(number, limit)))
+        forgotten: ForgetReply = await reply
+        return forgotten.more
 
     def kill(self, reason: str) -> None:
         """Kill it; requests without a reply fail with the reason."""
@@ -233,7 +263,7 @@ class WriterProcess:
             raise StorageUnavailable(self._killed or NOT_RUNNING)
         return self._channels
 
-    def _receive(self, reply: Answer | AppendOutcome) -> None:
+    def _receive(self, reply: Answer | AppendOutcome | ErrandOutcome) -> None:
         if not isinstance(reply, Failure):
             self._pending.resolve(reply.number, reply)
             return
@@ -251,7 +281,7 @@ class WriterProcess:
         )
 
     def _lose(self) -> None:
-        """Close what is left: without both channels there is nothing it could be sent."""
+        """Close what is left: without all of the channels there is nothing it could be sent."""
         for channel in self._channels or ():
             channel.close()
         self._disconnect("the SQLite writer process ended before it answered")

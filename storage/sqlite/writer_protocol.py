@@ -1,8 +1,9 @@
 """The messages between a store and its SQLite writer process, in MessagePack.
 
-Two sockets connect them. One carries questions, which must not wait behind batches; the other
-carries batches. What a message is says its tag, and neither side reads one that does not belong
-on its socket.
+Three sockets connect them. One carries questions, which must not wait behind batches; one carries
+batches; one carries errands, the commands of subscriptions, which do not wait behind batches
+either. What a message is says its tag, and neither side reads one that does not belong on its
+socket.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from storage.errors import (
     StorageUnavailable,
 )
 from storage.model import Event, Verdict
+from storage.subscriptions.commands import Command
+from storage.subscriptions.outcomes import Outcome
 
 
 class OpenRequest(msgspec.Struct, array_like=True, tag=0):
@@ -47,6 +50,20 @@ class AppendRequest(msgspec.Struct, array_like=True, tag=2):
 
     number: int
     batch: Sequence[Event]
+
+
+class CommandRequest(msgspec.Struct, array_like=True, tag=3):
+    """Do commands of subscriptions, in one transaction."""
+
+    number: int
+    commands: Sequence[Command]
+
+
+class ForgetRequest(msgspec.Struct, array_like=True, tag=4):
+    """Forget settles, so many at most."""
+
+    number: int
+    limit: int
 
 
 class OpenReply(msgspec.Struct, array_like=True, tag=0):
@@ -99,17 +116,46 @@ class Failure(msgspec.Struct, array_like=True, tag=3):
     damage: str | None = None
 
 
+class CommandReply(msgspec.Struct, array_like=True, tag=4):
+    """The commands are done.
+
+    Args:
+        number: the number of the request.
+        outcomes: one for each command, in their order.
+    """
+
+    number: int
+    outcomes: list[Outcome]
+
+
+class ForgetReply(msgspec.Struct, array_like=True, tag=5):
+    """They are forgotten.
+
+    Args:
+        number: the number of the request.
+        more: whether there are more.
+    """
+
+    number: int
+    more: bool
+
+
 Question: TypeAlias = OpenRequest | PingRequest
 Answer: TypeAlias = OpenReply | PingReply | Failure
 """The reply to a question."""
 AppendOutcome: TypeAlias = AppendReply | Failure
 """The reply to a batch."""
+Errand: TypeAlias = CommandRequest | ForgetRequest
+ErrandOutcome: TypeAlias = CommandReply | ForgetReply | Failure
+"""The reply to an errand of subscriptions."""
 
 encode = msgspec.msgpack.encode
 decode_question = msgspec.msgpack.Decoder(Question).decode
 decode_append = msgspec.msgpack.Decoder(AppendRequest).decode
+decode_errand = msgspec.msgpack.Decoder(Errand).decode
 decode_answer = msgspec.msgpack.Decoder(Answer).decode
 decode_append_outcome = msgspec.msgpack.Decoder(AppendOutcome).decode
+decode_errand_outcome = msgspec.msgpack.Decoder(ErrandOutcome).decode
 
 _ERRORS: dict[str, type[StorageError]] = {
     kind.__name__: kind

@@ -70,7 +70,7 @@ def test_many_differences_are_counted_and_not_all_told(database: Database, tmp_p
     assert "- and 25 more" in lines
 
 
-async def test_a_database_under_load_agrees_each_time(
+async def test_a_database_in_use_agrees_each_time(
     database: Database, tmp_path: Path, run_aggregator: Callable[..., Aggregator]
 ) -> None:
     urls = [run_aggregator(*database.arguments()).url for _ in range(2)]
@@ -87,20 +87,62 @@ async def test_a_database_under_load_agrees_each_time(
                 assert await publish(client, urls[publisher % 2], batch, told) == 200
                 number += 1
 
-    rows = []
+    async def consume(consumer: int) -> None:
+        """Acknowledge some of each lease, retry one, give up one, and leave the rest to time."""
+        url = f"{urls[consumer % 2]}/subscriptions/billing"
+        request = {"consumer": f"worker-{consumer}", "max_events": 50, "wait_ms": 100}
+        async with session() as client:
+            while not ended.is_set():
+                async with client.post(f"{url}/lease", json=request) as response:
+                    leased = await response.json()
+                    assert response.status == 200, leased
+                events = [each["event"] for each in leased["deliveries"]]
+                if len(events) < 3:
+                    continue
+                failed, poison, *good = events
+                what = {
+                    "lease": leased["lease"],
+                    "retry": [{"topic": failed["topic"], "offset": failed["offset"], "error": "x"}],
+                    "dead": [{"topic": poison["topic"], "offset": poison["offset"]}],
+                    "ack": [[each["topic"], each["offset"], each["offset"]] for each in good[::2]],
+                }
+                async with client.post(f"{url}/settle", json=what) as response:
+                    assert response.status in {200, 409}, await response.text()
+
+    settings = {
+        "topics": ["*"], "from": "start", "order": "none", "lease_ms": 1000,
+        "backoff_ms": [0], "stop_after_dead": None,
+    }  # fmt: skip
+    made_at = f"{urls[0]}/subscriptions/billing"
+    async with session() as client, client.put(made_at, json=settings) as made:
+        assert made.status == 201, await made.text()
+    rows, settled = [], []
     async with asyncio.TaskGroup() as group:
-        for publisher in range(4):
-            group.create_task(load(publisher))
+        for number in range(4):
+            group.create_task(load(number))
+        for number in range(2):
+            group.create_task(consume(number))
         try:
-            for _ in range(4):
+            for _ in range(3):
                 arguments = ("verify", *database.arguments())
                 one = await asyncio.to_thread(run_to_end, *arguments, cwd=tmp_path)
                 assert (one.code, one.err) == (0, ""), one
                 rows.append(total_rows(one))
+                settled.append(sum(settled_events(one)))
         finally:
             ended.set()
     assert 0 < rows[0] < rows[-1]
     assert rows == sorted(rows)
+    assert 0 < settled[0] < settled[-1]
+    assert settled == sorted(settled)
+    assert all(settled_events(one))
+
+
+def settled_events(ended: Ended) -> tuple[int, int]:
+    """How many are acknowledged, and how many dead."""
+    (line,) = (line for line in ended.out.splitlines() if line.startswith("billing"))
+    _, _, acknowledged, dead, *_ = line.split()
+    return int(acknowledged), int(dead)
 
 
 def total_rows(ended: Ended) -> int:

@@ -179,6 +179,28 @@ async def test_a_lease_whose_answer_is_aborted_is_released(routes: ServedSubscri
         assert await routes.service.until("released") == ("billing", TOKEN)
 
 
+async def test_a_lease_whose_last_bytes_are_not_taken_is_released(
+    routes: ServedSubscriptions,
+) -> None:
+    """All of it was given to the connection, but not to the kernel, when that is aborted."""
+    routes.service.leases = [leased(token=None), leased(b'{"delivery":"%b"}' % (b"x" * 60_000))]
+    with socket.socket() as small:
+        small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        small.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(small, ("127.0.0.1", routes.served.port))
+        await loop.sock_sendall(small, ask())
+        await loop.sock_recv(small, 4096)
+        (connection,) = routes.served.connections
+        assert connection.transport is not None
+        kernel = connection.transport.get_extra_info("socket")
+        kernel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        await loop.sock_sendall(small, ask())
+        await half_sent(routes)
+        connection.abort()
+        assert await routes.service.until("released") == ("billing", TOKEN)
+
+
 async def test_a_lease_whose_answer_can_not_be_made_is_released(
     routes: ServedSubscriptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
