@@ -132,7 +132,7 @@ class Deliveries:
         for topic, offset in (*settle.release, *settle.behind):
             of_topic = self._topics[topic]
             of_topic.delivered[offset] -= 1
-            of_topic.redelivered -= lease.deliveries[topic, offset] > 1
+            of_topic.handed_back += lease.deliveries[topic, offset] > 1
         for topic, offset in settle.ack:
             self._topics[topic].may_be_acked[offset] += 1
         for topic, offset in settle.dead:

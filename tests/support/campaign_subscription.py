@@ -102,7 +102,9 @@ class SubscriptionRecord(Deliveries):
         )
         for topic, counts in topics.items():
             of_topic = self._topics[topic]
-            lows = {**least.get(topic, {}), "leased": held[topic]}
+            lows = {"redelivered": 0, **least.get(topic, {}), "leased": held[topic]}
+            # Some may have been released since.
+            lows["redelivered"] -= of_topic.handed_back
             if low := [name for name, low in lows.items() if counts[name] < low]:
                 raise self._broken(f"{topic} has {counts}, and {low[0]} must be {lows[low[0]]}")
             most = len(of_topic.may_be_acked)

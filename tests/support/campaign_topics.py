@@ -31,7 +31,9 @@ class TopicRecord:
         self.claimed: set[int] = set()
         """What was passed, and that nobody here has settled."""
         self.redelivered = 0
-        """Deliveries after the first that count, at the least."""
+        """Deliveries after the first."""
+        self.handed_back = 0
+        """Those of them that may have been released."""
 
     def was_not_acked(self, offset: int) -> None:
         """A settle with it turns out not to have been done."""
