@@ -18,7 +18,8 @@ from storage.sqlite import transaction as sqlite_transaction
 from storage.subscriptions import consuming
 from storage.subscriptions.commands import Command, Settle
 from storage.subscriptions.deliveries import RunOut
-from storage.subscriptions.model import SubscriptionSettings, TopicState, Unsettled
+from storage.subscriptions.leasing import Draft
+from storage.subscriptions.model import SubscriptionSettings, TopicState
 from storage.subscriptions.outcomes import Outcome
 from storage.subscriptions.workspace import needs
 from support.in_process import InProcessStore
@@ -87,23 +88,26 @@ async def _postgres_apply(self: Any, commands: Sequence[Command]) -> list[Outcom
 
 
 def forget_leases(_backend: str, patch: pytest.MonkeyPatch) -> None:
-    """Leases that were given before this process began have run out for it."""
-    begun_us = time.time_ns() // 1000
-    run_out = consuming.run_out
+    """Leases are known to the process alone that gave them; for another one they have run out."""
+    known: set[str] = set()
+    leased, run_out = Draft.leased, consuming.run_out
+
+    def remember(self: Draft, lease: str, expires_us: int, size: int) -> TopicState:
+        known.add(lease)
+        return leased(self, lease, expires_us, size)
 
     def forget(state: TopicState, settings: SubscriptionSettings, now_us: int) -> RunOut:
-        def is_forgotten(each: Unsettled) -> bool:
-            given_us = each.until_us - settings.lease_ms * 1000
-            return bool(each.lease) and given_us < begun_us
-
-        if any(map(is_forgotten, state.ranges)):
+        if any(each.lease and each.lease not in known for each in state.ranges):
             ranges = [
-                replace(each, until_us=min(each.until_us, now_us)) if is_forgotten(each) else each
+                replace(each, until_us=min(each.until_us, now_us))
+                if each.lease and each.lease not in known
+                else each
                 for each in state.ranges
             ]
             state = replace(state, ranges=tuple(ranges))
         return run_out(state, settings, now_us)
 
+    patch.setattr(Draft, "leased", remember)
     patch.setattr(consuming, "run_out", forget)
 
 
