@@ -23,6 +23,9 @@ _CUT_SHORT = 0.02
 _POISON = 150
 """One event of so many is never acknowledged, where there is poison."""
 
+_CARRIED = 0.3
+"""The share of the settles that go along with the next lease; what they leave runs out."""
+
 _LATE_S = 0.3
 """A lease that is answered so short a time before it may run out is not made use of."""
 
@@ -40,6 +43,7 @@ class Consumer:
         judge: of the subscription it consumes.
         poison: whether some events are never acknowledged.
         find: waits for an aggregator to send to.
+        calm: whether it is to take its time now.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class Consumer:
         chance: random.Random,
         judge: Deliveries,
         find: Callable[[random.Random], Awaitable[Target]],
+        calm: Callable[[], bool],
         *,
         poison: bool,
     ) -> None:
@@ -55,8 +60,11 @@ class Consumer:
         self._chance = chance
         self._judge = judge
         self._find = find
+        self._calm = calm
         self._poison = poison
         self._lives = 0
+        self._carried: tuple[HeldLease, Settle] | None = None
+        """What is to be settled along with the next lease."""
         self.earnest = False
         """Whether it does all it can to have everything settled."""
         self.ending = False
@@ -69,12 +77,14 @@ class Consumer:
                 while not self.ending:
                     await self._consume(client)
             except _Died:
-                continue
+                self._carried = None
 
     async def _consume(self, client: aiohttp.ClientSession) -> None:
+        if self._calm():
+            await asyncio.sleep(self._chance.random() / 5)
         lease = await self._lease(client)
         if lease is None:
-            await asyncio.sleep(self._chance.random() / 50)
+            await asyncio.sleep(self._chance.random() / 10)
             return
         draw = 1.0 if self.earnest else self._chance.random()
         if draw < 0.05:
@@ -89,6 +99,9 @@ class Consumer:
             await asyncio.sleep(self._judge.settings["lease_ms"] / 1000 + 0.1)
         while lease.held:
             settle = self._next_settle(lease)
+            if self._chance.random() < _CARRIED:
+                self._carried = lease, settle
+                return
             if not await self._settle(client, lease, settle):
                 return
             if self._chance.random() < 0.05 and not await self._settle(client, lease, settle):
@@ -99,17 +112,22 @@ class Consumer:
         if self.earnest:
             max_events = max(max_events, 500)
         consumer = f"{self._number}-{self._lives}"
-        wanted = {
+        wanted: dict[str, Any] = {
             "consumer": consumer,
             "max_events": max_events,
             "wait_ms": self._chance.choice(_WAITS_MS),
         }
-        target = await self._find(self._chance)
-        asked_s = time.monotonic()
-        status, answer = await self._post(client, target, "lease", wanted)
+        if self._carried is None:
+            target = await self._find(self._chance)
+            asked_s = time.monotonic()
+            status, answer = await self._post(client, target, "lease", wanted)
+            assert status in {0, 200, 503}, answer
+        else:
+            (settled, settle), self._carried = self._carried, None
+            asked_s, answer = await self._send(client, settled, settle, wanted)
+            status = 200 if answer else 409
         given_s = time.monotonic()
         if status != 200 or answer["lease"] is None:
-            assert status in {0, 200, 503}, answer
             return None
         expires_ms = answer["expires_in_ms"]
         assert 0 < expires_ms <= self._judge.settings["lease_ms"], answer
@@ -159,20 +177,44 @@ class Consumer:
         self, client: aiohttp.ClientSession, lease: HeldLease, settle: Settle
     ) -> bool:
         """Settle until it is answered; returns whether the lease may have something left."""
+        return bool((await self._send(client, lease, settle, None))[1])
+
+    async def _send(
+        self,
+        client: aiohttp.ClientSession,
+        lease: HeldLease,
+        settle: Settle,
+        wanted: dict[str, Any] | None,
+    ) -> tuple[float, dict[str, Any]]:
+        """Settle until it is answered.
+
+        Args:
+            client: what requests are sent with.
+            lease: that is settled.
+            settle: may have been sent before.
+            wanted: the lease that it goes along with, if there is one.
+
+        Returns:
+            When it was sent, and the answer; an empty one if it was refused.
+        """
         judge = self._judge
         if settle.answer is None:
             judge.sending(lease, settle)
         body = settle.body(lease, spans=judge.in_order)
+        verb = "settle"
+        if wanted is not None:
+            verb, body = "lease", wanted | {"settle": body}
         while True:
             target = await self._find(self._chance)
             sent_s = time.monotonic()
-            status, answer = await self._post(client, target, "settle", body)
+            status, answer = await self._post(client, target, verb, body)
             if status == 200:
-                judge.settled(lease, settle, sent_s, answer)
-                return True
+                told = answer if wanted is None else answer["settled"]
+                judge.settled(lease, settle, sent_s, told)
+                return sent_s, answer
             if status == 409:
                 judge.refused(lease, settle, answer)
-                return False
+                return sent_s, {}
             assert status in {0, 503}, answer
             judge.unanswered()
             await asyncio.sleep(self._chance.random() / 50)

@@ -81,6 +81,8 @@ class Consuming:
                 random.Random(f"{tally.seed}/{judge.name}/{number}"),
                 judge,
                 lives.find,
+                # As for publishers: a start takes far longer than a round needs.
+                lambda: len(lives.serving) < tally.aggregators,
                 poison=judge.name == _POISONED,
             )
             for judge in self._judges

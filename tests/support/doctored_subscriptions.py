@@ -17,7 +17,7 @@ from storage.sqlite import subscriptions as sqlite_subscriptions
 from storage.sqlite import transaction as sqlite_transaction
 from storage.subscriptions import consuming
 from storage.subscriptions.commands import Command, Settle
-from storage.subscriptions.deliveries import RunOut
+from storage.subscriptions.deliveries import RunOut, run_out
 from storage.subscriptions.leasing import Draft
 from storage.subscriptions.model import SubscriptionSettings, TopicState
 from storage.subscriptions.outcomes import Outcome
@@ -90,7 +90,7 @@ async def _postgres_apply(self: Any, commands: Sequence[Command]) -> list[Outcom
 def forget_leases(_backend: str, patch: pytest.MonkeyPatch) -> None:
     """Leases are known to the process alone that gave them; for another one they have run out."""
     known: set[str] = set()
-    leased, run_out = Draft.leased, consuming.run_out
+    leased = Draft.leased
 
     def remember(self: Draft, lease: str, expires_us: int, size: int) -> TopicState:
         known.add(lease)
