@@ -74,7 +74,7 @@ class CoreDatabase:
         to_come = [time_us for time_us in times_us if time_us > self.now_us] or [self.now_us]
         self.now_us = {
             "edge": to_come[0],
-            "before": to_come[0] - 1,
+            "before": max(self.now_us, to_come[0] - 1),
             "last": to_come[-1],
             "second": self.now_us + 10**6,
             "day": self.now_us + 86_400 * 10**6,

@@ -160,7 +160,7 @@ class LeaseJudge:
     def has_some(self, name: str, at_us: int) -> bool:
         """Whether a topic surely has something to hand out at a time, if nothing else happens."""
         record = self.record
-        if record.keeps_back(name):
+        if record.keeps_back(name) or (record.keeps_order and record.leased(at_us, [name])):
             return False
         most = record.settings.max_leased
         leased = record.leased(at_us)

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from storage.subscriptions.commands import (
     Change,
@@ -38,12 +38,13 @@ from support.subscription_strategies import (
 )
 from support.subscription_views import compare, compare_dead
 
-names = st.sampled_from(NAMES)
+names = st.sampled_from([NAMES[0], *NAMES])
 topics = st.sampled_from(TOPICS)
+batches = st.lists(st.sampled_from(SOURCES), min_size=1, max_size=12)
 aggregators = st.integers(0, 1)
 consumers = st.sampled_from(["w", "v"])
 sizes = st.sampled_from([1, 2, 3, 10, 12, 100])
-recent = st.sampled_from([1, 1, 1, 1, 2, 2, 3, 4, 6])
+recent = st.sampled_from([1, 1, 1, 2, 2, 3, 4, 6])
 numbers = st.integers(0, 30)
 
 
@@ -105,9 +106,23 @@ class SubscriptionMachine(RuleBasedStateMachine):
         for name in NAMES:
             self.look_at(name)
 
+    @initialize(
+        drawn=st.tuples(many_settings, many_settings),
+        there=st.lists(st.tuples(topics, batches), min_size=1, max_size=4),
+    )
+    def begin_with_some_events(
+        self,
+        drawn: tuple[SubscriptionSettings, SubscriptionSettings],
+        there: list[tuple[str, list[str]]],
+    ) -> None:
+        for name, each in zip(NAMES, drawn, strict=True):
+            self.create(name, each, "start")
+        for topic, sources in there:
+            self.publish(topic, sources)
+
     # Events and time
 
-    @rule(topic=topics, sources=st.lists(st.sampled_from(SOURCES), min_size=1, max_size=12))
+    @rule(topic=topics, sources=batches)
     def publish(self, topic: str, sources: list[str]) -> None:
         self.database.publish(topic, sources)
 
@@ -149,15 +164,6 @@ class SubscriptionMachine(RuleBasedStateMachine):
         id_ = f"id-{next(self.ids)}"
         self.do([Create(Subscription(name=name, id=id_, settings=settings), starts)])
 
-    @precondition(lambda self: self.model.records)
-    @rule(number=numbers, equal=st.booleans())
-    def create_again(self, number: int, *, equal: bool) -> None:
-        record = self.some(number)
-        settings = record.settings
-        if not equal:
-            settings = msgspec.structs.replace(settings, lease_ms=settings.lease_ms + 1)
-        self.create_with(record.name, settings, {})
-
     @rule(name=names, changed=changes)
     def change(self, name: str, changed: dict[str, Any]) -> None:
         heads = {}
@@ -167,14 +173,26 @@ class SubscriptionMachine(RuleBasedStateMachine):
             heads = {topic: self.model.log.head(topic) for topic in made.selected()}
         self.do([Change(name=name, heads=heads, **changed)])
 
-    @rule(name=names, key=st.sampled_from([None, None, "for a while"]))
-    def pause(self, name: str, key: str | None) -> None:
-        self.do([Pause(name, key)])
-
-    @rule(name=names, number=st.integers(0, 2))
-    def delete(self, name: str, number: int) -> None:
-        if number == 0:
+    @rule(
+        name=names,
+        how=st.sampled_from(["pause", "resume", "resume", "refresh", "equal", "other", "delete"]),
+        at=aggregators,
+    )
+    def administer(self, name: str, how: str, at: int) -> None:
+        record = self.model.records.get(name)
+        if how == "pause":
+            self.do([Pause(name, "for a while")])
+        elif how == "resume":
+            self.do([Pause(name, None)])
+        elif how == "refresh":
+            self.views[at].refresh(name)
+        elif how == "delete":
             self.do([Delete(name)])
+        elif record is not None:
+            settings = record.settings
+            if how == "other":
+                settings = msgspec.structs.replace(settings, lease_ms=settings.lease_ms + 1)
+            self.create_with(name, settings, {})
 
     # Leasing, settling
 
@@ -184,7 +202,7 @@ class SubscriptionMachine(RuleBasedStateMachine):
         most=sizes,
         consumer=consumers,
         width=st.integers(1, 20),
-        few=st.sampled_from([False, False, True]),
+        few=st.sampled_from([False]),
     )
     def lease(
         self, name: str, at: int, most: int, consumer: str, width: int, *, few: bool
@@ -200,9 +218,22 @@ class SubscriptionMachine(RuleBasedStateMachine):
                 return
         raise AssertionError(f"the filter has no end: {leased}")
 
-    @rule(at=aggregators, name=names)
-    def refresh(self, at: int, name: str) -> None:
-        self.views[at].refresh(name)
+    @rule(name=names, most=sizes, again=sizes, wish=wishes)
+    def consume(self, name: str, most: int, again: int, wish: Wishes) -> None:
+        """Two that compete, and the first of them settles."""
+        self.lease(name, 0, most, "w", 20, few=False)
+        self.lease(name, 1, again, "v", 20, few=False)
+        if self.tokens:
+            self.settle(2, wish)
+
+    @rule(name=names, most=sizes, again=sizes, wish=wishes, how=st.sampled_from(["edge", "last"]))
+    def lose(self, name: str, most: int, again: int, wish: Wishes, how: str) -> None:
+        """A lease runs out, somebody else is given what there is, and the first one settles."""
+        self.lease(name, 0, most, "w", 20, few=False)
+        self.let_time_pass(how)
+        self.lease(name, 1, again, "v", 20, few=False)
+        if self.tokens:
+            self.settle(2, wish)
 
     @precondition(lambda self: self.tokens)
     @rule(back=recent, wish=wishes)
@@ -238,20 +269,17 @@ class SubscriptionMachine(RuleBasedStateMachine):
 
     # Dead letters, moves
 
-    @precondition(lambda self: self.model.records)
-    @rule(number=numbers, part=st.booleans(), limit=st.sampled_from([1, 2, 10_000]))
-    def retry_dead(self, number: int, limit: int, *, part: bool) -> None:
+    @precondition(lambda self: any(map(self.dead, self.model.records.values())))
+    @rule(number=numbers, how=st.sampled_from(["all", "some", "one"]), limit=st.sampled_from([1, 2, 99]))
+    def revive(self, number: int, how: str, limit: int) -> None:
         record = self.some(number)
-        chosen = [(t, o - o % 2 + 1, o + 1) for t, o in self.dead(record)[: 1 + number % 3]]
-        ranges = sorted(set(chosen)) if part else None
-        self.do([RetryDead(record.name, ranges, limit)])
-
-    @precondition(lambda self: self.model.records)
-    @rule(number=numbers)
-    def drop_dead(self, number: int) -> None:
-        record = self.some(number)
-        there = [*self.dead(record), ("a", 1)]
-        self.do([DropDead(record.name, *there[number % len(there)])])
+        dead = self.dead(record)
+        if how == "one":
+            there = [*dead, ("a", 1)]
+            self.do([DropDead(record.name, *there[number % len(there)])])
+            return
+        chosen = {(topic, o - o % 2 + 1, o + 1) for topic, o in dead[: 1 + number % 3]}
+        self.do([RetryDead(record.name, None if how == "all" else sorted(chosen), limit)])
 
     @precondition(lambda self: any(r.selected() for r in self.model.records.values()))
     @rule(number=numbers, tenths=st.lists(st.integers(0, 10), min_size=1, max_size=2), dry=st.booleans())

@@ -184,7 +184,7 @@ class SettleJudge:
             event.deliveries -= 1
             event.wait(0, event.limits | {0})
         if command.trims:
-            lease.size -= len(released)
+            lease.size = sum(1 for _ in record.held(lease))
         dead = died + len(command.dead)
         self.count_dead(len(acks), dead)
         return len(acks), len(command.retry) - died, dead, len(released)
