@@ -17,7 +17,18 @@ from pathlib import Path
 
 import uvloop
 
-from benchmarks import growth, latency, matrix, peers, processor, reading, standard, start, streams
+from benchmarks import (
+    growth,
+    latency,
+    matrix,
+    peers,
+    processor,
+    reading,
+    standard,
+    start,
+    streams,
+    subscriptions,
+)
 from benchmarks.chart import draw
 from benchmarks.databases import postgres_databases, postgres_server
 from benchmarks.machine import machine
@@ -34,6 +45,7 @@ PARTS: Mapping[str, Callable[[Setting], Awaitable[Part]]] = {
     "start": start.measure,
     "reading": reading.measure,
     "streams": streams.measure,
+    "subscriptions": subscriptions.measure,
 }
 
 _MIN_STORED = 1_000
@@ -96,8 +108,8 @@ def _parser() -> argparse.ArgumentParser:
         "--stored",
         type=_positive,
         default=5_000_000,
-        help="growth: events in each database at the end; default: %(default)s, which the targets "
-        "are about",
+        help="growth: events in each database at the end; subscriptions: those before a consumer, "
+        "and those behind it; default: %(default)s, which the targets are about",
     )
     parser.add_argument(
         "--out",

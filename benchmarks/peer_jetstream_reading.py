@@ -16,8 +16,8 @@ import uvloop
 from benchmarks.client_result import report
 from benchmarks.workload import Row, encode
 
-_STREAM = "reading"
-_SUBJECT = "reading.topic"
+STREAM = "reading"
+SUBJECT = "reading.topic"
 _FETCH = 1_000
 _LIMIT_S = 10.0
 
@@ -31,9 +31,9 @@ async def fill(url: str, rows: Sequence[Row]) -> None:
     try:
         stream = client.jetstream()
         await stream.add_stream(
-            StreamConfig(name=_STREAM, subjects=[_SUBJECT], storage=StorageType.FILE)
+            StreamConfig(name=STREAM, subjects=[SUBJECT], storage=StorageType.FILE)
         )
-        for acknowledged in [await stream.publish_async(_SUBJECT, encode(row)) for row in rows]:
+        for acknowledged in [await stream.publish_async(SUBJECT, encode(row)) for row in rows]:
             await acknowledged
     finally:
         await client.close()
@@ -47,7 +47,7 @@ async def main(url: str, expected: int) -> None:
     client = await nats.connect(url)
     try:
         consumer = await client.jetstream().pull_subscribe(
-            _SUBJECT,
+            SUBJECT,
             durable=f"reader-{time.time_ns()}",
             config=ConsumerConfig(ack_policy=AckPolicy.ALL, max_ack_pending=4 * _FETCH),
         )

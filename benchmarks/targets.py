@@ -4,7 +4,17 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from benchmarks import growth, latency, peers, processor, reading, standard, start, streams
+from benchmarks import (
+    growth,
+    latency,
+    peers,
+    processor,
+    reading,
+    standard,
+    start,
+    streams,
+    subscriptions,
+)
 from benchmarks.rounds import Part
 from benchmarks.tables import spread
 
@@ -160,6 +170,30 @@ def _streams(backend: str, until_event: float) -> list[Target]:
     ]
 
 
+def _subscriptions(backend: str, eight: float) -> list[Target]:
+    def ratio(what: str, over: str, bound: float) -> Target:
+        return Target(f"{what} / {over}", "subscriptions", what, over, bound)
+
+    def on(what: str) -> str:
+        return subscriptions.on(backend, what)
+
+    return [
+        ratio(on(subscriptions.together(100)), subscriptions.BEST_PEER, 3),
+        ratio(on(subscriptions.together(1_000)), subscriptions.BEST_PEER, 5),
+        ratio(on(subscriptions.competing(8)), on(subscriptions.competing(1)), eight),
+        ratio(on(subscriptions.FOLLOWED), on(subscriptions.PUBLISHING), 0.6),
+        ratio(on(subscriptions.SETTLED), on(subscriptions.FOLLOWED), 0.95),
+        *(
+            ratio(
+                on(subscriptions.in_the_middle(at_once, FIVE_MILLION)),
+                on(subscriptions.turns(at_once)),
+                0.9,
+            )
+            for at_once in subscriptions.AT_ONCE
+        ),
+    ]
+
+
 TARGETS: Sequence[Target] = [
     *(
         Target(f"{name}, 16 connections / {ceiling}", "standard", name, ceiling, 0.75)
@@ -209,6 +243,8 @@ TARGETS: Sequence[Target] = [
     *_reading("Postgres", over_jetstream=5.5, over_before=1.8, publishing=1.0),
     *_streams("SQLite", until_event=1.5),
     *_streams("Postgres", until_event=1.7),
+    *_subscriptions("SQLite", eight=0.9),
+    *_subscriptions("Postgres", eight=1.3),
 ]
 
 

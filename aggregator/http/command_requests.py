@@ -12,6 +12,7 @@ from aggregator.wire.subscription_settings import subscription_name_rule_broken
 MAX_BODY_BYTES = 2**20
 """Largest body of a request that makes, leases, settles or moves, after decompression."""
 
+_JSON = "application/json"
 _MAX_BYTES = 64 * 2**20
 
 
@@ -40,10 +41,13 @@ class CommandBodies:
             TooLarge, MalformedBody, BodyTooSlow, QueueFull: see `read_body`.
         """
         refuse_parameters(request)
-        if request.can_read_body:
-            # Clients of some libraries name a type where they send nothing.
-            parse_content_type(request.headers.get(hdrs.CONTENT_TYPE), ndjson=False)
-        gzip = parse_content_encoding(request.headers.getall(hdrs.CONTENT_ENCODING, ()))
+        content_type = request.headers.get(hdrs.CONTENT_TYPE)
+        # Clients of some libraries name a type where they send nothing.
+        if content_type != _JSON and request.can_read_body:
+            parse_content_type(content_type, ndjson=False)
+        gzip = hdrs.CONTENT_ENCODING in request.headers and parse_content_encoding(
+            request.headers.getall(hdrs.CONTENT_ENCODING)
+        )
         reserved = 0
 
         def reserve(size: int) -> None:

@@ -15,8 +15,9 @@ from aggregator.http.read_response import ReadResponse
 from aggregator.observability.labels import LEASE_WAITS_PATH
 from aggregator.subscriptions.errors import SubscriptionRefused
 from aggregator.subscriptions.protocols import SubscriptionService
+from aggregator.wire.lease_request import LeaseRequest, parse_lease
+from aggregator.wire.settle_request import parse_settle
 from aggregator.wire.subscription_answers import LeaseAnswer, lease_answer, settled_answer
-from aggregator.wire.subscription_requests import LeaseRequest, parse_lease, parse_settle
 from storage.subscriptions.commands import Token
 
 _VARY = {"Vary": "Accept-Encoding"}
@@ -56,7 +57,7 @@ class LeaseRoutes:
         if wanted.wait_ms:
             answer = await self._held(request, name, wanted)
         else:
-            answer = await self._lease(name, wanted, 0)
+            answer = await self._service.lease(name, wanted)
         if answer is None:
             return ReadResponse([_GIVEN_UP], _VARY)
         token = answer.token
@@ -76,9 +77,6 @@ class LeaseRoutes:
         settled = await self._service.settle(subscription_name(request), wanted)
         return json_response(settled_answer(settled))
 
-    async def _lease(self, name: str, wanted: LeaseRequest, wait_ms: int) -> LeaseAnswer:
-        return await self._service.lease(name, wanted.consumer, wanted.max_events, wait_ms)
-
     async def _held(
         self, request: web.Request, name: str, wanted: LeaseRequest
     ) -> LeaseAnswer | None:
@@ -87,12 +85,12 @@ class LeaseRoutes:
         request[REQUEST_CONTEXT] = replace(request[REQUEST_CONTEXT], route=LEASE_WAITS_PATH)
         connection = request.protocol
         if not isinstance(connection, Connection):
-            return await self._lease(name, wanted, wanted.wait_ms)
+            return await self._service.lease(name, wanted)
         if _gone(connection):
             # Whether it is still there for the answer nobody knows; it gets what is there now, as
             # one does that ends its side behind a request without a wait.
-            return await self._lease(name, wanted, 0)
-        leasing = asyncio.ensure_future(self._lease(name, wanted, wanted.wait_ms))
+            return await self._service.lease(name, replace(wanted, wait_ms=0))
+        leasing = asyncio.ensure_future(self._service.lease(name, wanted))
         connection.on_gone = leasing.cancel
         try:
             answer = await leasing

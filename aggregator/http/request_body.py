@@ -43,6 +43,14 @@ async def read_body(
     max_sent_bytes = 2 * max_body_bytes if gzip else max_body_bytes
     if request.content_length is not None and request.content_length > max_sent_bytes:
         raise _too_large(max_body_bytes)
+    content = request.content
+    if not gzip and content.is_eof() and content.exception() is None:
+        # It came with its head, as small ones do.
+        whole = content.read_nowait()
+        if len(whole) > max_body_bytes:
+            raise _too_large(max_body_bytes)
+        reserve_bytes(len(whole))
+        return whole
     body = bytearray()
     gunzip = Gunzip() if gzip else None
     try:

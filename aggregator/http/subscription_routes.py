@@ -53,12 +53,13 @@ class SubscriptionRoutes:
         # Not the default pattern: a name with a brace in it is to be told its rule.
         path = "/subscriptions/{name:[^/]+}"
         return [
+            # First: aiohttp tries one after the other, and these are asked for all the time.
+            *LeaseRoutes(self._service, self._bodies).routes(),
             web.get("/subscriptions", self.listed, expect_handler=send_continue),
             web.get(path, self.status, expect_handler=send_continue),
             web.put(path, self.put, expect_handler=send_continue),
             web.patch(path, self.change, expect_handler=send_continue),
             web.delete(path, self.delete, expect_handler=send_continue),
-            *LeaseRoutes(self._service, self._bodies).routes(),
             *DeadLetterRoutes(self._service, self._bodies, self._reads).routes(),
             web.post(f"{path}/seek", self.seek, expect_handler=send_continue),
             web.post(f"{path}/pause", self.pause, expect_handler=send_continue),

@@ -10,6 +10,8 @@ from contextlib import suppress
 from typing import NamedTuple
 from uuid import uuid4
 
+from msgspec.structs import replace
+
 from aggregator.ingest.group_commit import ShuttingDown
 from aggregator.live.waits import Wait, Waits
 from aggregator.logging.observer_guard import log_failure
@@ -19,6 +21,7 @@ from aggregator.subscriptions.delivery_reads import LEASE_BYTES, DeliveryReads
 from aggregator.subscriptions.errors import NoSuchSubscription, SubscriptionRefused, refusal
 from aggregator.subscriptions.filter_windows import MAX_WINDOWS, FilterWindows
 from aggregator.subscriptions.known import KnownSubscription, KnownSubscriptions
+from aggregator.wire.lease_request import LeaseRequest
 from aggregator.wire.subscription_answers import LeaseAnswer
 from storage.errors import StorageError
 from storage.protocols import EventStore
@@ -70,23 +73,30 @@ class Leases:
         self._counters = counters
         self._giving_back: set[asyncio.Task[None]] = set()
 
-    async def lease(self, name: str, consumer: str, max_events: int, wait_ms: int) -> LeaseAnswer:
-        """See `SubscriptionService.lease`."""
-        taken = await self._take(name, consumer, max_events)
-        if taken.answer.token is not None or not wait_ms:
+    async def lease(self, name: str, request: LeaseRequest, settle: Settle | None) -> LeaseAnswer:
+        """Lease events, as soon as there are any; see `SubscriptionService.lease`.
+
+        Args:
+            name: of the subscription.
+            request: the lease that is asked for.
+            settle: what is settled ahead of it, once.
+        """
+        taken = await self._take(name, request, settle)
+        settled = taken.answer.settled
+        if taken.answer.token is not None or not request.wait_ms:
             return taken.answer
-        with suppress(ShuttingDown), self._waits.hold(wait_ms / 1000) as wait:
+        with suppress(ShuttingDown), self._waits.hold(request.wait_ms / 1000) as wait:
             self._counters.waits += 1
             self._known.on_waited_for()
             try:
                 while not wait.ended:
                     await _sleep(taken, wait)
-                    taken = await self._take(name, consumer, max_events)
+                    taken = await self._take(name, request, None)
                     if taken.answer.token is not None:
                         break
             finally:
                 self._counters.waits -= 1
-        return taken.answer
+        return replace(taken.answer, settled=settled)
 
     async def release(self, name: str, token: Token) -> None:
         """Release what a lease still has.
@@ -97,9 +107,9 @@ class Leases:
         if isinstance(outcome, Refusal):
             raise refusal(outcome)
 
-    async def _take(self, name: str, consumer: str, max_events: int) -> _Taken:
+    async def _take(self, name: str, request: LeaseRequest, settle: Settle | None) -> _Taken:
         """Take what is there now; what is cancelled on the way is released."""
-        taking = asyncio.create_task(self._take_now(name, consumer, max_events))
+        taking = asyncio.create_task(self._take_now(name, request, settle))
         try:
             return await asyncio.shield(taking)
         except asyncio.CancelledError:
@@ -120,20 +130,20 @@ class Leases:
         except Exception as error:  # noqa: BLE001 - nobody else is told
             log_failure(self._give_back, error)
 
-    async def _take_now(self, name: str, consumer: str, max_events: int) -> _Taken:
+    async def _take_now(self, name: str, request: LeaseRequest, settle: Settle | None) -> _Taken:
         known = await self._known_of(name)
         wakes = known.sleepers.wakes
-        leased, lease = await self._decide(known, max_events)
+        leased, lease = await self._decide(known, request.max_events, settle)
         if not leased.granted:
             return _Taken(self._answer(known, leased, None, ()), leased, known, wakes)
         subscription = leased.subscription
-        token = Token(subscription.id, lease, consumer, _extents(leased.granted))
+        token = Token(subscription.id, lease, request.consumer, _extents(leased.granted))
         try:
             read = await self._reads.read(leased.granted)
             events = _count(read.granted)
             if events < _count(leased.granted):
                 await self._trim(name, token, leased.granted, read.granted)
-                token = Token(subscription.id, lease, consumer, _extents(read.granted))
+                token = Token(subscription.id, lease, request.consumer, _extents(read.granted))
         except BaseException:
             self._counters.unwritten += 1
             with suppress(StorageError, SubscriptionRefused, ShuttingDown):
@@ -145,12 +155,15 @@ class Leases:
             known.sleepers.wake()
         return _Taken(self._answer(known, leased, token, read.parts), leased, known, wakes)
 
-    async def _decide(self, known: KnownSubscription, max_events: int) -> tuple[Leased, str]:
+    async def _decide(
+        self, known: KnownSubscription, max_events: int, settle: Settle | None
+    ) -> tuple[Leased, str]:
         """Have a lease decided, behind as many looks as are needed to know where to try."""
         if known.mean_bytes:
             max_events = min(max_events, LEASE_BYTES // known.mean_bytes + 1)
         name = known.subscription.name
         windows = 0
+        settled: Settled | None = None
         has_looked = known.needs_look(found_nothing=False)
         if has_looked:
             await self._look(known)
@@ -164,22 +177,26 @@ class Leases:
                 topics=topics,
                 all_topics=known.sees_all,
                 windows={} if source is None else self._windows.known(source, topics),
+                settle=settle,
             )
             outcome = await self._queue.submit(command)
             if isinstance(outcome, Refusal):
-                self._known.forget(name)
+                if outcome.reason == NoSuchSubscription.reason:
+                    self._known.forget(name)
                 raise refusal(outcome)
             if not isinstance(outcome, Leased):
                 raise TypeError(f"a lease has the outcome {type(outcome).__name__}")
             known.seen(outcome, topics)
+            # It is done once, whatever is looked up for the lease.
+            settle, settled = None, settled or outcome.settled
             if outcome.granted:
-                return outcome, command.lease
+                return replace(outcome, settled=settled), command.lease
             source = outcome.subscription.settings.source
             if outcome.scan and source is not None and windows < MAX_WINDOWS:
                 windows += 1
                 await self._windows.find(source, outcome.scan)
             elif has_looked or not known.needs_look(found_nothing=True):
-                return outcome, command.lease
+                return replace(outcome, settled=settled), command.lease
             else:
                 has_looked = True
                 await self._look(known)
@@ -245,6 +262,7 @@ class Leases:
             deliveries=parts,
             lag_events=lag_events,
             lag_seconds=lag_us / _US_PER_S,
+            settled=leased.settled,
         )
 
 

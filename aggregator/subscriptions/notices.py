@@ -50,6 +50,9 @@ class Notices:
         for command, outcome in zip(commands, outcomes, strict=True):
             if isinstance(command, Lease):
                 self._leased(outcome)
+                if command.settle is not None:
+                    settled = outcome.settled if isinstance(outcome, Leased) else outcome
+                    self._settled(command.settle, settled)
             elif isinstance(command, Settle):
                 self._settled(command, outcome)
             elif not isinstance(outcome, Refusal):
@@ -66,7 +69,7 @@ class Notices:
             if each.deliveries > 1:
                 counters.redelivered += count
 
-    def _settled(self, command: Settle, outcome: Outcome) -> None:
+    def _settled(self, command: Settle, outcome: Outcome | None) -> None:
         counters = self._counters
         if isinstance(outcome, Refusal):
             counters.settles_refused[outcome.reason] += 1

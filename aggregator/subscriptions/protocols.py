@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from aggregator.wire.lease_request import LeaseRequest
+from aggregator.wire.settle_request import SettleRequest
 from aggregator.wire.subscription_answers import LeaseAnswer, SubscriptionStatus
-from aggregator.wire.subscription_requests import SettleRequest
 from storage.subscriptions.commands import Change, Range, Token
 from storage.subscriptions.model import (
     Beginning,
@@ -63,16 +64,15 @@ class SubscriptionService(Protocol):
         """
         ...
 
-    async def lease(self, name: str, consumer: str, max_events: int, wait_ms: int) -> LeaseAnswer:
+    async def lease(self, name: str, request: LeaseRequest) -> LeaseAnswer:
         """Hand out events, as soon as there are any.
 
-        It may be cancelled: then it gives up waiting, and what was leased already is released.
+        It may be cancelled: then it gives up waiting, and what was leased already is released; what
+        was settled ahead of it stays so.
 
         Args:
             name: of the subscription.
-            consumer: the label.
-            max_events: events at most.
-            wait_ms: how long to wait, in milliseconds.
+            request: the lease that is asked for.
         """
         ...
 

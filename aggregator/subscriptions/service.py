@@ -16,8 +16,9 @@ from aggregator.subscriptions.errors import NoSuchSubscription, refusal
 from aggregator.subscriptions.leases import Leases
 from aggregator.subscriptions.statuses import status_of
 from aggregator.subscriptions.upkeep import Upkeep
+from aggregator.wire.lease_request import LeaseRequest
+from aggregator.wire.settle_request import SettleRequest
 from aggregator.wire.subscription_answers import LeaseAnswer, SubscriptionStatus
-from aggregator.wire.subscription_requests import SettleRequest
 from storage.model import Query
 from storage.protocols import EventStore
 from storage.subscriptions.commands import (
@@ -120,23 +121,17 @@ class Subscriptions:
             raise _no_such(name)
         return status
 
-    async def lease(self, name: str, consumer: str, max_events: int, wait_ms: int) -> LeaseAnswer:
+    async def lease(self, name: str, request: LeaseRequest) -> LeaseAnswer:
         """See `SubscriptionService.lease`."""
-        return await self._leases.lease(name, consumer, max_events, wait_ms)
+        if request.settle is None:
+            return await self._leases.lease(name, request, None)
+        answer = await self._leases.lease(name, request, _command(name, request.settle))
+        self._upkeep.start()
+        return answer
 
     async def settle(self, name: str, request: SettleRequest) -> Settled:
         """See `SubscriptionService.settle`."""
-        command = Settle(
-            name=name,
-            token=request.token,
-            ack=request.ack,
-            retry=request.retry,
-            dead=request.dead,
-            release=request.release,
-            extend_ms=request.extend_ms,
-            digest=_digest(request),
-        )
-        settled = await self._do(command, Settled)
+        settled = await self._do(_command(name, request), Settled)
         self._upkeep.start()
         return settled
 
@@ -193,6 +188,19 @@ class Subscriptions:
         query = Query(topic=topic, after=offset - 1, newest_first=False, limit=1)
         page = await read_array(self._store, self._memory, query)
         return b"".join(page.parts)[1:-1]
+
+
+def _command(name: str, request: SettleRequest) -> Settle:
+    return Settle(
+        name=name,
+        token=request.token,
+        ack=request.ack,
+        retry=request.retry,
+        dead=request.dead,
+        release=request.release,
+        extend_ms=request.extend_ms,
+        digest=_digest(request),
+    )
 
 
 def _digest(request: SettleRequest) -> bytes:

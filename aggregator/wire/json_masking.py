@@ -39,6 +39,11 @@ def may_have_lone_surrogate(text: bytes) -> bool:
     return _MAY_BE_LONE.search(text) is not None
 
 
+def _new_mark() -> bytes:
+    # No hexadecimal digit comes first: it would complete an escape that is cut short ahead of it.
+    return b"s" + secrets.token_hex(4).encode()
+
+
 class Masked:
     """A body whose lone surrogates are marked, and on demand its over-deep containers.
 
@@ -51,9 +56,9 @@ class Masked:
     """
 
     def __init__(self, body: bytes, *, flatten: bool) -> None:
-        mark = secrets.token_hex(4).encode()
+        mark = _new_mark()
         while mark in body:
-            mark = secrets.token_hex(4).encode()
+            mark = _new_mark()
         self._surrogate = mark + b"s"
         self._deep = mark + b"d"
         marked = self._mark_surrogates(body)

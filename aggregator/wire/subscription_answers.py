@@ -74,6 +74,7 @@ class LeaseAnswer(msgspec.Struct, frozen=True):
             there is a comma to be.
         lag_events: events that are leased or waiting in the whole subscription.
         lag_seconds: since the oldest of these was stored; 0: there is none.
+        settled: what was settled ahead of it; None: nothing was to be.
     """
 
     token: Token | None
@@ -82,6 +83,7 @@ class LeaseAnswer(msgspec.Struct, frozen=True):
     deliveries: Sequence[bytes]
     lag_events: int
     lag_seconds: float
+    settled: Settled | None = None
 
 
 def subscription_members(subscription: Subscription) -> dict[str, object]:
@@ -139,11 +141,13 @@ def lease_answer(answer: LeaseAnswer) -> list[bytes]:
         "lease": None if answer.token is None else render_token(answer.token),
         **_expiry(answer.now_us, None if answer.token is None else answer.expires_us),
     }
-    lag = _encode(_lag(answer.lag_events, answer.lag_seconds))
+    last = {"lag": _lag(answer.lag_events, answer.lag_seconds)}
+    if answer.settled is not None:
+        last["settled"] = _settled(answer.settled)
     parts = [b","] * (2 * len(answer.deliveries) + 1)
     parts[1::2] = answer.deliveries
     parts[0] = _encode(begin)[:-1] + b',"deliveries":['
-    end = b'],"lag":%b}' % lag
+    end = b"]," + _encode(last)[1:]
     if answer.deliveries:
         parts[-1] = end
     else:
@@ -164,15 +168,17 @@ def _expiry(now_us: int, expires_us: int | None) -> dict[str, object]:
 
 def settled_answer(settled: Settled) -> bytes:
     """Encode the answer to a settle."""
-    return _encode(
-        {
-            "acknowledged": settled.acknowledged,
-            "retried": settled.retried,
-            "dead": settled.dead,
-            "released": settled.released,
-            **_expiry(settled.now_us, settled.expires_us),
-        }
-    )
+    return _encode(_settled(settled))
+
+
+def _settled(settled: Settled) -> dict[str, object]:
+    return {
+        "acknowledged": settled.acknowledged,
+        "retried": settled.retried,
+        "dead": settled.dead,
+        "released": settled.released,
+        **_expiry(settled.now_us, settled.expires_us),
+    }
 
 
 def sought_answer(sought: Sought) -> bytes:

@@ -21,7 +21,6 @@ _RELATIONS = (
     (7, "subscription_dead_letters"),
     (7, "subscription_settles"),
     (7, "subscription_settles_by_time"),
-    (7, "subscription_leases_ended"),
     (7, "subscription_leases_by_consumer"),
 )
 _FUNCTIONS = (

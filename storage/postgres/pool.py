@@ -41,6 +41,7 @@ class ConnectionPool:
         self._connect_timeout_s = connect_timeout_s
         self._open_timeout_s = open_timeout_s
         self._returned = asyncio.Event()
+        self._opening = asyncio.Lock()
         self._shortage: Exception | None = None
         """Why a further connection could not be had."""
         self._retry_at_s = 0.0
@@ -128,17 +129,18 @@ class ConnectionPool:
 
         Where none could, it is not tried again for a while.
         """
-        if self.driver_pool.get_size():
-            return True
-        if self._is_short:
-            return False
-        began_s = asyncio.get_running_loop().time()
-        try:
-            await self.release(await self.driver_pool.acquire(timeout=self._connect_timeout_s))
-        except (asyncpg.PostgresError, *CUT_OFF) as error:
-            self._remember_shortage(error, began_s)
-            return False
-        return True
+        async with self._opening:
+            if self.driver_pool.get_size():
+                return True
+            if self._is_short:
+                return False
+            began_s = asyncio.get_running_loop().time()
+            try:
+                async with self.driver_pool.acquire(timeout=self._connect_timeout_s):
+                    return True
+            except (asyncpg.PostgresError, *CUT_OFF) as error:
+                self._remember_shortage(error, began_s)
+                return False
 
     async def release(self, connection: PoolConnectionProxy) -> None:
         """Give a connection back, whatever its state."""

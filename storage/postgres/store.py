@@ -8,7 +8,7 @@ do, where the server gives no more: then subscriptions are changed by those that
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import cast
@@ -20,6 +20,7 @@ from storage.errors import BatchRefused, StorageMisconfigured, StorageUnavailabl
 from storage.model import Appended, Event, Usage
 from storage.postgres.appender import Appender
 from storage.postgres.errors import SessionShared, terminate, translated
+from storage.postgres.kept_connection import KeptConnection
 from storage.postgres.pool import ConnectionPool
 from storage.postgres.reading_sql import READING_SQL, ROW_DECODER
 from storage.postgres.schema import first_schema, prepare
@@ -36,6 +37,10 @@ from storage.subscriptions.outcomes import Outcome
 
 _WRITERS = 2
 _SUBSCRIBERS = 1
+
+# The statements of commands have one plan, whatever their arguments. To make it anew each time
+# takes twice as long as all else that they do.
+_PLANNED_ONCE = {"plan_cache_mode": "force_generic_plan"}
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 _NEEDS_TWO = "an aggregator needs two connections at the least, one that writes and one that reads"
@@ -123,7 +128,9 @@ class PostgresStore(SubscriptionViews, log_reader.LogReader):
             named = self._configured_schema is not None
             warnings = await prepare(writer, self._schema, named=named)
         # It is opened when it is needed: most logs have no subscription.
-        self._subscribers = await self._pool(_SUBSCRIBERS, connect=False)
+        self._subscribers = await self._pool(
+            _SUBSCRIBERS, KeptConnection, connect=False, settings=_PLANNED_ONCE
+        )
         self._writer_row = WriterRow(partial(self._acquire, self._readers))
         await self._writer_row.insert()
         return warnings
@@ -266,16 +273,25 @@ class PostgresStore(SubscriptionViews, log_reader.LogReader):
     def _pools(self) -> Sequence[ConnectionPool | None]:
         return self._writers, self._readers, self._subscribers
 
-    async def _pool(self, max_size: int, *, connect: bool = True) -> ConnectionPool:
-        return await ConnectionPool.open(
+    async def _pool(
+        self,
+        max_size: int,
+        pool_class: type[ConnectionPool] = ConnectionPool,
+        *,
+        connect: bool = True,
+        settings: Mapping[str, str] | None = None,
+    ) -> ConnectionPool:
+        return await pool_class.open(
             self._dsn,
             max_size,
             connect_timeout_s=self._connect_timeout_s,
             command_timeout_s=self._command_timeout_s,
-            start_session=self._start_session,
+            start_session=partial(self._start_session, settings or {}),
             connect=connect,
         )
 
-    async def _start_session(self, connection: asyncpg.Connection) -> None:
-        settings = session_settings(self._command_timeout_s)
-        await start_session(connection, settings, self._schema)
+    async def _start_session(
+        self, settings: Mapping[str, str], connection: asyncpg.Connection
+    ) -> None:
+        all_settings = {**session_settings(self._command_timeout_s), **settings}
+        await start_session(connection, all_settings, self._schema)

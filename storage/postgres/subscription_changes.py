@@ -4,31 +4,36 @@ A topic's row is updated in place, but for every `CHANGES_PER_ROW`th change, whi
 writes a new one: the number of a row is that of its revision, divided by that.
 """
 
-from collections.abc import Iterable, Sequence
-from operator import itemgetter
+from collections.abc import Sequence
+from typing import TypeAlias
 
-import msgspec
-
+from storage.postgres.array_arguments import join_integers, join_texts
 from storage.postgres.session import MARKER
 from storage.postgres.subscription_loading import Read
 from storage.postgres.subscription_rows import (
     CHANGES_PER_ROW,
     document,
+    json_text,
     state_columns,
     subscription_columns,
 )
 from storage.subscriptions.model import SubscriptionSettings
 from storage.subscriptions.workspace import Changes, Needs
 
-# Nothing is stored in a session that is not the connection's own: what makes a commit durable is
-# set in that one alone.
+_Key: TypeAlias = tuple[str, str]
+"""The id of a subscription, and a topic."""
+
+# Arrays come as text, because the driver spends long on each of them. Nothing is stored in a
+# session that is not the connection's own: what makes a commit durable is set in that one alone.
 CHANGE = f"""
 SELECT CASE WHEN current_setting('{MARKER}', true) IS DISTINCT FROM $1 THEN NULL
 ELSE change_subscriptions_v7(
-    $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-    $23) END"""
-
-_encode = msgspec.json.Encoder().encode
+    string_to_array($2, chr(31)), string_to_array($3, chr(31)), string_to_array($4, chr(31)),
+    $5::text::bigint[], string_to_array($6, chr(31)), string_to_array($7, chr(31)),
+    $8::text::bigint[], $9::text::bigint[], string_to_array($10, chr(31)),
+    string_to_array($11, chr(31)), $12, $13, $14, string_to_array($15, chr(31)),
+    string_to_array($16, chr(31)), string_to_array($17, chr(31)), $18::text::bigint[],
+    $19, $20, $21, $22, $23) END"""
 
 
 def change_arguments(wanted: Needs, read: Read, changes: Changes) -> Sequence[object]:
@@ -40,21 +45,24 @@ def change_arguments(wanted: Needs, read: Read, changes: Changes) -> Sequence[ob
         changes: what is to be written.
     """
     known = sorted(read.loaded.subscriptions.items())
-    rows = [(*key, row) for key, row in read.topics.items() if row is not None]
-    missing = [key for key, row in read.topics.items() if row is None]
+    rows = [(key, revision) for key, revision in read.topics.items() if revision is not None]
+    missing = [key for key, revision in read.topics.items() if revision is None]
     gone, updated, inserted = _state_rows(read, changes)
     return (
-        wanted.names,
-        [name for name, _ in known],
-        [subscription.id for _, subscription in known],
-        [read.subscriptions[name] for name, _ in known],
-        *_columns([(id_, topic, _row_version(row), row) for id_, topic, row in rows], 4),
-        *_columns(missing, 2),
+        join_texts(wanted.names),
+        join_texts([name for name, _ in known]),
+        join_texts([subscription.id for _, subscription in known]),
+        join_integers(read.subscriptions[name] for name, _ in known),
+        *_key_columns([key for key, _ in rows]),
+        join_integers(_row_version(revision) for _, revision in rows),
+        join_integers(revision for _, revision in rows),
+        *_key_columns(missing),
         read.loaded.now_us,
         _made(read, changes),
         _changed(read, changes),
-        changes.deleted,
-        *_columns(gone, 3),
+        join_texts(changes.deleted),
+        *_key_columns([key for key, _ in gone]),
+        join_integers(row_version for _, row_version in gone),
         document(updated),
         document(inserted),
         document(
@@ -68,9 +76,8 @@ def change_arguments(wanted: Needs, read: Read, changes: Changes) -> Sequence[ob
     )
 
 
-def _columns(rows: Iterable[Sequence[object]], width: int) -> list[list[object]]:
-    listed = list(rows)
-    return [list(map(itemgetter(place), listed)) for place in range(width)]
+def _key_columns(keys: Sequence[_Key]) -> tuple[str, str]:
+    return join_texts([id_ for id_, _ in keys]), join_texts([topic for _, topic in keys])
 
 
 def _row_version(revision: int) -> int:
@@ -82,7 +89,7 @@ def _made(read: Read, changes: Changes) -> str | None:
         if name not in read.subscriptions:
             # Above that of a former one of the name, where the clock is not set back.
             columns = subscription_columns(subscription) | {"revision": read.loaded.now_us}
-            return _encode(columns).decode()
+            return json_text(columns)
     return None
 
 
@@ -106,10 +113,10 @@ def _changed(read: Read, changes: Changes) -> str | None:
 
 def _state_rows(
     read: Read, changes: Changes
-) -> tuple[list[tuple[str, str, int]], list[dict[str, object]], list[dict[str, object]]]:
+) -> tuple[list[tuple[_Key, int]], list[dict[str, object]], list[dict[str, object]]]:
     """Return which rows of topics go, which are updated and which are new."""
     settings = _settings_by_id(read, changes)
-    gone: list[tuple[str, str, int]] = []
+    gone: list[tuple[_Key, int]] = []
     updated: list[dict[str, object]] = []
     inserted: list[dict[str, object]] = []
     for key, state in changes.states.items():
@@ -118,7 +125,7 @@ def _state_rows(
         revision = read.loaded.now_us if before is None else before + 1
         in_place = before is not None and _row_version(before) == _row_version(revision)
         if before is not None and not (state is not None and in_place):
-            gone.append((*key, _row_version(before)))
+            gone.append((key, _row_version(before)))
         if state is None:
             continue
         row = {
@@ -143,12 +150,16 @@ def _failure_rows(changes: Changes) -> list[dict[str, object]]:
             "topic": topic,
             "place": offset,
             "deliveries": failure.deliveries,
-            "first_error": failure.first_error,
-            "last_error": failure.last_error,
+            "first_error": _json_or_none(failure.first_error),
+            "last_error": _json_or_none(failure.last_error),
             "dead": failure.dead,
         }
         for (id_, topic, offset), failure in changes.failures.items()
     ]
+
+
+def _json_or_none(error: str | None) -> str | None:
+    return None if error is None else json_text(error)
 
 
 def _settle_rows(changes: Changes) -> list[dict[str, object]]:

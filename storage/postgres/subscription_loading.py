@@ -14,11 +14,14 @@ from typing import Any
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from storage.postgres.array_arguments import join_texts
 from storage.postgres.errors import SessionShared
 from storage.postgres.session import MARKER, own
 from storage.postgres.subscription_rows import (
     ALL_NEWEST,
     NEWEST,
+    OLDEST,
+    json_text,
     state_of,
     subscription_of,
 )
@@ -40,7 +43,7 @@ SELECT {_TIME} AS kind, NULL::text, NULL::text, NULL::text, NULL::json, clock_ti
 UNION ALL
 SELECT {_SUBSCRIPTION}, s.name, s.id, s.reason, s.settings, NULL, NULL, NULL,
        s.revision, s.dead_in_row, {_NO_STATE}, NULL
-FROM subscriptions AS s WHERE s.name = ANY ($2)"""
+FROM subscriptions AS s WHERE s.name = ANY (string_to_array($2, chr(31)))"""
 
 _HEAD = """
 (SELECT "offset" FROM events AS last WHERE last.topic = {topic}
@@ -50,51 +53,68 @@ _TOPIC_COLUMNS = f"""
 SELECT {_TOPIC}, s.id, {{topic}}, NULL, t.ranges, e.ts_ingest, NULL, NULL,
        t.revision, {_HEAD.format(topic="{topic}")}, t.start_offset, t.next_offset, t.acknowledged,
        t.dead, t.redelivered, NULL"""
-_OLDEST = """
-LEFT JOIN events AS e ON e.topic = {topic} AND e."offset" = coalesce(t.place, 0) + 1"""
 
 _TOPICS = f"""
 UNION ALL {_TOPIC_COLUMNS.format(topic="w.topic")}
-FROM (SELECT unnest($3::text[]) AS name, unnest($4::text[]) AS topic) AS w
+FROM (SELECT unnest(string_to_array($3, chr(31))) AS name,
+             unnest(string_to_array($4, chr(31))) AS topic) AS w
 LEFT JOIN subscriptions AS s ON s.name = w.name
 LEFT JOIN LATERAL {NEWEST.format(subscription="s.id", topic="w.topic")} ON true
-{_OLDEST.format(topic="w.topic")}"""
+LEFT JOIN LATERAL {OLDEST.format(topic="w.topic")} ON true"""
 
 _EVERY_STATE = f"""
 UNION ALL {_TOPIC_COLUMNS.format(topic="t.topic")}
 FROM subscriptions AS s JOIN subscription_topics AS t ON t.subscription = s.id
-{_OLDEST.format(topic="t.topic")}
-WHERE s.name = ANY (${{number}})"""
+LEFT JOIN LATERAL {OLDEST.format(topic="t.topic")} ON true
+WHERE s.name = ANY (string_to_array(${{number}}, chr(31)))"""
 
 _OTHERS_OF = f"""
 UNION ALL
 SELECT {_OTHERS}, s.name, s.id, NULL, NULL, NULL, NULL, NULL,
        (SELECT sum(t.unsettled)::bigint FROM {ALL_NEWEST.format(subscription="s.id")}), NULL,
        {_NO_STATE}, NULL
-FROM subscriptions AS s WHERE s.name = ANY (${{number}})"""
+FROM subscriptions AS s WHERE s.name = ANY (string_to_array(${{number}}, chr(31)))"""
 
-# Of the settles of a lease those that were asked for, and the one that ended it.
-_SETTLE_COLUMNS = f"""
+# Whether a lease is over matters only where the settle that is sent again was found: its other
+# ones, which may be many, are not looked through for each.
+_SETTLES = f"""
 UNION ALL
 SELECT {_SETTLE}, d.lease, d.consumer, NULL, NULL, d.at, d.digest, d.ended,
-       d.acknowledged, d.retried, d.dead, d.released, NULL, NULL, NULL, NULL
-FROM (SELECT unnest(${{names}}::text[]) AS name, unnest(${{leases}}::text[]) AS lease,
-             unnest(${{digests}}::bytea[]) AS digest) AS w
+       d.acknowledged, d.retried, d.dead, d.released,
+       (SELECT bool_or(e.ended)::int FROM subscription_settles AS e
+        WHERE e.subscription = d.subscription AND e.lease = d.lease),
+       NULL, NULL, NULL
+FROM (SELECT name, lease, decode(digest, 'hex') AS digest
+      FROM json_to_recordset(${{number}}) AS r (name text, lease text, digest text)) AS w
 JOIN subscriptions AS s ON s.name = w.name
-JOIN subscription_settles AS d ON d.subscription = s.id AND d.lease = w.lease"""
-_SETTLES = f"{_SETTLE_COLUMNS} AND d.digest = w.digest {_SETTLE_COLUMNS} AND d.ended"
+CROSS JOIN LATERAL (
+    SELECT * FROM subscription_settles AS known
+    WHERE known.subscription = s.id AND known.lease = w.lease AND known.digest = w.digest
+    LIMIT 1) AS d"""
 
 # By topic and offset; the whole number in every row, and one row at the least.
 _DEAD = """
-WITH asked AS MATERIALIZED (
+WITH asked AS MATERIALIZED ({asked})
+SELECT n.number, a.topic, a."offset" FROM (SELECT count(*) AS number FROM asked) AS n
+LEFT JOIN (SELECT * FROM asked ORDER BY topic, "offset" LIMIT $2) AS a ON true
+ORDER BY a.topic, a."offset" """
+_ALL_DEAD = _DEAD.format(
+    asked="""
     SELECT f.topic, f."offset" FROM subscriptions AS s JOIN subscription_failures AS f
     ON f.subscription = s.id AND f.dead_at IS NOT NULL
-    WHERE s.name = $1 AND ($2 OR EXISTS (
-        SELECT FROM unnest($3::text[], $4::bigint[], $5::bigint[]) AS r (topic, first, last)
-        WHERE r.topic = f.topic AND f."offset" BETWEEN r.first AND r.last)))
-SELECT n.number, a.topic, a."offset" FROM (SELECT count(*) AS number FROM asked) AS n
-LEFT JOIN (SELECT * FROM asked ORDER BY topic, "offset" LIMIT $6) AS a ON true
-ORDER BY a.topic, a."offset" """
+    WHERE s.name = $1"""
+)
+_SOME_DEAD = _DEAD.format(
+    asked="""
+    SELECT DISTINCT f.topic, f."offset" FROM subscriptions AS s
+    CROSS JOIN unnest($3::text[], $4::bigint[], $5::bigint[]) AS r (topic, first, last)
+    CROSS JOIN LATERAL (
+        SELECT * FROM subscription_failures AS letter
+        WHERE letter.subscription = s.id AND letter.topic = r.topic
+          AND letter."offset" BETWEEN r.first AND r.last AND letter.dead_at IS NOT NULL
+        OFFSET 0) AS f
+    WHERE s.name = $1"""
+)
 
 
 @dataclass(slots=True)
@@ -124,30 +144,35 @@ async def load(connection: PoolConnectionProxy, wanted: Needs) -> Read:
         SessionShared: the session is not that of the connection alone.
         asyncpg.PostgresError: the server refused the statement.
     """
-    statement, arguments = _statement(wanted)
-    rows = await connection.fetch(statement, own(connection).marker, *arguments)
+    sql, arguments = statement(wanted)
+    rows = await connection.fetch(sql, own(connection).marker, *arguments)
     read = _decoded(rows, wanted)
     if wanted.dead is not None:
         await _load_dead(connection, read.loaded, wanted.names[0], *wanted.dead)
     return read
 
 
-def _statement(wanted: Needs) -> tuple[str, list[object]]:
+def statement(wanted: Needs) -> tuple[str, list[object]]:
+    """Make the statement, and its arguments behind the session's marker."""
     pairs = [(name, topic) for name in wanted.names for topic in wanted.topics.get(name, ())]
     arguments: list[object] = [
-        wanted.names,
-        [name for name, _ in pairs],
-        [topic for _, topic in pairs],
+        join_texts(wanted.names),
+        join_texts([name for name, _ in pairs]),
+        join_texts([topic for _, topic in pairs]),
     ]
     parts = [_SUBSCRIPTIONS, _TOPICS]
     for names, sql in ((wanted.every_state, _EVERY_STATE), (wanted.others, _OTHERS_OF)):
         if names:
-            arguments.append(sorted(names))
+            arguments.append(join_texts(sorted(names)))
             parts.append(sql.format(number=len(arguments) + 1))
     if wanted.records:
-        first = len(arguments) + 2
-        arguments += [list(column) for column in zip(*sorted(wanted.records), strict=True)]
-        parts.append(_SETTLES.format(names=first, leases=first + 1, digests=first + 2))
+        # A lease's id is what a client sent.
+        settles = [
+            {"name": name, "lease": lease, "digest": digest.hex()}
+            for name, lease, digest in wanted.records
+        ]
+        arguments.append(json_text(settles))
+        parts.append(_SETTLES.format(number=len(arguments) + 1))
     return "".join(parts), arguments
 
 
@@ -169,7 +194,7 @@ def _decoded(rows: Sequence[asyncpg.Record], wanted: Needs) -> Read:
         elif kind == _OTHERS:
             loaded.others[row[1]] = row[_FIRST_NUMBER] or 0
         else:
-            _add_settle(loaded, row, wanted)
+            _add_settle(loaded, row)
     for name in wanted.others & loaded.subscriptions.keys():
         id_ = loaded.subscriptions[name].id
         known = (loaded.states.get((id_, topic)) for topic in wanted.topics[name])
@@ -191,22 +216,22 @@ def _add_topic(read: Read, row: Sequence[Any]) -> None:
         read.loaded.states[key] = state_of([*row[9:14], ranges])
 
 
-def _add_settle(loaded: Loaded, row: Sequence[Any], wanted: Needs) -> None:
-    lease, consumer, _, _, at_us, digest, ended, acknowledged, retried, dead, released, *_ = row
-    if ended:
+def _add_settle(loaded: Loaded, row: Sequence[Any]) -> None:
+    lease, consumer, _, _, at_us, digest, ended, *counts, is_over, _, _, _ = row
+    acknowledged, retried, dead, released = counts
+    if is_over:
         loaded.ended.add(lease)
-    if any(each[1:] == (lease, digest) for each in wanted.records):
-        loaded.records[lease, digest] = SettleRecord(
-            lease=lease,
-            digest=digest,
-            consumer=consumer,
-            at_us=at_us,
-            ended=ended,
-            acknowledged=acknowledged,
-            retried=retried,
-            dead=dead,
-            released=released,
-        )
+    loaded.records[lease, digest] = SettleRecord(
+        lease=lease,
+        digest=digest,
+        consumer=consumer,
+        at_us=at_us,
+        ended=ended,
+        acknowledged=acknowledged,
+        retried=retried,
+        dead=dead,
+        released=released,
+    )
 
 
 async def _load_dead(
@@ -216,7 +241,10 @@ async def _load_dead(
     ranges: Sequence[Range] | None,
     limit: int,
 ) -> None:
-    columns = [[each[place] for each in ranges or ()] for place in range(3)]
-    rows = await connection.fetch(_DEAD, name, ranges is None, *columns, limit)
+    if ranges is None:
+        rows = await connection.fetch(_ALL_DEAD, name, limit)
+    else:
+        columns = [[each[place] for each in ranges] for place in range(3)]
+        rows = await connection.fetch(_SOME_DEAD, name, limit, *columns)
     loaded.dead_total = rows[0][0]
     loaded.dead = [(topic, offset) for _, topic, offset in rows if topic is not None]

@@ -40,6 +40,13 @@ ALL_NEWEST = """
      ) AS t)
  SELECT * FROM walked) AS t"""
 
+# The event behind the place of `t`. LIMIT, here and elsewhere, keeps the planner from making a
+# join of it, for which it might take an index by a part of the key.
+OLDEST = """
+(SELECT ts_ingest FROM events AS oldest
+ WHERE oldest.topic = {topic} AND oldest."offset" = coalesce(t.place, 0) + 1
+ ORDER BY oldest.topic, oldest."offset" LIMIT 1) AS e"""
+
 _settings = msgspec.json.Decoder(SubscriptionSettings).decode
 _ranges = msgspec.json.Decoder(tuple[Unsettled, ...]).decode
 _encode = msgspec.json.Encoder().encode
@@ -69,10 +76,15 @@ def subscription_columns(subscription: Subscription) -> dict[str, object]:
     return {
         "name": subscription.name,
         "id": subscription.id,
-        "settings": subscription.settings,
+        "settings": json_text(subscription.settings),
         "reason": subscription.reason,
         "dead_in_row": subscription.dead_in_row,
     }
+
+
+def json_text(value: object) -> str:
+    """Write a value as JSON, so that a text of the server can hold it, whatever it has in it."""
+    return _encode(value).decode()
 
 
 def state_columns(state: TopicState, settings: SubscriptionSettings) -> dict[str, object]:
@@ -93,4 +105,4 @@ def state_columns(state: TopicState, settings: SubscriptionSettings) -> dict[str
 
 def document(rows: Sequence[Mapping[str, object]]) -> str | None:
     """Write rows as one JSON document, which the server takes apart again; None: there are none."""
-    return _encode(rows).decode() if rows else None
+    return json_text(rows) if rows else None

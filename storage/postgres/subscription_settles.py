@@ -2,27 +2,33 @@
 
 from asyncpg.pool import PoolConnectionProxy
 
-# Rows that another aggregator is just about to delete are left to it.
+# Rows are never changed, so where one lies says which it is.
 _OLD = """
-DELETE FROM subscription_settles WHERE (subscription, lease, digest) IN (
-    SELECT subscription, lease, digest FROM subscription_settles
-    WHERE at < clock_timestamp() - interval '1 day' ORDER BY at LIMIT $1 FOR UPDATE SKIP LOCKED)"""
+DELETE FROM subscription_settles WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM subscription_settles
+    WHERE at < clock_timestamp() - interval '1 day' ORDER BY at LIMIT $1))"""
 
 # Those of ended leases whose consumer has ended another one since. The settle that ended a lease
-# goes when it is the last of the lease: without it, nobody would know of the others.
+# goes when it is the last of the lease: without it, nobody would know of the others. An index is
+# chosen by the order that is asked for.
 _SUPERSEDED = """
-DELETE FROM subscription_settles WHERE (subscription, lease, digest) IN (
-    SELECT d.subscription, d.lease, d.digest
-    FROM subscription_settles AS e
-    JOIN subscription_settles AS d ON d.subscription = e.subscription AND d.lease = e.lease
-    WHERE e.ended AND EXISTS (
+DELETE FROM subscription_settles WHERE ctid = ANY (ARRAY(
+    SELECT d.place
+    FROM (SELECT * FROM subscription_settles AS over WHERE over.ended
+          ORDER BY over.subscription, over.consumer, over.at, over.lease) AS e
+    CROSS JOIN LATERAL (
         SELECT FROM subscription_settles AS later
         WHERE later.subscription = e.subscription AND later.consumer = e.consumer AND later.ended
-          AND (later.at, later.lease) > (e.at, e.lease))
-      AND (NOT d.ended OR NOT EXISTS (
-        SELECT FROM subscription_settles AS other
-        WHERE other.subscription = e.subscription AND other.lease = e.lease AND NOT other.ended))
-    LIMIT $1 FOR UPDATE OF d SKIP LOCKED)"""
+          AND (later.at, later.lease) > (e.at, e.lease)
+        ORDER BY later.at, later.lease LIMIT 1) AS l
+    CROSS JOIN LATERAL (
+        SELECT done.ctid AS place, done.ended FROM subscription_settles AS done
+        WHERE done.subscription = e.subscription AND done.lease = e.lease
+        ORDER BY done.digest OFFSET 0) AS d
+    WHERE NOT d.ended OR 1 = (
+        SELECT count(*) FROM subscription_settles AS left_over
+        WHERE left_over.subscription = e.subscription AND left_over.lease = e.lease)
+    LIMIT $1))"""
 
 
 async def forget_settles(connection: PoolConnectionProxy, limit: int) -> bool:

@@ -11,6 +11,7 @@ from storage.model import TOPICS_PER_PAGE
 from storage.postgres.subscription_rows import (
     ALL_NEWEST,
     NEWEST,
+    OLDEST,
     STATE,
     SUBSCRIPTION,
     state_of,
@@ -38,7 +39,7 @@ SELECT p.topic, p.unique_processed, e.ts_ingest, t.subscription IS NOT NULL, {ST
 FROM (SELECT topic, unique_processed FROM topics WHERE {{which}} AND unique_processed > 0
       ORDER BY topic LIMIT {TOPICS_PER_PAGE}) AS p
 LEFT JOIN LATERAL {NEWEST.format(subscription="$1", topic="p.topic")} ON true
-LEFT JOIN events AS e ON e.topic = p.topic AND e."offset" = coalesce(t.place, 0) + 1"""
+LEFT JOIN LATERAL {OLDEST.format(topic="p.topic")} ON true"""
 NAMED = _TOPICS.format(which="topic = ANY ($2)")
 FROM_ON = _TOPICS.format(which="topic >= $2 AND topic < $3")
 BEHIND = _TOPICS.format(which="topic > $2 AND topic < $3")

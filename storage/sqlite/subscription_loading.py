@@ -21,6 +21,7 @@ from storage.subscriptions.commands import Range
 from storage.subscriptions.model import SettleRecord
 from storage.subscriptions.workspace import Loaded, Needs
 
+# Of a lease, which may have thousands of settles, those with the digest and the one that ended it.
 LOAD = f"""
 SELECT (
     SELECT json_group_array({SUBSCRIPTION_ROW})
@@ -35,9 +36,11 @@ SELECT (
     SELECT json_group_array(json_array(d.lease, d.digest, d.consumer, d.at, d.ended,
         d.acknowledged, d.retried, d.dead, d.released))
     FROM json_each(?2) AS w CROSS JOIN subscriptions AS s ON s.name = w.value ->> '$[0]'
+    CROSS JOIN json_each('[0, 1]') AS ended
     CROSS JOIN subscription_settles AS d ON d.subscription = s.id
-        AND d.lease = w.value ->> '$[1]' AND d.ended IN (0, 1)
-        AND (d.ended = 1 OR d.digest = w.value ->> '$[2]')
+        AND d.lease = w.value ->> '$[1]' AND d.ended = ended.value
+        AND d.digest BETWEEN CASE WHEN ended.value THEN '' ELSE w.value ->> '$[2]' END
+                         AND CASE WHEN ended.value THEN 'g' ELSE w.value ->> '$[2]' END
 ), (
     SELECT json_group_array(json_array(s.id, (
         SELECT coalesce(sum(k.unsettled), 0) FROM subscription_topics AS k

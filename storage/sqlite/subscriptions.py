@@ -67,17 +67,17 @@ SELECT value ->> '$[0]', value ->> '$[1]', value ->> '$[2]', value ->> '$[3]', v
        value ->> '$[5]', value ->> '$[6]', value ->> '$[7]', value ->> '$[8]', value ->> '$[9]'
 FROM json_each(?)"""
 
-# Read once in the order of its key: it holds little, since what is in the way is forgotten.
+# Read in the order of its key: it holds little, since what is in the way is forgotten. WITH is not
+# in front, or Python would not count the rows.
 FORGET_SETTLES = """
-WITH last AS (
-    SELECT subscription, consumer, max(at) AS at FROM subscription_settles
-    WHERE ended = 1 GROUP BY subscription, consumer
-), surpassed AS MATERIALIZED (
-    SELECT s.subscription, s.lease FROM subscription_settles AS s
-    JOIN last ON last.subscription = s.subscription AND last.consumer = s.consumer
-    WHERE s.ended = 1 AND s.at < last.at
-)
 DELETE FROM subscription_settles WHERE (subscription, lease, ended, digest) IN (
+    WITH surpassed AS MATERIALIZED (
+        SELECT subscription, lease FROM (
+            SELECT subscription, lease, at,
+                   max(at) OVER (PARTITION BY subscription, consumer) AS last
+            FROM subscription_settles WHERE ended = 1)
+        WHERE at < last
+    )
     SELECT subscription, lease, ended, digest FROM subscription_settles
     WHERE at <= ?1 OR (subscription, lease) IN surpassed
     LIMIT ?2)"""

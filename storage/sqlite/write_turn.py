@@ -118,7 +118,11 @@ class WriteTurn:
             while not errand.is_done:
                 if self._is_taken:
                     self._changed.wait()
-                elif not (came_during_another and self._changed.wait(_MOMENT_S)):
+                elif came_during_another:
+                    came_during_another = False
+                    # Whatever ends it, somebody may have taken the turn meanwhile.
+                    self._changed.wait(_MOMENT_S)
+                else:
                     self._waiting = None
                     self._take()
                     return True

@@ -78,27 +78,6 @@ class Window(msgspec.Struct, frozen=True, tag="window"):
     matches: Sequence[tuple[int, int]]
 
 
-class Lease(msgspec.Struct, frozen=True, kw_only=True, tag="lease"):
-    """Hand out events.
-
-    Args:
-        name: of the subscription.
-        lease: a fresh id.
-        max_events: events at most.
-        topics: the topics to take from, in the order in which to try them; at most 100.
-        all_topics: whether these are all that the subscription has now. If not, what the others
-            have leased is counted as well.
-        windows: what passes the filter, by topic; needed only with one.
-    """
-
-    name: str
-    lease: str
-    max_events: int
-    topics: Sequence[str]
-    all_topics: bool = True
-    windows: Mapping[str, Window] = {}
-
-
 class Token(msgspec.Struct, frozen=True, array_like=True):
     """What a consumer shows to settle a lease.
 
@@ -171,6 +150,29 @@ class Settle(msgspec.Struct, frozen=True, kw_only=True, tag="settle"):
     digest: bytes = b""
     release_rest: bool = False
     trims: bool = False
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True, tag="lease"):
+    """Hand out events.
+
+    Args:
+        name: of the subscription.
+        lease: a fresh id.
+        max_events: events at most.
+        topics: the topics to take from, in the order in which to try them; at most 100.
+        all_topics: whether these are all that the subscription has now. If not, what the others
+            have leased is counted as well.
+        windows: what passes the filter, by topic; needed only with one.
+        settle: what is settled ahead of it; if that is refused, so is the lease.
+    """
+
+    name: str
+    lease: str
+    max_events: int
+    topics: Sequence[str]
+    all_topics: bool = True
+    windows: Mapping[str, Window] = {}
+    settle: Settle | None = None
 
 
 class Seek(msgspec.Struct, frozen=True, tag="seek"):

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+from msgspec.structs import replace
+
 from storage.subscriptions.commands import Lease, Settle
 from storage.subscriptions.deliveries import run_out
 from storage.subscriptions.holding import hold_longer, shrink
@@ -13,15 +15,26 @@ from storage.subscriptions.model import (
     SubscriptionSettings,
     TopicState,
 )
-from storage.subscriptions.outcomes import Leased, Outcome, Refusal, Settled
+from storage.subscriptions.outcomes import Leased, Refusal, Settled
 from storage.subscriptions.settling import SettleRefused, TopicSettled, settle_topics
 from storage.subscriptions.working_copy import WorkingCopy, selection
 
 _RAN_OUT = "the lease of its last delivery ran out"
 
 
-def lease(copy: WorkingCopy, subscription: Subscription, command: Lease) -> Leased:
-    """Decide what a consumer gets."""
+def lease(copy: WorkingCopy, subscription: Subscription, command: Lease) -> Leased | Refusal:
+    """Decide what a consumer gets, behind what it settles."""
+    if command.settle is None:
+        return _lease(copy, subscription, command)
+    settled = settle(copy, subscription, command.settle)
+    if isinstance(settled, Refusal):
+        return settled
+    # Its dead letters may have paused the subscription.
+    leased = _lease(copy, copy.subscriptions[subscription.name], command)
+    return replace(leased, settled=settled)
+
+
+def _lease(copy: WorkingCopy, subscription: Subscription, command: Lease) -> Leased:
     settings, now_us = subscription.settings, copy.now_us
     # Whoever sent the command may not have heard of other settings yet.
     matches = selection(settings.topics).matches
@@ -96,7 +109,7 @@ def _run_out(copy: WorkingCopy, subscription: Subscription, topics: Sequence[str
     return copy.count_dead(subscription, died, acknowledged=False)
 
 
-def settle(copy: WorkingCopy, subscription: Subscription, command: Settle) -> Outcome:
+def settle(copy: WorkingCopy, subscription: Subscription, command: Settle) -> Settled | Refusal:
     """Decide what becomes of the events that a consumer holds."""
     token, now_us = command.token, copy.now_us
     if token.subscription != subscription.id:

@@ -51,33 +51,6 @@ class Granted(msgspec.Struct, frozen=True, tag="granted"):
     deliveries: int
 
 
-class Leased(msgspec.Struct, frozen=True, kw_only=True, tag="leased"):
-    """The outcome of `Lease`.
-
-    Args:
-        subscription: as it is.
-        granted: what is leased, in the order of delivery; empty: nothing.
-        now_us: the time.
-        expires_us: when the lease runs out.
-        due_us: when more may be there, although nothing is stored or settled; None: never.
-        more: topics that may have more to hand out now.
-        scan: with a filter, topics whose windows did not reach what comes next, and the last offset
-            that was passed.
-        lag_events: events that are leased or waiting in the topics of the command.
-        oldest_us: when the oldest of these was stored; None: there is none.
-    """
-
-    subscription: Subscription
-    granted: Sequence[Granted] = ()
-    now_us: int
-    expires_us: int = 0
-    due_us: int | None = None
-    more: Sequence[str] = ()
-    scan: Mapping[str, int] = {}
-    lag_events: int = 0
-    oldest_us: int | None = None
-
-
 class Settled(msgspec.Struct, frozen=True, kw_only=True, tag="settled"):
     """The outcome of `Settle`.
 
@@ -95,6 +68,35 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True, tag="settled"):
     now_us: int
     expires_us: int | None
     paused: bool = False
+
+
+class Leased(msgspec.Struct, frozen=True, kw_only=True, tag="leased"):
+    """The outcome of `Lease`.
+
+    Args:
+        subscription: as it is.
+        granted: what is leased, in the order of delivery; empty: nothing.
+        now_us: the time.
+        expires_us: when the lease runs out.
+        due_us: when more may be there, although nothing is stored or settled; None: never.
+        more: topics that may have more to hand out now.
+        scan: with a filter, topics whose windows did not reach what comes next, and the last offset
+            that was passed.
+        lag_events: events that are leased or waiting in the topics of the command.
+        oldest_us: when the oldest of these was stored; None: there is none.
+        settled: the outcome of the settle that was ahead of it; None: there was none.
+    """
+
+    subscription: Subscription
+    granted: Sequence[Granted] = ()
+    now_us: int
+    expires_us: int = 0
+    due_us: int | None = None
+    more: Sequence[str] = ()
+    scan: Mapping[str, int] = {}
+    lag_events: int = 0
+    oldest_us: int | None = None
+    settled: Settled | None = None
 
 
 class Sought(msgspec.Struct, frozen=True, tag="sought"):

@@ -134,10 +134,10 @@ def needs(commands: Iterable[Command]) -> Needs:
                 topics.update(command.topics)
                 if not command.all_topics:
                     wanted.others.add(name)
+                if command.settle is not None:
+                    _need_settle(wanted, command.settle)
             case Settle():
-                topics.update(topic for topic, _, _ in command.token.extents)
-                if command.digest:
-                    wanted.records.add((name, command.token.lease, command.digest))
+                _need_settle(wanted, command)
             case Seek():
                 topics.update(command.starts)
             case Change():
@@ -152,3 +152,10 @@ def needs(commands: Iterable[Command]) -> Needs:
                 pass
     wanted.names = sorted(names)
     return wanted
+
+
+def _need_settle(wanted: Needs, settle: Settle) -> None:
+    topics = wanted.topics.setdefault(settle.name, set())
+    topics.update(topic for topic, _, _ in settle.token.extents)
+    if settle.digest:
+        wanted.records.add((settle.name, settle.token.lease, settle.digest))

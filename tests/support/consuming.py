@@ -12,8 +12,9 @@ from aggregator.live.shared_reads import SharedReads
 from aggregator.live.waits import Waits
 from aggregator.reading.read_memory import ReadMemory
 from aggregator.subscriptions.assembly import SubscriptionParts, assemble
+from aggregator.wire.lease_request import LeaseRequest
+from aggregator.wire.settle_request import SettleRequest
 from aggregator.wire.subscription_answers import LeaseAnswer
-from aggregator.wire.subscription_requests import SettleRequest
 from storage.errors import StorageError
 from storage.model import Event, Page, Query
 from storage.protocols import EventStore
@@ -57,10 +58,16 @@ class Consuming:
             self.parts.notices.stored(counted)
 
     async def lease(
-        self, max_events: int = 100, *, name: str = "s", wait_ms: int = 0, consumer: str = "c"
+        self,
+        max_events: int = 100,
+        *,
+        name: str = "s",
+        wait_ms: int = 0,
+        consumer: str = "c",
+        settle: SettleRequest | None = None,
     ) -> LeaseAnswer:
-        """Ask for a lease."""
-        return await self.service.lease(name, consumer, max_events, wait_ms)
+        """Ask for a lease, behind what is settled."""
+        return await self.service.lease(name, LeaseRequest(consumer, max_events, wait_ms, settle))
 
     async def settle(
         self, answer: LeaseAnswer, *, name: str = "s", ack: Sequence[Range] | None = None

@@ -24,6 +24,9 @@ from storage.model import (
 from storage.sqlite.damage import DamageRecord
 from storage.sqlite.reader import SqliteReader
 from storage.sqlite.writer import SqliteWriter
+from storage.subscriptions.commands import Command
+from storage.subscriptions.model import FailedEvent, Subscription, SubscriptionView, TopicView
+from storage.subscriptions.outcomes import Outcome
 
 
 class InProcessStore:
@@ -40,6 +43,8 @@ class InProcessStore:
         )
         self._appends = ThreadPoolExecutor(1, "sqlite-appends")
         """In place of the socket for batches: one after the other, in the order they come."""
+        self._errands = ThreadPoolExecutor(1, "sqlite-errands")
+        """In place of the socket for commands."""
 
     async def open(self) -> None:
         await self.aclose()
@@ -76,6 +81,11 @@ class InProcessStore:
     async def first_offset(self, topic: str, time_us: int) -> int:
         return await self.reader.first_offset(topic, time_us)
 
+    async def offsets_of_source(
+        self, topic: str, source: str, first: int, last: int
+    ) -> Sequence[tuple[int, int]]:
+        return await self.reader.offsets_of_source(topic, source, first, last)
+
     async def stats(
         self, *, topic: str | None = None, after: str = "", limit: int = TOPICS_PER_PAGE
     ) -> Stats:
@@ -83,6 +93,33 @@ class InProcessStore:
 
     async def usage(self) -> Usage:
         return await self.reader.usage()
+
+    async def apply(self, commands: Sequence[Command]) -> list[Outcome]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._errands, self.writer.apply, commands)
+
+    async def subscription(self, name: str) -> Subscription | None:
+        return await self.reader.subscription(name)
+
+    async def subscriptions(self, *, after: str = "", limit: int) -> list[Subscription]:
+        return await self.reader.subscriptions(after=after, limit=limit)
+
+    async def view_topics(
+        self, name: str, view: Callable[[Sequence[TopicView]], object]
+    ) -> SubscriptionView | None:
+        return await self.reader.view_topics(name, view)
+
+    async def ready_topics(self, ids: Sequence[str], limit: int) -> list[tuple[str, str]]:
+        return await self.reader.ready_topics(ids, limit)
+
+    async def dead_letters(
+        self, subscription_id: str, *, after: tuple[str, int] = ("", 0), limit: int
+    ) -> list[FailedEvent]:
+        return await self.reader.dead_letters(subscription_id, after=after, limit=limit)
+
+    async def forget_settles(self, limit: int) -> bool:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._errands, self.writer.forget_settles, limit)
 
     async def aclose(self) -> None:
         await self.reader.aclose()

@@ -16,8 +16,9 @@ from aggregator.http.response_sender import ResponseSender
 from aggregator.http.subscription_routes import SubscriptionRoutes
 from aggregator.observability.access_log import AccessLog
 from aggregator.reading.read_limit import ReadLimit
+from aggregator.wire.lease_request import LeaseRequest
+from aggregator.wire.settle_request import SettleRequest
 from aggregator.wire.subscription_answers import LeaseAnswer, SubscriptionStatus, TopicCounts
-from aggregator.wire.subscription_requests import SettleRequest
 from storage.subscriptions.commands import Change, Range, Token
 from storage.subscriptions.model import (
     Beginning,
@@ -142,8 +143,8 @@ class ScriptedSubscriptions:
         self.asked = name, topics_after
         return self.answer
 
-    async def lease(self, name: str, consumer: str, max_events: int, wait_ms: int) -> LeaseAnswer:
-        self._call("lease", name, consumer, max_events, wait_ms)
+    async def lease(self, name: str, request: LeaseRequest) -> LeaseAnswer:
+        self._call("lease", name, request)
         if self.leases:
             return self.leases.pop(0)
         self.waiting.append(asyncio.get_running_loop().create_future())

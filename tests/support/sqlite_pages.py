@@ -29,11 +29,16 @@ class Tree(NamedTuple):
 
 
 def tree(path: Path, name: str) -> Tree:
-    """The pages of this table or index, in its order; only for a database without a -wal file."""
+    """The pages of this table or index, in its order; only for a database without a -wal file.
+
+    That of the schema itself is `sqlite_schema`, whose root is page 1.
+    """
     connection = sqlite3.connect(path)
     try:
         (root,) = connection.execute(
-            "SELECT rootpage FROM sqlite_schema WHERE name = ?", (name,)
+            "SELECT rootpage FROM sqlite_schema WHERE name = ?1 "
+            "UNION ALL SELECT 1 WHERE ?1 = 'sqlite_schema'",
+            (name,),
         ).fetchone()
     finally:
         connection.close()
@@ -42,11 +47,14 @@ def tree(path: Path, name: str) -> Tree:
 
 def _leaves(content: bytes, size: int, number: int) -> list[int]:
     page = content[(number - 1) * size : number * size]
-    if page[0] in _LEAVES:
+    # The header of the file comes ahead of that of its first page.
+    head = 100 if number == 1 else 0
+    if page[head] in _LEAVES:
         return [number]
-    cells = int.from_bytes(page[3:5], "big")
-    starts = [int.from_bytes(page[at : at + 2], "big") for at in range(12, 12 + 2 * cells, 2)]
-    children = [int.from_bytes(page[at : at + 4], "big") for at in (*starts, 8)]
+    cells = int.from_bytes(page[head + 3 : head + 5], "big")
+    places = range(head + 12, head + 12 + 2 * cells, 2)
+    starts = [int.from_bytes(page[at : at + 2], "big") for at in places]
+    children = [int.from_bytes(page[at : at + 4], "big") for at in (*starts, head + 8)]
     return [leaf for child in children for leaf in _leaves(content, size, child)]
 
 

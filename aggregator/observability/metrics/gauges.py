@@ -63,7 +63,9 @@ def queue_families(
     yield GaugeMetricFamily(
         "aggregator_streams_limit", "Above this, streams get 503.", streams.max_streams
     )
-    yield GaugeMetricFamily("aggregator_waits", "Reads with Prefer: wait, held now.", len(waits))
+    yield GaugeMetricFamily(
+        "aggregator_waits", "Reads with Prefer: wait and leases, held now.", len(waits)
+    )
     yield GaugeMetricFamily("aggregator_waits_limit", "Above this, they get 503.", waits.max_waits)
     refusals = CounterMetricFamily(
         "aggregator_refusals", "Requests refused for want of room, by what was full.", labels=["of"]

@@ -70,9 +70,7 @@ CREATE TABLE subscription_settles (
     PRIMARY KEY (subscription, lease, digest)
 );
 CREATE INDEX subscription_settles_by_time ON subscription_settles (at);
--- The settle that ended a lease; and the last lease that each consumer ended.
-CREATE INDEX subscription_leases_ended ON subscription_settles (subscription, lease)
-WHERE ended;
+-- The leases that each consumer ended.
 CREATE INDEX subscription_leases_by_consumer
 ON subscription_settles (subscription, consumer, at, lease) WHERE ended;
 
@@ -81,6 +79,9 @@ ON subscription_settles (subscription, consumer, at, lease) WHERE ended;
 -- the subscriptions in byte order, which is the order in which everybody locks them; the `known_`
 -- columns are of those that were there, and the `missing_` ones are of topics that had no row. Each
 -- statement begins after the locks are held, and so sees what their last holder committed.
+--
+-- Rows are looked up one by one, or behind a LIMIT: of a join a planner that knows of few rows, or none,
+-- may find that a part of the key will do.
 --
 -- Whatever changes a row of a subscription's topics holds the lock on the subscription. So what was
 -- found unchanged stays so until this is committed.
@@ -97,6 +98,7 @@ DECLARE
     found_ids        text[];
     found_revisions  bigint[];
     number           bigint;
+    row_of           record;
 BEGIN
     SELECT coalesce(array_agg(s.name), '{}'), coalesce(array_agg(s.id), '{}'),
            coalesce(array_agg(s.revision), '{}')
@@ -108,40 +110,46 @@ BEGIN
     END IF;
     SELECT count(*) INTO number
     FROM unnest(topic_ids, topics, row_versions, revisions) AS k (id, topic, row_version, revision)
-    JOIN subscription_topics AS t
-      ON t.subscription = k.id AND t.topic = k.topic AND t.row_version = k.row_version
-    WHERE t.revision = k.revision;
+    CROSS JOIN LATERAL (
+        SELECT FROM subscription_topics AS t
+        WHERE t.subscription = k.id AND t.topic = k.topic AND t.row_version = k.row_version
+          AND t.revision = k.revision LIMIT 1) AS known;
     IF number <> cardinality(topic_ids) THEN
         RETURN false;
     END IF;
     IF missing_ids <> '{}' AND EXISTS (
         SELECT FROM unnest(missing_ids, missing_topics) AS m (id, topic)
-        JOIN subscription_topics AS t ON t.subscription = m.id AND t.topic = m.topic) THEN
+        CROSS JOIN LATERAL (
+            SELECT FROM subscription_topics AS t
+            WHERE t.subscription = m.id AND t.topic = m.topic LIMIT 1) AS known) THEN
         RETURN false;
     END IF;
     IF settles IS NOT NULL AND EXISTS (
         SELECT FROM json_to_recordset(settles) AS n (id text, lease text, digest text)
-        JOIN subscription_settles AS d
-          ON d.subscription = n.id AND d.lease = n.lease AND d.digest = decode(n.digest, 'hex')) THEN
+        CROSS JOIN LATERAL (
+            SELECT FROM subscription_settles AS d
+            WHERE d.subscription = n.id AND d.lease = n.lease
+              AND d.digest = decode(n.digest, 'hex') LIMIT 1) AS done) THEN
         RETURN false;
     END IF;
 
+    -- JSON that may have U+0000 in a string comes as a text within the JSON.
     -- A name that somebody else has just given away is theirs: there is no row here to lock for it.
     IF made IS NOT NULL THEN
         INSERT INTO subscriptions (name, id, settings, reason, dead_in_row, revision, created_at)
-        SELECT name, id, settings, reason, dead_in_row, revision, now_at
+        SELECT name, id, settings::json, reason, dead_in_row, revision, now_at
         FROM json_to_record(made)
-             AS n (name text, id text, settings json, reason text, dead_in_row bigint, revision bigint)
+             AS n (name text, id text, settings text, reason text, dead_in_row bigint, revision bigint)
         ON CONFLICT (name) DO NOTHING;
         IF NOT FOUND THEN
             RETURN false;
         END IF;
     END IF;
     IF changed IS NOT NULL THEN
-        UPDATE subscriptions AS s SET settings = n.settings, reason = n.reason,
+        UPDATE subscriptions AS s SET settings = n.settings::json, reason = n.reason,
             dead_in_row = n.dead_in_row, revision = s.revision + 1
         FROM json_to_recordset(changed)
-             AS n (name text, settings json, reason text, dead_in_row bigint)
+             AS n (name text, settings text, reason text, dead_in_row bigint)
         WHERE s.name = n.name;
         GET DIAGNOSTICS number = ROW_COUNT;
         IF number <> json_array_length(changed) THEN
@@ -156,26 +164,36 @@ BEGIN
     END IF;
 
     IF gone_ids <> '{}' THEN
-        DELETE FROM subscription_topics AS t
-        USING unnest(gone_ids, gone_topics, gone_versions) AS g (id, topic, row_version)
-        WHERE t.subscription = g.id AND t.topic = g.topic AND t.row_version = g.row_version;
+        FOR row_of IN
+            SELECT * FROM unnest(gone_ids, gone_topics, gone_versions) AS g (id, topic, row_version)
+        LOOP
+            DELETE FROM subscription_topics AS t
+            WHERE t.subscription = row_of.id AND t.topic = row_of.topic
+              AND t.row_version = row_of.row_version;
+        END LOOP;
     END IF;
     -- A row that a trigger or a rule kept out would be events about to be handed out twice.
     IF updated IS NOT NULL THEN
-        UPDATE subscription_topics AS t SET revision = n.revision, start_offset = n.start_offset,
-            next_offset = n.next_offset, acknowledged = n.acknowledged, dead = n.dead,
-            redelivered = n.redelivered, unsettled = n.unsettled, place = n.place,
-            ranges = n.ranges, holds_new = n.holds_new,
-            due_at = timestamptz 'epoch' + n.due_us * interval '1 microsecond'
-        FROM json_to_recordset(updated) AS n (
-            id text, topic text, row_version bigint, revision bigint, start_offset bigint,
-            next_offset bigint, acknowledged bigint, dead bigint, redelivered bigint,
-            unsettled bigint, place bigint, ranges json, due_us bigint, holds_new boolean)
-        WHERE t.subscription = n.id AND t.topic = n.topic AND t.row_version = n.row_version;
-        GET DIAGNOSTICS number = ROW_COUNT;
-        IF number <> json_array_length(updated) THEN
-            RAISE data_exception USING MESSAGE = 'a topic''s row was not changed; nothing was committed';
-        END IF;
+        FOR row_of IN
+            SELECT * FROM json_to_recordset(updated) AS n (
+                id text, topic text, row_version bigint, revision bigint, start_offset bigint,
+                next_offset bigint, acknowledged bigint, dead bigint, redelivered bigint,
+                unsettled bigint, place bigint, ranges json, due_us bigint, holds_new boolean)
+        LOOP
+            UPDATE subscription_topics AS t SET
+                revision = row_of.revision, start_offset = row_of.start_offset,
+                next_offset = row_of.next_offset, acknowledged = row_of.acknowledged,
+                dead = row_of.dead, redelivered = row_of.redelivered,
+                unsettled = row_of.unsettled, place = row_of.place, ranges = row_of.ranges,
+                holds_new = row_of.holds_new,
+                due_at = timestamptz 'epoch' + row_of.due_us * interval '1 microsecond'
+            WHERE t.subscription = row_of.id AND t.topic = row_of.topic
+              AND t.row_version = row_of.row_version;
+            IF NOT FOUND THEN
+                RAISE data_exception USING MESSAGE =
+                    'a topic''s row was not changed; nothing was committed';
+            END IF;
+        END LOOP;
     END IF;
     IF inserted IS NOT NULL THEN
         INSERT INTO subscription_topics (
@@ -195,19 +213,24 @@ BEGIN
     END IF;
 
     IF forgotten IS NOT NULL THEN
-        DELETE FROM subscription_failures AS f
-        USING json_to_recordset(forgotten) AS n (id text, topic text, first bigint, last bigint)
-        WHERE f.subscription = n.id AND f.topic = n.topic AND f."offset" BETWEEN n.first AND n.last;
+        FOR row_of IN
+            SELECT * FROM json_to_recordset(forgotten)
+                AS n (id text, topic text, first bigint, last bigint)
+        LOOP
+            DELETE FROM subscription_failures AS f
+            WHERE f.subscription = row_of.id AND f.topic = row_of.topic
+              AND f."offset" BETWEEN row_of.first AND row_of.last;
+        END LOOP;
     END IF;
     IF failures IS NOT NULL THEN
         INSERT INTO subscription_failures AS f (
             subscription, topic, "offset", deliveries, first_error, last_error, first_failed_at,
             dead_at)
-        SELECT n.id, n.topic, n.place, n.deliveries, n.first_error, n.last_error, now_at,
-               CASE WHEN n.dead THEN now_at END
+        SELECT n.id, n.topic, n.place, n.deliveries, n.first_error::json, n.last_error::json,
+               now_at, CASE WHEN n.dead THEN now_at END
         FROM json_to_recordset(failures) AS n (
-            id text, topic text, place bigint, deliveries bigint, first_error json,
-            last_error json, dead boolean)
+            id text, topic text, place bigint, deliveries bigint, first_error text,
+            last_error text, dead boolean)
         ON CONFLICT (subscription, topic, "offset") DO UPDATE SET
             deliveries = excluded.deliveries,
             first_error = coalesce(f.first_error, excluded.first_error),

@@ -6,7 +6,17 @@ from pathlib import Path
 import pytest
 
 sys.path.append(str(Path(__file__).parents[3]))
-from benchmarks import growth, latency, peers, processor, reading, standard, start, streams
+from benchmarks import (
+    growth,
+    latency,
+    peers,
+    processor,
+    reading,
+    standard,
+    start,
+    streams,
+    subscriptions,
+)
 from benchmarks.measuring import Measured
 from benchmarks.rounds import Part
 from benchmarks.targets import TARGETS, Target, reach, targets_table
@@ -148,6 +158,26 @@ def test_every_target_is_of_figures_that_a_whole_run_takes() -> None:
                 streams.bare(backend, streams.FROM_START),
                 streams.bare(backend, streams.AT_HEAD),
             )
+        },
+        "subscriptions": {
+            subscriptions.BEST_PEER,
+            *(
+                subscriptions.on(backend, what)
+                for backend in subscriptions.BACKENDS
+                for what in (
+                    *map(subscriptions.turns, subscriptions.AT_ONCE),
+                    *map(subscriptions.together, subscriptions.AT_ONCE),
+                    *map(subscriptions.ahead, subscriptions.AT_ONCE),
+                    *(
+                        subscriptions.in_the_middle(at_once, 5_000_000)
+                        for at_once in subscriptions.AT_ONCE
+                    ),
+                    *map(subscriptions.competing, (1, 8)),
+                    subscriptions.PUBLISHING,
+                    subscriptions.FOLLOWED,
+                    subscriptions.SETTLED,
+                )
+            ),
         },
     }
     for target in TARGETS:

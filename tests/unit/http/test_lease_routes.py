@@ -20,6 +20,7 @@ from support.stores import until
 from aggregator.http import lease_routes
 from aggregator.observability.labels import LEASE_WAITS_PATH
 from aggregator.subscriptions.errors import LeaseLost
+from aggregator.wire.lease_request import LeaseRequest
 from aggregator.wire.subscription_answers import LeaseAnswer
 from storage.errors import StorageUnavailable
 
@@ -74,7 +75,7 @@ async def test_a_client_that_goes_gives_up_its_wait(
 ) -> None:
     async with talking(routes.served) as talk:
         talk.writer.write(ask(60_000))
-        assert await routes.service.until("lease") == ("billing", "w", 100, 60_000)
+        assert await routes.service.until("lease") == ("billing", LeaseRequest("w", 100, 60_000))
         if is_reset:
             reset(talk)
     await routes.service.until_cancelled()
@@ -108,7 +109,7 @@ async def test_a_client_that_ends_its_side_behind_its_request_gets_what_is_there
         assert (status, len(json.loads(body)["deliveries"])) == (200, 1)
         assert await talk.ended()
     ((_, *arguments),) = routes.service.calls
-    assert arguments == ["billing", "w", 100, 0]
+    assert arguments == ["billing", LeaseRequest("w", 100, 0)]
 
 
 async def test_a_lease_that_comes_as_its_client_goes_is_released(

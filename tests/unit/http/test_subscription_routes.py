@@ -29,6 +29,7 @@ from aggregator.subscriptions.errors import (
     SubscriptionRefused,
     refusal,
 )
+from aggregator.wire.lease_request import LeaseRequest
 from aggregator.wire.lease_token import render_token
 from aggregator.wire.subscription_answers import SubscriptionStatus
 from storage.errors import StorageUnavailable
@@ -181,7 +182,7 @@ async def test_a_lease(routes: ServedSubscriptions) -> None:
         "deliveries": [],
         "lag": {"events": 42, "seconds": 3.1},
     }
-    assert routes.service.calls == [("lease", "billing", "worker-1", 7, 0)] * 2
+    assert routes.service.calls == [("lease", "billing", LeaseRequest("worker-1", 7))] * 2
 
 
 async def test_a_large_lease_goes_in_parts(routes: ServedSubscriptions) -> None:

@@ -140,6 +140,8 @@ def test_body_is_parsed_like_the_reference_model(body: bytes) -> None:
 @example(b"\xef\xbb\xbf[%b]" % EVENT)
 @example(b'{"events": [%b]}}' % EVENT)
 @example(b"[%b]]" % EVENT)
+@example(b"[%b]" % EVENT.replace(b"{}", rb'{"cut short": "\ud3d\ude00"}'))
+@example(b"[%b]" % EVENT.replace(b"{}", rb'{"cut short": "\u\ude00"}'))
 def test_damaged_body_is_parsed_like_the_reference_model(body: bytes) -> None:
     assert found_outcome(body) == expected_outcome(body)
 

@@ -5,17 +5,13 @@ from typing import Any
 
 import pytest
 
-from aggregator.wire import subscription_requests
+from aggregator.wire import settle_request
 from aggregator.wire.errors import InvalidRequest, MalformedBody
+from aggregator.wire.json_fields import FieldCheck
+from aggregator.wire.lease_request import LeaseRequest, parse_lease
 from aggregator.wire.lease_token import render_token
+from aggregator.wire.settle_request import SettleRequest, kept_error, parse_settle
 from aggregator.wire.subscription_moves import parse_nothing, parse_retry_dead, parse_seek
-from aggregator.wire.subscription_requests import (
-    LeaseRequest,
-    SettleRequest,
-    kept_error,
-    parse_lease,
-    parse_settle,
-)
 from storage.subscriptions.commands import Death, Retry, Token
 from storage.subscriptions.model import Beginning
 
@@ -65,6 +61,8 @@ def errors_of(parse: Any, body: object) -> list[tuple[int, str, str]]:
             {"consumer": "\N{SNOWMAN} 1", "max_events": 1, "wait_ms": 0},
             LeaseRequest("\N{SNOWMAN} 1", 1, 0),
         ),
+        ({"consumer": "w", "settle": None}, LeaseRequest("w")),
+        ({"consumer": "w", "settle": FULL}, LeaseRequest("w", settle=PARSED)),
     ],
 )
 def test_leases_are_parsed_both_ways(members: dict[str, Any], wanted: LeaseRequest) -> None:
@@ -87,7 +85,11 @@ def test_leases_are_parsed_both_ways(members: dict[str, Any], wanted: LeaseReque
         ({"max_events": None}, "max_events", "not null"),
         ({"wait_ms": -1}, "wait_ms", "must be a whole number from 0 to 60000, not -1"),
         ({"wait_ms": 60_001}, "wait_ms", "not 60001"),
-        ({"wait": 1}, "wait", "is unknown here; known are consumer, max_events, wait_ms"),
+        ({"settle": []}, "settle", "must be an object, not an array"),
+        ({"settle": {"lease": "x"}}, "settle.lease", "is not one that a lease gave"),
+        ({"settle": FULL | {"ack": [["orders", 2, 1]]}}, "settle.ack", "before it begins at 2"),
+        ({"settle": FULL | {"extend_ms": 1}}, "settle.extend_ms", "not 1"),
+        ({"wait": 1}, "wait", "is unknown here; known are consumer, max_events, wait_ms, settle"),
     ],
 )
 def test_a_lease_that_breaks_a_rule_is_told_which(
@@ -103,14 +105,14 @@ def test_a_lease_needs_a_consumer() -> None:
 
 
 def test_settles_are_parsed_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
-    exact: list[bytes] = []
-    parse_exactly = subscription_requests._settle_exactly
+    exact: list[object] = []
+    read_exactly = settle_request.read_settle
 
-    def noted(body: bytes) -> SettleRequest:
-        exact.append(body)
-        return parse_exactly(body)
+    def noted(check: FieldCheck) -> SettleRequest | None:
+        exact.append(check.members)
+        return read_exactly(check)
 
-    monkeypatch.setattr(subscription_requests, "_settle_exactly", noted)
+    monkeypatch.setattr(settle_request, "read_settle", noted)
     assert parse_settle(encoded(FULL)) == PARSED
     assert exact == []
     assert parse_settle(b"\xef\xbb\xbf" + encoded(FULL)) == PARSED

@@ -242,6 +242,16 @@ def test_keys_that_are_gone_and_what_they_let_in_are_named(billing: Database) ->
     ]
 
 
+def test_failures_of_nobody_are_named_among_others(billing: Database) -> None:
+    gone = [replace(BILLING, id=key) for key in ("a", "z")]
+    execute(billing, *(failure_row(billing, of, "orders", 1, dead=True) for of in gone))
+    assert differences(billing) == [
+        f"topic 'orders': 1 failures are kept, but nothing else of the subscription with the id "
+        f"'{key}', which is not there"
+        for key in ("a", "z")
+    ]
+
+
 def test_each_subscription_has_its_own(billing: Database) -> None:
     """In an order of ids that is not that of the names, with failures of all of them."""
     rows = []

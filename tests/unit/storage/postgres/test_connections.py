@@ -11,6 +11,7 @@ from support.backends import Database
 from support.events import event, published
 from support.http import MakeClient
 from support.reading import read_page
+from support.commanding import creation, lease, one
 
 from storage.errors import StorageUnavailable
 from storage.model import Query
@@ -64,10 +65,12 @@ async def taken(few: Few, number: int) -> AsyncIterator[None]:
 
 
 async def use(store: PostgresStore) -> None:
-    """Many batches and reads at once, none of which may be refused."""
+    """Many batches, reads and commands at once, none of which may be refused."""
+    await one(store, creation())
     appends = [store.append([event("t", f"{number}")]) for number in range(60)]
     reads = [read_page(store, Query(topic="t")) for _ in range(60)]
-    await asyncio.gather(*appends, *reads)
+    commands = [store.apply([lease(), lease()]) for _ in range(10)]
+    await asyncio.gather(*appends, *reads, *commands)
     assert (await store.stats()).topics["t"].received == 60
 
 

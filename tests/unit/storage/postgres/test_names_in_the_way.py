@@ -38,6 +38,14 @@ def backend() -> str:
          "function 'append_if_unchanged_v5'"),
         ("CREATE FUNCTION record_append_v5() RETURNS int LANGUAGE sql AS 'SELECT 1'",
          "function 'record_append_v5'"),
+        ("CREATE VIEW subscriptions AS SELECT 1", "view 'subscriptions'"),
+        ("CREATE TABLE subscription_topics (mine text)", "table 'subscription_topics'"),
+        ("CREATE SEQUENCE subscription_failures", "sequence 'subscription_failures'"),
+        ("CREATE TYPE subscription_settles AS ENUM ('a')", "type 'subscription_settles'"),
+        ("CREATE TABLE x (y text); CREATE INDEX subscription_dead_letters ON x (y)",
+         "index 'subscription_dead_letters'"),
+        ("CREATE FUNCTION change_subscriptions_v7() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+         "function 'change_subscriptions_v7'"),
     ],
 )  # fmt: skip
 async def test_what_another_program_has_there_is_named_with_the_remedy(

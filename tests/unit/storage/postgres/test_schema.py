@@ -187,6 +187,10 @@ async def test_a_role_that_may_not_make_the_schema_is_told_so(
         ("INSERT", "writers"),
         ("UPDATE", "writers"),
         ("DELETE", "writers"),
+        ("INSERT", "subscriptions"),
+        ("UPDATE", "subscription_topics"),
+        ("SELECT", "subscription_failures"),
+        ("DELETE", "subscription_settles"),
     ],
 )
 async def test_a_right_that_a_table_lacks_is_told_at_the_start(

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import psutil
 import pytest
+from support.commands import creation
 from support.events import event
 from support.processes import suspend
 from support.sqlite_process import open_files
@@ -25,6 +26,7 @@ from storage.sqlite.pending_replies import PendingReplies
 from storage.sqlite.process_output import ProcessOutput
 from storage.sqlite.store import SqliteStore
 from storage.sqlite.writer_client import WriterProcess
+from storage.subscriptions.outcomes import Kept
 
 pytestmark = pytest.mark.usefixtures("processes")
 
@@ -240,3 +242,14 @@ async def test_what_is_written_in_one_go_is_one_text_and_none_is_endless() -> No
     output.connection_lost(None)
     assert len(texts[3]) == 40_000 - 2 * 16384
     assert output.ended.is_set()
+
+
+async def test_commands_that_are_not_answered_in_time_have_an_unknown_outcome(
+    store: SqliteStore,
+) -> None:
+    suspend(process_of(store))
+    with pytest.raises(OutcomeUnknown, match="gave no answer"):
+        await store.apply([creation()])
+    await until_done(store.ping)
+    (made,) = await store.apply([creation()])
+    assert isinstance(made, Kept)

@@ -66,8 +66,8 @@ async def test_this_process_has_nothing_open_but_what_it_reads_through(
     pid = writer_of(store).pid
     # It writes, it tells whether it could, it copies the -wal into the file.
     assert open_files(path, pid) == [""] * 3 + ["-shm"] + ["-wal"] * 3
-    # One for questions, one for batches, one that copies, one for the table of writers.
-    assert threads(pid) == 4
+    # For questions, for batches, for commands; one that copies, one for the table of writers.
+    assert threads(pid) == 5
     await store.aclose()
     assert open_files(path) == []
     assert not any(each.exists() for each in companions(path)), "the last one tidies up"

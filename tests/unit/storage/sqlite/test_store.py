@@ -15,7 +15,7 @@ import pytest
 from support.events import event
 from support.processes import suspend
 from support.reading import get_event, read_page
-from support.sqlite_process import size
+from support.sqlite_pages import overwrite_page, page_bytes, tree
 from support.stores import until
 
 from storage.backends import sqlite_store
@@ -160,9 +160,8 @@ async def test_damage_that_a_process_found_outlives_it(tmp_path: Path) -> None:
     await store.open()
     await store.append([event("t", f"{n}", '{"text":"%s"}' % ("x" * 1000)) for n in range(500)])
     await store.aclose()
-    with path.open("r+b") as file:
-        file.seek(3 * 4096)
-        file.write(b"\xa5" * (size(path) - 3 * 4096))
+    for page in tree(path, "sqlite_autoindex_events_2").leaves:
+        overwrite_page(path, page, b"\xa5" * page_bytes(path))
     await store.open()
     with pytest.raises(StorageUnavailable, match="malformed"):
         await store.append([event("t", f"{n}") for n in range(500)])

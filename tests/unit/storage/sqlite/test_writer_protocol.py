@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
+from support.commands import creation, lease
 from support.events import event
 
 from storage.errors import (
@@ -17,7 +18,11 @@ from storage.model import Status, Verdict
 from storage.sqlite.writer_protocol import (
     AppendReply,
     AppendRequest,
+    CommandReply,
+    CommandRequest,
     Failure,
+    ForgetReply,
+    ForgetRequest,
     OpenReply,
     OpenRequest,
     PingReply,
@@ -25,16 +30,21 @@ from storage.sqlite.writer_protocol import (
     decode_answer,
     decode_append,
     decode_append_outcome,
+    decode_errand,
+    decode_errand_outcome,
     decode_question,
     encode,
     storage_error,
 )
+from storage.subscriptions.outcomes import Done, Refusal
 
 FILES = [(1, 2), (3, 4), (5, 6)]
 BATCH = [event("t", "a"), event("t", "b")]
 VERDICTS = [Verdict("t", "a", Status.STORED, 1)]
 OPEN, PING, APPEND = OpenRequest(1, "w", "0.1.0", FILES), PingRequest(2), AppendRequest(3, BATCH)
 OPENED, PONG, APPENDED = OpenReply(1, FILES), PingReply(2), AppendReply(3, VERDICTS, 0.5)
+COMMANDS, FORGET = CommandRequest(4, [creation(), lease()]), ForgetRequest(5, 100)
+DONE, FORGOTTEN = CommandReply(4, [Done(), Refusal("lease_lost", "no")]), ForgetReply(5, True)
 FAILED = Failure(3, "BatchRefused", "no", damage="all of it")
 
 
@@ -43,8 +53,10 @@ FAILED = Failure(3, "BatchRefused", "no", damage="all of it")
     [
         (decode_question, [OPEN, PING]),
         (decode_append, [APPEND]),
+        (decode_errand, [COMMANDS, FORGET]),
         (decode_answer, [OPENED, PONG, FAILED]),
         (decode_append_outcome, [APPENDED, FAILED]),
+        (decode_errand_outcome, [DONE, FORGOTTEN, FAILED]),
     ],
 )
 def test_a_message_arrives_as_what_it_is(
@@ -62,9 +74,15 @@ def test_a_message_arrives_as_what_it_is(
         (decode_question, APPEND),
         (decode_append, OPEN),
         (decode_append, PING),
+        (decode_append, COMMANDS),
+        (decode_question, FORGET),
+        (decode_errand, APPEND),
+        (decode_errand, PING),
         (decode_answer, APPENDED),
         (decode_append_outcome, OPENED),
         (decode_append_outcome, PONG),
+        (decode_append_outcome, DONE),
+        (decode_errand_outcome, APPENDED),
     ],
 )
 def test_a_message_on_the_wrong_socket_is_none(

@@ -41,11 +41,12 @@ def failure(code: int, text: str = "what the driver says") -> sqlite3.Operationa
 
 
 def damage_all_but_the_schema(path: Path, *, spare: str = "") -> bytes:
-    """Damage every page but the first, and that of the table `spare`; return what was there."""
+    """Damage all pages but those of the schema and of table `spare`; return what was there."""
     content = path.read_bytes()
-    damaged = bytearray(content[:PAGE_BYTES] + b"\xff" * (len(content) - PAGE_BYTES))
-    if spare:
-        start = (tree(path, spare).root - 1) * PAGE_BYTES
+    damaged = bytearray(b"\xff" * len(content))
+    spared = [1, *tree(path, "sqlite_schema").leaves, *([tree(path, spare).root] if spare else [])]
+    for number in spared:
+        start = (number - 1) * PAGE_BYTES
         damaged[start : start + PAGE_BYTES] = content[start : start + PAGE_BYTES]
     path.write_bytes(damaged)
     return content

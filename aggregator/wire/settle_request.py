@@ -1,7 +1,7 @@
-"""The bodies of leases and settles, written twice: once for speed, once for exact errors.
+"""The body of a settle, written twice: once for speed, once for exact errors.
 
-msgspec decodes them, and only a body that it refuses, or that breaks a rule that it can't check, is
-read exactly.
+msgspec decodes it, and only one that it refuses, or that breaks a rule that it can't check, is read
+exactly.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,6 @@ import msgspec
 from msgspec import Meta
 
 from aggregator.wire.errors import InvalidRequest
-from aggregator.wire.event_rules import name_rule_broken
 from aggregator.wire.json_fields import FieldCheck, parse_object
 from aggregator.wire.lease_token import TokenUnreadable, parse_token
 from aggregator.wire.subscription_entries import (
@@ -23,27 +22,9 @@ from aggregator.wire.subscription_entries import (
 from aggregator.wire.subscription_settings import MAX_BACKOFF_MS, MAX_LEASE_MS, MIN_LEASE_MS
 from storage.subscriptions.commands import Death, Range, Retry, Token
 
-MAX_EVENTS = 10_000
-MAX_WAIT_MS = 60_000
-DEFAULT_EVENTS = 100
-
 _MAX_ERROR_CHARACTERS = 4000
 _PARTS = ("ack", "retry", "dead", "release")
 _BAD_TOKEN = "is not one that a lease gave; take the text of `lease` as it is"  # noqa: S105
-
-
-class LeaseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A lease that is asked for.
-
-    Args:
-        consumer: the label.
-        max_events: events at most.
-        wait_ms: how long to wait for the first, in milliseconds.
-    """
-
-    consumer: str
-    max_events: Annotated[int, Meta(ge=1, le=MAX_EVENTS)] = DEFAULT_EVENTS
-    wait_ms: Annotated[int, Meta(ge=0, le=MAX_WAIT_MS)] = 0
 
 
 class SettleRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +51,7 @@ class _SentDeath(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=Fal
     error: str | None = None
 
 
-class _SentSettle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class SentSettle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A settle as msgspec decodes it."""
 
     lease: str
@@ -81,33 +62,7 @@ class _SentSettle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     extend_ms: Annotated[int, Meta(ge=MIN_LEASE_MS, le=MAX_LEASE_MS)] | None = None
 
 
-_decode_lease = msgspec.json.Decoder(LeaseRequest).decode
-_decode_settle = msgspec.json.Decoder(_SentSettle).decode
-
-
-def parse_lease(body: bytes) -> LeaseRequest:
-    """Parse the body of a lease.
-
-    Raises:
-        MalformedBody: it is no JSON.
-        InvalidRequest: it breaks a rule.
-    """
-    try:
-        wanted = _decode_lease(body)
-        if name_rule_broken(wanted.consumer) is None:
-            return wanted
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # The slower parser is exact, and names the rule.
-        pass
-    check = FieldCheck(parse_object(body))
-    check.only(("consumer", "max_events", "wait_ms"))
-    consumer = check.text("consumer")
-    if consumer is not None and (broken := name_rule_broken(consumer)):
-        check.add_error("consumer", broken)
-    max_events = check.whole_number("max_events", 1, MAX_EVENTS, DEFAULT_EVENTS)
-    wait_ms = check.whole_number("wait_ms", 0, MAX_WAIT_MS, 0)
-    check.finish()
-    return LeaseRequest(consumer or "", max_events, wait_ms)
+_decode_settle = msgspec.json.Decoder(SentSettle).decode
 
 
 def parse_settle(body: bytes) -> SettleRequest:
@@ -118,29 +73,53 @@ def parse_settle(body: bytes) -> SettleRequest:
         InvalidRequest: it breaks a rule.
     """
     try:
-        sent = _decode_settle(body)
-        request = SettleRequest(
-            token=parse_token(sent.lease),
-            ack=sent.ack,
-            retry=[
-                Retry(each.topic, each.offset, each.after_ms, kept_error(each.error))
-                for each in sent.retry
-            ],
-            dead=[Death(each.topic, each.offset, kept_error(each.error)) for each in sent.dead],
-            release=sent.release,
-            extend_ms=sent.extend_ms,
-        )
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, TokenUnreadable):
+        request = settle_sent(_decode_settle(body))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        request = None
+    if request is None:
         # The slower parser is exact, and names the rule.
-        return _settle_exactly(body)
-    if any(first > last for _, first, last in (*sent.ack, *sent.release)):
-        return _settle_exactly(body)
-    _check_count(request.ack, request.retry, request.dead, request.release)
+        check = FieldCheck(parse_object(body))
+        request = read_settle(check)
+        check.finish()
+    assert request is not None  # noqa: S101 - or its error was raised
     return request
 
 
-def _settle_exactly(body: bytes) -> SettleRequest:
-    check = FieldCheck(parse_object(body))
+def settle_sent(sent: SentSettle) -> SettleRequest | None:
+    """Return a settle that was decoded; None if it breaks a rule that decoding can't check.
+
+    Raises:
+        InvalidRequest: it has too many entries.
+    """
+    if any(first > last for _, first, last in (*sent.ack, *sent.release)):
+        return None
+    try:
+        token = parse_token(sent.lease)
+    except TokenUnreadable:
+        return None
+    _check_count(sent.ack, sent.retry, sent.dead, sent.release)
+    return SettleRequest(
+        token=token,
+        ack=sent.ack,
+        retry=[
+            Retry(each.topic, each.offset, each.after_ms, kept_error(each.error))
+            for each in sent.retry
+        ],
+        dead=[Death(each.topic, each.offset, kept_error(each.error)) for each in sent.dead],
+        release=sent.release,
+        extend_ms=sent.extend_ms,
+    )
+
+
+def read_settle(check: FieldCheck) -> SettleRequest | None:
+    """Read a settle exactly; None if its token breaks a rule.
+
+    Args:
+        check: of the object; rules that are broken are recorded there.
+
+    Raises:
+        InvalidRequest: it has too many entries.
+    """
     check.only(("lease", *_PARTS, "extend_ms"))
     token = None
     if (text := check.text("lease")) is not None:
@@ -168,8 +147,8 @@ def _settle_exactly(body: bytes) -> SettleRequest:
         for entry, topic, offset in read_entries(check, "dead", ("error",))
     ]
     ack, release = parse_ranges(check, "ack"), parse_ranges(check, "release")
-    check.finish()
-    assert token is not None  # noqa: S101 - or its error was raised
+    if token is None:
+        return None
     return SettleRequest(
         token=token, ack=ack, retry=retry, dead=dead, release=release, extend_ms=extend_ms
     )
