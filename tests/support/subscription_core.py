@@ -18,7 +18,7 @@ from storage.subscriptions.model import (
     TopicView,
 )
 from storage.subscriptions.outcomes import Outcome
-from storage.subscriptions.workspace import Changes, Failure, Loaded, needs
+from storage.subscriptions.workspace import Changes, Failure, Loaded, Needs, needs
 from storage.topic_patterns import TopicSelection
 from support.subscription_model import Log
 
@@ -122,19 +122,24 @@ class CoreDatabase:
                     for (id_, topic), state in self._states.items()
                     if id_ == found.id and topic not in topics
                 )
-            if wanted.dead is not None:
-                ranges, limit = wanted.dead
-                keys = self._dead_keys(found.id, ranges)
-                loaded.dead = [(topic, offset) for _, topic, offset in keys[:limit]]
-                loaded.dead_total = len(keys)
-            for of, lease, digest in wanted.records:
-                if of == name and (done := self._settles.get((found.id, lease, digest))):
-                    loaded.records[lease, digest] = done
-                if of == name and any(
-                    done.ended for (i, lid, _), done in self._settles.items() if (i, lid) == (found.id, lease)
-                ):
-                    loaded.ended.add(lease)
+            self._load_rows(loaded, wanted, found)
         return loaded
+
+    def _load_rows(self, loaded: Loaded, wanted: Needs, found: Subscription) -> None:
+        if wanted.dead is not None:
+            ranges, limit = wanted.dead
+            keys = self._dead_keys(found.id, ranges)
+            loaded.dead = [(topic, offset) for _, topic, offset in keys[:limit]]
+            loaded.dead_total = len(keys)
+        for name, lease, digest in wanted.records:
+            if name != found.name:
+                continue
+            of_lease = [
+                d for (i, of, _), d in self._settles.items() if (i, of) == (found.id, lease)
+            ]
+            loaded.records |= {(lease, d.digest): d for d in of_lease if d.digest == digest}
+            if any(done.ended for done in of_lease):
+                loaded.ended.add(lease)
 
     def _write(self, changes: Changes) -> None:
         self._subscriptions |= changes.subscriptions
@@ -149,9 +154,9 @@ class CoreDatabase:
                 assert state.next_offset - state.start == law, f"the law: {key}: {state}"
                 self._states[key] = state
         for id_, topic, first, last in changes.forgotten:
-            for key in [k for k in self._failures if k[:2] == (id_, topic)]:
-                if first <= key[2] <= last:
-                    del self._failures[key]
+            for place in [k for k in self._failures if k[:2] == (id_, topic)]:
+                if first <= place[2] <= last:
+                    del self._failures[place]
         for place, failure in changes.failures.items():
             self._failures[place] = self._failed(place, failure)
         for id_, done in changes.records:

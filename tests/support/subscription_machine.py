@@ -1,7 +1,5 @@
 """Hypothesis: a machine of everything that is done with subscriptions, beside a model of them."""
 
-import itertools
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -14,18 +12,16 @@ from storage.subscriptions.commands import (
     Create,
     Delete,
     DropDead,
-    Lease,
     Pause,
     RetryDead,
     Seek,
-    Settle,
-    Token,
 )
 from storage.subscriptions.model import Beginning, Subscription, SubscriptionSettings
-from storage.subscriptions.outcomes import Leased, Outcome
-from support.subscription_judge import SubscriptionModel, names_of
-from support.subscription_model import Fate, SubscriptionRecord
-from support.subscription_requests import AggregatorView, SubscriptionDatabase
+from storage.subscriptions.outcomes import Leased
+from support.subscription_judge import SubscriptionModel
+from support.subscription_model import SubscriptionRecord
+from support.subscription_requests import SubscriptionDatabase
+from support.subscription_run import SubscriptionRun
 from support.subscription_strategies import (
     NAMES,
     SOURCES,
@@ -33,10 +29,8 @@ from support.subscription_strategies import (
     Wishes,
     changes,
     many_settings,
-    settle_of,
     wishes,
 )
-from support.subscription_views import compare, compare_dead
 
 names = st.sampled_from([NAMES[0], *NAMES])
 topics = st.sampled_from(TOPICS)
@@ -48,58 +42,12 @@ recent = st.sampled_from([1, 1, 1, 2, 2, 3, 4, 6])
 numbers = st.integers(0, 30)
 
 
-class SubscriptionMachine(RuleBasedStateMachine):
-    """Subscriptions in a database, and the model of them."""
+class SubscriptionMachine(SubscriptionRun, RuleBasedStateMachine):
+    """Everything that is done with subscriptions, in any order."""
 
     def __init__(self, database: SubscriptionDatabase, model: SubscriptionModel) -> None:
         super().__init__()
-        self.database = database
-        self.model = model
-        self.views = [AggregatorView(model), AggregatorView(model)]
-        self.ids = itertools.count(1)
-        self.tokens: list[tuple[str, Token]] = []
-        self.settles: list[Settle] = []
-
-    # What all rules do
-
-    def do(self, commands: Sequence[Command], consumer: str = "") -> list[Outcome] | None:
-        """Have commands done in one transaction, and judge the outcomes; None: unknown."""
-        outcomes, times = self.database.apply(commands)
-        if outcomes is None:
-            self.learn(commands, consumer, times)
-        else:
-            for command, outcome in zip(commands, outcomes, strict=True):
-                self.model.judge(command, outcome, times, consumer)
-                self.note(command, outcome, consumer)
-        for name in sorted(names_of(commands)):
-            self.look_at(name)
-        return outcomes
-
-    def learn(self, commands: Sequence[Command], consumer: str, times: tuple[int, int]) -> None:
-        """Find out by a look whether commands without an answer were done."""
-        raise NotImplementedError
-
-    def note(self, command: Command, outcome: Outcome, consumer: str) -> None:
-        """Keep what a consumer is told: the token, and the settle that may be sent again."""
-        if isinstance(command, Settle):
-            self.settles.append(command)
-        if isinstance(command, Lease) and isinstance(outcome, Leased) and outcome.granted:
-            record = self.model.records[command.name]
-            extents = record.leases[command.lease].extents
-            token = Token(
-                record.id, command.lease, consumer, tuple((t, *o) for t, o in extents.items())
-            )
-            self.tokens.append((command.name, token))
-
-    def look_at(self, name: str) -> None:
-        """Hold what is kept of a subscription against the model."""
-        record, looked = self.model.records.get(name), self.database.look(name)
-        if record is None or looked is None:
-            assert record is looked is None, f"there is {looked}, but {record}"
-            return
-        stored, views, now_us = looked
-        compare(record, stored, views, now_us)
-        compare_dead(record, self.database.dead_letters(record.id))
+        self.begin(database, model)
 
     @invariant()
     def the_law_holds_and_all_is_as_the_model_says(self) -> None:
@@ -129,21 +77,6 @@ class SubscriptionMachine(RuleBasedStateMachine):
     @rule(how=st.sampled_from(["edge", "edge", "edge", "before", "last", "second", "day"]))
     def let_time_pass(self, how: str) -> None:
         self.database.let_pass(how, self.times_to_come())
-
-    def times_to_come(self) -> list[int]:
-        """When leases run out, and events are due."""
-        return sorted(
-            {
-                time_us
-                for record in self.model.records.values()
-                for topic in record.topics.values()
-                for event in topic.unsettled()
-                for time_us in [
-                    record.due_us(event),
-                    event.lease.until_us if event.lease is not None else 0,
-                ]
-            }
-        )
 
     # Making, changing
 
@@ -204,9 +137,7 @@ class SubscriptionMachine(RuleBasedStateMachine):
         width=st.integers(1, 20),
         few=st.sampled_from([False]),
     )
-    def lease(
-        self, name: str, at: int, most: int, consumer: str, width: int, *, few: bool
-    ) -> None:
+    def lease(self, name: str, at: int, most: int, consumer: str, width: int, *, few: bool) -> None:
         view = self.views[at]
         for _ in range(200):
             command = view.lease(name, f"lease-{next(self.ids)}", most, width, few=few)
@@ -240,9 +171,13 @@ class SubscriptionMachine(RuleBasedStateMachine):
     def settle(self, back: int, wish: Wishes) -> None:
         self.do([self.settle_by(back, wish)])
 
-    def settle_by(self, back: int, wish: Wishes) -> Settle:
-        name, token = self.tokens[-back] if back <= len(self.tokens) else self.tokens[0]
-        return settle_of(name, self.model.records.get(name), token, wish)
+    @precondition(lambda self: self.tokens)
+    @rule(back=recent, wish=wishes, most=sizes, consumer=consumers)
+    def settle_and_lease(self, back: int, wish: Wishes, most: int, consumer: str) -> None:
+        """Both in one request [26]."""
+        settle = self.settle_by(back, wish)
+        lease = self.views[0].lease(settle.name, f"lease-{next(self.ids)}", most, settle=settle)
+        self.do([lease], consumer)
 
     @precondition(lambda self: self.settles)
     @rule(back=recent, extend_ms=st.sampled_from([None, 2000]))
@@ -252,17 +187,17 @@ class SubscriptionMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.tokens)
     @rule(
-        parts=st.lists(st.tuples(st.booleans(), recent, wishes, names, sizes), min_size=2, max_size=4),
+        parts=st.lists(
+            st.tuples(st.booleans(), recent, wishes, names, sizes), min_size=2, max_size=4
+        ),
         consumer=consumers,
     )
-    def together(
-        self, parts: list[tuple[bool, int, Wishes, str, int]], consumer: str
-    ) -> None:
+    def together(self, parts: list[tuple[bool, int, Wishes, str, int]], consumer: str) -> None:
         """Leases and settles in one transaction."""
         commands: list[Command] = [
             self.settle_by(back, wish)
             if settles
-            else self.views[0].lease(name, f"lease-{next(self.ids)}", most, 20)
+            else self.views[0].lease(name, f"lease-{next(self.ids)}", most)
             for settles, back, wish, name, most in parts
         ]
         self.do(commands, consumer)
@@ -270,7 +205,11 @@ class SubscriptionMachine(RuleBasedStateMachine):
     # Dead letters, moves
 
     @precondition(lambda self: any(map(self.dead, self.model.records.values())))
-    @rule(number=numbers, how=st.sampled_from(["all", "some", "one"]), limit=st.sampled_from([1, 2, 99]))
+    @rule(
+        number=numbers,
+        how=st.sampled_from(["all", "some", "one"]),
+        limit=st.sampled_from([1, 2, 99]),
+    )
     def revive(self, number: int, how: str, limit: int) -> None:
         record = self.some(number)
         dead = self.dead(record)
@@ -282,26 +221,13 @@ class SubscriptionMachine(RuleBasedStateMachine):
         self.do([RetryDead(record.name, None if how == "all" else sorted(chosen), limit)])
 
     @precondition(lambda self: any(r.selected() for r in self.model.records.values()))
-    @rule(number=numbers, tenths=st.lists(st.integers(0, 10), min_size=1, max_size=2), dry=st.booleans())
+    @rule(
+        number=numbers,
+        tenths=st.lists(st.integers(0, 10), min_size=1, max_size=2),
+        dry=st.booleans(),
+    )
     def seek(self, number: int, tenths: list[int], *, dry: bool) -> None:
         record = self.some(number)
         log = self.model.log
         starts = {t: log.head(t) * n // 10 for t, n in zip(record.selected(), tenths, strict=False)}
         self.do([Seek(record.name, starts, dry)])
-
-    # What rules choose from
-
-    def some(self, number: int) -> SubscriptionRecord:
-        """One of the subscriptions."""
-        return list(self.model.records.values())[number % len(self.model.records)]
-
-    def dead(self, record: SubscriptionRecord) -> list[tuple[str, int]]:
-        """Topics and offsets of the dead letters of a subscription."""
-        return [
-            (topic, offset)
-            for topic in record.selected()
-            for offset, event in record.events(topic)
-            if event.fate is Fate.DEAD
-        ]
-
-

@@ -30,7 +30,9 @@ CHANGES = {
 """What a PATCH may change, and to what."""
 
 changes = st.one_of(
-    st.sampled_from(sorted(CHANGES)).flatmap(lambda key: st.fixed_dictionaries({key: CHANGES[key]})),
+    st.sampled_from(sorted(CHANGES)).flatmap(
+        lambda key: st.fixed_dictionaries({key: CHANGES[key]})
+    ),
     st.fixed_dictionaries({}, optional=CHANGES).filter(bool),
 )
 many_settings = st.builds(
@@ -43,10 +45,22 @@ many_settings = st.builds(
 )
 
 ACTIONS = ["ack", "ack", "ack", "retry", "retry", "dead", "release", "keep"]
-actions = st.lists(
-    st.tuples(st.sampled_from(ACTIONS), st.integers(1, 4)), min_size=1, max_size=5
-)
-SPOILT = ["", "", "", "", "", "whole", "whole", "wide", "twice", "beyond", "elsewhere", "bold", "first"]
+actions = st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(1, 4)), min_size=1, max_size=5)
+SPOILT = [
+    "",
+    "",
+    "",
+    "",
+    "",
+    "whole",
+    "whole",
+    "wide",
+    "twice",
+    "beyond",
+    "elsewhere",
+    "bold",
+    "first",
+]
 ERRORS = [None, "no", "not again"]
 
 
