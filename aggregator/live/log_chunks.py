@@ -6,12 +6,13 @@ in bytes; a chunk never changes, and one that is read again begins with the same
 """
 
 import asyncio
-import re
 from array import array
 from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable
 from enum import Enum
+from itertools import accumulate, count
+from operator import add
 
 from aggregator.live.pieces import Pieces
 from aggregator.reading.bounded_read import EXPECTED_PAYLOAD_BYTES
@@ -116,8 +117,10 @@ class LogChunk:
 
     def _event_ends(self) -> "array[int]":
         if self._ends is None:
-            found = re.finditer(self._form.value, bytes(self.pieces))
-            self._ends = array("Q", [0, *(each.end() for each in found)])
+            end = self._form.value
+            events = bytes(self.pieces).split(end)[:-1]
+            sizes = accumulate(map(len, events))
+            self._ends = array("Q", [0, *map(add, sizes, count(len(end), len(end)))])
         return self._ends
 
     def count_to(self, source: bytes | None, given: int) -> int:

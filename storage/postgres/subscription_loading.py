@@ -71,7 +71,12 @@ WHERE s.name = ANY (string_to_array(${{number}}, chr(31)))"""
 _OTHERS_OF = f"""
 UNION ALL
 SELECT {_OTHERS}, s.name, s.id, NULL, NULL, NULL, NULL, NULL,
-       (SELECT sum(t.unsettled)::bigint FROM {ALL_NEWEST.format(subscription="s.id")}), NULL,
+       (SELECT sum(t.unsettled)::bigint FROM {ALL_NEWEST.format(subscription="s.id")}),
+       (SELECT sum((r ->> 1)::bigint - (r ->> 0)::bigint + 1)::bigint
+        FROM {ALL_NEWEST.format(subscription="s.id")}
+        CROSS JOIN LATERAL json_array_elements(t.ranges) AS r
+        WHERE t.unsettled > 0 AND r ->> 4 <> ''
+          AND (r ->> 3)::bigint > extract(epoch FROM clock_timestamp()) * 1000000),
        {_NO_STATE}, NULL
 FROM subscriptions AS s WHERE s.name = ANY (string_to_array(${{number}}, chr(31)))"""
 
@@ -192,13 +197,12 @@ def _decoded(rows: Sequence[asyncpg.Record], wanted: Needs) -> Read:
             loaded.subscriptions[name] = subscription
             read.subscriptions[name] = revision
         elif kind == _OTHERS:
-            loaded.others[row[1]] = row[_FIRST_NUMBER] or 0
+            loaded.others[row[1]] = row[_FIRST_NUMBER + 1] or 0, row[_FIRST_NUMBER] or 0
         else:
             _add_settle(loaded, row)
     for name in wanted.others & loaded.subscriptions.keys():
         id_ = loaded.subscriptions[name].id
-        known = (loaded.states.get((id_, topic)) for topic in wanted.topics[name])
-        loaded.others[id_] -= sum(state.unsettled for state in known if state is not None)
+        loaded.leave_out(id_)
     return read
 
 

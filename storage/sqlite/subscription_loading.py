@@ -44,7 +44,11 @@ SELECT (
 ), (
     SELECT json_group_array(json_array(s.id, (
         SELECT coalesce(sum(k.unsettled), 0) FROM subscription_topics AS k
-        WHERE k.subscription = s.id AND k.unsettled > 0)))
+        WHERE k.subscription = s.id AND k.unsettled > 0), (
+        SELECT coalesce(sum((r.value ->> '$[1]') - (r.value ->> '$[0]') + 1), 0)
+        FROM subscription_topics AS k CROSS JOIN json_each(k.ranges) AS r
+        WHERE k.subscription = s.id AND k.unsettled > 0
+          AND r.value ->> '$[4]' <> '' AND r.value ->> '$[3]' > ?4)))
     FROM json_each(?3) AS w CROSS JOIN subscriptions AS s ON s.name = w.value
 )"""
 
@@ -79,6 +83,7 @@ _decode_topics = msgspec.json.Decoder(list[tuple[str, TopicRow]]).decode
 _decode_settles = msgspec.json.Decoder(
     list[tuple[str, str, str, int, int, int, int, int, int]]
 ).decode
+_decode_others = msgspec.json.Decoder(list[tuple[str, int, int]]).decode
 _decode_pairs = msgspec.json.Decoder(list[tuple[str, int]]).decode
 
 
@@ -95,14 +100,14 @@ def load(connection: sqlite3.Connection, wanted: Needs) -> Loaded:
     records = {(lease, digest.hex()) for _, lease, digest in wanted.records}
     settles = [(name, lease, digest.hex()) for name, lease, digest in wanted.records]
     arguments = [_encode(each).decode() for each in (topics, settles, sorted(wanted.others))]
-    row = connection.execute(LOAD, arguments).fetchone()
+    row = connection.execute(LOAD, (*arguments, loaded.now_us)).fetchone()
     for subscription in map(subscription_of, _decode_subscriptions(row[0])):
         loaded.subscriptions[subscription.name] = subscription
     _add_topics(loaded, row[1])
     _add_settles(loaded, row[2], records)
-    for id_, unsettled in _decode_pairs(row[3]):
-        named = sum(state.unsettled for key, state in loaded.states.items() if key[0] == id_)
-        loaded.others[id_] = unsettled - named
+    for id_, unsettled, leased in _decode_others(row[3]):
+        loaded.others[id_] = leased, unsettled
+        loaded.leave_out(id_)
     for name in wanted.every_state:
         (text,) = connection.execute(EVERY_STATE, (name,)).fetchone()
         _add_topics(loaded, text)

@@ -44,13 +44,13 @@ def _lease(copy: WorkingCopy, subscription: Subscription, command: Lease) -> Lea
     drafts = [
         Draft(topic, copy.state(subscription, topic), copy.loaded.heads[topic]) for topic in topics
     ]
-    others = 0 if command.all_topics else copy.loaded.others.get(subscription.id, 0)
+    others = (0, 0) if command.all_topics else copy.loaded.others.get(subscription.id, (0, 0))
     grants = Grants(
         command,
         settings,
         now_us=now_us,
-        leased=others + sum(draft.state.leased(now_us) for draft in drafts),
-        unsettled=others + sum(draft.state.unsettled for draft in drafts),
+        leased=others[0] + sum(draft.state.leased(now_us) for draft in drafts),
+        unsettled=others[1] + sum(draft.state.unsettled for draft in drafts),
     )
     if subscription.reason is None:
         grants.take(drafts)

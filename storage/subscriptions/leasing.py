@@ -133,8 +133,9 @@ class Grants:
             # What failed comes ahead of what is new, in all topics.
             for draft in drafts:
                 self._take_waiting(draft)
-            for draft in drafts:
-                self._take_new(draft)
+            if not any(self._may_come(each) for draft in drafts for each in draft.kept):
+                for draft in drafts:
+                    self._take_new(draft)
 
     def has_more(self, draft: Draft) -> bool:
         """Return whether a topic may have more for somebody else, now."""

@@ -109,7 +109,7 @@ class WorkingCopy:
         """
         before = 0 if acknowledged else subscription.dead_in_row
         in_row = before + died
-        if in_row == subscription.dead_in_row:
+        if not died and in_row == subscription.dead_in_row:
             return subscription
         reason, limit = subscription.reason, subscription.settings.stop_after_dead
         if reason is None and limit is not None and in_row >= limit:

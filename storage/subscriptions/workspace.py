@@ -29,8 +29,8 @@ class Needs:
         names: the subscriptions, sorted: the order in which to lock them.
         topics: by subscription, the topics whose states, heads and oldest events are needed.
         every_state: the subscriptions of which all states are needed.
-        others: the subscriptions of which the number of unsettled events in all other topics than
-            those of `topics` is needed.
+        others: the subscriptions of which the numbers of leased and of unsettled events in all
+            other topics than those of `topics` are needed.
         records: name, id of a lease and digest of the settles that may have been done already.
         dead: the ranges whose dead letters are needed (None: all of them), and how many at most, by
             topic and offset; only with one command.
@@ -67,11 +67,20 @@ class Loaded:
     states: dict[tuple[str, str], TopicState] = field(default_factory=dict)
     heads: dict[str, int] = field(default_factory=dict)
     oldest_us: dict[tuple[str, str], int] = field(default_factory=dict)
-    others: dict[str, int] = field(default_factory=dict)
+    others: dict[str, tuple[int, int]] = field(default_factory=dict)
     records: dict[tuple[str, bytes], SettleRecord] = field(default_factory=dict)
     ended: set[str] = field(default_factory=set)
     dead: Sequence[tuple[str, int]] = ()
     dead_total: int = 0
+
+    def leave_out(self, id_: str) -> None:
+        """Make `others` of all topics of a subscription those of all but the loaded ones."""
+        leased, unsettled = self.others[id_]
+        states = [state for key, state in self.states.items() if key[0] == id_]
+        self.others[id_] = (
+            max(0, leased - sum(state.leased(self.now_us) for state in states)),
+            unsettled - sum(state.unsettled for state in states),
+        )
 
 
 @dataclass(slots=True)

@@ -117,11 +117,13 @@ class CoreDatabase:
                     if oldest_us is not None:
                         loaded.oldest_us[found.id, topic] = oldest_us
             if name in wanted.others:
-                loaded.others[found.id] = sum(
-                    state.unsettled
+                others = [
+                    state
                     for (id_, topic), state in self._states.items()
                     if id_ == found.id and topic not in topics
-                )
+                ]
+                leased = sum(state.leased(self.now_us) for state in others)
+                loaded.others[found.id] = leased, sum(state.unsettled for state in others)
             self._load_rows(loaded, wanted, found)
         return loaded
 

@@ -135,7 +135,7 @@ class SubscriptionMachine(SubscriptionRun, RuleBasedStateMachine):
         most=sizes,
         consumer=consumers,
         width=st.integers(1, 20),
-        few=st.sampled_from([False]),
+        few=st.sampled_from([False, False, True]),
     )
     def lease(self, name: str, at: int, most: int, consumer: str, width: int, *, few: bool) -> None:
         view = self.views[at]
@@ -188,17 +188,21 @@ class SubscriptionMachine(SubscriptionRun, RuleBasedStateMachine):
     @precondition(lambda self: self.tokens)
     @rule(
         parts=st.lists(
-            st.tuples(st.booleans(), recent, wishes, names, sizes), min_size=2, max_size=4
+            st.tuples(st.booleans(), recent, wishes, names, sizes, st.booleans()),
+            min_size=2,
+            max_size=4,
         ),
         consumer=consumers,
     )
-    def together(self, parts: list[tuple[bool, int, Wishes, str, int]], consumer: str) -> None:
+    def together(
+        self, parts: list[tuple[bool, int, Wishes, str, int, bool]], consumer: str
+    ) -> None:
         """Leases and settles in one transaction."""
         commands: list[Command] = [
             self.settle_by(back, wish)
             if settles
-            else self.views[0].lease(name, f"lease-{next(self.ids)}", most)
-            for settles, back, wish, name, most in parts
+            else self.views[0].lease(name, f"lease-{next(self.ids)}", most, few=few)
+            for settles, back, wish, name, most, few in parts
         ]
         self.do(commands, consumer)
 

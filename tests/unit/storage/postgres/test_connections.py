@@ -8,10 +8,10 @@ from typing import NamedTuple
 import asyncpg
 import pytest
 from support.backends import Database
+from support.commanding import creation, lease, one
 from support.events import event, published
 from support.http import MakeClient
 from support.reading import read_page
-from support.commanding import creation, lease, one
 
 from storage.errors import StorageUnavailable
 from storage.model import Query

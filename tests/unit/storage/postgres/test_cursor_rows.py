@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from support.backends import Database
-from support.observer import Observer
 from support.commanding import acknowledgement, creation, fill, lease, one, views
+from support.observer import Observer
 
 from storage.postgres.session import own
 from storage.postgres.store import PostgresStore

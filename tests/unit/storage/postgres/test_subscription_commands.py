@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from support.backends import Database
-from support.observer import Observer
 from support.commanding import acknowledgement, creation, fill, lease, one, views
+from support.observer import Observer
 
 from storage.errors import OutcomeUnknown, StorageUnavailable
 from storage.postgres import subscriptions

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pytest
 from msgspec.structs import replace
 from support.backends import Database
+from support.commanding import acknowledgement, creation, fill, lease, one, token, views
 from support.events import event
 from support.observer import Observer
-from support.commanding import acknowledgement, creation, fill, lease, one, token, views
 
 from storage.postgres.store import PostgresStore
 from storage.subscriptions.commands import (
