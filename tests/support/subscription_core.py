@@ -21,6 +21,7 @@ from storage.subscriptions.outcomes import Outcome
 from storage.subscriptions.workspace import Changes, Failure, Loaded, Needs, needs
 from storage.topic_patterns import TopicSelection
 from support.subscription_model import Log
+from support.subscription_requests import Looked
 
 Decide = Callable[[Loaded], Decisions]
 FIRST_US = 1_700_000_000_000_000
@@ -51,7 +52,7 @@ class CoreDatabase:
         self._write(decisions.changes)
         return outcomes, (self.now_us, self.now_us)
 
-    def look(self, name: str) -> tuple[Subscription, Sequence[TopicView], int] | None:
+    def look(self, name: str) -> Looked | None:
         """See `SubscriptionDatabase`."""
         found = self._subscriptions.get(name)
         if found is None:

@@ -53,6 +53,8 @@ class SubscriptionModel:
         outcome: Outcome | None,
         times: tuple[int, int],
         consumer: str = "",
+        *,
+        partly: bool = False,
     ) -> None:
         """Check the outcome of a command, and do the same to the model.
 
@@ -61,13 +63,14 @@ class SubscriptionModel:
             outcome: what was answered; None: nothing was, and the model is to do it if it may.
             times: between which microseconds it was done.
             consumer: the label of a lease's token.
+            partly: whether of a lease only what was handed out is known.
         """
         if isinstance(command, Create):
             self._create(command, outcome)
         elif (record := self.records.get(command.name)) is None:
             expect(outcome, "no_subscription")
         elif isinstance(command, Lease):
-            self._lease(record, command, outcome, times, consumer)
+            self._lease(record, command, outcome, times, consumer, partly=partly)
         elif isinstance(command, Settle):
             judge_settle(record, command, outcome, times)
         else:
@@ -153,16 +156,18 @@ class SubscriptionModel:
         outcome: Outcome | None,
         times: tuple[int, int],
         consumer: str,
+        *,
+        partly: bool,
     ) -> None:
         """POST lease, with a settle ahead of it or without [15], [26]."""
         if command.settle is not None:
             settled = outcome.settled if isinstance(outcome, Leased) else outcome
-            judge_settle(record, command.settle, settled, times)
-            if isinstance(outcome, Refusal):
+            if not judge_settle(record, command.settle, settled, times):
                 return
         assert isinstance(outcome, Leased), outcome
-        judge_lease(record, command, consumer, outcome)
-        self._adopt(record, outcome)
+        judge_lease(record, command, consumer, outcome, partly=partly)
+        if not partly:
+            self._adopt(record, outcome)
 
     def _adopt(self, record: SubscriptionRecord, outcome: Kept | Leased) -> None:
         stored = outcome.subscription

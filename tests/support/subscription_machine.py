@@ -86,7 +86,7 @@ class SubscriptionMachine(SubscriptionRun, RuleBasedStateMachine):
         at = {"start": 0, "now": 1, "offsets": 0.5}[how]
         starts = {topic: int(log.head(topic) * at) for topic in log.topics}
         begins = Beginning(offsets=starts) if how == "offsets" else Beginning(at=how)
-        settings = msgspec.structs.replace(drawn, begins=begins)
+        settings = msgspec.structs.replace(self.settings(drawn), begins=begins)
         self.create_with(name, settings, starts)
 
     def create_with(
@@ -99,6 +99,8 @@ class SubscriptionMachine(SubscriptionRun, RuleBasedStateMachine):
 
     @rule(name=names, changed=changes)
     def change(self, name: str, changed: dict[str, Any]) -> None:
+        times = {"lease_ms": self.in_time, "backoff_ms": lambda of: tuple(map(self.in_time, of))}
+        changed = {key: times.get(key, _same)(value) for key, value in changed.items()}
         heads = {}
         if "topics" in changed:
             settings = SubscriptionSettings(topics=changed["topics"])
@@ -142,7 +144,7 @@ class SubscriptionMachine(SubscriptionRun, RuleBasedStateMachine):
         for _ in range(200):
             command = view.lease(name, f"lease-{next(self.ids)}", most, width, few=few)
             outcomes = self.do([command], consumer)
-            if outcomes is None or not isinstance(leased := outcomes[0], Leased):
+            if not outcomes or not isinstance(leased := outcomes[0], Leased):
                 return
             view.learn(leased)
             if leased.granted or not leased.scan:
@@ -183,7 +185,7 @@ class SubscriptionMachine(SubscriptionRun, RuleBasedStateMachine):
     @rule(back=recent, extend_ms=st.sampled_from([None, 2000]))
     def settle_again(self, back: int, extend_ms: int | None) -> None:
         command = self.settles[-back] if back <= len(self.settles) else self.settles[0]
-        self.do([msgspec.structs.replace(command, extend_ms=extend_ms)])
+        self.do([msgspec.structs.replace(command, extend_ms=extend_ms and self.in_time(extend_ms))])
 
     @precondition(lambda self: self.tokens)
     @rule(
@@ -235,3 +237,7 @@ class SubscriptionMachine(SubscriptionRun, RuleBasedStateMachine):
         log = self.model.log
         starts = {t: log.head(t) * n // 10 for t, n in zip(record.selected(), tenths, strict=False)}
         self.do([Seek(record.name, starts, dry)])
+
+
+def _same(value: object) -> object:
+    return value

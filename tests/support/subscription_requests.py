@@ -1,12 +1,16 @@
 """What a machine of subscriptions needs: a database, and what an aggregator knows of it."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from storage.subscriptions.commands import Command, Lease, Settle, Window
 from storage.subscriptions.model import FailedEvent, Subscription, TopicView
 from storage.subscriptions.outcomes import Leased, Outcome
 from support.subscription_judge import SubscriptionModel
+
+
+Looked: TypeAlias = tuple[Subscription, Sequence[TopicView], int]
+"""A subscription, its topics that exist, and the time, of one snapshot."""
 
 
 class SubscriptionDatabase(Protocol):
@@ -20,8 +24,8 @@ class SubscriptionDatabase(Protocol):
         """
         ...
 
-    def look(self, name: str) -> tuple[Subscription, Sequence[TopicView], int] | None:
-        """A subscription, its topics that exist, and the time; None: there is none."""
+    def look(self, name: str) -> Looked | None:
+        """Look at a subscription; None: there is none."""
         ...
 
     def dead_letters(self, subscription_id: str) -> list[FailedEvent]:

@@ -3,7 +3,10 @@
 import itertools
 from collections.abc import Sequence
 
+import msgspec
+
 from storage.subscriptions.commands import Command, Lease, Settle, Token
+from storage.subscriptions.model import SubscriptionSettings
 from storage.subscriptions.outcomes import Leased, Outcome
 from support.subscription_judge import SubscriptionModel, names_of
 from support.subscription_model import Fate, SubscriptionRecord
@@ -28,11 +31,14 @@ class SubscriptionRun:
         self.settles: list[Settle] = []
 
     def do(self, commands: Sequence[Command], consumer: str = "") -> list[Outcome] | None:
-        """Have commands done in one transaction, and judge the outcomes; None: unknown."""
+        """Have commands done in one transaction, and judge the outcomes.
+
+        None: nobody knows what they are; empty: nothing was done.
+        """
         outcomes, times = self.database.apply(commands)
         if outcomes is None:
             self.learn(commands, consumer, times)
-        else:
+        elif outcomes:
             for command, outcome in zip(commands, outcomes, strict=True):
                 self.model.judge(command, outcome, times, consumer)
                 self.note(command, outcome, consumer)
@@ -43,6 +49,18 @@ class SubscriptionRun:
     def learn(self, commands: Sequence[Command], consumer: str, times: tuple[int, int]) -> None:
         """Find out by a look whether commands without an answer were done."""
         raise NotImplementedError
+
+    def in_time(self, ms: int) -> int:
+        """The milliseconds that stand for so many of a clock that a test moves."""
+        return ms
+
+    def settings(self, drawn: SubscriptionSettings) -> SubscriptionSettings:
+        """Settings with times of the clock of the database."""
+        return msgspec.structs.replace(
+            drawn,
+            lease_ms=self.in_time(drawn.lease_ms),
+            backoff_ms=tuple(map(self.in_time, drawn.backoff_ms)),
+        )
 
     def note(self, command: Command, outcome: Outcome, consumer: str) -> None:
         """Keep what a consumer is told: the token, and the settle that may be sent again."""
@@ -86,6 +104,10 @@ class SubscriptionRun:
     def settle_by(self, back: int, wish: Wishes) -> Settle:
         """A settle by one of the last tokens."""
         name, token = self.tokens[-back] if back <= len(self.tokens) else self.tokens[0]
+        extend_ms, after_ms = (
+            None if ms is None else self.in_time(ms) for ms in (wish.extend_ms, wish.after_ms)
+        )
+        wish = wish._replace(extend_ms=extend_ms, after_ms=after_ms)
         return settle_of(name, self.model.records.get(name), token, wish)
 
     def some(self, number: int) -> SubscriptionRecord:

@@ -23,8 +23,8 @@ Place = tuple[str, int]
 
 def judge_settle(
     record: SubscriptionRecord, command: Settle, outcome: Outcome | None, times: tuple[int, int]
-) -> None:
-    """Check the outcome of a settle, and have the model settle.
+) -> bool:
+    """Check the outcome of a settle, and have the model settle; return whether it is done.
 
     Args:
         record: the model; its subscription exists.
@@ -32,7 +32,7 @@ def judge_settle(
         outcome: what was answered; None: nothing was, and the model is to settle if it may.
         times: between which microseconds it was done.
     """
-    SettleJudge(record, command).run(outcome, times)
+    return SettleJudge(record, command).run(outcome, times)
 
 
 class SettleJudge:
@@ -46,8 +46,8 @@ class SettleJudge:
             self.lease = None
         self.extents = {name: (first, last) for name, first, last in command.token.extents}
 
-    def run(self, outcome: Outcome | None, times: tuple[int, int]) -> None:
-        """Check the answer, and settle."""
+    def run(self, outcome: Outcome | None, times: tuple[int, int]) -> bool:
+        """Check the answer, and settle; return whether it is done."""
         if isinstance(outcome, Settled):
             times = outcome.now_us, outcome.now_us
         must, may = self.refusals(times)
@@ -56,10 +56,10 @@ class SettleJudge:
             must = set()
             may = {"lease_lost"} if forgotten else set()
         if outcome is None and must:
-            return
+            return False
         if isinstance(outcome, Refusal):
             assert outcome.reason in must | may, f"{outcome}, but {must} or {may} [34]"
-            return
+            return False
         assert not must, f"{outcome}, but it is to be refused: {must} [34]"
         at_us = times[1]
         counts = repeated.counts if repeated is not None else self.settle(at_us)
@@ -74,6 +74,7 @@ class SettleJudge:
             told = outcome.acknowledged, outcome.retried, outcome.dead, outcome.released
             assert told == counts, f"acknowledged, retried, dead, released: {told}, not {counts}"
             self.check_end(outcome)
+        return True
 
     def check_end(self, outcome: Settled) -> None:
         """When the rest runs out, and whether the subscription is paused [27], [40]."""

@@ -15,7 +15,7 @@ TOPICS = ["a", "b.x", "b.y", "c"]
 SOURCES = ["s", "t"]
 _WANTED = [("a",), ("a", "c"), ("**",), ("b.*",), ("*", "b.x"), ("a", "b.x", "b.y"), ("*.y", "a")]
 _LEASE_MS = [1000, 1000, 4000]
-_BACKOFF_MS = [(0,), (0,), (0, 1000), (500, 0, 2500)]
+_BACKOFF_MS = [(0,), (0,), (0, 1200), (500, 0, 2500)]
 
 CHANGES = {
     "topics": st.sampled_from(_WANTED),
@@ -79,7 +79,7 @@ wishes = st.builds(
     Wishes,
     actions,
     st.sampled_from(SPOILT),
-    st.sampled_from([None, None, None, 1000, 9000]),
+    st.sampled_from([None, None, None, 1100, 9000]),
     st.sampled_from([None, None, 0, 700]),
     st.sampled_from(ERRORS),
     st.sampled_from([False, False, False, True]),
