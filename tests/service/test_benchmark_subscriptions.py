@@ -1,4 +1,4 @@
-"""The consumers of the benchmark settle what is counted, and a run with other counts is no figure."""
+"""The benchmark's consumers settle what is counted, and a run with other counts is no figure."""
 
 import asyncio
 import subprocess
@@ -35,7 +35,7 @@ async def test_consumers_in_every_way_settle_what_a_log_holds() -> None:
     async with filled(sqlite_file, EVENTS) as database:
         one = Consumed(database, EVENTS, FROM_START)
         await one.consume(1_050, 100)
-        measured = await one.consume(EVENTS - 1_050, 100, how="together")
+        measured = await one.consume(EVENTS - 1_050, 100, how="carried")
         assert measured.events_s > 0
         assert measured.p50_ms is not None
         many = Consumed(database, EVENTS, FROM_START | {"order": "none"})
