@@ -91,7 +91,9 @@ class Leases:
             self._known.on_waited_for()
             try:
                 while not wait.ended:
-                    await _sleep(taken, wait)
+                    # Who was forgotten meanwhile is looked up again: nobody would wake it.
+                    if self._known.get(name) is taken.known:
+                        await _sleep(taken, wait)
                     taken = await self._take(name, request, None)
                     if taken.answer.token is not None:
                         break

@@ -12,6 +12,7 @@ from aggregator.reading.bounded_read import read_array
 from aggregator.reading.read_memory import ReadMemory
 from aggregator.subscriptions.beginnings import existing_topics, starts
 from aggregator.subscriptions.command_queue import CommandQueue
+from aggregator.subscriptions.counters import SubscriptionCounters
 from aggregator.subscriptions.errors import InvalidCommand, NoSuchSubscription, refusal
 from aggregator.subscriptions.leases import Leases
 from aggregator.subscriptions.statuses import status_of
@@ -64,6 +65,7 @@ class Subscriptions:
         leases: leases events.
         memory: the memory of reads.
         upkeep: forgets settles.
+        counters: counts leases that were not written.
     """
 
     def __init__(
@@ -73,12 +75,14 @@ class Subscriptions:
         leases: Leases,
         memory: ReadMemory,
         upkeep: Upkeep,
+        counters: SubscriptionCounters,
     ) -> None:
         self._store = store
         self._queue = queue
         self._leases = leases
         self._memory = memory
         self._upkeep = upkeep
+        self._counters = counters
 
     async def put(self, name: str, settings: SubscriptionSettings) -> bool:
         """See `SubscriptionService.put`."""
@@ -139,6 +143,7 @@ class Subscriptions:
 
     async def released(self, name: str, token: Token) -> None:
         """See `SubscriptionService.released`."""
+        self._counters.unwritten += 1
         await self._leases.release(name, token)
 
     async def seek(self, name: str, begins: Beginning, dry_run: bool) -> Sought:  # noqa: FBT001

@@ -57,8 +57,7 @@ SELECT s.id, named.topic FROM subscriptions AS s
 CROSS JOIN LATERAL json_array_elements_text(s.settings -> 'topics') AS named (topic)
 WHERE s.id = ANY ($1) AND s.reason IS NULL
   AND EXISTS (SELECT FROM events AS e WHERE e.topic = named.topic AND e."offset" = 1)
-  AND NOT EXISTS (SELECT FROM subscription_topics AS k
-                  WHERE k.subscription = s.id AND k.topic = named.topic)
+  AND NOT EXISTS (SELECT FROM {NEWEST.format(subscription="s.id", topic="named.topic")})
 LIMIT $2"""
 
 _DEAD = """
