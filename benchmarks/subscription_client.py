@@ -1,16 +1,15 @@
 """Consumers of a subscription in one process: each leases events, parses every one, and settles.
 
-    python -m benchmarks.subscription_client PORT NAME EVENTS AT_ONCE CONSUMERS turns|together|ahead
+    python -m benchmarks.subscription_client PORT NAME EVENTS AT_ONCE CONSUMERS turns|carried|ahead
 
-It says when it begins, and ends when so many events are settled. Each consumer has connections of
+It says when it begins, and ends when so many events are settled. Each consumer has a connection of
 its own that it keeps, and leases AT_ONCE events at most. It acknowledges the ranges of offsets that
 it found in the events.
 
 - `turns`: it asks for the next lease when its settle was answered.
-- `together`: it sends a settle and asks for the next lease at once, over two connections, as a
-  consumer of JetStream does, which awaits no answer to an acknowledgement.
-- `ahead`: it asks for the next lease before it parses the one that it has, and settles that
-  meanwhile. It needs `order: "none"`, or another topic to take from.
+- `carried`: the request for a lease carries the settle of the one before.
+- `ahead`: the same, but it asks for the next lease before it parses the one that it has, so that it
+  has two at times. That needs `order: "none"`, or another topic to take from.
 """
 
 import asyncio
@@ -120,91 +119,82 @@ class Consumer:
         name: of the subscription.
         label: of the consumer.
         at_once: events of a lease at most.
-        leasing, settling: the connections; they may be one.
+        connection: its connection.
         tally: counts what comes.
     """
 
     def __init__(
-        self,
-        name: str,
-        label: str,
-        at_once: int,
-        leasing: Connection,
-        settling: Connection,
-        tally: Tally,
+        self, name: str, label: str, at_once: int, connection: Connection, tally: Tally
     ) -> None:
         self._path = f"/subscriptions/{name}"
         self._label = label
         self._at_once = at_once
-        self._leasing = leasing
-        self._settling = settling
+        self._connection = connection
         self._tally = tally
 
     async def in_turns(self) -> None:
         """Lease and settle until all were taken."""
         while self._left:
             begun = time.perf_counter()
-            if batch := await self._lease():
+            if batch := self._taken(await self._lease(), None):
                 await self._settle(batch)
                 self._tally.cycles_s.append(time.perf_counter() - begun)
 
-    async def together(self) -> None:
-        """Do the same, with each settle at the same time as the next lease."""
-        begun = time.perf_counter()
-        batch = await self._lease()
+    async def carried(self) -> None:
+        """Do the same with one request each, and one more for the last settle."""
+        batch = None
         while self._left:
-            if batch is None:
-                batch = await self._lease()
-                continue
-            # The settle is written first: what is behind it may have to wait for it.
-            _, batch = await asyncio.gather(self._settle(batch), self._lease())
-            ended = time.perf_counter()
-            self._tally.cycles_s.append(ended - begun)
-            begun = ended
+            begun = time.perf_counter()
+            batch = self._taken(await self._lease(batch), batch)
+            self._tally.cycles_s.append(time.perf_counter() - begun)
         if batch:
             await self._settle(batch)
 
     async def ahead(self) -> None:
         """Do the same, and ask for the next lease before the one that came is parsed."""
         loop = asyncio.get_running_loop()
-        settling = None
-        begun = time.perf_counter()
-        body = await self._post(self._leasing, "lease", self._asked())
-        while True:
-            leasing = loop.create_task(self._post(self._leasing, "lease", self._asked()))
-            # It is written before this one is parsed.
+        carried = batch = None
+        body = await self._lease(wait_ms=0)
+        while self._left:
+            begun = time.perf_counter()
+            leasing = loop.create_task(self._lease(batch, wait_ms=0))
+            # It is sent before this one is parsed.
             await asyncio.sleep(0)
-            batch = self._tally.take(json.loads(body))
-            if settling:
-                await settling
-            if batch:
-                settling = loop.create_task(self._settle(batch))
-            # The last lease is one for nothing, and is given up when all is settled.
+            carried, batch = batch, self._taken(body, carried)
             body = await leasing
-            ended = time.perf_counter()
-            self._tally.cycles_s.append(ended - begun)
-            begun = ended
+            self._tally.cycles_s.append(time.perf_counter() - begun)
+        self._taken(body, carried)
+        if batch:
+            await self._settle(batch)
 
     @property
     def _left(self) -> int:
         return max(0, self._tally.expected - self._tally.taken)
 
-    def _asked(self, at_most: int | None = None) -> dict[str, object]:
-        max_events = self._at_once if at_most is None else min(self._at_once, at_most)
-        return {"consumer": self._label, "max_events": max_events, "wait_ms": WAIT_MS}
+    async def _lease(self, settled: Batch | None = None, wait_ms: int = WAIT_MS) -> bytes:
+        asked: dict[str, object] = {
+            "consumer": self._label,
+            "max_events": min(self._at_once, self._left or 1),
+            "wait_ms": wait_ms,
+        }
+        if settled:
+            asked["settle"] = _settle_of(settled)
+        return await self._post("lease", asked)
 
-    async def _lease(self) -> Batch | None:
-        body = await self._post(self._leasing, "lease", self._asked(self._left))
-        return self._tally.take(json.loads(body))
+    def _taken(self, body: bytes, settled: Batch | None) -> Batch | None:
+        """Parse the answer to a lease that carried a settle or not."""
+        answer = json.loads(body)
+        if settled:
+            self._tally.settle(settled, answer["settled"])
+        return self._tally.take(answer)
 
     async def _settle(self, batch: Batch) -> None:
-        asked = {"lease": batch.lease, "ack": batch.ranges}
-        self._tally.settle(batch, json.loads(await self._post(self._settling, "settle", asked)))
+        self._tally.settle(batch, json.loads(await self._post("settle", _settle_of(batch))))
 
-    async def _post(self, connection: Connection, what: str, asked: object) -> bytes:
+    async def _post(self, what: str, asked: object) -> bytes:
         sent = request(json.dumps(asked).encode(), f"{self._path}/{what}")
         while True:
-            status, body = await connection.exchange(sent)
+            status, body = await self._connection.exchange(sent)
             if status == 200:
                 return body
             if status != 503:
@@ -213,7 +203,11 @@ class Consumer:
             await asyncio.sleep(_REFUSED_PAUSE_S)
 
 
-WAYS = {"turns": Consumer.in_turns, "together": Consumer.together, "ahead": Consumer.ahead}
+def _settle_of(batch: Batch) -> dict[str, object]:
+    return {"lease": batch.lease, "ack": batch.ranges}
+
+
+WAYS = {"turns": Consumer.in_turns, "carried": Consumer.carried, "ahead": Consumer.ahead}
 
 
 async def _consume(consumers: Sequence[Consumer], tally: Tally, how: str) -> tuple[float, float]:
@@ -232,12 +226,10 @@ async def _consume(consumers: Sequence[Consumer], tally: Tally, how: str) -> tup
 async def main(port: int, name: str, expected: int, at_once: int, count: int, how: str) -> None:
     """Consume, check what came, and report the time it took."""
     tally = Tally(expected)
-    connections = await connect([port], 2 * count)
+    connections = await connect([port], count)
     consumers = [
-        Consumer(name, f"consumer-{number}", at_once, leasing, settling, tally)
-        for number, (leasing, settling) in enumerate(
-            zip(connections[:count], connections[count:], strict=True)
-        )
+        Consumer(name, f"consumer-{number}", at_once, connection, tally)
+        for number, connection in enumerate(connections)
     ]
     report(ready=True)
     try:

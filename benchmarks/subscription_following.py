@@ -37,7 +37,7 @@ class Following:
                 settings = {"topics": ["*"], "from": "start"}
                 await subscription_calls.make(server.port, _NAME, settings)
                 async with child.running(
-                    "subscription_client", server.port, _NAME, sent.new, AT_ONCE, 1, "turns"
+                    "subscription_client", server.port, _NAME, sent.new, AT_ONCE, 1, "carried"
                 ) as client:
                     await client.said()
                     begun = time.perf_counter()

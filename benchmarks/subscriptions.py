@@ -3,8 +3,8 @@
     python -m benchmarks subscriptions
 
 Consumers are a process of their own that parses every event. One takes a topic by 100 and by 1,000
-at a time: in turns (lease, settle, lease), each settle together with the next lease, and with
-`order: "none"` the next lease asked for before the one that came is parsed. A pull consumer of
+at a time: by requests in turn (lease, settle, lease), by leases that carry the settle of the one
+before, and with `order: "none"` the next lease asked for ahead. A pull consumer of
 JetStream from Python takes as many a fetch, and acknowledges each message. Eight consumers share a
 subscription with `order: "none"`, which one takes as well. The standard workload is published while
 a subscription follows, and alone. And one consumer takes events from the middle of a log of
@@ -56,9 +56,9 @@ def turns(at_once: int) -> str:
     return f"{at_once:,} at a time"
 
 
-def together(at_once: int) -> str:
-    """Return the name of one consumer that asks for a lease while it settles the one before."""
-    return f"{turns(at_once)}, settle and next lease together"
+def carried(at_once: int) -> str:
+    """Return the name of one consumer whose leases carry the settle of the one before."""
+    return f"{turns(at_once)}, each lease with the settle before it"
 
 
 def ahead(at_once: int) -> str:
@@ -169,7 +169,7 @@ def _consuming(backend: str, log: Database, middle: Consumed, setting: Setting) 
         runs[on(backend, in_the_middle(at_once, setting.stored))] = partial(
             middle.consume, events, at_once
         )
-        runs[on(backend, together(at_once))] = partial(_all, log, events, at_once, how="together")
+        runs[on(backend, carried(at_once))] = partial(_all, log, events, at_once, how="carried")
         runs[on(backend, ahead(at_once))] = partial(
             _all, log, events, at_once, how="ahead", order="none"
         )
@@ -209,7 +209,7 @@ def _publishing(backend: str, make: MakeDatabase, setting: Setting, number: int)
 def _compare(part: Part, setting: Setting) -> None:
     for backend in BACKENDS:
         for at_once in AT_ONCE:
-            for name in (turns(at_once), together(at_once), ahead(at_once)):
+            for name in (turns(at_once), carried(at_once), ahead(at_once)):
                 part.compare(on(backend, name), BEST_PEER)
             part.compare(
                 on(backend, in_the_middle(at_once, setting.stored)), on(backend, turns(at_once))

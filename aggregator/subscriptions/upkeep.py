@@ -4,14 +4,15 @@ from aggregator.live.poller import Poller
 from aggregator.subscriptions.counters import SubscriptionCounters
 from storage.protocols import SubscriptionStore
 
-_INTERVAL_S = 60.0
+_INTERVAL_S = 5.0
+"""Often, for it looks through all that are remembered."""
 
 _MAX_FORGOTTEN = 1000
 """Settles forgotten in one transaction, for which publishes may have to wait."""
 
 
 class Upkeep(Poller):
-    """Has settles forgotten, once a minute while there are new ones.
+    """Has settles forgotten, every few seconds while there are new ones.
 
     Args:
         store: forgets.

@@ -68,17 +68,21 @@ FROM subscriptions AS s JOIN subscription_topics AS t ON t.subscription = s.id
 LEFT JOIN LATERAL {OLDEST.format(topic="t.topic")} ON true
 WHERE s.name = ANY (string_to_array(${{number}}, chr(31)))"""
 
+_RANGES = ALL_NEWEST.format(subscription="s.id", columns="newest.unsettled, newest.ranges")
 _OTHERS_OF = f"""
 UNION ALL
-SELECT {_OTHERS}, s.name, s.id, NULL, NULL, NULL, NULL, NULL,
-       (SELECT sum(t.unsettled)::bigint FROM {ALL_NEWEST.format(subscription="s.id")}),
-       (SELECT sum((r ->> 1)::bigint - (r ->> 0)::bigint + 1)::bigint
-        FROM {ALL_NEWEST.format(subscription="s.id")}
-        CROSS JOIN LATERAL json_array_elements(t.ranges) AS r
-        WHERE t.unsettled > 0 AND r ->> 4 <> ''
-          AND (r ->> 3)::bigint > extract(epoch FROM clock_timestamp()) * 1000000),
+SELECT {_OTHERS}, s.name, s.id, NULL, NULL, NULL, NULL, NULL, o.unsettled, o.leased,
        {_NO_STATE}, NULL
-FROM subscriptions AS s WHERE s.name = ANY (string_to_array(${{number}}, chr(31)))"""
+FROM subscriptions AS s CROSS JOIN LATERAL (
+    SELECT sum(t.unsettled)::bigint AS unsettled,
+           sum(CASE WHEN t.unsettled > 0 THEN (
+               SELECT sum((r ->> 1)::bigint - (r ->> 0)::bigint + 1)
+               FROM json_array_elements(t.ranges) AS r
+               WHERE r ->> 4 <> ''
+                 AND (r ->> 3)::bigint > extract(epoch FROM clock_timestamp()) * 1000000
+           ) END)::bigint AS leased
+    FROM {_RANGES}) AS o
+WHERE s.name = ANY (string_to_array(${{number}}, chr(31)))"""
 
 # Whether a lease is over matters only where the settle that is sent again was found: its other
 # ones, which may be many, are not looked through for each.

@@ -30,11 +30,12 @@ NEWEST = """
 # one the other way would be to begin with its oldest version.
 ALL_NEWEST = """
 (WITH RECURSIVE walked AS (
-     (SELECT * FROM subscription_topics AS newest WHERE newest.subscription = {subscription}
+     (SELECT newest.subscription, newest.topic, {columns} FROM subscription_topics AS newest
+      WHERE newest.subscription = {subscription}
       ORDER BY newest.subscription DESC, newest.topic DESC, newest.row_version DESC LIMIT 1)
      UNION ALL
      SELECT t.* FROM walked CROSS JOIN LATERAL (
-         SELECT * FROM subscription_topics AS newest
+         SELECT newest.subscription, newest.topic, {columns} FROM subscription_topics AS newest
          WHERE newest.subscription = walked.subscription AND newest.topic < walked.topic
          ORDER BY newest.subscription DESC, newest.topic DESC, newest.row_version DESC LIMIT 1
      ) AS t)

@@ -45,12 +45,20 @@ FROM_ON = _TOPICS.format(which="topic >= $2 AND topic < $3")
 BEHIND = _TOPICS.format(which="topic > $2 AND topic < $3")
 
 # Offsets are dense: there is something behind an offset if the next one is there.
+_WHEN = "newest.due_at, newest.holds_new, newest.next_offset"
 READY = f"""
 SELECT s.id, t.topic FROM subscriptions AS s
-CROSS JOIN LATERAL {ALL_NEWEST.format(subscription="s.id")}
+CROSS JOIN LATERAL {ALL_NEWEST.format(subscription="s.id", columns=_WHEN)}
 WHERE s.id = ANY ($1) AND s.reason IS NULL
   AND (t.due_at <= clock_timestamp() OR (NOT t.holds_new AND EXISTS (
       SELECT FROM events AS e WHERE e.topic = t.topic AND e."offset" = t.next_offset + 1)))
+UNION ALL
+SELECT s.id, named.topic FROM subscriptions AS s
+CROSS JOIN LATERAL json_array_elements_text(s.settings -> 'topics') AS named (topic)
+WHERE s.id = ANY ($1) AND s.reason IS NULL
+  AND EXISTS (SELECT FROM events AS e WHERE e.topic = named.topic AND e."offset" = 1)
+  AND NOT EXISTS (SELECT FROM subscription_topics AS k
+                  WHERE k.subscription = s.id AND k.topic = named.topic)
 LIMIT $2"""
 
 _DEAD = """

@@ -7,6 +7,7 @@ number of commands. The decisions are those of every backend.
 import sqlite3
 import time
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import msgspec
 
@@ -24,19 +25,21 @@ FROM json_each(?1) WHERE true
 ON CONFLICT (name) DO UPDATE SET
     settings = excluded.settings, reason = excluded.reason, dead_in_row = excluded.dead_in_row"""
 
+# With values of its own for each row: what is not settled may be long, and SQLite would read all
+# of a JSON text again for each value that it takes from it.
 WRITE_STATES = """
 INSERT INTO subscription_topics
     (subscription, topic, start_offset, next_offset, acknowledged, dead, redelivered, unsettled,
      place, due_at, holds_new, ranges)
-SELECT value ->> '$[0]', value ->> '$[1]', value ->> '$[2]', value ->> '$[3]', value ->> '$[4]',
-       value ->> '$[5]', value ->> '$[6]', value ->> '$[7]', value ->> '$[8]', value ->> '$[9]',
-       value ->> '$[10]', value -> '$[11]'
-FROM json_each(?) WHERE true
+VALUES {rows}
 ON CONFLICT (subscription, topic) DO UPDATE SET
     start_offset = excluded.start_offset, next_offset = excluded.next_offset,
     acknowledged = excluded.acknowledged, dead = excluded.dead,
     redelivered = excluded.redelivered, unsettled = excluded.unsettled, place = excluded.place,
     due_at = excluded.due_at, holds_new = excluded.holds_new, ranges = excluded.ranges"""
+
+_STATE_ROW = f"({', '.join('?' * 12)})"
+_MAX_STATE_ROWS = 64
 
 DELETE_STATES = """
 DELETE FROM subscription_topics WHERE (subscription, topic) IN (
@@ -125,42 +128,30 @@ def _write(connection: sqlite3.Connection, changes: Changes, loaded: Loaded) -> 
         )
     run(WRITE_SUBSCRIPTIONS, map(_subscription_row, changes.subscriptions.values()), now_us)
     settings = _settings(changes, loaded)
-    states = _states_told_otherwise(changes, loaded) | changes.states
-    run(DELETE_STATES, (key for key, state in states.items() if state is None))
-    run(WRITE_STATES, (
-        _state_row(key, state, settings[key[0]]) for key, state in states.items() if state
-    ))  # fmt: skip
+    run(DELETE_STATES, (key for key, state in changes.states.items() if state is None))
+    _write_states(connection, [
+        _state_row(key, state, settings[key[0]]) for key, state in changes.states.items() if state
+    ])  # fmt: skip
     run(FORGET_FAILURES, changes.forgotten)
     run(WRITE_FAILURES, map(_failure_row, changes.failures.items()), now_us)
     run(WRITE_SETTLES, map(_settle_row, changes.records))
+
+
+def _write_states(connection: sqlite3.Connection, rows: Sequence[Sequence[object]]) -> None:
+    start = 0
+    while start < len(rows):
+        # A power of two, so that few statements stay prepared.
+        size = min(1 << ((len(rows) - start).bit_length() - 1), _MAX_STATE_ROWS)
+        values = chain.from_iterable(rows[start : start + size])
+        sql = WRITE_STATES.format(rows=", ".join([_STATE_ROW] * size))
+        connection.execute(sql, tuple(values))
+        start += size
 
 
 def _settings(changes: Changes, loaded: Loaded) -> dict[str, SubscriptionSettings]:
     """Return the settings by id, as they are now."""
     now = loaded.subscriptions | changes.subscriptions
     return {each.id: each.settings for each in now.values()}
-
-
-def _states_told_otherwise(
-    changes: Changes, loaded: Loaded
-) -> dict[tuple[str, str], TopicState | None]:
-    """Return the states whose rows other settings change; all were loaded for these."""
-    found: dict[tuple[str, str], TopicState | None] = {}
-    for name, changed in changes.subscriptions.items():
-        former = loaded.subscriptions.get(name)
-        if former is not None and former.settings != changed.settings:
-            found |= {
-                key: state
-                for key, state in loaded.states.items()
-                if key[0] == changed.id
-                and _told(state, former.settings) != _told(state, changed.settings)
-            }
-    return found
-
-
-def _told(state: TopicState, settings: SubscriptionSettings) -> tuple[int | None, int]:
-    """Return what a row says of a state by the settings."""
-    return state.due_us(settings), int(state.holds_new(settings))
 
 
 def _subscription_row(each: Subscription) -> Sequence[object]:
@@ -173,7 +164,8 @@ def _state_row(
 ) -> Sequence[object]:
     return (
         *key, state.start, state.next_offset, state.acknowledged, state.dead, state.redelivered,
-        state.unsettled, state.place, *_told(state, settings), state.ranges,
+        state.unsettled, state.place, state.due_us(settings), int(state.holds_new(settings)),
+        msgspec.json.encode(state.ranges).decode(),
     )  # fmt: skip
 
 

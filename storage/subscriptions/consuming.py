@@ -44,13 +44,13 @@ def _lease(copy: WorkingCopy, subscription: Subscription, command: Lease) -> Lea
     drafts = [
         Draft(topic, copy.state(subscription, topic), copy.loaded.heads[topic]) for topic in topics
     ]
-    others = (0, 0) if command.all_topics else copy.loaded.others.get(subscription.id, (0, 0))
+    leased, unsettled = _held_elsewhere(copy, subscription, command)
     grants = Grants(
         command,
         settings,
         now_us=now_us,
-        leased=others[0] + sum(draft.state.leased(now_us) for draft in drafts),
-        unsettled=others[1] + sum(draft.state.unsettled for draft in drafts),
+        leased=leased + sum(draft.state.leased(now_us) for draft in drafts),
+        unsettled=unsettled + sum(draft.state.unsettled for draft in drafts),
     )
     if subscription.reason is None:
         grants.take(drafts)
@@ -60,6 +60,22 @@ def _lease(copy: WorkingCopy, subscription: Subscription, command: Lease) -> Lea
         if state is not draft.state:
             copy.put(subscription, draft.topic, state)
     return _leased(copy, subscription, drafts, grants, expires_us)
+
+
+def _held_elsewhere(
+    copy: WorkingCopy, subscription: Subscription, command: Lease
+) -> tuple[int, int]:
+    """Count what is leased, and what is unsettled, in topics that a lease is not tried on."""
+    if command.all_topics:
+        return 0, 0
+    leased, unsettled = copy.loaded.others.get(subscription.id, (0, 0))
+    # Those that other commands of the transaction have loaded.
+    tried = set(command.topics)
+    states = [state for topic, state in copy.states_of(subscription).items() if topic not in tried]
+    return (
+        leased + sum(state.leased(copy.now_us) for state in states),
+        unsettled + sum(state.unsettled for state in states),
+    )
 
 
 def _leased(

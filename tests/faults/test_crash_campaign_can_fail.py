@@ -11,6 +11,9 @@ from support.campaign_tally import Tally
 
 MOST_KILLS = 40
 
+ONE_BACKEND = pytest.mark.parametrize("backend", ["sqlite"])
+"""What is taken away is not the backend's."""
+
 pytestmark = pytest.mark.timeout(600)  # starts wait for each other on a busy machine
 
 
@@ -31,3 +34,38 @@ async def test_an_aggregator_that_counts_in_another_transaction_is_found_out(
     moments = [Moment.LOADED] * MOST_KILLS
     with pytest.raises(Broken, match="looked up is at"):
         await run_campaign(database, tmp_path, moments, tally, "count_afterwards")
+
+
+async def test_an_aggregator_that_answers_settles_before_the_commit_is_found_out(
+    database: Database, tmp_path: Path
+) -> None:
+    tally = Tally(database.backend, 1, "doctored")
+    moments = [Moment.LOADED] * MOST_KILLS
+    with pytest.raises(Broken, match=r"comes again|must be|settled by both|is now answered"):
+        await run_campaign(
+            database, tmp_path, moments, tally, "answer_settles_first", ("workers", "ledger")
+        )
+    assert tally.settles > 0
+
+
+@ONE_BACKEND
+async def test_an_aggregator_that_forgets_leases_with_the_process_is_found_out(
+    database: Database, tmp_path: Path
+) -> None:
+    tally = Tally(database.backend, 2, "doctored")
+    moments = [Moment.LOADED] * MOST_KILLS
+    found = r"s more, and their topic was given to|before it runs out|and leased must be"
+    with pytest.raises(Broken, match=found):
+        await run_campaign(database, tmp_path, moments, tally, "forget_leases", ("workers",))
+
+
+@ONE_BACKEND
+async def test_an_aggregator_that_passes_over_what_ran_out_is_found_out(
+    database: Database, tmp_path: Path
+) -> None:
+    tally = Tally(database.backend, 1, "doctored")
+    moments = [Moment.LOADED] * MOST_KILLS
+    with pytest.raises(Broken, match=r"was passed over|were passed over|were acknowledged"):
+        await run_campaign(
+            database, tmp_path, moments, tally, "pass_over_what_ran_out", ("ledger",)
+        )

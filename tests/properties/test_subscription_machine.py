@@ -1,13 +1,18 @@
 """Whatever is done with subscriptions, they are as docs/use/subscriptions.md says."""
 
+import asyncio
 from typing import cast
 
 import pytest
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
+from support.backends import Database
 from support.subscription_core import CoreDatabase, Decide
 from support.subscription_judge import SubscriptionModel
 from support.subscription_machine import SubscriptionMachine
+from support.subscription_store_machine import StoreMachine
+from support.subscription_stores import StoreDatabase
+from support.verifying import differences
 from support.weakened_subscriptions import WEAKENINGS, Weakening
 
 from storage.subscriptions.decisions import Decisions
@@ -42,3 +47,15 @@ def test_decisions_without_a_protection_are_found_out(
     )
     with pytest.raises(AssertionError):
         run_state_machine_as_test(on_the_core(), settings=found)
+
+
+@pytest.mark.timeout(3600)
+def test_stores_are_as_the_model_says_after_any_commands_and_cuts(database: Database) -> None:
+    # What is done in which millisecond differs each time, so there is no search for less.
+    drawn = settings(max_examples=settings().max_examples // 6, phases=[Phase.generate])
+    with asyncio.Runner() as runner, StoreDatabase.on(database, runner) as stores:
+        run_state_machine_as_test(
+            cast("type[StoreMachine]", lambda: StoreMachine(stores)), settings=drawn
+        )
+        assert stores.unknown
+    assert differences(database) == []

@@ -17,8 +17,9 @@ from typing import Any
 import aiohttp
 
 from support.backends import Database
+from support.campaign_consuming import Consuming
 from support.campaign_lives import Life, Lives, Moment
-from support.campaign_publishers import TOPICS, Contested, Publisher
+from support.campaign_publishers import Contested, Publisher
 from support.campaign_record import Broken, Record
 from support.campaign_sessions import Sessions, sessions_of
 from support.campaign_tally import Tally
@@ -43,6 +44,8 @@ class Campaign:
         client: what all requests are sent with.
         chance: decides who is killed, and when.
         tally: kept up to date on the way.
+        record: of what was sent and found.
+        consuming: the subscriptions, if there are any.
     """
 
     def __init__(
@@ -52,13 +55,16 @@ class Campaign:
         client: aiohttp.ClientSession,
         chance: random.Random,
         tally: Tally,
+        record: Record,
+        consuming: Consuming,
     ) -> None:
         self._lives = lives
         self._sessions = sessions
         self._client = client
         self._chance = chance
         self._tally = tally
-        self._record = Record(tally)
+        self._record = record
+        self._consuming = consuming
         self._publishing = 0
         self._ending = False
         self._answers = 0
@@ -78,7 +84,7 @@ class Campaign:
                 for number in range(PUBLISHERS):
                     tasks.create_task(self._publish(number, contested))
                 watching = tasks.create_task(self._watch_stats())
-                await self._start_on_nothing()
+                await self._start_on_nothing(tasks)
                 for number, moment in enumerate(moments, start=1):
                     killed = self._tally.kills[moment]
                     await self._round(moment, whole_log=number % _WHOLE_LOG_ROUNDS == 0)
@@ -90,7 +96,6 @@ class Campaign:
                 watching.cancel()
         except BaseExceptionGroup as group:
             raise group.exceptions[0] from None
-        await self._lives.stop()
 
     async def _publish(self, number: int, contested: Contested) -> None:
         chance = random.Random(f"{self._tally.seed}/{number}")
@@ -129,13 +134,14 @@ class Campaign:
                 raise Broken(f"received was {received}, and is now {stats['received']}")
             received = stats["received"]
 
-    async def _start_on_nothing(self) -> None:
+    async def _start_on_nothing(self, tasks: asyncio.TaskGroup) -> None:
         """The first starts, on an empty database: cut short, the schema half made."""
         count = self._tally.aggregators
         await self._lives.start_and_kill(count, Moment.OPENING)
         await self._lives.start_and_kill(count, Moment.STARTING)
         new = await self._lives.start(count)
         await self._sessions.slow_commits()
+        await self._consuming.begin(new[0].url, tasks)
         self._lives.open(new)
 
     async def _round(self, moment: Moment, *, whole_log: bool = False) -> None:
@@ -193,7 +199,7 @@ class Campaign:
         quiet = not self._lives.is_open and len(doubtful) == len(record.open)
         verdicts = record.to_check()
         url = self._chance.choice([*new, *self._lives.serving]).url
-        for topic in TOPICS:
+        for topic in sorted(record.topics):
             await self._read_on(url, topic)
             await self._read_again(url, topic, whole_log=whole_log)
         for attempt in doubtful:
@@ -203,6 +209,7 @@ class Campaign:
         least = record.settled()
         stats = await get_json(self._client, f"{url}/stats")
         record.check_stats(least, stats, quiet=quiet)
+        await self._consuming.check(url)
         self._lives.check_running()
 
     async def _read_on(self, url: str, topic: str) -> None:
@@ -243,6 +250,7 @@ class Campaign:
             await until(lambda: not self._publishing or self._stuck())
             if self._publishing:
                 await self._round(Moment.LOADED)
+        await self._consuming.finish()
         self._lives.shut()
         await self._check([], [], whole_log=True)
         self._tally.unique = sum(map(len, self._record.log.values()))
@@ -254,6 +262,7 @@ async def run_campaign(
     moments: Sequence[Moment],
     tally: Tally,
     doctored: str | None = None,
+    consumed: Sequence[str] = (),
 ) -> None:
     """Run a campaign on an empty database; see `Campaign.run`.
 
@@ -263,13 +272,19 @@ async def run_campaign(
         moments: the kills; a start that is cut short comes after a kill under load.
         tally: says how many aggregators share the database, and the seed of all choices.
         doctored: the protection that is taken away, by its name in `support.doctored`.
+        consumed: the subscriptions, of `campaign_consuming.SUBSCRIPTIONS`, that are consumed.
     """
     chance = random.Random(f"{tally.seed}/{tally.backend}/{tally.aggregators}")
     begun = time.monotonic()
     async with sessions_of(database) as sessions, session() as client:
         lives = Lives(database, directory, doctored, sessions, chance, tally)
+        record = Record(tally)
+        consuming = Consuming(database, lives, client, record, tally, consumed)
+        campaign = Campaign(lives, sessions, client, chance, tally, record, consuming)
         try:
-            await Campaign(lives, sessions, client, chance, tally).run(moments)
+            await campaign.run(moments)
+            await consuming.check_end(directory)
+            await lives.stop()
         finally:
             lives.close()
             tally.seconds = time.monotonic() - begun

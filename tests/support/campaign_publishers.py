@@ -1,13 +1,14 @@
 """The publishers of a crash campaign: what they send, and what they do without an answer."""
 
 import itertools
+import math
 import random
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import aiohttp
 
-from support.campaign_record import PAYLOAD, Attempt, Record, key_of
+from support.campaign_record import PAYLOAD, Attempt, Record, key_of, source_of
 from support.events import published
 from support.load import Batch, Key, post
 
@@ -18,17 +19,31 @@ _HOW_OFTEN = (40, 57, 3)
 _CONTESTED = 40
 """Ids that all publishers send at about the same time: this many at once."""
 
+_LATER = 0.15
+"""The share of the new events in topics that were not there in the beginning."""
+
+_KEYS_PER_TOPIC = 60
+
 
 class Contested:
     """Ids that everybody sends; a window of them moves on as they are taken."""
 
     def __init__(self) -> None:
         self._taken = itertools.count()
+        self._last = 0
 
     def key(self, chance: random.Random) -> Key:
         """One of those in the window; each is taken three times on average."""
-        number = next(self._taken) // 3 + chance.randrange(_CONTESTED)
-        return TOPICS[number % len(TOPICS)], f"contested-{number}"
+        self._last = next(self._taken)
+        number = self._last // 3 + chance.randrange(_CONTESTED)
+        return TOPICS[number % len(TOPICS)], f"contested-{number}{'w' if number % 3 == 0 else ''}"
+
+    def topic(self, chance: random.Random) -> str:
+        """One of `TOPICS`, or one of those that come up one after the other, ever more rarely."""
+        later = math.isqrt(self._last // _KEYS_PER_TOPIC)
+        if later and chance.random() < _LATER:
+            return f"visits.{chance.randrange(later)}"
+        return chance.choice(TOPICS)
 
 
 class Target(Protocol):
@@ -112,7 +127,11 @@ class Publisher:
         return batch, frozenset(fresh)
 
     def _new_key(self) -> Key:
-        return self._chance.choice(TOPICS), f"{self._number}-{next(self._ids)}"
+        of_web = "w" if self._chance.random() < 0.5 else ""
+        return self._contested.topic(self._chance), f"{self._number}-{next(self._ids)}{of_web}"
 
     def _event(self, key: Key, payload: dict[str, Any] | None = None) -> dict[str, Any]:
-        return published(topic=key[0], event_id=key[1], payload=payload or PAYLOAD)
+        topic, event_id = key
+        return published(
+            topic=topic, event_id=event_id, source=source_of(event_id), payload=payload or PAYLOAD
+        )

@@ -15,6 +15,8 @@ from support.campaign_tally import Tally
 from support.load import Batch, Key, check_conservation, keys_of
 
 SOURCE = "shop"
+"""The source of most events."""
+
 PAYLOAD = {"total": 42}
 """What every event holds but those that conflict."""
 
@@ -26,6 +28,11 @@ class Broken(AssertionError):
 def key_of(event: dict[str, Any]) -> Key:
     """The dedup key of one event."""
     return event["topic"], event["event_id"]
+
+
+def source_of(event_id: str) -> str:
+    """The source of every event with this id."""
+    return "web" if event_id.endswith("w") else SOURCE
 
 
 @dataclass(eq=False)
@@ -72,6 +79,8 @@ class Record:
         """Each topic as it was read: the event id at offset n + 1."""
         self.open: set[Attempt] = set()
         """What was sent and is neither acknowledged nor judged."""
+        self.topics: set[str] = set()
+        """Those that something was sent to."""
         self._offsets: dict[Key, int] = {}
         self._conflicting: dict[Key, Any] = {}
         self._told: dict[Key, int] = {}
@@ -85,6 +94,7 @@ class Record:
         """A request goes out."""
         attempt.known = frozenset(keys_of(attempt.batch) & self._offsets.keys())
         self.open.add(attempt)
+        self.topics.update(event["topic"] for event in attempt.batch)
 
     def acknowledged(self, attempt: Attempt, answer: dict[str, Any]) -> None:
         """A request was answered 200."""
@@ -148,7 +158,7 @@ class Record:
         for offset, (event_id, event) in enumerate(zip(known, events, strict=True), after + 1):
             payload = self._conflicting.get((topic, event_id), PAYLOAD)
             found = (event["offset"], event["event_id"], event["source"], event["payload"])
-            if found != (offset, event_id, SOURCE, payload):
+            if found != (offset, event_id, source_of(event_id), payload):
                 self.tally.lost += 1
                 raise Broken(f"at offset {offset} of {topic!r} was {event_id!r}, now {event}")
 

@@ -30,6 +30,27 @@ class Tally:
     """Requests without an answer that were found not to be stored."""
     lost: int = 0
     doubled: int = 0
+    leases: int = 0
+    """Leases that consumers were given."""
+    delivered: int = 0
+    """Events in them."""
+    redelivered: int = 0
+    """Those of them that were delivered before."""
+    settles: int = 0
+    """Acknowledged settles."""
+    settles_unanswered: int = 0
+    """Settles sent again because their answer was lost."""
+    settled_again: int = 0
+    """Settles that were answered before, and are answered again."""
+    leases_lost: int = 0
+    """Settles refused since their lease had run out."""
+    dead: int = 0
+    statuses: int = 0
+    """Answers with the counts of a subscription."""
+    came_again: int = 0
+    """Events that were settled, and came again."""
+    passed_over: int = 0
+    """Events that were never settled, and do not come."""
     seconds: float = 0.0
 
     @property
@@ -72,6 +93,19 @@ _SUMMED = (
     "doubled",
     "seconds",
 )
+_CONSUMED = (
+    "leases",
+    "delivered",
+    "redelivered",
+    "settles",
+    "settles_unanswered",
+    "settled_again",
+    "leases_lost",
+    "dead",
+    "statuses",
+    "came_again",
+    "passed_over",
+)
 
 
 def table(figures: Iterable[dict[str, Any]]) -> list[str]:
@@ -85,16 +119,21 @@ def table(figures: Iterable[dict[str, Any]]) -> list[str]:
         key=lambda tally: (tally.backend != "sqlite", tally.backend, tally.aggregators),
     )
     rows: list[tuple[str, ...]] = [_COLUMNS]
+    consumed: list[str] = []
     for backend in dict.fromkeys(tally.backend for tally in tallies):
         alike = [tally for tally in tallies if tally.backend == backend]
         rows += [_row(tally, str(tally.aggregators)) for tally in alike]
         if len(alike) > 1:
             rows.append(_row(_sum(alike), "in all"))
+        if (both := _sum(alike)).leases:
+            counts = (f"{name} {getattr(both, name):,}" for name in _CONSUMED)
+            consumed.append(f"consumers, {backend}: {', '.join(counts).replace('_', ' ')}")
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     moments: Counter[str] = sum((tally.kills for tally in tallies), Counter())
     return [
         *("  ".join(cell.rjust(w) for cell, w in zip(row, widths, strict=True)) for row in rows),
         "killed " + ", ".join(f"{moment}: {count}" for moment, count in moments.most_common()),
+        *consumed,
         "stored and absent are the requests whose answer was lost to a kill, by what was found",
         f"the same choices again: CRASH_CAMPAIGN_SEED={tallies[0].seed}",
     ]
@@ -115,6 +154,6 @@ def _row(tally: Tally, aggregators: str) -> tuple[str, ...]:
 
 def _sum(tallies: Sequence[Tally]) -> Tally:
     both = Tally(tallies[0].backend, 0, "", sum((tally.kills for tally in tallies), Counter()))
-    for name in _SUMMED:
+    for name in (*_SUMMED, *_CONSUMED):
         setattr(both, name, sum(getattr(tally, name) for tally in tallies))
     return both

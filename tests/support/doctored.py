@@ -19,7 +19,7 @@ from storage.postgres import locked_append as postgres_locked_append
 from storage.postgres.commit import commit
 from storage.postgres.store import PostgresStore
 from storage.sqlite import transaction as sqlite_transaction
-from support import unprotected
+from support import doctored_subscriptions, unprotected
 from support.in_process import InProcessStore
 
 _A_WHILE_S = 0.05
@@ -82,6 +82,9 @@ def count_afterwards(backend: str, patch: pytest.MonkeyPatch) -> None:
 _PROTECTIONS: dict[str, Callable[[str, pytest.MonkeyPatch], None]] = {
     "acknowledge_first": acknowledge_first,
     "count_afterwards": count_afterwards,
+    "answer_settles_first": doctored_subscriptions.answer_settles_first,
+    "forget_leases": doctored_subscriptions.forget_leases,
+    "pass_over_what_ran_out": doctored_subscriptions.pass_over_what_ran_out,
 }
 
 

@@ -18,9 +18,10 @@ from storage.subscriptions.model import (
     TopicView,
 )
 from storage.subscriptions.outcomes import Outcome
-from storage.subscriptions.workspace import Changes, Failure, Loaded, needs
+from storage.subscriptions.workspace import Changes, Failure, Loaded, Needs, needs
 from storage.topic_patterns import TopicSelection
 from support.subscription_model import Log
+from support.subscription_requests import Looked
 
 Decide = Callable[[Loaded], Decisions]
 FIRST_US = 1_700_000_000_000_000
@@ -51,7 +52,7 @@ class CoreDatabase:
         self._write(decisions.changes)
         return outcomes, (self.now_us, self.now_us)
 
-    def look(self, name: str) -> tuple[Subscription, Sequence[TopicView], int] | None:
+    def look(self, name: str) -> Looked | None:
         """See `SubscriptionDatabase`."""
         found = self._subscriptions.get(name)
         if found is None:
@@ -74,7 +75,7 @@ class CoreDatabase:
         to_come = [time_us for time_us in times_us if time_us > self.now_us] or [self.now_us]
         self.now_us = {
             "edge": to_come[0],
-            "before": to_come[0] - 1,
+            "before": max(self.now_us, to_come[0] - 1),
             "last": to_come[-1],
             "second": self.now_us + 10**6,
             "day": self.now_us + 86_400 * 10**6,
@@ -124,19 +125,24 @@ class CoreDatabase:
                 ]
                 leased = sum(state.leased(self.now_us) for state in others)
                 loaded.others[found.id] = leased, sum(state.unsettled for state in others)
-            if wanted.dead is not None:
-                ranges, limit = wanted.dead
-                keys = self._dead_keys(found.id, ranges)
-                loaded.dead = [(topic, offset) for _, topic, offset in keys[:limit]]
-                loaded.dead_total = len(keys)
-            for of, lease, digest in wanted.records:
-                if of == name and (done := self._settles.get((found.id, lease, digest))):
-                    loaded.records[lease, digest] = done
-                if of == name and any(
-                    done.ended for (i, lid, _), done in self._settles.items() if (i, lid) == (found.id, lease)
-                ):
-                    loaded.ended.add(lease)
+            self._load_rows(loaded, wanted, found)
         return loaded
+
+    def _load_rows(self, loaded: Loaded, wanted: Needs, found: Subscription) -> None:
+        if wanted.dead is not None:
+            ranges, limit = wanted.dead
+            keys = self._dead_keys(found.id, ranges)
+            loaded.dead = [(topic, offset) for _, topic, offset in keys[:limit]]
+            loaded.dead_total = len(keys)
+        for name, lease, digest in wanted.records:
+            if name != found.name:
+                continue
+            of_lease = [
+                d for (i, of, _), d in self._settles.items() if (i, of) == (found.id, lease)
+            ]
+            loaded.records |= {(lease, d.digest): d for d in of_lease if d.digest == digest}
+            if any(done.ended for done in of_lease):
+                loaded.ended.add(lease)
 
     def _write(self, changes: Changes) -> None:
         self._subscriptions |= changes.subscriptions
@@ -151,9 +157,9 @@ class CoreDatabase:
                 assert state.next_offset - state.start == law, f"the law: {key}: {state}"
                 self._states[key] = state
         for id_, topic, first, last in changes.forgotten:
-            for key in [k for k in self._failures if k[:2] == (id_, topic)]:
-                if first <= key[2] <= last:
-                    del self._failures[key]
+            for place in [k for k in self._failures if k[:2] == (id_, topic)]:
+                if first <= place[2] <= last:
+                    del self._failures[place]
         for place, failure in changes.failures.items():
             self._failures[place] = self._failed(place, failure)
         for id_, done in changes.records:

@@ -53,6 +53,8 @@ class SubscriptionModel:
         outcome: Outcome | None,
         times: tuple[int, int],
         consumer: str = "",
+        *,
+        partly: bool = False,
     ) -> None:
         """Check the outcome of a command, and do the same to the model.
 
@@ -61,14 +63,25 @@ class SubscriptionModel:
             outcome: what was answered; None: nothing was, and the model is to do it if it may.
             times: between which microseconds it was done.
             consumer: the label of a lease's token.
+            partly: whether of a lease only what was handed out is known.
         """
         if isinstance(command, Create):
             self._create(command, outcome)
-            return
-        record = self.records.get(command.name)
-        if record is None:
+        elif (record := self.records.get(command.name)) is None:
             expect(outcome, "no_subscription")
-            return
+        elif isinstance(command, Lease):
+            self._lease(record, command, outcome, times, consumer, partly=partly)
+        elif isinstance(command, Settle):
+            judge_settle(record, command, outcome, times)
+        else:
+            self._administer(record, command, outcome)
+
+    def _administer(
+        self,
+        record: SubscriptionRecord,
+        command: Change | Delete | Pause | Seek | RetryDead | DropDead,
+        outcome: Outcome | None,
+    ) -> None:
         match command:
             case Change():
                 self._change(record, command, outcome)
@@ -77,12 +90,6 @@ class SubscriptionModel:
                 del self.records[command.name]
             case Pause():
                 self._pause(record, command, outcome)
-            case Lease():
-                assert isinstance(outcome, Leased), outcome
-                judge_lease(record, command, consumer, outcome)
-                self._adopt(record, outcome)
-            case Settle():
-                judge_settle(record, command, outcome, times)
             case Seek():
                 seek(record, command, outcome)
             case RetryDead():
@@ -91,7 +98,7 @@ class SubscriptionModel:
                 drop_dead(record, command, outcome)
 
     def _create(self, command: Create, outcome: Outcome | None) -> None:
-        """PUT. [8], [9]"""
+        """PUT [8], [9]."""
         made = command.subscription
         there = self.records.get(made.name)
         if there is not None:
@@ -109,10 +116,8 @@ class SubscriptionModel:
         if outcome is not None:
             assert outcome == Kept(made, made=True), outcome
 
-    def _change(
-        self, record: SubscriptionRecord, command: Change, outcome: Outcome | None
-    ) -> None:
-        """PATCH. [11]"""
+    def _change(self, record: SubscriptionRecord, command: Change, outcome: Outcome | None) -> None:
+        """PATCH [11]."""
         new = {name: getattr(command, name) for name in _CHANGING}
         new = {name: value for name, value in new.items() if value is not msgspec.UNSET}
         settings: SubscriptionSettings = msgspec.structs.replace(record.settings, **new)
@@ -135,13 +140,33 @@ class SubscriptionModel:
             self._adopt(record, outcome)
 
     def _pause(self, record: SubscriptionRecord, command: Pause, outcome: Outcome | None) -> None:
-        """POST pause, and resume. [39], [41]"""
+        """POST pause, and resume [40], [42]."""
         if command.reason is None:
             record.reason, record.paused, record.dead_in_row = None, False, {0}
         elif record.paused is False:
             record.reason, record.paused = command.reason, True
         if outcome is not None:
             assert isinstance(outcome, Kept), outcome
+            self._adopt(record, outcome)
+
+    def _lease(
+        self,
+        record: SubscriptionRecord,
+        command: Lease,
+        outcome: Outcome | None,
+        times: tuple[int, int],
+        consumer: str,
+        *,
+        partly: bool,
+    ) -> None:
+        """POST lease, with a settle ahead of it or without [15], [26]."""
+        if command.settle is not None:
+            settled = outcome.settled if isinstance(outcome, Leased) else outcome
+            if not judge_settle(record, command.settle, settled, times):
+                return
+        assert isinstance(outcome, Leased), outcome
+        judge_lease(record, command, consumer, outcome, partly=partly)
+        if not partly:
             self._adopt(record, outcome)
 
     def _adopt(self, record: SubscriptionRecord, outcome: Kept | Leased) -> None:
@@ -160,7 +185,7 @@ def expect(outcome: Outcome | None, reason: str) -> None:
 
 
 def seek(record: SubscriptionRecord, command: Seek, outcome: Outcome | None) -> None:
-    """POST seek. [40]"""
+    """POST seek [41]."""
     again = skipped = 0
     for name, start in command.starts.items():
         topic = record.topic(name)
@@ -174,7 +199,7 @@ def seek(record: SubscriptionRecord, command: Seek, outcome: Outcome | None) -> 
 
 
 def retry_dead(record: SubscriptionRecord, command: RetryDead, outcome: Outcome | None) -> None:
-    """POST dead/retry. [36]"""
+    """POST dead/retry [37]."""
     named = None if command.offsets is None else set(places(command.offsets))
     asked = [
         event
@@ -192,7 +217,7 @@ def retry_dead(record: SubscriptionRecord, command: RetryDead, outcome: Outcome 
 
 
 def drop_dead(record: SubscriptionRecord, command: DropDead, outcome: Outcome | None) -> None:
-    """DELETE dead/{topic}/{offset}. [37]"""
+    """DELETE dead/{topic}/{offset} [38]."""
     found = [
         event
         for offset, event in record.events(command.topic)

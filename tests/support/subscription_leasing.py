@@ -16,11 +16,16 @@ from support.subscription_model import (
 )
 
 MAX_TOPICS = 32
-"""Topics of a lease at most. [18]"""
+"""Topics of a lease at most [18]."""
 
 
 def judge_lease(
-    record: SubscriptionRecord, command: Lease, consumer: str, outcome: Leased, *, partly: bool = False
+    record: SubscriptionRecord,
+    command: Lease,
+    consumer: str,
+    outcome: Leased,
+    *,
+    partly: bool = False,
 ) -> None:
     """Check what was leased, and have the model lease it.
 
@@ -58,7 +63,7 @@ class LeaseJudge:
         elif any(map(record.stops_at, record.dead_in_row)) and not record.paused:
             record.paused = None  # A changed number may pause it now.
         if self.granted:
-            assert not record.paused, "one that is paused hands out nothing [41]"
+            assert not record.paused, "one that is paused hands out nothing [42]"
             self.check_what_was_handed_out()
             self.check_size()
             self.check_order()
@@ -70,7 +75,7 @@ class LeaseJudge:
             self.check_lag()
 
     def check_what_was_handed_out(self) -> None:
-        """Each event by itself. [3], [10], [21]"""
+        """Each event by itself [3], [10], [21]."""
         for one in self.outcome.granted:
             assert one.topic in self.topics, f"{one} is of a topic that was not to be taken from"
             assert 1 <= one.first <= one.last <= self.record.log.head(one.topic), one
@@ -85,10 +90,10 @@ class LeaseJudge:
             passes = event.handed or self.record.passes(name, offset)
             assert passes, f"left out by the filter: {what}"
             assert deliveries == event.deliveries + 1, what
-            assert not self.record.keeps_back(name), f"behind a dead letter [38]: {what}"
+            assert not self.record.keeps_back(name), f"behind a dead letter [39]: {what}"
 
     def check_size(self) -> None:
-        """How many there are. [18], [20], [22]"""
+        """How many there are [18], [20], [22]."""
         record, size = self.record, len(self.granted)
         assert size <= self.command.max_events
         assert len({name for name, *_ in self.granted}) <= MAX_TOPICS
@@ -108,7 +113,7 @@ class LeaseJudge:
             assert record.leased(self.now_us) + waiting + again + new <= most, "too many new [20]"
 
     def check_order(self) -> None:
-        """In which order they are. [4], [18], [19]"""
+        """In which order they are [4], [18], [19]."""
         record = self.record
         for name, offsets in self.offsets.items():
             assert offsets == sorted(set(offsets)), f"{name}: {offsets}"
@@ -152,7 +157,7 @@ class LeaseJudge:
             record.topic(name).redelivered += deliveries > 1
 
     def check_that_nothing_was_there(self) -> None:
-        """Where something may be handed out, something is. [2]"""
+        """Where something may be handed out, something is [2]."""
         if self.record.paused is False:
             there = [name for name in self.topics if self.has_some(name, self.now_us)]
             assert not there, f"nothing was handed out of {there}"
@@ -160,7 +165,7 @@ class LeaseJudge:
     def has_some(self, name: str, at_us: int) -> bool:
         """Whether a topic surely has something to hand out at a time, if nothing else happens."""
         record = self.record
-        if record.keeps_back(name):
+        if record.keeps_back(name) or (record.keeps_order and record.leased(at_us, [name])):
             return False
         most = record.settings.max_leased
         leased = record.leased(at_us)
@@ -188,7 +193,7 @@ class LeaseJudge:
         return window.first <= next(open_, offset) and offset <= window.last
 
     def check_what_comes_next(self) -> None:
-        """What is told of the topics and times at which there is more. [17]"""
+        """What is told of the topics and times at which there is more [17]."""
         outcome, record = self.outcome, self.record
         if record.paused is not False:
             return
@@ -210,7 +215,7 @@ class LeaseJudge:
             assert outcome.due_us > self.now_us, "nothing is there, and is said to be there now"
 
     def check_lag(self) -> None:
-        """How many are leased or waiting. [14], [25]"""
+        """How many are leased or waiting [14], [25]."""
         settled = passed = total = 0
         for name in self.topics:
             for offset, event in self.record.events(name):

@@ -1,7 +1,7 @@
-"""Subscriptions as docs/use/subscriptions.md describes them, event by event, without the project's code.
+"""Subscriptions as their page describes them, event by event, without the project's code.
 
-It is slow and obvious on purpose: what is kept of an event lies in an object for it, and every count
-is counted. Numbers in brackets are those of the page's sentences.
+It is slow and obvious on purpose: an event has an object of its own, and every count is counted.
+Numbers in brackets are those of the sentences of docs/use/subscriptions.md.
 """
 
 import re
@@ -46,7 +46,7 @@ class GivenLease:
 
 @dataclass
 class EventRecord:
-    """What a subscription knows of an event. Where the page leaves something open, all it may be."""
+    """What a subscription knows of an event; where the page leaves that open, all it may be."""
 
     fate: Fate = Fate.WAITING
     handed: bool = False
@@ -112,6 +112,10 @@ class Log:
     def __init__(self) -> None:
         self.topics: dict[str, list[tuple[str, int]]] = {}
 
+    def __deepcopy__(self, _memo: object) -> "Log":
+        """What happens to a copy of a model happens to the same log."""
+        return self
+
     def head(self, topic: str) -> int:
         """The last offset; 0: there is none."""
         return len(self.topics.get(topic, ()))
@@ -152,7 +156,7 @@ class SubscriptionRecord:
         return any(fits(wanted, topic) for wanted in self.settings.topics)
 
     def topic(self, name: str) -> TopicRecord:
-        """A topic of it; one that appeared later begins before its offset 1. [9]"""
+        """A topic of it; one that appeared later begins before its offset 1 [9]."""
         return self.topics.setdefault(name, TopicRecord())
 
     def events(self, name: str) -> Iterator[tuple[int, EventRecord]]:
@@ -162,7 +166,7 @@ class SubscriptionRecord:
             yield offset, topic.event(offset)
 
     def passes(self, topic: str, offset: int) -> bool:
-        """Whether the filter lets an event through. [10]"""
+        """Whether the filter lets an event through [10]."""
         return self.settings.source in {None, self.log.source(topic, offset)}
 
     def held(self, lease: GivenLease) -> Iterator[tuple[str, int, EventRecord]]:
@@ -173,7 +177,7 @@ class SubscriptionRecord:
                     yield name, offset, event
 
     def is_open(self, lease: GivenLease | None, now_us: int) -> bool:
-        """Whether a lease has not run out, and has events. [21]"""
+        """Whether a lease has not run out, and has events [21]."""
         return lease is not None and lease.until_us > now_us and any(self.held(lease))
 
     def is_leased(self, event: EventRecord, now_us: int) -> bool:
@@ -184,7 +188,9 @@ class SubscriptionRecord:
         """Number of events in leases that have not run out."""
         topics = self.topics if names is None else names
         return sum(
-            self.is_leased(event, now_us) for name in topics for event in self.topic(name).unsettled()
+            self.is_leased(event, now_us)
+            for name in topics
+            for event in self.topic(name).unsettled()
         )
 
     def wait_again(self, now_us: int) -> int:
@@ -196,34 +202,34 @@ class SubscriptionRecord:
         )
 
     def backoff_us(self, deliveries: int) -> int:
-        """How long to wait after so many deliveries. [21]"""
+        """How long to wait after so many deliveries [21]."""
         backoff_ms = self.settings.backoff_ms
         return backoff_ms[min(deliveries, len(backoff_ms)) - 1] * MS
 
     def due_us(self, event: EventRecord) -> int:
-        """When an unsettled event may be handed out, at the earliest. [21]"""
+        """When an unsettled event may be handed out, at the earliest [21]."""
         if event.lease is not None:
             return event.lease.until_us + self.backoff_us(event.deliveries)
         return event.due_us
 
     def limits(self, event: EventRecord) -> frozenset[int]:
-        """How many events a lease with an unsettled event may have; 0: any number. [22]"""
+        """How many events a lease with an unsettled event may have; 0: any number [22]."""
         if event.lease is not None:
             return frozenset({max(1, event.lease.size // 10)})
         return event.limits
 
     def is_last(self, event: EventRecord) -> bool:
-        """Whether an event is to be handed out in a lease of its own. [22]"""
+        """Whether an event is to be handed out in a lease of its own [22]."""
         return event.deliveries >= max(1, self.settings.max_deliveries - 1)
 
     def dies(self, event: EventRecord, now_us: int) -> bool:
-        """Whether an event is dead as soon as anybody finds it. [23]"""
+        """Whether an event is dead as soon as anybody finds it [23]."""
         if event.lease is None or self.is_leased(event, now_us):
             return False
         return event.lease.size == 1 and event.deliveries >= self.settings.max_deliveries
 
     def find_dead(self, names: list[str], now_us: int) -> int:
-        """Declare dead in some topics what is dead by its deliveries; return their number. [23]"""
+        """Declare dead in some topics what is dead by its deliveries; return their number [23]."""
         found = [e for name in names for _, e in self.events(name) if self.dies(e, now_us)]
         for event in found:
             event.end(Fate.DEAD, now_us)
@@ -231,7 +237,7 @@ class SubscriptionRecord:
         return len(found)
 
     def stops_at(self, dead_in_row: int) -> bool:
-        """Whether so many dead in a row pause it. [39]"""
+        """Whether so many dead in a row pause it [40]."""
         stop = self.settings.stop_after_dead
         return stop is not None and dead_in_row >= stop
 
@@ -246,12 +252,12 @@ class SubscriptionRecord:
             self.paused = None
 
     def keeps_back(self, name: str) -> bool:
-        """Whether a dead letter keeps a topic from handing out anything. [38]"""
+        """Whether a dead letter keeps a topic from handing out anything [39]."""
         return self.settings.on_dead is OnDead.PAUSE and self.topic(name).count(Fate.DEAD) > 0
 
     @property
     def keeps_order(self) -> bool:
-        """Whether events of a topic come in order. [4]"""
+        """Whether events of a topic come in order [4]."""
         return self.settings.order is Order.TOPIC
 
 
@@ -259,5 +265,7 @@ def fits(wanted: str, topic: str) -> bool:
     """Whether a topic has a name, or one that fits a pattern."""
     if "*" not in wanted:
         return wanted == topic
-    parts = [".*" if p == "**" else "[^.]*" if p == "*" else re.escape(p) for p in wanted.split(".")]
+    parts = [
+        ".*" if p == "**" else "[^.]*" if p == "*" else re.escape(p) for p in wanted.split(".")
+    ]
     return re.fullmatch(r"\.".join(parts), topic) is not None

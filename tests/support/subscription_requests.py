@@ -1,20 +1,21 @@
-"""What a machine of subscriptions needs: a database of them, and what an aggregator knows of them."""
+"""What a machine of subscriptions needs: a database, and what an aggregator knows of it."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
-from storage.subscriptions.commands import Command, Lease, Window
+from storage.subscriptions.commands import Command, Lease, Settle, Window
 from storage.subscriptions.model import FailedEvent, Subscription, TopicView
 from storage.subscriptions.outcomes import Leased, Outcome
 from support.subscription_judge import SubscriptionModel
+
+Looked: TypeAlias = tuple[Subscription, Sequence[TopicView], int]
+"""A subscription, its topics that exist, and the time, of one snapshot."""
 
 
 class SubscriptionDatabase(Protocol):
     """A database of subscriptions, and its clock."""
 
-    def apply(
-        self, commands: Sequence[Command]
-    ) -> tuple[list[Outcome] | None, tuple[int, int]]:
+    def apply(self, commands: Sequence[Command]) -> tuple[list[Outcome] | None, tuple[int, int]]:
         """Do commands in one transaction.
 
         Returns:
@@ -22,8 +23,8 @@ class SubscriptionDatabase(Protocol):
         """
         ...
 
-    def look(self, name: str) -> tuple[Subscription, Sequence[TopicView], int] | None:
-        """A subscription, its topics that exist, and the time; None: there is none."""
+    def look(self, name: str) -> Looked | None:
+        """Look at a subscription; None: there is none."""
         ...
 
     def dead_letters(self, subscription_id: str) -> list[FailedEvent]:
@@ -60,7 +61,14 @@ class AggregatorView:
         self._sources[name] = None if record is None else record.settings.source
 
     def lease(
-        self, name: str, lease: str, max_events: int, width: int, *, few: bool = False
+        self,
+        name: str,
+        lease: str,
+        max_events: int,
+        width: int = 20,
+        *,
+        few: bool = False,
+        settle: Settle | None = None,
     ) -> Lease:
         """A lease as this aggregator asks for it.
 
@@ -70,6 +78,7 @@ class AggregatorView:
             max_events: events at most.
             width: how many events of a topic it looks through for those that pass the filter.
             few: whether to try one topic only, as where there are more than can be tried.
+            settle: what is settled ahead of it.
         """
         if not self._topics.get(name):
             self.refresh(name)
@@ -78,13 +87,16 @@ class AggregatorView:
         topics = topics[:1] if few else topics
         record = self._model.records.get(name)
         source = self._sources[name]
-        windows = {} if source is None else {t: self._window(name, t, source, width) for t in topics}
+        windows = (
+            {} if source is None else {t: self._window(name, t, source, width) for t in topics}
+        )
         return Lease(
             name=name,
             lease=lease,
             max_events=max_events,
             topics=tuple(topics),
             all_topics=record is None or set(record.selected()) <= set(topics),
+            settle=settle,
             windows={topic: window for topic, window in windows.items() if window is not None},
         )
 

@@ -13,7 +13,6 @@ from support.subscription_model import (
     DoneSettle,
     EventRecord,
     Fate,
-    GivenLease,
     SubscriptionRecord,
 )
 
@@ -24,8 +23,8 @@ Place = tuple[str, int]
 
 def judge_settle(
     record: SubscriptionRecord, command: Settle, outcome: Outcome | None, times: tuple[int, int]
-) -> None:
-    """Check the outcome of a settle, and have the model settle.
+) -> bool:
+    """Check the outcome of a settle, and have the model settle; return whether it is done.
 
     Args:
         record: the model; its subscription exists.
@@ -33,7 +32,7 @@ def judge_settle(
         outcome: what was answered; None: nothing was, and the model is to settle if it may.
         times: between which microseconds it was done.
     """
-    SettleJudge(record, command).run(outcome, times)
+    return SettleJudge(record, command).run(outcome, times)
 
 
 class SettleJudge:
@@ -47,8 +46,8 @@ class SettleJudge:
             self.lease = None
         self.extents = {name: (first, last) for name, first, last in command.token.extents}
 
-    def run(self, outcome: Outcome | None, times: tuple[int, int]) -> None:
-        """Check the answer, and settle."""
+    def run(self, outcome: Outcome | None, times: tuple[int, int]) -> bool:
+        """Check the answer, and settle; return whether it is done."""
         if isinstance(outcome, Settled):
             times = outcome.now_us, outcome.now_us
         must, may = self.refusals(times)
@@ -57,11 +56,11 @@ class SettleJudge:
             must = set()
             may = {"lease_lost"} if forgotten else set()
         if outcome is None and must:
-            return
+            return False
         if isinstance(outcome, Refusal):
-            assert outcome.reason in must | may, f"{outcome}, but {must} or {may} [33]"
-            return
-        assert not must, f"{outcome}, but it is to be refused: {must} [33]"
+            assert outcome.reason in must | may, f"{outcome}, but {must} or {may} [34]"
+            return False
+        assert not must, f"{outcome}, but it is to be refused: {must} [34]"
         at_us = times[1]
         counts = repeated.counts if repeated is not None else self.settle(at_us)
         if self.command.extend_ms is not None and self.lease is not None:
@@ -75,9 +74,10 @@ class SettleJudge:
             told = outcome.acknowledged, outcome.retried, outcome.dead, outcome.released
             assert told == counts, f"acknowledged, retried, dead, released: {told}, not {counts}"
             self.check_end(outcome)
+        return True
 
     def check_end(self, outcome: Settled) -> None:
-        """When the rest runs out, and whether the subscription is paused. [26], [39]"""
+        """When the rest runs out, and whether the subscription is paused [27], [40]."""
         lease = self.lease
         rest = lease is not None and any(self.record.held(lease))
         expires_us = lease.until_us if lease is not None and rest else None
@@ -109,11 +109,13 @@ class SettleJudge:
         command = self.command
         for place in [*places(command.ack), *places(command.release)]:
             yield place, True
-        for one in [*command.retry, *command.dead]:
-            yield (one.topic, one.offset), False
+        for retry in command.retry:
+            yield (retry.topic, retry.offset), False
+        for death in command.dead:
+            yield (death.topic, death.offset), False
 
     def breaks_a_rule(self) -> bool:
-        """Whether it goes beyond the lease, names twice, or settles behind a retry. [29], [33]"""
+        """Whether it goes beyond the lease, names twice, or settles behind a retry [30], [34]."""
         command = self.command
         named = Counter(place for place, _ in self.named())
         if any(times > 1 for times in named.values()):
@@ -130,7 +132,7 @@ class SettleJudge:
         return any(each.topic == t and each.offset < o for each in command.retry for t, o in behind)
 
     def is_lost(self, place: Place, spans: bool) -> bool | None:
-        """Whether an event is not held, and may not be passed by a range; None: left open. [27]"""
+        """Whether an event is not held, and may not be passed by a range; None: left open [28]."""
         name, offset = place
         if name not in self.record.topics:
             return True
@@ -148,7 +150,7 @@ class SettleJudge:
         return None if spans and not self.record.passes(name, offset) else True
 
     def repeated(self, times: tuple[int, int]) -> tuple[DoneSettle | None, bool]:
-        """The same settle as it was done, if it was, and whether it may be forgotten. [34]"""
+        """The same settle as it was done, if it was, and whether it may be forgotten [35]."""
         if not self.command.digest or self.lease is None:
             return None, False
         done = self.record.done.get((self.lease.id, self.command.digest))
@@ -184,13 +186,13 @@ class SettleJudge:
             event.deliveries -= 1
             event.wait(0, event.limits | {0})
         if command.trims:
-            lease.size -= len(released)
+            lease.size = sum(1 for _ in record.held(lease))
         dead = died + len(command.dead)
         self.count_dead(len(acks), dead)
         return len(acks), len(command.retry) - died, dead, len(released)
 
     def retry(self, retry: Retry, now_us: int) -> bool:
-        """Hand an event back; whether that is its death. [23], [28]"""
+        """Hand an event back; whether that is its death [23], [29]."""
         event = self.record.topic(retry.topic).event(retry.offset)
         assert self.lease is not None
         if retry.error is not None:
@@ -204,7 +206,7 @@ class SettleJudge:
         return False
 
     def bury(self, death: Death, now_us: int) -> None:
-        """Make an event a dead letter. [31]"""
+        """Make an event a dead letter [32]."""
         event = self.record.topic(death.topic).event(death.offset)
         if death.error is not None:
             event.errors.append(death.error)
@@ -214,10 +216,12 @@ class SettleJudge:
         """The topics and events of ranges that the lease has."""
         assert self.lease is not None
         named = set(places(ranges))
-        return [(n, event) for n, offset, event in self.record.held(self.lease) if (n, offset) in named]
+        return [
+            (n, event) for n, offset, event in self.record.held(self.lease) if (n, offset) in named
+        ]
 
     def behind_retries(self) -> Iterable[tuple[str, EventRecord]]:
-        """What the lease still has behind an event that is retried, where order is kept. [29]"""
+        """What the lease still has behind an event that is retried, where order is kept [30]."""
         assert self.lease is not None
         if not self.record.keeps_order:
             return
@@ -228,7 +232,7 @@ class SettleJudge:
                 yield name, event
 
     def count_dead(self, acks: int, dead: int) -> None:
-        """Count the dead in a row: the acks first. [39]"""
+        """Count the dead in a row: the acks first [40]."""
         in_row = {dead} if acks else {each + dead for each in self.record.dead_in_row}
         if self.command.ack:
             # Whether to acknowledge what is acknowledged counts is left open.
@@ -238,7 +242,7 @@ class SettleJudge:
         self.record.dead_in_row = in_row
 
     def keep(self, now_us: int, counts: tuple[int, int, int, int]) -> None:
-        """Remember it, as far as the same may come again. [34]"""
+        """Remember it, as far as the same may come again [35]."""
         record, command, lease = self.record, self.command, self.lease
         assert lease is not None
         if not any(record.held(lease)):
@@ -255,5 +259,3 @@ def places(ranges: Iterable[Range]) -> Iterable[Place]:
     for topic, first, last in ranges:
         for offset in range(first, last + 1):
             yield topic, offset
-
-

@@ -13,9 +13,9 @@ from support.subscription_model import GivenLease, SubscriptionRecord
 NAMES = ["p", "q"]
 TOPICS = ["a", "b.x", "b.y", "c"]
 SOURCES = ["s", "t"]
-_WANTED = [("a",), ("a", "c"), ("b.*",), ("**",), ("*", "b.x"), ("a", "b.x", "b.y"), ("*.y", "a")]
+_WANTED = [("a",), ("a", "c"), ("**",), ("b.*",), ("*", "b.x"), ("a", "b.x", "b.y"), ("*.y", "a")]
 _LEASE_MS = [1000, 1000, 4000]
-_BACKOFF_MS = [(0,), (0,), (0, 1000), (500, 0, 2500)]
+_BACKOFF_MS = [(0,), (0,), (0, 1200), (500, 0, 2500)]
 
 CHANGES = {
     "topics": st.sampled_from(_WANTED),
@@ -23,13 +23,18 @@ CHANGES = {
     "lease_ms": st.sampled_from(_LEASE_MS),
     "max_deliveries": st.integers(1, 4),
     "backoff_ms": st.sampled_from(_BACKOFF_MS),
-    "on_dead": st.sampled_from(OnDead),
-    "stop_after_dead": st.sampled_from([None, 1, 2, 4]),
-    "max_leased": st.sampled_from([1, 3, 10, 1000]),
+    "on_dead": st.sampled_from([OnDead.CONTINUE, OnDead.CONTINUE, OnDead.PAUSE]),
+    "stop_after_dead": st.sampled_from([None, None, None, 1, 2, 4]),
+    "max_leased": st.sampled_from([1000, 1000, 10, 3, 1]),
 }
 """What a PATCH may change, and to what."""
 
-changes = st.fixed_dictionaries({}, optional=CHANGES).filter(bool)
+changes = st.one_of(
+    st.sampled_from(sorted(CHANGES)).flatmap(
+        lambda key: st.fixed_dictionaries({key: CHANGES[key]})
+    ),
+    st.fixed_dictionaries({}, optional=CHANGES).filter(bool),
+)
 many_settings = st.builds(
     SubscriptionSettings,
     **CHANGES | {"order": st.sampled_from(Order)},
@@ -40,10 +45,22 @@ many_settings = st.builds(
 )
 
 ACTIONS = ["ack", "ack", "ack", "retry", "retry", "dead", "release", "keep"]
-actions = st.lists(
-    st.tuples(st.sampled_from(ACTIONS), st.integers(1, 4)), min_size=1, max_size=5
-)
-SPOILT = ["", "", "", "", "", "whole", "whole", "wide", "twice", "beyond", "elsewhere", "bold", "first"]
+actions = st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(1, 4)), min_size=1, max_size=5)
+SPOILT = [
+    "",
+    "",
+    "",
+    "",
+    "",
+    "whole",
+    "whole",
+    "wide",
+    "twice",
+    "beyond",
+    "elsewhere",
+    "bold",
+    "first",
+]
 ERRORS = [None, "no", "not again"]
 
 
@@ -62,7 +79,7 @@ wishes = st.builds(
     Wishes,
     actions,
     st.sampled_from(SPOILT),
-    st.sampled_from([None, None, None, 1000, 9000]),
+    st.sampled_from([None, None, None, 1100, 9000]),
     st.sampled_from([None, None, 0, 700]),
     st.sampled_from(ERRORS),
     st.sampled_from([False, False, False, True]),

@@ -26,14 +26,16 @@ def compare(
     """
     assert (stored.name, stored.id) == (record.name, record.id)
     assert stored.settings == record.settings
-    assert [view.topic for view in views] == record.selected(), "other topics than are selected [14]"
+    assert [view.topic for view in views] == record.selected(), (
+        "other topics than are selected [14]"
+    )
     for view in views:
         Comparison(record, view, now_us).run()
     adopt_subscription(record, stored)
 
 
 def adopt_subscription(record: SubscriptionRecord, stored: Subscription) -> None:
-    """Take over whether a subscription is paused, which must be one of what it may be. [39]"""
+    """Take over whether a subscription is paused, which must be one of what it may be [40]."""
     assert stored.dead_in_row in record.dead_in_row, (stored.dead_in_row, record.dead_in_row)
     record.dead_in_row = {stored.dead_in_row}
     if record.paused is not None:
@@ -73,7 +75,7 @@ class Comparison:
         self.check_counts(head)
 
     def check_form(self, head: int) -> None:
-        """The law, and the form of what is kept. [1]"""
+        """The law, and the form of what is kept [1]."""
         state = self.state
         assert 0 <= state.start <= state.next_offset <= head
         leased = state.leased(self.now_us)
@@ -114,7 +116,7 @@ class Comparison:
             return 0
         if offset > self.state.next_offset:
             # What was released and not delivered may be as if it never had been handed out.
-            assert not event.handed or event.deliveries == 0 and event.lease is None, what
+            assert not event.handed or (event.deliveries == 0 and event.lease is None), what
             event.handed = False
             return 0
         if self.record.dies(event, self.now_us):
@@ -128,7 +130,7 @@ class Comparison:
         return 0
 
     def check_counts(self, head: int) -> None:
-        """Every count of the topic, and what is the oldest. [14]"""
+        """Every count of the topic, and what is the oldest [14]."""
         state, topic = self.state, self.topic
         told = (state.acknowledged, state.dead, state.redelivered, state.leased(self.now_us))
         counted = (
@@ -138,14 +140,16 @@ class Comparison:
             self.record.leased(self.now_us, [self.name]),
         )
         assert told == counted, f"{self.name}: {told}, but acknowledged, dead, … are {counted}"
-        open_ = (offset for offset, event in self.record.events(self.name) if not event.fate.is_settled)
+        open_ = (
+            offset for offset, event in self.record.events(self.name) if not event.fate.is_settled
+        )
         oldest = next(open_, head + 1)
         assert state.place == oldest - 1, f"{self.name}: the place is {state.place}"
         assert self.view.oldest_us == self.record.log.stored_us(self.name, oldest)
 
 
 def compare_dead(record: SubscriptionRecord, stored: Sequence[FailedEvent]) -> None:
-    """Hold the dead letters that are stored against the model. [35]"""
+    """Hold the dead letters that are stored against the model [36]."""
     dead = [
         (name, offset, event)
         for name in record.selected()

@@ -166,7 +166,7 @@ def test_every_target_is_of_figures_that_a_whole_run_takes() -> None:
                 for backend in subscriptions.BACKENDS
                 for what in (
                     *map(subscriptions.turns, subscriptions.AT_ONCE),
-                    *map(subscriptions.together, subscriptions.AT_ONCE),
+                    *map(subscriptions.carried, subscriptions.AT_ONCE),
                     *map(subscriptions.ahead, subscriptions.AT_ONCE),
                     *(
                         subscriptions.in_the_middle(at_once, 5_000_000)

@@ -141,10 +141,10 @@ async def test_a_look_that_is_under_way_is_shared(monkeypatch: pytest.MonkeyPatc
     first = look.start()
     await asyncio.sleep(0)
     assert look.start() is first
-    assert look.seen is None
+    assert of(look.seen, "a") == {}
     store.going_on.set()
     await first
-    assert look.seen is not None
+    assert of(look.seen, "a")
     assert store.looks == 1
     await look.start()
     assert store.looks == 2
@@ -169,14 +169,14 @@ async def test_a_look_that_fails_has_seen_nothing(monkeypatch: pytest.MonkeyPatc
     store.broken = StorageUnavailable("it is gone")
     with capture_logs() as lines:
         await look.start()
-    assert (look.seen, lines) == (None, [])
+    assert (of(look.seen, "a"), lines) == ({}, [])
     store.broken = None
     await look.start()
-    assert look.seen is not None
+    assert of(look.seen, "a")
     store.broken = RuntimeError("nobody foresaw it")
     with capture_logs() as lines:
         await look.start()
-    assert look.seen is None
+    assert of(look.seen, "a") == {}
     assert [line["event"] for line in lines] == ["observer_failed"]
     # A metric that is not there always shows no rise when it is.
     assert {family.name for family in subscription_families(None)} == {

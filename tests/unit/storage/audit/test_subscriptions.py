@@ -18,6 +18,9 @@ from support.subscription_rows import (
 )
 from support.verifying import differences, execute, verified
 
+from storage.postgres.snapshot import PostgresSnapshot
+from storage.sqlite import subscription_snapshot
+from storage.sqlite.snapshot import SqliteSnapshot
 from storage.subscriptions.model import OnDead, Order, SubscriptionSettings, TopicState, Unsettled
 
 OF_ORDERS = "subscription 'billing': topic 'orders': "
@@ -30,8 +33,11 @@ PAUSING = replace(BILLING.settings, on_dead=OnDead.PAUSE)
 
 
 @pytest.fixture
-def billing(database: Database) -> Database:
-    """A database with a subscription of which something of each kind is kept."""
+def billing(database: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
+    """A database with a subscription that keeps something of each kind, read in tiny blocks."""
+    monkeypatch.setattr(PostgresSnapshot, "block_rows", 2)
+    monkeypatch.setattr(SqliteSnapshot, "block_rows", 2)
+    monkeypatch.setattr(subscription_snapshot, "_BLOCK_LARGE_ROWS", 1)
     fill_with_billing(database)
     return database
 

@@ -83,6 +83,12 @@ async def test_everything_of_a_deleted_subscription_goes(store: InProcessStore, 
     assert [len(rows(path, table)) for table in tables] == [1, 1, 1]
 
 
+async def test_any_number_of_topics_is_written(store: InProcessStore, path: Path) -> None:
+    starts = {f"t{n}": n for n in range(1, 110)}
+    await do(store, creation(settings=replace(SETTINGS, topics=("*",)), starts=starts))
+    assert dict(rows(path, "subscription_topics", "topic, next_offset")) == starts
+
+
 async def test_a_seek_forgets_dead_letters_and_leases(store: InProcessStore) -> None:
     await fill(store)
     await do(store, creation())
