@@ -37,7 +37,9 @@ class Telemetry:
         "info", lambda: ("debug", "info", "warning", "error"), "the least level to log"
     )
     metrics_max_topics: int = whole_number(
-        100, "topics that /metrics counts by name; the others are counted together"
+        100,
+        "topics that /metrics counts by name; the others are counted together. And subscriptions "
+        "that it has; the others are left out",
     )
     tracing: Literal["off", "otlp"] = choice(
         "off",
