@@ -103,7 +103,7 @@ class Clients:
         "memory that reads under way may take, in bytes; above it they wait their turn",
     )
     max_waits: int = whole_number(
-        1000, "reads with Prefer: wait held at once; above it they are answered 503"
+        1000, "reads with Prefer: wait and leases held at once; above it they are answered 503"
     )
     max_streams: int = whole_number(
         2000, "streamed answers at once; above it they are answered 503, an event stream by a block"

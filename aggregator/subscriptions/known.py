@@ -6,7 +6,7 @@ known here is older than a second when it is used to say that there is nothing.
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from aggregator.subscriptions.wakeups import Sleepers
 from storage.protocols import SubscriptionStore
@@ -46,8 +46,6 @@ class KnownSubscription:
         self.oldest_us: int | None = None
         """Of a subscription to many topics: what waits or is leased in all of them, and since when,
         when they were looked at."""
-        self.polled_heads: Mapping[str, int] = {}
-        """Heads of the topics that are named, as a poll found them last."""
         self.poll_pause_s = MIN_POLL_PAUSE_S
         self.poll_at_s = 0.0
         """When a poll is to look at it again at the earliest, and how long after that."""

@@ -12,7 +12,7 @@ from aggregator.reading.bounded_read import read_array
 from aggregator.reading.read_memory import ReadMemory
 from aggregator.subscriptions.beginnings import existing_topics, starts
 from aggregator.subscriptions.command_queue import CommandQueue
-from aggregator.subscriptions.errors import NoSuchSubscription, refusal
+from aggregator.subscriptions.errors import InvalidCommand, NoSuchSubscription, refusal
 from aggregator.subscriptions.leases import Leases
 from aggregator.subscriptions.statuses import status_of
 from aggregator.subscriptions.upkeep import Upkeep
@@ -21,6 +21,7 @@ from aggregator.wire.settle_request import SettleRequest
 from aggregator.wire.subscription_answers import LeaseAnswer, SubscriptionStatus
 from storage.model import Query
 from storage.protocols import EventStore
+from storage.subscriptions.administration import compared
 from storage.subscriptions.commands import (
     Change,
     Command,
@@ -81,13 +82,14 @@ class Subscriptions:
 
     async def put(self, name: str, settings: SubscriptionSettings) -> bool:
         """See `SubscriptionService.put`."""
+        if (rule := settings.rule_broken()) is not None:
+            raise InvalidCommand(rule)
         there = await self._store.subscription(name)
-        # Where there is one, its settings are compared; where it begins is not looked up.
-        first = (
-            {}
-            if there is not None
-            else await starts(self._store, settings.begins, TopicSelection(settings.topics))
-        )
+        if there is not None:
+            if (refused := compared(there, settings)) is not None:
+                raise refusal(refused)
+            return False
+        first = await starts(self._store, settings.begins, TopicSelection(settings.topics))
         made = Subscription(name=name, id=str(uuid4()), settings=settings)
         return (await self._do(Create(made, first), Kept)).made
 

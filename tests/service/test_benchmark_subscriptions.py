@@ -103,20 +103,21 @@ async def test_a_jetstream_consumer_acknowledges_every_message() -> None:
 
 
 @pytest.mark.long
-async def test_subscriptions_are_measured_beside_their_peers(
+async def test_subscriptions_are_measured_in_every_way(
     postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(subscriptions, "BACKENDS", ("SQLite",))
     monkeypatch.setattr(peer_jetstream, "missing", lambda: "it is not wanted here")
-    # As many as the names of the targets say would take minutes to store.
-    monkeypatch.setattr(subscriptions, "in_the_middle", lambda at_once, _: f"{at_once} in between")
     postgres = postgres_databases(postgres_server.dsn)
     part = await subscriptions.measure(Setting(1, 4_000, 2_000, postgres, lambda _: None))
     assert set(part.missing) == {*map(subscriptions.peer, (100, 1_000)), subscriptions.BEST_PEER}
-    assert all(
-        [ratio > 0 for ratio in part.ratios(*pair)] == [pair[1] != subscriptions.BEST_PEER]
-        for pair in part.beside
-        if pair[1] != subscriptions.BEST_PEER
-    )
-    wanted = [each for each in TARGETS if each.part == "subscriptions"]
-    measured = [each for each in reach({"subscriptions": part}, wanted) if each.ratios]
-    assert len(measured) == 2 * 3
+    for name, over in part.beside:
+        wanted = [] if over == subscriptions.BEST_PEER else [True]
+        assert [ratio > 0 for ratio in part.ratios(name, over)] == wanted, name
+    targets = [each for each in TARGETS if each.part == "subscriptions" and "SQLite" in each.of]
+    missing = {
+        each.target.of for each in reach({"subscriptions": part}, targets) if not each.ratios
+    }
+    # Those beside the peer, and in the middle of a log of another size.
+    assert len(targets) == 7
+    assert len(missing) == 4

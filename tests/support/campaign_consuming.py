@@ -105,7 +105,7 @@ class Consuming:
         chance = random.Random(self._tally.seed)
         settled = (0, 0)
         while True:
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.2)
             if not self._lives.serving:
                 continue
             try:
@@ -158,7 +158,7 @@ class Consuming:
         lag = None
         while lag != 0:
             lag = (await self._look(judge, self._lives.serving[0].url))["lag"]["events"]
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)
 
     async def check_end(self, directory: Path) -> None:
         """Check that everything was delivered and is settled, and recount it from outside.
