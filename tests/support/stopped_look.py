@@ -157,7 +157,9 @@ async def look_too_early(scene: Scene) -> None:
 
     def apply(writer: SqliteWriter, commands: Sequence[Command]) -> Any:
         with sqlite3.connect(path, isolation_level=None) as connection:
-            loaded = load_from_sqlite(connection, needs(commands))
+            # It may be one that stops.
+            look = sqlite_subscriptions.load  # type: ignore[attr-defined]
+            loaded = look(connection, needs(commands))
         connection.close()
         decisions = Decisions(loaded)
         outcomes = [decisions.decide(command) for command in commands]
