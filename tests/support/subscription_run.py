@@ -30,12 +30,15 @@ class SubscriptionRun:
         self.ids = itertools.count(1)
         self.tokens: list[tuple[str, Token]] = []
         self.settles: list[Settle] = []
+        self.agrees_so_far = True
+        """Whether no command has been found wrong."""
 
     def do(self, commands: Sequence[Command], consumer: str = "") -> list[Outcome] | None:
         """Have commands done in one transaction, and judge the outcomes.
 
         None: nobody knows what they are; empty: nothing was done.
         """
+        self.agrees_so_far = False
         outcomes, times = self.database.apply(commands)
         if outcomes is None:
             self.learn(commands, consumer, times)
@@ -45,6 +48,7 @@ class SubscriptionRun:
                 self.note(command, outcome, consumer)
         for name in sorted(names_of(commands)):
             self.look_at(name)
+        self.agrees_so_far = True
         return outcomes
 
     def learn(self, commands: Sequence[Command], consumer: str, times: tuple[int, int]) -> None:

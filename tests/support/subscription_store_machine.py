@@ -40,7 +40,7 @@ class StoreMachine(SubscriptionMachine):
         self.database.cut = Cut(tenths / 10, loses_answer)
 
     def teardown(self) -> None:
-        for name in NAMES:
+        for name in NAMES if self.agrees_so_far else ():
             self.look_at(name)
 
     @rule()
