@@ -82,15 +82,15 @@ class LeaseJudge:
         for name, offset, deliveries in self.granted:
             assert offset > self.record.topic(name).start, f"{name} {offset} is before the start"
             event = self.record.topic(name).event(offset)
-            what = f"{name} {offset} at {self.now_us}: {event}"
+            what = name, offset, self.now_us, event
             assert not event.fate.is_settled, what
             assert not self.record.is_leased(event, self.now_us), what
             assert self.record.due_us(event) <= self.now_us, what
             # A changed filter may hold for those alone that were not handed out before.
             passes = event.handed or self.record.passes(name, offset)
-            assert passes, f"left out by the filter: {what}"
+            assert passes, ("left out by the filter", what)
             assert deliveries == event.deliveries + 1, what
-            assert not self.record.keeps_back(name), f"behind a dead letter [39]: {what}"
+            assert not self.record.keeps_back(name), ("behind a dead letter [39]", what)
 
     def check_size(self) -> None:
         """How many there are [18], [20], [22]."""

@@ -90,7 +90,7 @@ class Comparison:
 
     def check_kept(self, offset: int, event: EventRecord, stored: Unsettled) -> None:
         """An event that is kept as unsettled."""
-        what = f"{self.name} {offset}: {stored} is kept of {event}"
+        what = self.name, offset, stored, "is kept of", event
         assert event.handed, what
         assert not event.fate.is_settled, what
         assert stored.deliveries == event.deliveries, what
@@ -105,12 +105,12 @@ class Comparison:
         # What may be handed out at once, may be so from any time on that is past.
         assert stored.until_us == due_us or max(stored.until_us, due_us) <= self.now_us, what
         limits = self.record.limits(event)
-        assert stored.size in limits, f"{what}: limits {set(limits)}"
+        assert stored.size in limits, (what, limits)
         event.wait(due_us, frozenset({stored.size}))
 
     def check_not_kept(self, offset: int, event: EventRecord) -> int:
         """An event that is settled, passed, or was never handed out; whether it was found dead."""
-        what = f"{self.name} {offset}: nothing is kept of {event}"
+        what = self.name, offset, "nothing is kept of", event
         if event.fate.is_settled:
             assert offset <= self.state.next_offset, what
             return 0
@@ -124,7 +124,7 @@ class Comparison:
             event.ran_out = True
             return 1
         assert not self.record.is_leased(event, self.now_us), what
-        assert not self.record.passes(self.name, offset), f"passed over: {what}"
+        assert not self.record.passes(self.name, offset), ("passed over", what)
         event.handed = True
         event.end(Fate.ACKNOWLEDGED)
         return 0
