@@ -199,7 +199,8 @@ class SubscriptionStore(Protocol):
     async def ready_topics(self, ids: Sequence[str], limit: int) -> list[tuple[str, str]]:
         """Find topics that have something to hand out, of subscriptions that are not paused.
 
-        It may name one that has not, but leaves none out that has and of which a state is kept.
+        It may name one that has not. It leaves none out that has and of which a state is kept, or
+        which the settings name.
 
         Args:
             ids: of subscriptions.

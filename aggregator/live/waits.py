@@ -117,9 +117,7 @@ class Waits:
             raise ShuttingDown("the aggregator is shutting down")
         if len(self._open) >= self.max_waits:
             self.refused += 1
-            raise QueueFull(
-                f"{len(self._open)} reads with Prefer: wait are held, as many as may be"
-            )
+            raise QueueFull(f"{len(self._open)} requests that wait are held, as many as may be")
         wait = Wait(self._heads, self._reads)
         self._open.add(wait)
         timer = asyncio.get_running_loop().call_later(wait_s, wait.end)

@@ -37,7 +37,9 @@ class Telemetry:
         "info", lambda: ("debug", "info", "warning", "error"), "the least level to log"
     )
     metrics_max_topics: int = whole_number(
-        100, "topics that /metrics counts by name; the others are counted together"
+        100,
+        "topics that /metrics counts by name; the others are counted together. And subscriptions "
+        "that it has; the others are left out",
     )
     tracing: Literal["off", "otlp"] = choice(
         "off",
@@ -103,7 +105,7 @@ class Clients:
         "memory that reads under way may take, in bytes; above it they wait their turn",
     )
     max_waits: int = whole_number(
-        1000, "reads with Prefer: wait held at once; above it they are answered 503"
+        1000, "reads with Prefer: wait and leases held at once; above it they are answered 503"
     )
     max_streams: int = whole_number(
         2000, "streamed answers at once; above it they are answered 503, an event stream by a block"

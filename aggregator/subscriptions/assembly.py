@@ -70,7 +70,7 @@ def assemble(
         store, queue, known, DeliveryReads(chunks), FilterWindows(store), waits, counters
     )
     return SubscriptionParts(
-        service=Subscriptions(store, queue, leases, memory, upkeep),
+        service=Subscriptions(store, queue, leases, memory, upkeep, counters),
         queue=queue,
         notices=notices,
         poller=SubscriptionPoller(store, known),

@@ -5,8 +5,9 @@ known here is older than a second when it is used to say that there is nothing.
 """
 
 import asyncio
+import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from aggregator.subscriptions.wakeups import Sleepers
 from storage.protocols import SubscriptionStore
@@ -21,6 +22,9 @@ _MAX_READY = 1000
 """Topics that are remembered to have something, of a subscription to more than can be tried."""
 
 _STALE_S = 1.0
+
+_LOOK_PAUSES = 10
+"""Behind a look that takes long, for there are very many topics, the next comes so much later."""
 
 MIN_POLL_PAUSE_S = 0.05
 """Between two polls that found something for a subscription."""
@@ -46,8 +50,6 @@ class KnownSubscription:
         self.oldest_us: int | None = None
         """Of a subscription to many topics: what waits or is leased in all of them, and since when,
         when they were looked at."""
-        self.polled_heads: Mapping[str, int] = {}
-        """Heads of the topics that are named, as a poll found them last."""
         self.poll_pause_s = MIN_POLL_PAUSE_S
         self.poll_at_s = 0.0
         """When a poll is to look at it again at the earliest, and how long after that."""
@@ -55,8 +57,14 @@ class KnownSubscription:
         """Of its events, as they were leased lately."""
         self._topics: deque[str] = deque(self.selection.names)
         self._is_wide = False
+        self._clock = time.time_ns() // 1000, asyncio.get_running_loop().time()
+        """What the database's clock said, and when; at first what that of this machine says."""
+        self._given_last = ""
+        """The topic that gave the last event of the last lease."""
         self._has_run_out = False
         """Whether all that were found ready have been tried since."""
+        self._fresh_s = _STALE_S
+        """How long what a look found is taken for what is there."""
         self._looked_s: float | None = None
         """When its topics were looked at; None: they are all named, or were not looked at yet."""
 
@@ -97,6 +105,7 @@ class KnownSubscription:
 
     def given(self, topic: str) -> None:
         """Let the topics behind the one that gave the last event of a lease have their turn."""
+        self._given_last = topic
         if topic in self._topics:
             self._topics.rotate(-1 - self._topics.index(topic))
 
@@ -118,7 +127,7 @@ class KnownSubscription:
         if self._looked_s is None or self._has_run_out:
             return True
         age_s = asyncio.get_running_loop().time() - self._looked_s
-        return age_s >= _STALE_S and (found_nothing or self._is_wide)
+        return age_s >= self._fresh_s and (found_nothing or self._is_wide)
 
     async def look(self, store: SubscriptionStore) -> bool:
         """Look at all of its topics; return whether there is such a subscription.
@@ -127,31 +136,50 @@ class KnownSubscription:
             StorageError: the store failed.
         """
         begun_s = asyncio.get_running_loop().time()
-        found = _Found(self.subscription)
+        found = _Found(self.subscription, self._given_last, self._now_us(begun_s))
         view = await store.view_topics(self.subscription.name, found.view)
         if view is None:
             return False
         self.update(view.subscription)
         self._is_wide = found.count > MAX_CANDIDATES
         self._has_run_out = False
-        topics = found.ready if self._is_wide else found.topics
-        # In the turns that they had.
-        self._topics = deque(
-            [*filter(topics.__contains__, self._topics), *(topics.keys() - set(self._topics))]
-        )
+        if self._is_wide:
+            self._topics = deque(found.ready())
+        else:
+            # In the turns that they had.
+            kept = [topic for topic in self._topics if topic in found.topics]
+            self._topics = deque([*kept, *(found.topics.keys() - set(kept))])
         self.lag_events, self.oldest_us = found.lag_events, found.oldest_us
         self._looked_s = begun_s
+        self._clock = view.now_us, begun_s
+        taken_s = asyncio.get_running_loop().time() - begun_s
+        self._fresh_s = max(_STALE_S, _LOOK_PAUSES * taken_s)
         return True
+
+    def _now_us(self, at_s: float) -> int:
+        """Return about what the database's clock says at a time of the event loop."""
+        now_us, then_s = self._clock
+        return now_us + int((at_s - then_s) * 1_000_000)
 
 
 class _Found:
-    """What a look finds."""
+    """What a look finds.
 
-    def __init__(self, subscription: Subscription) -> None:
+    Args:
+        subscription: what is looked at.
+        behind: the topic whose followers come first where there are very many.
+        now_us: about the time of the database.
+    """
+
+    def __init__(self, subscription: Subscription, behind: str, now_us: int) -> None:
         self._settings = subscription.settings
+        self._behind = behind
+        self._now_us = now_us
         self.count = 0
         self.topics: dict[str, None] = {}
-        self.ready: dict[str, None] = {}
+        """Some of them."""
+        self._ready: tuple[list[str], list[str]] = ([], [])
+        """Topics that may have something: those up to `behind`, and the others."""
         self.lag_events = 0
         self.oldest_us: int | None = None
 
@@ -161,7 +189,8 @@ class _Found:
             self.count += 1
             if self.count <= MAX_CANDIDATES:
                 self.topics[each.topic] = None
-            lag = each.head - each.state.next_offset + each.state.unsettled
+            state = each.state
+            lag = each.head - state.next_offset + state.unsettled
             if not lag:
                 continue
             self.lag_events += lag
@@ -169,8 +198,17 @@ class _Found:
                 self.oldest_us is None or each.oldest_us < self.oldest_us
             ):
                 self.oldest_us = each.oldest_us
-            if len(self.ready) < _MAX_READY:
-                self.ready[each.topic] = None
+            due_us = state.due_us(self._settings)
+            if each.head > state.next_offset and not state.holds_new(self._settings):
+                due_us = 0
+            ready = self._ready[each.topic > self._behind]
+            if due_us is not None and due_us <= self._now_us and len(ready) < _MAX_READY:
+                ready.append(each.topic)
+
+    def ready(self) -> list[str]:
+        """Return topics that may have something, those behind the last one first."""
+        before, following = self._ready
+        return [*following, *before]
 
 
 class KnownSubscriptions:

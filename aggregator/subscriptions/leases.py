@@ -5,6 +5,7 @@ or can't be read, is released.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import NamedTuple
@@ -90,7 +91,9 @@ class Leases:
             self._known.on_waited_for()
             try:
                 while not wait.ended:
-                    await _sleep(taken, wait)
+                    # Who was forgotten meanwhile is looked up again: nobody would wake it.
+                    if self._known.get(name) is taken.known:
+                        await _sleep(taken, wait)
                     taken = await self._take(name, request, None)
                     if taken.answer.token is not None:
                         break
@@ -222,18 +225,15 @@ class Leases:
     async def _trim(
         self, name: str, token: Token, granted: Sequence[Granted], read: Sequence[Granted]
     ) -> None:
-        """Release what a lease can't have for its size."""
-        end = {each.topic: each.last for each in read}
-        last = read[-1]
-        complete = {each.topic for each in read} - {last.topic}
-        release = [
-            (each.topic, max(each.first, end[last.topic] + 1), each.last)
-            if each.topic == last.topic
-            else (each.topic, each.first, each.last)
-            for each in granted
-            if each.topic not in complete
-            and (each.topic != last.topic or each.last > end[last.topic])
-        ]
+        """Release what a lease can't have for its size: all behind what was read of it."""
+        rest = deque(granted)
+        for each in read:
+            # What was read of a range may have come in parts.
+            if rest[0].last == each.last:
+                rest.popleft()
+            else:
+                rest[0] = replace(rest[0], first=each.last + 1)
+        release = [(each.topic, each.first, each.last) for each in rest]
         outcome = await self._queue.submit(
             Settle(name=name, token=token, release=release, trims=True)
         )

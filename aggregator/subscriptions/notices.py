@@ -9,7 +9,6 @@ from aggregator.subscriptions.known import KnownSubscription, KnownSubscriptions
 from storage.model import Status
 from storage.protocols import EventStore
 from storage.subscriptions.commands import Command, Create, Delete, Lease, Settle
-from storage.subscriptions.model import Order
 from storage.subscriptions.outcomes import Kept, Leased, Outcome, Refusal, Settled
 
 _MAX_READY = 1000
@@ -83,9 +82,8 @@ class Notices:
         counters.released += outcome.released
         known = self._known.get(command.name)
         if known is not None and known.sleepers:
-            in_order = known.subscription.settings.order is Order.TOPIC
-            if in_order or outcome.retried or outcome.released:
-                known.sleepers.wake()
+            # Something was handed back, or its topic is free, or there is room for more leases.
+            known.sleepers.wake()
 
     def _moved(self, command: Command, outcome: Outcome) -> None:
         name = command.subscription.name if isinstance(command, Create) else command.name
@@ -122,8 +120,8 @@ class SubscriptionPoller(Poller):
         waited_for = self.known.waited_for()
         now_s = asyncio.get_running_loop().time()
         due = [known for known in waited_for if known.poll_at_s <= now_s]
-        await self._ask_for_heads(due)
-        by_id = {known.subscription.id: known for known in due}
+        # Very many topics are looked at all together, and less often.
+        by_id = {known.subscription.id: known for known in due if known.sees_all}
         ready = await self._store.ready_topics(list(by_id), _MAX_READY)
         for id_, topic in ready:
             by_id[id_].stored(topic)
@@ -133,18 +131,6 @@ class SubscriptionPoller(Poller):
             if known.needs_look(found_nothing=True):
                 await known.look(self._store)
                 self._wake(known, now_s)
-
-    async def _ask_for_heads(self, waited_for: Sequence[KnownSubscription]) -> None:
-        """Ask for the topics of which nothing is kept yet, so that they are in no look."""
-        names = {name for known in waited_for for name in known.selection.names}
-        if not names:
-            return
-        heads = await self._store.heads(list(names))
-        for known in waited_for:
-            polled = {name: heads.get(name, 0) for name in known.selection.names}
-            if any(head and not known.polled_heads.get(name) for name, head in polled.items()):
-                known.sleepers.wake()
-            known.polled_heads = polled
 
     def _wake(self, known: KnownSubscription, now_s: float) -> None:
         # It may have nothing all the same, for as many are leased as may be: then it is asked less

@@ -12,7 +12,8 @@ from aggregator.reading.bounded_read import read_array
 from aggregator.reading.read_memory import ReadMemory
 from aggregator.subscriptions.beginnings import existing_topics, starts
 from aggregator.subscriptions.command_queue import CommandQueue
-from aggregator.subscriptions.errors import NoSuchSubscription, refusal
+from aggregator.subscriptions.counters import SubscriptionCounters
+from aggregator.subscriptions.errors import InvalidCommand, NoSuchSubscription, refusal
 from aggregator.subscriptions.leases import Leases
 from aggregator.subscriptions.statuses import status_of
 from aggregator.subscriptions.upkeep import Upkeep
@@ -21,6 +22,7 @@ from aggregator.wire.settle_request import SettleRequest
 from aggregator.wire.subscription_answers import LeaseAnswer, SubscriptionStatus
 from storage.model import Query
 from storage.protocols import EventStore
+from storage.subscriptions.administration import compared
 from storage.subscriptions.commands import (
     Change,
     Command,
@@ -63,6 +65,7 @@ class Subscriptions:
         leases: leases events.
         memory: the memory of reads.
         upkeep: forgets settles.
+        counters: counts leases that were not written.
     """
 
     def __init__(
@@ -72,22 +75,25 @@ class Subscriptions:
         leases: Leases,
         memory: ReadMemory,
         upkeep: Upkeep,
+        counters: SubscriptionCounters,
     ) -> None:
         self._store = store
         self._queue = queue
         self._leases = leases
         self._memory = memory
         self._upkeep = upkeep
+        self._counters = counters
 
     async def put(self, name: str, settings: SubscriptionSettings) -> bool:
         """See `SubscriptionService.put`."""
+        if (rule := settings.rule_broken()) is not None:
+            raise InvalidCommand(rule)
         there = await self._store.subscription(name)
-        # Where there is one, its settings are compared; where it begins is not looked up.
-        first = (
-            {}
-            if there is not None
-            else await starts(self._store, settings.begins, TopicSelection(settings.topics))
-        )
+        if there is not None:
+            if (refused := compared(there, settings)) is not None:
+                raise refusal(refused)
+            return False
+        first = await starts(self._store, settings.begins, TopicSelection(settings.topics))
         made = Subscription(name=name, id=str(uuid4()), settings=settings)
         return (await self._do(Create(made, first), Kept)).made
 
@@ -137,6 +143,7 @@ class Subscriptions:
 
     async def released(self, name: str, token: Token) -> None:
         """See `SubscriptionService.released`."""
+        self._counters.unwritten += 1
         await self._leases.release(name, token)
 
     async def seek(self, name: str, begins: Beginning, dry_run: bool) -> Sought:  # noqa: FBT001

@@ -126,7 +126,7 @@ class FieldCheck:
         """
         if self.errors:
             first = self.errors[0]
-            raise InvalidRequest(f"{what}: {first.field} {first.message}".strip(), self.errors)
+            raise InvalidRequest(f"{what}: {first.field} {first.message}", self.errors)
 
     def only(self, known: Collection[str]) -> None:
         """Record members of other names."""

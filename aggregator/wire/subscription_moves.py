@@ -51,7 +51,9 @@ def parse_retry_dead(body: bytes) -> list[Range] | None:
     check = FieldCheck(parse_object(body))
     check.only(("offsets", "all"))
     if len(check.members) != 1 or not (check.given("offsets") or check.given("all")):
-        check.add_error("", 'takes one of "offsets": [[TOPIC, FIRST, LAST], …] and "all": true')
+        check.add_error(
+            "offsets", 'or all must be given: "offsets": [[TOPIC, FIRST, LAST], …], or "all": true'
+        )
     if check.given("all"):
         if not _flag(check, "all") and not check.errors:
             check.add_error("all", "must be true; name offsets for some of them")

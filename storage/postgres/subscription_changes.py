@@ -60,7 +60,7 @@ def change_arguments(wanted: Needs, read: Read, changes: Changes) -> Sequence[ob
         read.loaded.now_us,
         _made(read, changes),
         _changed(read, changes),
-        join_texts(changes.deleted),
+        join_texts(changes.deleted) if changes.deleted else "",
         *_key_columns([key for key, _ in gone]),
         join_integers(row_version for _, row_version in gone),
         document(updated),
@@ -77,6 +77,8 @@ def change_arguments(wanted: Needs, read: Read, changes: Changes) -> Sequence[ob
 
 
 def _key_columns(keys: Sequence[_Key]) -> tuple[str, str]:
+    if not keys:
+        return "", ""
     return join_texts([id_ for id_, _ in keys]), join_texts([topic for _, topic in keys])
 
 

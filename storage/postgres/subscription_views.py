@@ -52,6 +52,12 @@ CROSS JOIN LATERAL {ALL_NEWEST.format(subscription="s.id", columns=_WHEN)}
 WHERE s.id = ANY ($1) AND s.reason IS NULL
   AND (t.due_at <= clock_timestamp() OR (NOT t.holds_new AND EXISTS (
       SELECT FROM events AS e WHERE e.topic = t.topic AND e."offset" = t.next_offset + 1)))
+UNION ALL
+SELECT s.id, named.topic FROM subscriptions AS s
+CROSS JOIN LATERAL json_array_elements_text(s.settings -> 'topics') AS named (topic)
+WHERE s.id = ANY ($1) AND s.reason IS NULL
+  AND EXISTS (SELECT FROM events AS e WHERE e.topic = named.topic AND e."offset" = 1)
+  AND NOT EXISTS (SELECT FROM {NEWEST.format(subscription="s.id", topic="named.topic")})
 LIMIT $2"""
 
 _DEAD = """

@@ -44,6 +44,13 @@ FROM json_each($1) AS wanted CROSS JOIN subscriptions AS s ON s.id = wanted.valu
 CROSS JOIN subscription_topics AS k ON k.subscription = s.id
 LEFT JOIN topics AS t ON NOT k.holds_new AND t.topic = k.topic
 WHERE s.reason IS NULL AND (k.due_at <= $2 OR t.unique_processed > k.next_offset)
+UNION ALL
+SELECT s.id, t.topic
+FROM json_each($1) AS wanted CROSS JOIN subscriptions AS s ON s.id = wanted.value
+CROSS JOIN json_each(s.settings, '$.topics') AS named
+CROSS JOIN topics AS t ON t.topic = named.value
+WHERE s.reason IS NULL AND t.unique_processed > 0 AND NOT EXISTS (
+    SELECT 1 FROM subscription_topics AS k WHERE k.subscription = s.id AND k.topic = t.topic)
 LIMIT $3"""
 
 DEAD_LETTERS = """

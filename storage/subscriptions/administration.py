@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from storage.subscriptions.commands import Change, Create, DropDead, Pause, Seek
-from storage.subscriptions.model import Subscription, TopicState
+from storage.subscriptions.model import Subscription, SubscriptionSettings, TopicState
 from storage.subscriptions.moving import (
     changed_settings,
     changed_topics,
@@ -23,18 +23,23 @@ def create(copy: WorkingCopy, command: Create) -> Outcome:
         return Refusal("invalid", rule)
     there = copy.subscriptions.get(wanted.name)
     if there is not None:
-        if there.settings == wanted.settings:
-            return Kept(there)
-        names = ", ".join(differing(there.settings, wanted.settings))
-        return Refusal(
-            "settings_differ",
-            f"the subscription {wanted.name!r} is there with other settings: {names}",
-        )
+        return compared(there, wanted.settings) or Kept(there)
     copy.keep(wanted)
     for topic, start in command.starts.items():
         if start:
             copy.put(wanted, topic, TopicState(start, start))
     return Kept(wanted, made=True)
+
+
+def compared(there: Subscription, wanted: SubscriptionSettings) -> Refusal | None:
+    """Compare a subscription with settings; None if they are its own."""
+    differences = differing(there.settings, wanted)
+    if not differences:
+        return None
+    return Refusal(
+        "settings_differ",
+        f"the subscription {there.name!r} is there with other settings: {', '.join(differences)}",
+    )
 
 
 def change(copy: WorkingCopy, subscription: Subscription, command: Change) -> Outcome:

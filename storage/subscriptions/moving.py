@@ -6,10 +6,19 @@ from itertools import groupby
 import msgspec
 
 from storage.subscriptions.commands import Change
-from storage.subscriptions.model import Subscription, SubscriptionSettings, TopicState, Unsettled
+from storage.subscriptions.model import (
+    Beginning,
+    Subscription,
+    SubscriptionSettings,
+    TopicState,
+    Unsettled,
+)
 from storage.subscriptions.outcomes import Sought
 from storage.subscriptions.ranges import count, cut, merged
 from storage.topic_patterns import TopicSelection
+
+_SHOWN = 100
+"""Characters of a value that an error shows."""
 
 _CHANGEABLE = (
     "topics",
@@ -32,10 +41,21 @@ def changed_settings(settings: SubscriptionSettings, change: Change) -> Subscrip
 
 
 def differing(one: SubscriptionSettings, other: SubscriptionSettings) -> list[str]:
-    """Name the settings in which two differ, as a request names them."""
+    """Name the settings in which two differ, as a request names them, with their values."""
     names = ["from" if name == "begins" else name for name in one.__struct_fields__]
     pairs = zip(names, msgspec.structs.astuple(one), msgspec.structs.astuple(other), strict=True)
-    return [name for name, ours, theirs in pairs if ours != theirs]
+    return [
+        f"{name} is {_shown(ours)}, not {_shown(theirs)}"
+        for name, ours, theirs in pairs
+        if ours != theirs
+    ]
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, Beginning):
+        value = value.at or ({"since": value.since} if value.since else {"offsets": value.offsets})
+    text = msgspec.json.encode(value).decode()
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def changed_topics(

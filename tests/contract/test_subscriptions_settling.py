@@ -16,6 +16,8 @@ from support.subscribing import (
     settle,
 )
 from support.talking import get_json
+from support.tasks import StartSoon
+from support.waiting import held as held_waits
 
 
 def one(offset: int, **members: Any) -> dict[str, Any]:
@@ -168,3 +170,59 @@ async def test_what_was_acknowledged_stays_in_the_log(client: Client) -> None:
     await make(client)
     await ack_all(client, await lease(client))
     assert len(await get_json(client, "/events", topic="orders", after=0)) == 2
+
+
+async def test_a_lease_may_carry_a_settle(client: Client) -> None:
+    await fill(client, 4)
+    await make(client)
+    held = await lease(client, 2)
+    parts = {"lease": held["lease"], "ack": [["orders", 1, 2]]}
+    following = await lease(client, 1, settle=parts)
+    assert following["settled"] == {
+        "acknowledged": 2,
+        "retried": 0,
+        "dead": 0,
+        "released": 0,
+        "expires_at": None,
+        "expires_in_ms": None,
+    }
+    # The order of the topic let nothing be leased before it was settled.
+    assert offsets_of(following) == [3]
+    assert counts(await look(client)) == [2, 0, 1, 1]
+    # Sent again, the settle is answered as it was; what is leased stays leased.
+    again = await lease(client, settle=parts)
+    assert (again["settled"], again["lease"]) == (following["settled"], None)
+    assert "settled" not in await lease(client)
+
+
+async def test_a_lease_whose_settle_is_refused_is_refused(client: Client) -> None:
+    await fill(client, 4)
+    await make(client, order="none")
+    held = await lease(client, 1)
+    for settled, status, field in (
+        ({"lease": held["lease"], "ack": [["orders", 2, 2]]}, 422, None),
+        ({"lease": held["lease"], "ack": [["orders", 2, 1]]}, 422, "settle.ack"),
+        ({"lease": "nonsense"}, 422, "settle.lease"),
+    ):
+        body = {"consumer": "w", "settle": settled}
+        problem = await refused(client, "lease", body, status)
+        assert [error["field"] for error in problem.get("errors", [])] == [field] * bool(field)
+    await settle(client, held, release=[["orders", 1, 1]])
+    body = {"consumer": "w", "settle": {"lease": held["lease"], "ack": [["orders", 1, 1]]}}
+    assert (await refused(client, "lease", body, 409))["code"] == "lease_lost"
+    assert counts(await look(client)) == [0, 0, 0, 4]
+
+
+async def test_a_settle_is_done_before_its_lease_is_waited_for(
+    client: Client, start_soon: StartSoon
+) -> None:
+    await fill(client, 1)
+    await make(client)
+    held = await lease(client)
+    parts = {"lease": held["lease"], "ack": [["orders", 1, 1]]}
+    waiting = start_soon(lease(client, settle=parts, wait_ms=60_000))
+    await held_waits(client, 1)
+    assert counts(await look(client)) == [1, 0, 0, 0]
+    await fill(client, 1)
+    answer = await waiting
+    assert (offsets_of(answer), answer["settled"]["acknowledged"]) == ([2], 1)

@@ -41,7 +41,7 @@ async def test_waits_beyond_the_bound_are_refused(
     await held(client, 2)
     refused = await ask(client, topic="orders", after=0)
     problem = await expect_problem(refused, 503)
-    assert problem["detail"].startswith("2 reads with Prefer: wait are held, as many as may be;")
+    assert problem["detail"].startswith("2 requests that wait are held, as many as may be;")
     # Neither a read without a wait, nor one whose wait does not fit.
     assert await get_json(client, "/events", topic="orders", after=0) == []
     assert (await wait(client, "wait=61", topic="orders", after=0))[0] == []

@@ -51,8 +51,7 @@ def check_tally(tally: Tally) -> None:
     assert tally.repeated >= 0.3
     assert tally.retried >= tally.whole + tally.absent > 0
     assert (tally.came_again, tally.passed_over) == (0, 0)
-    assert tally.redelivered > 0
-    assert tally.settled_again > 0
+    assert tally.settles > 0
 
 
 # Two dozen starts, which wait for each other on a busy machine.
@@ -85,6 +84,8 @@ async def test_killed_hundreds_of_times(
     moments = chance.choices([*HOW_OFTEN], [*HOW_OFTEN.values()], k=LONG_KILLS)
     await run_campaign(database, tmp_path, moments, tally, consumed=[*SUBSCRIPTIONS])
     check_tally(tally)
+    assert tally.redelivered > 0
+    assert tally.settled_again > 0
     assert tally.settles_unanswered > 0
     assert tally.leases_lost > 0
     assert tally.dead > 0

@@ -16,7 +16,7 @@ from support.load import CUT_OFF
 
 _SIZES = ((1, 5), (10, 100), (500, 2_000))
 _HOW_OFTEN = (2, 5, 2)
-_WAITS_MS = (0, 100, 300)
+_WAITS_MS = (0, 200, 500)
 _CUT_SHORT = 0.02
 """The share of the requests whose consumer dies before the answer."""
 
@@ -84,8 +84,12 @@ class Consumer:
             await asyncio.sleep(self._chance.random() / 5)
         lease = await self._lease(client)
         if lease is None:
-            await asyncio.sleep(self._chance.random() / 10)
+            await asyncio.sleep(self._chance.random() / 5)
             return
+        await self._work(client, lease)
+
+    async def _work(self, client: aiohttp.ClientSession, lease: HeldLease) -> None:
+        """Settle what a lease has, or leave it."""
         draw = 1.0 if self.earnest else self._chance.random()
         if draw < 0.05:
             return  # it runs out

@@ -200,14 +200,14 @@ class LeaseJudge:
         named = {*outcome.more, *outcome.scan}
         there = {name for name in self.topics if self.has_some(name, self.now_us)}
         assert there <= named, f"{there} have more to hand out, but {named} are named"
-        times = {
-            at_us
-            for name in self.topics
-            for event in record.topic(name).unsettled()
-            for at_us in [record.due_us(event)]
-            if at_us > self.now_us
-        }
-        due = min((t for t in times if any(self.has_some(n, t) for n in self.topics)), default=None)
+        kept = [event for name in self.topics for event in record.topic(name).unsettled()]
+        times = {record.due_us(event) for event in kept}
+        # What a lease had when it ran out leaves room for others.
+        times |= {event.lease.until_us for event in kept if event.lease is not None}
+        due = min(
+            (t for t in times if t > self.now_us and any(self.has_some(n, t) for n in self.topics)),
+            default=None,
+        )
         if due is not None and not named:
             assert outcome.due_us is not None, f"more is there at {due}, and nobody says so"
             assert outcome.due_us <= due, f"more is there at {due}, before {outcome.due_us}"

@@ -8,7 +8,6 @@ from storage.subscriptions.model import FailedEvent, Subscription, TopicView
 from storage.subscriptions.outcomes import Leased, Outcome
 from support.subscription_judge import SubscriptionModel
 
-
 Looked: TypeAlias = tuple[Subscription, Sequence[TopicView], int]
 """A subscription, its topics that exist, and the time, of one snapshot."""
 

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -29,12 +30,15 @@ class SubscriptionRun:
         self.ids = itertools.count(1)
         self.tokens: list[tuple[str, Token]] = []
         self.settles: list[Settle] = []
+        self.agrees_so_far = True
+        """Whether no command has been found wrong."""
 
     def do(self, commands: Sequence[Command], consumer: str = "") -> list[Outcome] | None:
         """Have commands done in one transaction, and judge the outcomes.
 
         None: nobody knows what they are; empty: nothing was done.
         """
+        self.agrees_so_far = False
         outcomes, times = self.database.apply(commands)
         if outcomes is None:
             self.learn(commands, consumer, times)
@@ -44,6 +48,7 @@ class SubscriptionRun:
                 self.note(command, outcome, consumer)
         for name in sorted(names_of(commands)):
             self.look_at(name)
+        self.agrees_so_far = True
         return outcomes
 
     def learn(self, commands: Sequence[Command], consumer: str, times: tuple[int, int]) -> None:
@@ -54,12 +59,17 @@ class SubscriptionRun:
         """The milliseconds that stand for so many of a clock that a test moves."""
         return ms
 
+    def timed(self, key: str, value: Any) -> Any:
+        """A setting in times of the clock of the database."""
+        if key == "lease_ms":
+            return self.in_time(value)
+        return tuple(map(self.in_time, value)) if key == "backoff_ms" else value
+
     def settings(self, drawn: SubscriptionSettings) -> SubscriptionSettings:
-        """Settings with times of the clock of the database."""
-        return msgspec.structs.replace(
-            drawn,
-            lease_ms=self.in_time(drawn.lease_ms),
-            backoff_ms=tuple(map(self.in_time, drawn.backoff_ms)),
+        """All settings in such times."""
+        values = msgspec.structs.asdict(drawn)
+        return SubscriptionSettings(
+            **{key: self.timed(key, value) for key, value in values.items()}
         )
 
     def note(self, command: Command, outcome: Outcome, consumer: str) -> None:
@@ -113,6 +123,14 @@ class SubscriptionRun:
     def some(self, number: int) -> SubscriptionRecord:
         """One of the subscriptions."""
         return list(self.model.records.values())[number % len(self.model.records)]
+
+    def has_topics(self) -> bool:
+        """Whether a subscription has a topic that exists."""
+        return any(record.selected() for record in self.model.records.values())
+
+    def has_dead(self) -> bool:
+        """Whether there is a dead letter."""
+        return any(map(self.dead, self.model.records.values()))
 
     def dead(self, record: SubscriptionRecord) -> list[tuple[str, int]]:
         """Topics and offsets of the dead letters of a subscription."""

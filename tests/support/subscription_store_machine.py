@@ -12,7 +12,8 @@ from support.subscription_judge import SubscriptionModel, names_of
 from support.subscription_machine import SubscriptionMachine
 from support.subscription_model import MS, SubscriptionRecord
 from support.subscription_requests import Looked
-from support.subscription_stores import StoreDatabase
+from support.subscription_stores import Cut, StoreDatabase
+from support.subscription_strategies import NAMES
 from support.subscription_views import compare
 
 _REAL_MS = {1000: 60_000, 1100: 60_000, 4000: 25}
@@ -23,6 +24,7 @@ class StoreMachine(SubscriptionMachine):
     """Subscriptions behind two stores on one database."""
 
     database: StoreDatabase
+    repeats = False
 
     def __init__(self, database: StoreDatabase) -> None:
         model = SubscriptionModel()
@@ -33,9 +35,13 @@ class StoreMachine(SubscriptionMachine):
         """See `SubscriptionRun`: the clock of a database is not moved."""
         return _REAL_MS.get(ms, ms // 50)
 
-    @rule(turns=st.integers(0, 12))
-    def cut_off(self, turns: int) -> None:
-        self.database.cut_off_after = turns
+    @rule(tenths=st.integers(0, 30), loses_answer=st.booleans())
+    def cut_off(self, tenths: int, *, loses_answer: bool) -> None:
+        self.database.cut = Cut(tenths / 10, loses_answer)
+
+    def teardown(self) -> None:
+        for name in NAMES if self.agrees_so_far else ():
+            self.look_at(name)
 
     @rule()
     def forget_settles(self) -> None:
@@ -79,7 +85,9 @@ class StoreMachine(SubscriptionMachine):
             return False
         return True
 
-    def agrees(self, records: dict[str, SubscriptionRecord], looks: dict[str, Looked | None]) -> bool:
+    def agrees(
+        self, records: dict[str, SubscriptionRecord], looks: dict[str, Looked | None]
+    ) -> bool:
         """Whether a model is what was seen."""
         try:
             for name, looked in looks.items():
@@ -101,9 +109,7 @@ def leased(command: Lease, looked: Looked, now_us: int) -> Outcome:
         if each.lease == command.lease
     ]
     expires_us = now_us + subscription.settings.lease_ms * MS
-    return Leased(
-        subscription=subscription, granted=granted, now_us=now_us, expires_us=expires_us
-    )
+    return Leased(subscription=subscription, granted=granted, now_us=now_us, expires_us=expires_us)
 
 
 def candidates(

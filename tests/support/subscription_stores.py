@@ -5,7 +5,7 @@ import itertools
 import time
 from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from storage.errors import OutcomeUnknown, StorageUnavailable
 from storage.protocols import EventStore
@@ -21,7 +21,7 @@ from support.subscription_requests import Looked
 
 T = TypeVar("T")
 
-LONGEST_MS = 500
+LONGEST_MS = 120
 """Nobody waits longer than that for a lease to run out."""
 
 _LIMIT_S = 30.0
@@ -34,6 +34,18 @@ _MICROSECONDS = "(extract(epoch FROM {}) * 1000000)::bigint"
 _CUT_OFF = """
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid()"""
+
+
+class Cut(NamedTuple):
+    """How commands are cut off from their store.
+
+    Args:
+        after_ms: so many milliseconds behind their beginning, if they are not done by then.
+        loses_answer: as soon as they are done, and nobody hears of it.
+    """
+
+    after_ms: float = 0
+    loses_answer: bool = False
 
 
 class StoreDatabase:
@@ -56,11 +68,10 @@ class StoreDatabase:
         self._event_ids = itertools.count(1)
         self._last_us = 0
         self._log = Log()
-        self.cut_off_after: int | None = None
-        """The next commands lose their process, or their connection, so many turns of the loop
-        behind their beginning."""
-        self.cut_off = 0
-        """How often that was done, and nobody knew what had become of the commands."""
+        self.cut: Cut | None = None
+        """How the next commands are cut off from their store."""
+        self.unknown = 0
+        """How often nobody knew what had become of commands."""
 
     @classmethod
     @contextmanager
@@ -87,7 +98,7 @@ class StoreDatabase:
             log: what is stored is written down here.
         """
         self._log = log
-        self.cut_off_after = None
+        self.cut = None
         for table in _TABLES:
             self._run(self._observer.fetch(f"DELETE FROM {table}"))
         self._last_us = self.now_us()
@@ -109,24 +120,30 @@ class StoreDatabase:
         return outcomes, (first_us, self._last_us)
 
     async def _apply(self, commands: Sequence[Command]) -> list[Outcome] | None:
-        store, turns, self.cut_off_after = next(self._turns), self.cut_off_after, None
+        store, cut, self.cut = next(self._turns), self.cut, None
+        if cut is None:
+            return await store.apply(commands)
         applying = asyncio.create_task(store.apply(commands))
-        if turns is None:
-            return await applying
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        await self._cut_off(store)
         try:
-            return await applying
+            if cut.loses_answer:
+                await applying
+            else:
+                await asyncio.sleep(cut.after_ms / 1000)
+            await self._cut_off(store)
+            outcomes = await applying
         except OutcomeUnknown:
-            self.cut_off += 1
-            return None
+            outcomes = None
         except StorageUnavailable:
-            return []  # Nothing was done.
+            outcomes = []  # Nothing was done.
         finally:
             await self._come_back()
+        if cut.loses_answer or outcomes is None:
+            self.unknown += 1
+            return None
+        return outcomes
 
     async def _cut_off(self, store: EventStore) -> None:
+        """Kill what writes for a store: its process, or all sessions of the database."""
         if isinstance(store, SqliteStore):
             store.abandon()
         else:
@@ -170,9 +187,7 @@ class StoreDatabase:
         ingest, place = "ts_ingest", ("?", "?")
         if not self._is_sqlite:
             ingest, place = _MICROSECONDS.format(ingest), ("$1", "$2")
-        times = self._run(
-            self._observer.fetch(_TIMES.format(ingest, *place), topic, len(known))
-        )
+        times = self._run(self._observer.fetch(_TIMES.format(ingest, *place), topic, len(known)))
         known.extend((source, int(us)) for source, (us,) in zip(sources, times, strict=True))
 
     def let_pass(self, how: str, times_us: Sequence[int]) -> None:

@@ -148,7 +148,7 @@ async def test_places_are_bounded_and_given_back(log: ScriptedLog) -> None:
         with waits.hold(60):
             assert len(waits) == 1
             with (
-                pytest.raises(QueueFull, match="1 reads with Prefer: wait are held"),
+                pytest.raises(QueueFull, match="1 requests that wait are held"),
                 waits.hold(60),
             ):
                 pass

@@ -26,7 +26,7 @@ from storage.subscriptions.workspace import needs
 
 _PAIRS = 1000
 _MOST_BUFFERS = 40
-_STATEMENTS = ("command", "command that sums up", "settle", "view", "ready topics")
+_STATEMENTS = ("command", "settle", "view", "ready topics")
 
 
 @pytest.fixture
@@ -63,7 +63,6 @@ async def explained(store: PostgresStore, name: str) -> dict[str, Any]:
         settle = Settle(name="s", token=shown, ack=shown.extents, digest=b"1")
         sql, arguments = {
             "command": statement(needs([lease()])),
-            "command that sums up": statement(needs([lease(all_topics=False)])),
             "settle": statement(needs([settle])),
             "view": (NAMED, [id_, ["t"]]),
             "ready topics": (READY, [[id_], 1000]),
@@ -158,7 +157,8 @@ async def test_the_newest_row_is_read_backward_and_ends_the_search(
     scans = [each for each in found if each.get("Relation Name") == "subscription_topics"]
     assert scans
     for scan in scans:
-        assert (scan["Node Type"], scan["Scan Direction"]) == ("Index Scan", "Backward"), scan
+        assert scan["Node Type"] in {"Index Scan", "Index Only Scan"}, scan
+        assert scan["Scan Direction"] == "Backward", scan
         assert scan["Index Name"] == "subscription_topics_pkey"
     parents = [
         each["Node Type"]

@@ -17,7 +17,7 @@ from storage.postgres.errors import SHARED
 from storage.postgres.session import MARKER, begin
 from storage.postgres.store import PostgresStore
 from storage.postgres.subscription_loading import load
-from storage.subscriptions.commands import Delete
+from storage.subscriptions.commands import Command, Delete, Pause
 from storage.subscriptions.model import Order
 from storage.subscriptions.outcomes import Done, Kept, Leased, Refusal, Settled
 
@@ -255,6 +255,27 @@ async def test_a_subscription_that_was_made_anew_is_another(
     assert settled.reason == "lease_lost"
     for table in ("subscription_topics", "subscription_failures", "subscription_settles"):
         assert not await rows(database, f"SELECT FROM {table}")
+
+
+@pytest.mark.parametrize("command", [Pause("s", "for a while"), Delete("s")])
+async def test_nothing_is_handed_out_once_a_subscription_is_paused_or_deleted(
+    database: Database,
+    store: PostgresStore,
+    other: PostgresStore,
+    monkeypatch: pytest.MonkeyPatch,
+    command: Command,
+) -> None:
+    await fill(store)
+    await one(store, creation())
+
+    async def stop(time: int) -> None:
+        if time == 1:
+            await one(other, command)
+
+    before_writing(monkeypatch, stop)
+    outcome = await one(store, lease())
+    assert isinstance(outcome, Refusal) or handed_out(outcome) == []
+    assert not await rows(database, "SELECT FROM subscription_topics")
 
 
 async def test_no_more_than_the_limit_is_leased_from_two_sets_of_topics_at_once(
