@@ -7,6 +7,8 @@ A backend locks the subscriptions of the commands, loads what `needs` names, has
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from msgspec import UNSET
+
 from storage.subscriptions.commands import (
     Change,
     Command,
@@ -150,10 +152,15 @@ def needs(commands: Iterable[Command]) -> Needs:
             case Seek():
                 topics.update(command.starts)
             case Change():
-                wanted.every_state.add(name)
+                # Nothing else has to do with what is kept of topics, and there may be very many.
+                if command.topics is not UNSET or command.on_dead is not UNSET:
+                    wanted.every_state.add(name)
             case RetryDead():
                 wanted.dead = command.offsets, command.limit
-                wanted.every_state.add(name)
+                if command.offsets is None:
+                    wanted.every_state.add(name)
+                else:
+                    topics.update(topic for topic, _, _ in command.offsets)
             case DropDead():
                 wanted.dead = [(command.topic, command.offset, command.offset)], 1
                 topics.add(command.topic)
