@@ -154,8 +154,9 @@ def create_app(
         lifetime_s=settings.stream_lifetime_ms / 1000,
     )
     subscriptions = assemble(
-        store=store, chunks=chunks, waits=waits, memory=read_memory, suspect=monitor.suspect
-    )
+        store=store, chunks=chunks, waits=waits, memory=read_memory, suspect=monitor.suspect,
+        max_lease_bytes=settings.answers_max_bytes // 2,
+    )  # fmt: skip
     metrics = MetricsExposition(
         store,
         max_topics=settings.metrics_max_topics,

@@ -158,7 +158,8 @@ class Consumer:
         while self._left:
             begun = time.perf_counter()
             leasing = loop.create_task(self._lease(batch, wait_ms=0))
-            # It is sent before this one is parsed.
+            # It is sent before this one is parsed: uvloop writes when it has run what was ready.
+            await asyncio.sleep(0)
             await asyncio.sleep(0)
             carried, batch = batch, self._taken(body, carried)
             body = await leasing

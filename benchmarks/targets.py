@@ -178,8 +178,8 @@ def _subscriptions(backend: str, eight: float) -> list[Target]:
         return subscriptions.on(backend, what)
 
     return [
-        ratio(on(subscriptions.carried(100)), subscriptions.BEST_PEER, 3),
-        ratio(on(subscriptions.carried(1_000)), subscriptions.BEST_PEER, 5),
+        ratio(on(subscriptions.ahead(100)), subscriptions.BEST_PEER, 3),
+        ratio(on(subscriptions.ahead(1_000)), subscriptions.BEST_PEER, 5),
         ratio(on(subscriptions.competing(8)), on(subscriptions.competing(1)), eight),
         ratio(on(subscriptions.FOLLOWED), on(subscriptions.PUBLISHING), 0.6),
         ratio(on(subscriptions.SETTLED), on(subscriptions.FOLLOWED), 0.95),

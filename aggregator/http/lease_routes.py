@@ -1,7 +1,6 @@
 """The routes of consumers: leases, which may be waited for, and settles."""
 
 import asyncio
-from functools import partial
 
 import structlog
 from aiohttp import web
@@ -55,20 +54,18 @@ class LeaseRoutes:
         wanted = parse_lease(await self._bodies.read(request))
         name = subscription_name(request)
         if wanted.wait_ms:
-            answer = await self._held(request, name, wanted)
-        else:
-            answer = await self._service.lease(name, wanted)
+            # The time that it is held says nothing of how long leasing takes.
+            context = replace(request[REQUEST_CONTEXT], route=LEASE_WAITS_PATH)
+            request[REQUEST_CONTEXT] = context
+        answer = await self._while_there(request, name, wanted)
         if answer is None:
             return ReadResponse([_GIVEN_UP], _VARY)
-        token = answer.token
-        if token is None:
-            return ReadResponse(lease_answer(answer), _VARY)
         try:
             response = ReadResponse(lease_answer(answer), _VARY)
         except Exception:
-            self._release(name, token)
+            self._sent(name, answer, complete=False)
             raise
-        response.on_lost = partial(self._release, name, token)
+        response.on_sent = lambda complete: self._sent(name, answer, complete=complete)
         return response
 
     async def settle(self, request: web.Request) -> web.Response:
@@ -77,12 +74,10 @@ class LeaseRoutes:
         settled = await self._service.settle(subscription_name(request), wanted)
         return json_response(settled_answer(settled))
 
-    async def _held(
+    async def _while_there(
         self, request: web.Request, name: str, wanted: LeaseRequest
     ) -> LeaseAnswer | None:
         """Lease while the client is there; None: it has gone, and has no lease."""
-        # The time that it is held says nothing of how long leasing takes.
-        request[REQUEST_CONTEXT] = replace(request[REQUEST_CONTEXT], route=LEASE_WAITS_PATH)
         connection = request.protocol
         if not isinstance(connection, Connection):
             return await self._service.lease(name, wanted)
@@ -102,10 +97,15 @@ class LeaseRoutes:
         finally:
             connection.on_gone = None
         if _gone(connection):
-            if answer.token is not None:
-                self._release(name, answer.token)
+            self._sent(name, answer, complete=False)
             return None
         return answer
+
+    def _sent(self, name: str, answer: LeaseAnswer, *, complete: bool) -> None:
+        """Free the memory of an answer, and release its lease if its client does not have it."""
+        answer.done()
+        if answer.token is not None and not complete:
+            self._release(name, answer.token)
 
     def _release(self, name: str, token: Token) -> None:
         """Release a lease that its client does not have, without waiting for that."""

@@ -30,8 +30,8 @@ class ReadResponse(web.StreamResponse):
         self.coded: dict[str, asyncio.Future[deque[bytes]]] | None = None
         """The compressed forms of its body by content coding, if others send the same body: the
         first makes a form, and the others have it from here. None: nobody else does."""
-        self.on_lost: Callable[[], object] | None = None
-        """Callback for when it is known that not all of it was sent."""
+        self.on_sent: Callable[[bool], object] | None = None
+        """Callback with whether all of it was sent, when that is known."""
         self.is_encoded = False
         """Whether its content coding is decided, and its parts have it."""
 

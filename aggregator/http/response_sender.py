@@ -69,13 +69,9 @@ class ResponseSender:
                 answer.stream.close()
             elif isinstance(answer, LiveResponse):
                 answer.close()
-            elif (
-                isinstance(answer, ReadResponse)
-                and answer.on_lost
-                and not (complete and _connected(request))
-            ):
+            elif isinstance(answer, ReadResponse) and answer.on_sent is not None:
                 # The last of it may have waited in a connection that was lost then.
-                answer.on_lost()
+                answer.on_sent(complete and _connected(request))
 
     async def _send(
         self,

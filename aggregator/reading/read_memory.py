@@ -41,14 +41,23 @@ class ReadMemory:
         Raises:
             QueueFull: they did not become free in time.
         """
+        await self.acquire(size, patient=patient)
+        try:
+            yield
+        finally:
+            self.release(size)
+
+    async def acquire(self, size: int, *, patient: bool = False) -> None:
+        """Reserve memory until `release`; see `reserve`."""
         if self._waiting or not self._fits(size):
             await self._wait(size, None if patient else self._max_wait_s)
         else:
             self.bytes += size
-        try:
-            yield
-        finally:
-            self._release(size)
+
+    def release(self, size: int) -> None:
+        """Give reserved memory back."""
+        self.bytes -= size
+        self._wake()
 
     def _fits(self, size: int) -> bool:
         return not self.bytes or self.bytes + size <= self.max_bytes
@@ -62,7 +71,7 @@ class ReadMemory:
         except BaseException as error:
             if turn.done() and not turn.cancelled():
                 # Its turn came in the same moment.
-                self._release(size)
+                self.release(size)
             else:
                 self._wake()
             if isinstance(error, TimeoutError):
@@ -72,10 +81,6 @@ class ReadMemory:
                     f"held, and this one waited {self._max_wait_s:g} seconds for {size} more"
                 ) from error
             raise
-
-    def _release(self, size: int) -> None:
-        self.bytes -= size
-        self._wake()
 
     def _wake(self) -> None:
         while self._waiting:

@@ -11,6 +11,7 @@ from aggregator.subscriptions.counters import SubscriptionCounters
 from aggregator.subscriptions.delivery_reads import DeliveryReads
 from aggregator.subscriptions.filter_windows import FilterWindows
 from aggregator.subscriptions.known import KnownSubscriptions
+from aggregator.subscriptions.lease_reads import LeaseReads
 from aggregator.subscriptions.leases import Leases
 from aggregator.subscriptions.notices import Notices, SubscriptionPoller
 from aggregator.subscriptions.service import Subscriptions
@@ -28,6 +29,7 @@ class SubscriptionParts:
         queue: is drained at the end.
         notices: are told of flushes.
         poller, upkeep: are closed at the end.
+        room: the memory of leases.
         counters: what was done.
     """
 
@@ -36,6 +38,7 @@ class SubscriptionParts:
     notices: Notices
     poller: SubscriptionPoller
     upkeep: Upkeep
+    room: ReadMemory
     counters: SubscriptionCounters
 
     async def aclose(self) -> None:
@@ -50,6 +53,7 @@ def assemble(
     chunks: LogChunks,
     waits: Waits,
     memory: ReadMemory,
+    max_lease_bytes: int,
     suspect: Callable[[StorageError], object],
 ) -> SubscriptionParts:
     """Make the parts of subscriptions.
@@ -59,6 +63,7 @@ def assemble(
         chunks: events are read through them.
         waits: the room for those that wait.
         memory: the memory of reads.
+        max_lease_bytes: bytes of leases that are read, or on their way to consumers.
         suspect: called with the error of commands after which the store may be out of reach.
     """
     counters = SubscriptionCounters()
@@ -66,14 +71,24 @@ def assemble(
     notices = Notices(known, counters)
     upkeep = Upkeep(store, counters)
     queue = CommandQueue(store, suspect=suspect, observe=notices.done, counters=counters)
+    room = ReadMemory(max_lease_bytes)
+    reads = LeaseReads(queue, DeliveryReads(chunks), counters)
     leases = Leases(
-        store, queue, known, DeliveryReads(chunks), FilterWindows(store), waits, counters
+        store,
+        queue,
+        known,
+        reads,
+        FilterWindows(store),
+        waits,
+        room,
+        counters,
     )
     return SubscriptionParts(
-        service=Subscriptions(store, queue, leases, memory, upkeep, counters),
+        service=Subscriptions(store, queue, leases, reads, memory, upkeep, counters),
         queue=queue,
         notices=notices,
         poller=SubscriptionPoller(store, known),
         upkeep=upkeep,
+        room=room,
         counters=counters,
     )

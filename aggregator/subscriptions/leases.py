@@ -5,8 +5,7 @@ or can't be read, is released.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 from uuid import uuid4
@@ -16,18 +15,20 @@ from msgspec.structs import replace
 from aggregator.ingest.group_commit import ShuttingDown
 from aggregator.live.waits import Wait, Waits
 from aggregator.logging.observer_guard import log_failure
+from aggregator.reading.read_memory import ReadMemory
 from aggregator.subscriptions.command_queue import CommandQueue
 from aggregator.subscriptions.counters import SubscriptionCounters
-from aggregator.subscriptions.delivery_reads import LEASE_BYTES, DeliveryReads
+from aggregator.subscriptions.delivery_reads import LEASE_BYTES
 from aggregator.subscriptions.errors import NoSuchSubscription, SubscriptionRefused, refusal
 from aggregator.subscriptions.filter_windows import MAX_WINDOWS, FilterWindows
 from aggregator.subscriptions.known import KnownSubscription, KnownSubscriptions
+from aggregator.subscriptions.lease_reads import LeaseReads, count
 from aggregator.wire.lease_request import LeaseRequest
 from aggregator.wire.subscription_answers import LeaseAnswer
 from storage.errors import StorageError
 from storage.protocols import EventStore
 from storage.subscriptions.commands import Lease, Settle, Token
-from storage.subscriptions.outcomes import Granted, Leased, Refusal, Settled
+from storage.subscriptions.outcomes import Leased, Refusal, Settled
 
 _US_PER_S = 1_000_000
 
@@ -52,6 +53,7 @@ class Leases:
         reads: reads what is handed out.
         windows: finds what passes filters.
         waits: the room for those that wait.
+        room: the memory of answers that are read, or on their way.
         counters: counts leases.
     """
 
@@ -60,9 +62,10 @@ class Leases:
         store: EventStore,
         queue: CommandQueue,
         known: KnownSubscriptions,
-        reads: DeliveryReads,
+        reads: LeaseReads,
         windows: FilterWindows,
         waits: Waits,
+        room: ReadMemory,
         counters: SubscriptionCounters,
     ) -> None:
         self._store = store
@@ -71,6 +74,7 @@ class Leases:
         self._reads = reads
         self._windows = windows
         self._waits = waits
+        self._room = room
         self._counters = counters
         self._giving_back: set[asyncio.Task[None]] = set()
 
@@ -101,15 +105,6 @@ class Leases:
                 self._counters.waits -= 1
         return replace(taken.answer, settled=settled)
 
-    async def release(self, name: str, token: Token) -> None:
-        """Release what a lease still has.
-
-        Raises what `SubscriptionService.settle` raises.
-        """
-        outcome = await self._queue.submit(Settle(name=name, token=token, release_rest=True))
-        if isinstance(outcome, Refusal):
-            raise refusal(outcome)
-
     async def _take(self, name: str, request: LeaseRequest, settle: Settle | None) -> _Taken:
         """Take what is there now; what is cancelled on the way is released."""
         taking = asyncio.create_task(self._take_now(name, request, settle))
@@ -124,9 +119,10 @@ class Leases:
     async def _give_back(self, name: str, taking: "asyncio.Task[_Taken]") -> None:
         try:
             taken = await taking
+            taken.answer.done()
             if taken.answer.token is not None:
                 self._counters.unwritten += 1
-                await self.release(name, taken.answer.token)
+                await self._reads.release(name, taken.answer.token)
         except (StorageError, SubscriptionRefused, ShuttingDown):
             # It was not given, is over, or runs out.
             return
@@ -135,28 +131,36 @@ class Leases:
 
     async def _take_now(self, name: str, request: LeaseRequest, settle: Settle | None) -> _Taken:
         known = await self._known_of(name)
-        wakes = known.sleepers.wakes
-        leased, lease = await self._decide(known, request.max_events, settle)
-        if not leased.granted:
-            return _Taken(self._answer(known, leased, None, ()), leased, known, wakes)
-        subscription = leased.subscription
-        token = Token(subscription.id, lease, request.consumer, _extents(leased.granted))
+        # Ahead of the lease, whose time must not run while it waits for its turn.
+        room = await self._reserve(request.max_events * (2 * known.mean_bytes or LEASE_BYTES))
         try:
-            read = await self._reads.read(leased.granted)
-            events = _count(read.granted)
-            if events < _count(leased.granted):
-                await self._trim(name, token, leased.granted, read.granted)
-                token = Token(subscription.id, lease, request.consumer, _extents(read.granted))
+            wakes = known.sleepers.wakes
+            leased, lease = await self._decide(known, request.max_events, settle)
+            if not leased.granted:
+                room()
+                return _Taken(self._answer(known, leased, None, ()), leased, known, wakes)
+            token, read = await self._reads.read(name, request.consumer, lease, leased)
         except BaseException:
-            self._counters.unwritten += 1
-            with suppress(StorageError, SubscriptionRefused, ShuttingDown):
-                await self.release(name, token)
+            room()
             raise
-        known.mean_bytes = read.size // events
+        known.mean_bytes = max(1, read.size // count(read.granted))
         known.given(read.granted[-1].topic)
         if leased.more:
             known.sleepers.wake()
-        return _Taken(self._answer(known, leased, token, read.parts), leased, known, wakes)
+        answer = replace(self._answer(known, leased, token, read.parts), done=room)
+        return _Taken(answer, leased, known, wakes)
+
+    async def _reserve(self, size: int) -> Callable[[], None]:
+        """Reserve memory for an answer; return what frees it, once however often it is called."""
+        size = min(size, LEASE_BYTES)
+        await self._room.acquire(size)
+        reserved = [size]
+
+        def free() -> None:
+            while reserved:
+                self._room.release(reserved.pop())
+
+        return free
 
     async def _decide(
         self, known: KnownSubscription, max_events: int, settle: Settle | None
@@ -222,26 +226,6 @@ class Leases:
         self._known.forget(name)
         return NoSuchSubscription(f"there is no subscription {name!r}")
 
-    async def _trim(
-        self, name: str, token: Token, granted: Sequence[Granted], read: Sequence[Granted]
-    ) -> None:
-        """Release what a lease can't have for its size: all behind what was read of it."""
-        rest = deque(granted)
-        for each in read:
-            # What was read of a range may have come in parts.
-            if rest[0].last == each.last:
-                rest.popleft()
-            else:
-                rest[0] = replace(rest[0], first=each.last + 1)
-        release = [(each.topic, each.first, each.last) for each in rest]
-        outcome = await self._queue.submit(
-            Settle(name=name, token=token, release=release, trims=True)
-        )
-        if isinstance(outcome, Refusal):
-            raise refusal(outcome)
-        if not isinstance(outcome, Settled):
-            raise TypeError(f"a settle has the outcome {type(outcome).__name__}")
-
     def _answer(
         self,
         known: KnownSubscription,
@@ -283,15 +267,3 @@ async def _sleep(taken: _Taken, wait: Wait) -> None:
         raise
     finally:
         sleepers.remove(sleeper)
-
-
-def _extents(granted: Sequence[Granted]) -> tuple[tuple[str, int, int], ...]:
-    extents: dict[str, tuple[int, int]] = {}
-    for each in granted:
-        first, last = extents.get(each.topic, (each.first, each.last))
-        extents[each.topic] = min(first, each.first), max(last, each.last)
-    return tuple((topic, first, last) for topic, (first, last) in extents.items())
-
-
-def _count(granted: Sequence[Granted]) -> int:
-    return sum(each.last - each.first + 1 for each in granted)

@@ -14,6 +14,7 @@ from aggregator.subscriptions.beginnings import existing_topics, starts
 from aggregator.subscriptions.command_queue import CommandQueue
 from aggregator.subscriptions.counters import SubscriptionCounters
 from aggregator.subscriptions.errors import InvalidCommand, NoSuchSubscription, refusal
+from aggregator.subscriptions.lease_reads import LeaseReads
 from aggregator.subscriptions.leases import Leases
 from aggregator.subscriptions.statuses import status_of
 from aggregator.subscriptions.upkeep import Upkeep
@@ -63,6 +64,7 @@ class Subscriptions:
         store: is looked at.
         queue: has commands done.
         leases: leases events.
+        reads: releases what its consumer does not get.
         memory: the memory of reads.
         upkeep: forgets settles.
         counters: counts leases that were not written.
@@ -73,6 +75,7 @@ class Subscriptions:
         store: EventStore,
         queue: CommandQueue,
         leases: Leases,
+        reads: LeaseReads,
         memory: ReadMemory,
         upkeep: Upkeep,
         counters: SubscriptionCounters,
@@ -80,6 +83,7 @@ class Subscriptions:
         self._store = store
         self._queue = queue
         self._leases = leases
+        self._reads = reads
         self._memory = memory
         self._upkeep = upkeep
         self._counters = counters
@@ -144,7 +148,7 @@ class Subscriptions:
     async def released(self, name: str, token: Token) -> None:
         """See `SubscriptionService.released`."""
         self._counters.unwritten += 1
-        await self._leases.release(name, token)
+        await self._reads.release(name, token)
 
     async def seek(self, name: str, begins: Beginning, dry_run: bool) -> Sought:  # noqa: FBT001
         """See `SubscriptionService.seek`."""

@@ -1,6 +1,6 @@
 """The encoders of answers about subscriptions, and what they are made of."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -16,6 +16,10 @@ _SMALL_BYTES = 64 * 1024
 """An answer up to this is put together: to copy it costs less than to send it in parts."""
 
 _encode = msgspec.json.encode
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 class TopicCounts(msgspec.Struct, frozen=True):
@@ -75,6 +79,8 @@ class LeaseAnswer(msgspec.Struct, frozen=True):
         lag_events: events that are leased or waiting in the whole subscription.
         lag_seconds: since the oldest of these was stored; 0: there is none.
         settled: what was settled ahead of it; None: nothing was to be.
+        done: to be called, at least once, when the answer was sent or will not be: its memory is
+            free then.
     """
 
     token: Token | None
@@ -84,6 +90,7 @@ class LeaseAnswer(msgspec.Struct, frozen=True):
     lag_events: int
     lag_seconds: float
     settled: Settled | None = None
+    done: Callable[[], object] = _nothing
 
 
 def subscription_members(subscription: Subscription) -> dict[str, object]:

@@ -242,5 +242,8 @@ def _times(state: TopicState, settings: SubscriptionSettings) -> Iterable[int]:
     """Yield the times at which there may be something to hand out."""
     if settings.order is Order.NONE:
         yield from (each.until_us for each in state.ranges)
-    elif (due_us := state.due_us(settings)) is not None:
+        return
+    if (due_us := state.due_us(settings)) is not None:
         yield due_us
+    # It makes room for other topics, whatever becomes of this one.
+    yield from (each.until_us for each in state.ranges if each.lease)

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from support.backends import Database
 from support.http import Client, MakeClient
+from support.metrics import Scraped
 from support.sockets import connect
 from support.subscribing import (
     ack_all,
@@ -229,6 +230,8 @@ async def test_a_lease_whose_answer_is_not_taken_is_released(client: Client) -> 
     await shown(client, leased=0, waiting=9)
     again = await lease(client)
     assert (offsets_of(again), set(deliveries_of(again))) == (list(range(1, 10)), {1})
+    page = await (await client.get("/metrics")).text()
+    assert Scraped(page).value("aggregator_unwritten_leases_total") == 1
 
 
 async def shown(client: Client, **expected: int) -> None:

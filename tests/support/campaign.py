@@ -209,7 +209,7 @@ class Campaign:
         least = record.settled()
         stats = await get_json(self._client, f"{url}/stats")
         record.check_stats(least, stats, quiet=quiet)
-        await self._consuming.check(url)
+        await self._consuming.check(url, recount=whole_log)
         self._lives.check_running()
 
     async def _read_on(self, url: str, topic: str) -> None:
@@ -279,11 +279,11 @@ async def run_campaign(
     async with sessions_of(database) as sessions, session() as client:
         lives = Lives(database, directory, doctored, sessions, chance, tally)
         record = Record(tally)
-        consuming = Consuming(database, lives, client, record, tally, consumed)
+        consuming = Consuming(database, lives, client, record, tally, directory, consumed)
         campaign = Campaign(lives, sessions, client, chance, tally, record, consuming)
         try:
             await campaign.run(moments)
-            await consuming.check_end(directory)
+            await consuming.check_end()
             await lives.stop()
         finally:
             lives.close()

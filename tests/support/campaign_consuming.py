@@ -50,11 +50,12 @@ class Consuming:
     """The consumers of some subscriptions, and what is checked of these.
 
     Args:
-        database: for a recount at the end.
+        database: for recounts.
         lives: the aggregators.
         client: what requests are sent with.
         record: what is known of the log.
         tally: kept up to date on the way; its seed decides what consumers do.
+        directory: where recounts run.
         names: of the subscriptions, keys of `SUBSCRIPTIONS`.
     """
 
@@ -65,12 +66,14 @@ class Consuming:
         client: aiohttp.ClientSession,
         record: Record,
         tally: Tally,
+        directory: Path,
         names: Sequence[str],
     ) -> None:
         self._database = database
         self._lives = lives
         self._client = client
         self._tally = tally
+        self._directory = directory
         self._judges = [
             SubscriptionRecord(name, _DEFAULTS | SUBSCRIPTIONS[name], record.log, tally)
             for name in names
@@ -123,13 +126,20 @@ class Consuming:
         judge.check_status(least, asked_s, status)
         return status
 
-    async def check(self, url: str) -> None:
-        """Check what was delivered and told against the log, which was read before."""
+    async def check(self, url: str, *, recount: bool) -> None:
+        """Check what was delivered and told against the log, which was read before.
+
+        Args:
+            url: of an aggregator.
+            recount: whether `verify` has to agree, too.
+        """
         for judge in self._judges:
             judge.check_read()
             known = judge.known_dead()
             judge.check_dead(known, await self._dead(judge, url))
             await self._look(judge, url)
+        if recount and self._judges:
+            await self._recount()
 
     async def _dead(self, judge: SubscriptionRecord, url: str) -> list[dict[str, Any]]:
         letters: list[dict[str, Any]] = []
@@ -160,17 +170,14 @@ class Consuming:
             lag = (await self._look(judge, self._lives.serving[0].url))["lag"]["events"]
             await asyncio.sleep(0.1)
 
-    async def check_end(self, directory: Path) -> None:
-        """Check that everything was delivered and is settled, and recount it from outside.
-
-        Args:
-            directory: where the recount runs.
-        """
+    async def check_end(self) -> None:
+        """Check that everything was delivered and is settled."""
         for judge in self._judges:
             judge.check_end(await self._look(judge, self._lives.serving[0].url))
-        if self._judges:
-            ended = await asyncio.to_thread(
-                run_to_end, "verify", *self._database.arguments(), cwd=directory
-            )
-            if ended.code:
-                raise Broken(f"verify ends with {ended.code}: {ended.out}{ended.err}")
+
+    async def _recount(self) -> None:
+        """Have the database recounted from outside."""
+        arguments = self._database.arguments()
+        ended = await asyncio.to_thread(run_to_end, "verify", *arguments, cwd=self._directory)
+        if ended.code:
+            raise Broken(f"verify ends with {ended.code}: {ended.out}{ended.err}")

@@ -37,6 +37,7 @@ class Consuming:
             chunks=LogChunks(store, ReadMemory(2**28), 2**22),
             waits=self.waits,
             memory=ReadMemory(2**28),
+            max_lease_bytes=2**25,
             suspect=self.suspected.append,
         )
         self.service = self.parts.service
@@ -67,7 +68,10 @@ class Consuming:
         settle: SettleRequest | None = None,
     ) -> LeaseAnswer:
         """Ask for a lease, behind what is settled."""
-        return await self.service.lease(name, LeaseRequest(consumer, max_events, wait_ms, settle))
+        request = LeaseRequest(consumer, max_events, wait_ms, settle)
+        answer = await self.service.lease(name, request)
+        answer.done()
+        return answer
 
     async def settle(
         self, answer: LeaseAnswer, *, name: str = "s", ack: Sequence[Range] | None = None
