@@ -57,7 +57,7 @@ WHERE current_setting('transaction_timeout', true) IS NOT NULL"""
 
 _BY_TABLE = ("enable_seqscan", "enable_sort")
 _BY_INDEX = ("enable_indexscan", "enable_indexonlyscan")
-_NEITHER = {"enable_bitmapscan": "off"}
+_NEITHER = {"enable_bitmapscan": "off", "enable_incremental_sort": "off"}
 TABLE_ALONE = dict.fromkeys(_BY_TABLE, "on") | dict.fromkeys(_BY_INDEX, "off") | _NEITHER
 INDEX_ALONE = dict.fromkeys(_BY_TABLE, "off") | dict.fromkeys(_BY_INDEX, "on") | _NEITHER
 
