@@ -154,12 +154,13 @@ class SubscriptionMachine(SubscriptionRun, RuleBasedStateMachine):
                 return
         raise AssertionError(f"the filter has no end: {leased}")
 
-    @rule(name=names, most=sizes, again=sizes, wish=wishes)
-    def consume(self, name: str, most: int, again: int, wish: Wishes) -> None:
-        """Two that compete, and the first of them settles."""
+    @rule(name=names, most=sizes, again=sizes, wish=wishes, then=wishes)
+    def consume(self, name: str, most: int, again: int, wish: Wishes, then: Wishes) -> None:
+        """Two that compete, and the first of them settles, and settles again."""
         self.lease(name, 0, most, "w", 20, few=False)
         self.lease(name, 1, again, "v", 20, few=False)
         self.settle(2, wish)
+        self.settle(2, then)
 
     @rule(name=names, most=sizes, again=sizes, wish=wishes, how=st.sampled_from(["edge", "last"]))
     def lose(self, name: str, most: int, again: int, wish: Wishes, how: str) -> None:

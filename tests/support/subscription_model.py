@@ -169,6 +169,10 @@ class SubscriptionRecord:
         """Whether the filter lets an event through [10]."""
         return self.settings.source in {None, self.log.source(topic, offset)}
 
+    def is_to_come(self, topic: str, offset: int, event: EventRecord) -> bool:
+        """Whether an event is not settled, nor left out by the filter when it was new [11]."""
+        return not event.fate.is_settled and (event.handed or self.passes(topic, offset))
+
     def held(self, lease: GivenLease) -> Iterator[tuple[str, int, EventRecord]]:
         """The events that a lease has, whether it has run out or not."""
         for name, topic in self.topics.items():

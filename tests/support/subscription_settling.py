@@ -145,9 +145,7 @@ class SettleJudge:
         event = topic.event(offset)
         if event.lease is not None and event.lease is self.lease:
             return False
-        if spans and event.fate.is_settled:
-            return False
-        return None if spans and not self.record.passes(name, offset) else True
+        return not (spans and event.fate.is_settled)
 
     def repeated(self, times: tuple[int, int]) -> tuple[DoneSettle | None, bool]:
         """The same settle as it was done, if it was, and whether it may be forgotten [35]."""

@@ -54,12 +54,12 @@ SPOILT = [
     "",
     "whole",
     "whole",
-    "wide",
+    "first",
+    "bold",
+    "bold",
     "twice",
     "beyond",
     "elsewhere",
-    "bold",
-    "first",
 ]
 ERRORS = [None, "no", "not again"]
 

@@ -124,7 +124,7 @@ class Comparison:
             event.ran_out = True
             return 1
         assert not self.record.is_leased(event, self.now_us), what
-        assert not self.record.passes(self.name, offset), ("passed over", what)
+        assert not self.record.is_to_come(self.name, offset, event), ("passed over", what)
         event.handed = True
         event.end(Fate.ACKNOWLEDGED)
         return 0

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 from msgspec.structs import replace
 
-from storage.subscriptions import consuming, leasing, settling
+from storage.subscriptions import consuming, deliveries, leasing, settling
 from storage.subscriptions.commands import Settle
 from storage.subscriptions.deliveries import RunOut
 from storage.subscriptions.leasing import Draft, Grants
@@ -103,7 +103,8 @@ def die_in_company(patch: pytest.MonkeyPatch) -> None:
     def by_count(leased: Unsettled, settings: SubscriptionSettings) -> bool:
         return leased.count == 1 and leased.deliveries >= settings.max_deliveries
 
-    patch.setattr(settling, "is_dead", by_count)
+    for module in (settling, deliveries):
+        patch.setattr(module, "is_dead", by_count)
 
 
 WEAKENINGS: Sequence[Weakening] = [
