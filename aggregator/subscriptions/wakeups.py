@@ -10,11 +10,12 @@ import asyncio
 class Sleepers:
     """Those that sleep until there may be something."""
 
-    __slots__ = ("_sleepers", "_timer", "_wakes")
+    __slots__ = ("_due_s", "_sleepers", "_timer", "_wakes")
 
     def __init__(self) -> None:
         self._sleepers: dict[asyncio.Future[None], None] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._due_s = 0.0
         self._wakes = 0
 
     def __len__(self) -> int:
@@ -57,9 +58,11 @@ class Sleepers:
         """Wake the first that sleeps in so many seconds, unless that is to be earlier anyway."""
         when_s = asyncio.get_running_loop().time() + delay_s
         if self._timer is not None:
-            if self._timer.when() <= when_s:
+            # Not every loop's handle tells its time: that of a time that is past need not.
+            if self._due_s <= when_s:
                 return
             self._timer.cancel()
+        self._due_s = when_s
         self._timer = asyncio.get_running_loop().call_at(when_s, self._time_is_up)
 
     def _time_is_up(self) -> None:

@@ -182,8 +182,8 @@ def _settle(
         below, inside, above = cut(ranges, first, last)
         _check_held(topic, inside, lease)
         done.acknowledged += count(inside)
-        if any(each.failed for each in inside):
-            done.forgotten.append((first, last))
+        # Not the whole range: it may span dead letters.
+        done.forgotten.extend((each.first, each.last) for each in inside if each.failed)
         ranges = [*below, *above]
     for death in named.dead:
         below, held, above = _one(topic, ranges, death.offset, lease)

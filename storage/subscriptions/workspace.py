@@ -7,6 +7,8 @@ A backend locks the subscriptions of the commands, loads what `needs` names, has
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from msgspec import UNSET
+
 from storage.subscriptions.commands import (
     Change,
     Command,
@@ -138,27 +140,16 @@ def needs(commands: Iterable[Command]) -> Needs:
         name = command.subscription.name if isinstance(command, Create) else command.name
         names.add(name)
         topics = wanted.topics.setdefault(name, set())
-        match command:
-            case Lease():
-                topics.update(command.topics)
-                if not command.all_topics:
-                    wanted.others.add(name)
-                if command.settle is not None:
-                    _need_settle(wanted, command.settle)
-            case Settle():
-                _need_settle(wanted, command)
-            case Seek():
-                topics.update(command.starts)
-            case Change():
-                wanted.every_state.add(name)
-            case RetryDead():
-                wanted.dead = command.offsets, command.limit
-                wanted.every_state.add(name)
-            case DropDead():
-                wanted.dead = [(command.topic, command.offset, command.offset)], 1
-                topics.add(command.topic)
-            case _:
-                pass
+        if isinstance(command, Lease):
+            topics.update(command.topics)
+            if not command.all_topics:
+                wanted.others.add(name)
+            if command.settle is not None:
+                _need_settle(wanted, command.settle)
+        elif isinstance(command, Settle):
+            _need_settle(wanted, command)
+        else:
+            _need_administration(wanted, command, topics)
     wanted.names = sorted(names)
     return wanted
 
@@ -168,3 +159,25 @@ def _need_settle(wanted: Needs, settle: Settle) -> None:
     topics.update(topic for topic, _, _ in settle.token.extents)
     if settle.digest:
         wanted.records.add((settle.name, settle.token.lease, settle.digest))
+
+
+def _need_administration(wanted: Needs, command: Command, topics: set[str]) -> None:
+    match command:
+        case Seek():
+            topics.update(command.starts)
+        case Change(topics=selected, on_dead=on_dead):
+            # Nothing else has to do with what is kept of topics, and there may be very many.
+            if selected is not UNSET or on_dead is not UNSET:
+                wanted.every_state.add(command.name)
+        case RetryDead(name, None, limit):
+            wanted.dead = None, limit
+            wanted.every_state.add(name)
+        case RetryDead(_, offsets, limit) if offsets is not None:
+            wanted.dead = offsets, limit
+            topics.update(topic for topic, _, _ in offsets)
+        case DropDead(_, topic, offset):
+            wanted.dead = [(topic, offset, offset)], 1
+            topics.add(topic)
+        case _:
+            # It needs the subscription alone.
+            return

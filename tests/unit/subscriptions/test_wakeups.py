@@ -2,6 +2,8 @@
 
 import asyncio
 
+import uvloop
+
 from aggregator.subscriptions.wakeups import Sleepers
 
 
@@ -43,3 +45,16 @@ async def test_the_clock_wakes_nobody_once_all_are_gone() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
     assert sleepers.wakes == 0
+
+
+def test_a_time_that_is_past_wakes_at_once_whatever_the_loop() -> None:
+    async def sleep() -> None:
+        sleepers = Sleepers()
+        sleeper = sleepers.add()
+        sleepers.wake_in(-1)
+        sleepers.wake_in(3600)
+        await asyncio.wait_for(sleeper, 30)
+        sleepers.remove(sleeper)
+
+    # The loop that the aggregator has; its handle of a time that is past has no `when`.
+    uvloop.run(sleep())
