@@ -20,7 +20,7 @@ _WAITS_MS = (0, 200, 500)
 _CUT_SHORT = 0.02
 """The share of the requests whose consumer dies before the answer."""
 
-_POISON = 150
+_POISON = 600
 """One event of so many is never acknowledged, where there is poison."""
 
 _CARRIED = 0.3

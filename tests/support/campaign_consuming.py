@@ -155,9 +155,8 @@ class Consuming:
         """Have everything settled, by consumers that do their best, and end them."""
         for consumer in self._consumers:
             consumer.earnest = True
-        async with asyncio.timeout(LIMIT_S):
-            for judge in self._judges:
-                await self._until_settled(judge)
+        for judge in self._judges:
+            await self._until_settled(judge)
         for consumer in self._consumers:
             consumer.ending = True
         await asyncio.gather(*self._tasks)
@@ -165,9 +164,14 @@ class Consuming:
             task.cancel()
 
     async def _until_settled(self, judge: SubscriptionRecord) -> None:
-        lag = None
-        while lag != 0:
-            lag = (await self._look(judge, self._lives.serving[0].url))["lag"]["events"]
+        """Return once nothing is left; fails if it does not get less within the limit."""
+        least: int | None = None
+        moved_s = time.monotonic()
+        while least != 0:
+            left = (await self._look(judge, self._lives.serving[0].url))["lag"]["events"]
+            if least is None or left < least:
+                least, moved_s = left, time.monotonic()
+            assert time.monotonic() < moved_s + LIMIT_S, f"{judge.name}: {left} events are left"
             await asyncio.sleep(0.1)
 
     async def check_end(self) -> None:
