@@ -44,24 +44,13 @@ many_settings = st.builds(
     )
 )
 
-ACTIONS = ["ack", "ack", "ack", "retry", "retry", "dead", "release", "keep"]
+ACTIONS = ["ack", "ack", "retry", "retry", "dead", "release", "keep", "keep", "keep"]
 actions = st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(1, 4)), min_size=1, max_size=5)
 SPOILT = [
-    "",
-    "",
-    "",
-    "",
-    "",
-    "whole",
-    "whole",
-    "first",
-    "bold",
-    "bold",
-    "twice",
-    "beyond",
-    "elsewhere",
+    *("", "", "", "", "", "whole", "whole", "whole", "first", "first"),
+    *("bold", "twice", "beyond", "elsewhere"),
 ]
-ERRORS = [None, "no", "not again"]
+ERRORS = [None, "no", "no", "not again"]
 
 
 class Wishes(NamedTuple):
