@@ -32,7 +32,7 @@ class Consumed:
         self._acknowledged = 0
 
     async def consume(
-        self, events: int, at_once: int, consumers: int = 1, how: str = "turns"
+        self, events: int, at_once: int, consumers: int = 1, how: str = "carried"
     ) -> Measured:
         """Measure consumers that take and settle events.
 

@@ -3,9 +3,9 @@
     python -m benchmarks subscriptions
 
 Consumers are a process of their own that parses every event. One takes a topic by 100 and by 1,000
-at a time: by requests in turn (lease, settle, lease), by leases that carry the settle of the one
-before, and with `order: "none"` the next lease asked for ahead. A pull consumer of
-JetStream from Python takes as many a fetch, and acknowledges each message. Eight consumers share a
+at a time, by leases that carry the settle of the one before, by a request for each lease and each
+settle, and with `order: "none"` and the next lease asked for ahead. A pull consumer of JetStream
+from Python takes as many a fetch, and acknowledges each message. Eight consumers share a
 subscription with `order: "none"`, which one takes as well. The standard workload is published while
 a subscription follows, and alone. And one consumer takes events from the middle of a log of
 millions (`--stored` before it and as many behind it), whose first half the subscription has
@@ -51,30 +51,30 @@ def on(backend: str, what: str) -> str:
     return f"{backend}, {what}"
 
 
-def turns(at_once: int) -> str:
-    """Return the name of one consumer that leases, settles and leases again."""
+def carried(at_once: int) -> str:
+    """Return the name of one consumer whose leases carry the settle of the one before."""
     return f"{at_once:,} at a time"
 
 
-def carried(at_once: int) -> str:
-    """Return the name of one consumer whose leases carry the settle of the one before."""
-    return f"{turns(at_once)}, each lease with the settle before it"
+def turns(at_once: int) -> str:
+    """Return the name of one consumer that leases, settles and leases again."""
+    return f"{carried(at_once)}, a request for each lease and each settle"
 
 
 def ahead(at_once: int) -> str:
     """Return the name of one consumer that asks for a lease before it parses the one before."""
-    return f'{turns(at_once)}, order "none", the next lease asked for ahead'
+    return f'{carried(at_once)}, order "none", the next lease asked for ahead'
 
 
 def competing(consumers: int) -> str:
     """Return the name of so many consumers for whom no order is kept."""
     counted = "one consumer" if consumers == 1 else f"{consumers} consumers"
-    return f'{turns(_COMPETING_AT_ONCE)}, order "none", {counted}'
+    return f'{carried(_COMPETING_AT_ONCE)}, order "none", {counted}'
 
 
 def in_the_middle(at_once: int, around: int) -> str:
     """Return the name of one consumer with so many events before it and behind it."""
-    return f"{turns(at_once)}, {around:,} events before and {around:,} behind"
+    return f"{carried(at_once)}, {around:,} events before and {around:,} behind"
 
 
 def peer(at_once: int) -> str:
@@ -165,11 +165,11 @@ def _consuming(backend: str, log: Database, middle: Consumed, setting: Setting) 
     events = _taken(setting)
     runs = {}
     for at_once in AT_ONCE:
-        runs[on(backend, turns(at_once))] = partial(_all, log, events, at_once)
+        runs[on(backend, carried(at_once))] = partial(_all, log, events, at_once)
         runs[on(backend, in_the_middle(at_once, setting.stored))] = partial(
             middle.consume, events, at_once
         )
-        runs[on(backend, carried(at_once))] = partial(_all, log, events, at_once, how="carried")
+        runs[on(backend, turns(at_once))] = partial(_all, log, events, at_once, how="turns")
         runs[on(backend, ahead(at_once))] = partial(
             _all, log, events, at_once, how="ahead", order="none"
         )
@@ -185,7 +185,7 @@ async def _all(
     events: int,
     at_once: int,
     consumers: int = 1,
-    how: str = "turns",
+    how: str = "carried",
     order: str = "topic",
 ) -> Measured:
     """Take the whole topic by a new subscription."""
@@ -212,7 +212,7 @@ def _compare(part: Part, setting: Setting) -> None:
             for name in (turns(at_once), carried(at_once), ahead(at_once)):
                 part.compare(on(backend, name), BEST_PEER)
             part.compare(
-                on(backend, in_the_middle(at_once, setting.stored)), on(backend, turns(at_once))
+                on(backend, in_the_middle(at_once, setting.stored)), on(backend, carried(at_once))
             )
         part.compare(on(backend, competing(8)), on(backend, competing(1)))
         part.compare(on(backend, FOLLOWED), on(backend, PUBLISHING))

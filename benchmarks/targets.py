@@ -186,7 +186,7 @@ def _subscriptions(backend: str, eight: float) -> list[Target]:
         *(
             ratio(
                 on(subscriptions.in_the_middle(at_once, FIVE_MILLION)),
-                on(subscriptions.turns(at_once)),
+                on(subscriptions.carried(at_once)),
                 0.9,
             )
             for at_once in subscriptions.AT_ONCE

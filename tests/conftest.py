@@ -1,6 +1,7 @@
 """What every test may ask for: the backends, a store, an application, a real process."""
 
 import contextlib
+import itertools
 import os
 import re
 import sqlite3
@@ -161,11 +162,12 @@ async def client(make_client: MakeClient) -> Client:
 def run_aggregator(tmp_path: Path, processes: None) -> Iterator[Callable[..., Aggregator]]:
     """Starts a real aggregator process: `run_aggregator("--backend", "sqlite", ...)`."""
     started: list[Aggregator] = []
+    numbers = itertools.count()
 
     def run(*arguments: str, env: dict[str, str] | None = None) -> Aggregator:
-        aggregator = Aggregator.start(
-            arguments, log=tmp_path / f"aggregator-{len(started)}.log", cwd=tmp_path, env=env
-        )
+        # Some tests start several at once, in threads.
+        log = tmp_path / f"aggregator-{next(numbers)}.log"
+        aggregator = Aggregator.start(arguments, log=log, cwd=tmp_path, env=env)
         started.append(aggregator)
         return aggregator
 

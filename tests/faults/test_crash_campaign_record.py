@@ -168,3 +168,16 @@ def test_the_closing_table_sums_up_each_backend() -> None:
     ]
     assert rows[3][-6:] == ["8", "6", "2", "1", "0", "0.0"]
     assert lines[-1].endswith("CRASH_CAMPAIGN_SEED=7")
+    assert not any(line.startswith("consumers") for line in lines)
+
+
+def test_the_closing_table_sums_up_consumers_where_there_are_any() -> None:
+    tallies = [
+        Tally("sqlite", count, "7", leases=2, settled_again=count, passed_over=1)
+        for count in (1, 3)
+    ]
+    lines = table([*(each.figures() for each in tallies), Tally("postgres", 1, "7").figures()])
+    (line,) = [line for line in lines if line.startswith("consumers")]
+    assert line.startswith("consumers, sqlite: leases 4, delivered 0, ")
+    assert ", settled again 4, " in line
+    assert line.endswith(", passed over 2")

@@ -34,8 +34,8 @@ FROM_START = {"topics": [TOPIC], "from": "start"}
 async def test_consumers_in_every_way_settle_what_a_log_holds() -> None:
     async with filled(sqlite_file, EVENTS) as database:
         one = Consumed(database, EVENTS, FROM_START)
-        await one.consume(1_050, 100)
-        measured = await one.consume(EVENTS - 1_050, 100, how="carried")
+        await one.consume(1_050, 100, how="turns")
+        measured = await one.consume(EVENTS - 1_050, 100)
         assert measured.events_s > 0
         assert measured.p50_ms is not None
         many = Consumed(database, EVENTS, FROM_START | {"order": "none"})

@@ -58,7 +58,7 @@ async def test_leases_of_a_killed_aggregator_hold_until_they_run_out_and_come_ag
         other = one.through(pair[1].url)
         await one.fill(20)
         await one.fill(5, "visits")
-        await one.make("orders", lease_ms=2_000, backoff_ms=[0])
+        await one.make("orders", lease_ms=600_000)
         kept, lost = await one.lease(10), RemoteSubscription(client, pair[0].url, "watch")
         await lost.make("visits", lease_ms=1_000)
         assert offsets_of(await lost.lease()) == [1, 2, 3, 4, 5]

@@ -189,24 +189,6 @@ def test_postgres_reads_the_table_without_an_index_and_an_index_without_the_tabl
             assert plan(snapshot, sql, INDEX_ALONE) == [f"Index Only Scan {index}"]
 
 
-@pytest.mark.parametrize("backend", ["postgres"])
-def test_postgres_reads_an_index_of_a_young_log_of_several_topics_without_another(
-    database: Database,
-) -> None:
-    fill(database, ORDERS)
-    for topic, rows in (("a", 400), ("b", 400), ("c", 3), ("d", 100), ("e", 200)):
-        execute(
-            database,
-            f"INSERT INTO events SELECT '{topic}', n, 'e-' || n, to_timestamp(n), to_timestamp(n), "
-            f"'s', '{{}}' FROM generate_series(1, {rows}) AS n",
-        )
-    execute(database, "ANALYZE events")
-    with closing(cast("PostgresSnapshot", snapshot_of(database))) as snapshot:
-        snapshot.open()
-        keys = plan(snapshot, postgres_snapshot.KEYS, INDEX_ALONE)
-        assert keys == ["Index Only Scan events_topic_event_id_key"]
-
-
 @pytest.mark.parametrize("backend", ["sqlite"])
 @pytest.mark.parametrize("filled", [True, False])
 def test_sqlite_reads_the_table_without_an_index_and_an_index_without_the_table(
