@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import structlog.testing
+from msgspec.structs import replace
 from support.scripted_subscriptions import (
     TOKEN,
     ServedSubscriptions,
@@ -235,3 +236,31 @@ async def test_a_lease_that_can_not_be_released_runs_out(
     told = [line for line in logged if line["event"] == "lease_not_released"]
     assert len(told) == lines
     assert not lines or (told[0]["subscription"], told[0]["reason"]) == ("billing", "out of reach")
+
+
+async def test_who_does_not_take_a_large_answer_keeps_its_memory_for_a_moment_only(
+    routes: ServedSubscriptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_routes, "_MAX_HOLD_S", 3600)
+    freed: list[str] = []
+    routes.service.leases = [
+        replace(leased(b"{}"), done=lambda: freed.append("small")),
+        replace(leased(*LARGE), done=lambda: freed.append("taken")),
+        replace(leased(*LARGE), done=lambda: freed.append("not taken")),
+    ]
+    for name in ("small", "taken"):
+        response = await routes.client.post("/subscriptions/billing/lease", json={"consumer": "w"})
+        await response.read()
+        await until(lambda: name in freed, "its memory is free")  # noqa: B023 - it is waited for
+    async with talking(routes.served.port) as talk:
+        talk.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        talk.writer.write(ask())
+        await half_sent(routes)
+        assert "not taken" not in freed
+    monkeypatch.setattr(lease_routes, "_MAX_HOLD_S", 0)
+    routes.service.leases = [replace(leased(*LARGE), done=lambda: freed.append("held no more"))]
+    async with talking(routes.served.port) as talk:
+        talk.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        talk.writer.write(ask())
+        await until(lambda: "held no more" in freed, "its memory is free")
+        await half_sent(routes)
