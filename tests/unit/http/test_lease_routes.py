@@ -252,14 +252,14 @@ async def test_who_does_not_take_a_large_answer_keeps_its_memory_for_a_moment_on
         response = await routes.client.post("/subscriptions/billing/lease", json={"consumer": "w"})
         await response.read()
         await until(lambda: name in freed, "its memory is free")  # noqa: B023 - it is waited for
-    async with talking(routes.served.port) as talk:
+    async with talking(routes.served) as talk:
         talk.writer.transport.pause_reading()  # type: ignore[attr-defined]
         talk.writer.write(ask())
         await half_sent(routes)
         assert "not taken" not in freed
     monkeypatch.setattr(lease_routes, "_MAX_HOLD_S", 0)
     routes.service.leases = [replace(leased(*LARGE), done=lambda: freed.append("held no more"))]
-    async with talking(routes.served.port) as talk:
+    async with talking(routes.served) as talk:
         talk.writer.transport.pause_reading()  # type: ignore[attr-defined]
         talk.writer.write(ask())
         await until(lambda: "held no more" in freed, "its memory is free")
