@@ -238,7 +238,25 @@ async def test_a_lease_that_can_not_be_released_runs_out(
     assert not lines or (told[0]["subscription"], told[0]["reason"]) == ("billing", "out of reach")
 
 
+@pytest.mark.parametrize("hold_s", [3600, 0])
 async def test_who_does_not_take_a_large_answer_keeps_its_memory_for_a_moment_only(
+    routes: ServedSubscriptions, monkeypatch: pytest.MonkeyPatch, hold_s: float
+) -> None:
+    monkeypatch.setattr(lease_routes, "_MAX_HOLD_S", hold_s)
+    freed: list[str] = []
+    routes.service.leases = [replace(leased(*LARGE), done=lambda: freed.append("not taken"))]
+    async with talking(routes.served) as talk:
+        talk.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        talk.writer.write(ask())
+        await routes.service.until("lease")
+        await half_sent(routes)
+        if hold_s:
+            assert freed == []
+        else:
+            await until(lambda: freed == ["not taken"], "its memory is free")
+
+
+async def test_what_is_small_or_taken_keeps_no_memory(
     routes: ServedSubscriptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease_routes, "_MAX_HOLD_S", 3600)
@@ -246,21 +264,9 @@ async def test_who_does_not_take_a_large_answer_keeps_its_memory_for_a_moment_on
     routes.service.leases = [
         replace(leased(b"{}"), done=lambda: freed.append("small")),
         replace(leased(*LARGE), done=lambda: freed.append("taken")),
-        replace(leased(*LARGE), done=lambda: freed.append("not taken")),
     ]
-    for name in ("small", "taken"):
+    for _ in range(2):
         response = await routes.client.post("/subscriptions/billing/lease", json={"consumer": "w"})
         await response.read()
-        await until(lambda: name in freed, "its memory is free")  # noqa: B023 - it is waited for
-    async with talking(routes.served) as talk:
-        talk.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        talk.writer.write(ask())
-        await half_sent(routes)
-        assert "not taken" not in freed
-    monkeypatch.setattr(lease_routes, "_MAX_HOLD_S", 0)
-    routes.service.leases = [replace(leased(*LARGE), done=lambda: freed.append("held no more"))]
-    async with talking(routes.served) as talk:
-        talk.writer.transport.pause_reading()  # type: ignore[attr-defined]
-        talk.writer.write(ask())
-        await until(lambda: "held no more" in freed, "its memory is free")
-        await half_sent(routes)
+    await until(lambda: "taken" in freed, "its memory is free")
+    assert freed[0] == "small"
