@@ -62,6 +62,7 @@ class Wishes(NamedTuple):
     after_ms: int | None
     error: str | None
     trims: bool
+    rest: bool
 
 
 wishes = st.builds(
@@ -72,6 +73,7 @@ wishes = st.builds(
     st.sampled_from([None, None, 0, 700]),
     st.sampled_from(ERRORS),
     st.sampled_from([False, False, False, True]),
+    st.sampled_from([False] * 9 + [True]),
 )
 
 
@@ -112,6 +114,7 @@ def settle_of(name: str, record: SubscriptionRecord | None, token: Token, wish: 
         extend_ms=None if trims else wish.extend_ms,
         digest=b"" if trims or not any(parts) else repr(parts).encode(),
         trims=trims,
+        release_rest=wish.rest and not trims,
     )
 
 
