@@ -129,7 +129,9 @@ def settle(copy: WorkingCopy, subscription: Subscription, command: Settle) -> Se
     """Decide what becomes of the events that a consumer holds."""
     token, now_us = command.token, copy.now_us
     if token.subscription != subscription.id:
-        return Refusal("lease_lost", "the lease is one of a subscription that was deleted")
+        return Refusal(
+            "lease_lost", "the lease is one of another subscription, or of one that was deleted"
+        )
     topics = [topic for topic, _, _ in token.extents]
     states = {topic: copy.state(subscription, topic) for topic in topics}
     expires_us = _expires_us(states.values(), token.lease)
