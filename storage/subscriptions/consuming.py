@@ -16,7 +16,8 @@ from storage.subscriptions.model import (
     TopicState,
 )
 from storage.subscriptions.outcomes import Leased, Refusal, Settled
-from storage.subscriptions.settling import SettleRefused, TopicSettled, settle_topics
+from storage.subscriptions.settling import settle_topics
+from storage.subscriptions.sweep import SettleRefused, TopicSettled
 from storage.subscriptions.working_copy import WorkingCopy, selection
 
 _RAN_OUT = "the lease of its last delivery ran out"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 from msgspec.structs import replace
 
-from storage.subscriptions import consuming, deliveries, leasing, settling
+from storage.subscriptions import consuming, deliveries, leasing, settling, sweep
 from storage.subscriptions.commands import Settle
 from storage.subscriptions.deliveries import RunOut
 from storage.subscriptions.leasing import Draft, Grants
@@ -19,7 +19,7 @@ Weakening = Callable[[pytest.MonkeyPatch], None]
 def settle_what_others_hold(patch: pytest.MonkeyPatch) -> None:
     """No fencing: whoever has had events settles them, whoever has them now."""
     patch.setattr(consuming, "_expires_us", lambda *_: 2**62)
-    patch.setattr(settling, "_check_held", lambda *_: None)
+    patch.setattr(sweep, "check_held", lambda *_: None)
 
 
 def settle_when_it_has_run_out(patch: pytest.MonkeyPatch) -> None:
