@@ -10,7 +10,7 @@ from storage.subscriptions.commands import Settle
 from storage.subscriptions.deliveries import RunOut
 from storage.subscriptions.leasing import Draft, Grants
 from storage.subscriptions.model import SubscriptionSettings, TopicState, Unsettled
-from storage.subscriptions.settling import TopicSettled
+from storage.subscriptions.sweep import TopicSettled
 from storage.subscriptions.working_copy import WorkingCopy
 
 Weakening = Callable[[pytest.MonkeyPatch], None]
@@ -103,7 +103,7 @@ def die_in_company(patch: pytest.MonkeyPatch) -> None:
     def by_count(leased: Unsettled, settings: SubscriptionSettings) -> bool:
         return leased.count == 1 and leased.deliveries >= settings.max_deliveries
 
-    for module in (settling, deliveries):
+    for module in (sweep, deliveries):
         patch.setattr(module, "is_dead", by_count)
 
 
