@@ -22,6 +22,10 @@ from storage.subscriptions.commands import Token
 _VARY = {"Vary": "Accept-Encoding"}
 _GIVEN_UP = b'{"lease":null,"expires_at":null,"expires_in_ms":null,"deliveries":[],"lag":null}'
 
+_LARGE_BYTES = 2**20
+_MAX_HOLD_S = 1.0
+"""How long an answer that is large, and not taken, keeps its memory from leases to come."""
+
 _log = structlog.get_logger()
 
 
@@ -66,6 +70,12 @@ class LeaseRoutes:
             self._sent(name, answer, complete=False)
             raise
         response.on_sent = lambda complete: self._sent(name, answer, complete=complete)
+        if response.size < _LARGE_BYTES:
+            answer.done()
+        else:
+            # Who takes it gets it before others are read; who does not keeps nobody from theirs,
+            # and is cut off with the other answers on their way.
+            asyncio.get_running_loop().call_later(_MAX_HOLD_S, answer.done)
         return response
 
     async def settle(self, request: web.Request) -> web.Response:

@@ -50,6 +50,8 @@ class KnownSubscription:
         self.oldest_us: int | None = None
         """Of a subscription to many topics: what waits or is leased in all of them, and since when,
         when they were looked at."""
+        self.checked_s = 0.0
+        """When it was seen last that the subscription is there."""
         self.poll_pause_s = MIN_POLL_PAUSE_S
         self.poll_at_s = 0.0
         """When a poll is to look at it again at the earliest, and how long after that."""

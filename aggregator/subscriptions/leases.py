@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from aggregator.ingest.group_commit import ShuttingDown
 from aggregator.live.waits import Wait, Waits
 from aggregator.logging.observer_guard import log_failure
+from aggregator.reading.bounded_read import EXPECTED_PAYLOAD_BYTES
 from aggregator.reading.read_memory import ReadMemory
 from aggregator.subscriptions.command_queue import CommandQueue
 from aggregator.subscriptions.counters import SubscriptionCounters
@@ -132,7 +133,8 @@ class Leases:
     async def _take_now(self, name: str, request: LeaseRequest, settle: Settle | None) -> _Taken:
         known = await self._known_of(name)
         # Ahead of the lease, whose time must not run while it waits for its turn.
-        room = await self._reserve(request.max_events * (2 * known.mean_bytes or LEASE_BYTES))
+        size = 2 * known.mean_bytes or EXPECTED_PAYLOAD_BYTES
+        room = await self._reserve(request.max_events * size)
         try:
             wakes = known.sleepers.wakes
             leased, lease = await self._decide(known, request.max_events, settle)

@@ -14,6 +14,9 @@ from storage.subscriptions.outcomes import Kept, Leased, Outcome, Refusal, Settl
 _MAX_READY = 1000
 _MAX_PAUSE_S = 1.0
 
+_CHECK_S, _MAX_CHECKED = 0.5, 10
+"""How often it is looked whether a subscription is still there, and how many at a poll."""
+
 
 class Notices:
     """Wakes consumers for what this process does, and counts that.
@@ -129,8 +132,25 @@ class SubscriptionPoller(Poller):
             self._wake(by_id[id_], now_s)
         for known in due:
             if known.needs_look(found_nothing=True):
-                await known.look(self._store)
-                self._wake(known, now_s)
+                if await known.look(self._store):
+                    self._wake(known, now_s)
+                else:
+                    self.known.forget(known.subscription.name)
+        await self._check_that_some_are_there(waited_for, now_s)
+
+    async def _check_that_some_are_there(
+        self, waited_for: Sequence[KnownSubscription], now_s: float
+    ) -> None:
+        """Find out which were deleted by others, or made anew: a few at each poll."""
+        longest_ago = sorted(waited_for, key=lambda known: known.checked_s)[:_MAX_CHECKED]
+        for known in longest_ago:
+            if now_s - known.checked_s < _CHECK_S:
+                return
+            known.checked_s = now_s
+            subscription = known.subscription
+            there = await self._store.subscription(subscription.name)
+            if there is None or there.id != subscription.id:
+                self.known.forget(subscription.name)
 
     def _wake(self, known: KnownSubscription, now_s: float) -> None:
         # It may have nothing all the same, for as many are leased as may be: then it is asked less

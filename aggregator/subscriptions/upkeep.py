@@ -7,7 +7,7 @@ from storage.protocols import SubscriptionStore
 _INTERVAL_S = 5.0
 """Often, for it looks through all that are remembered."""
 
-_MAX_FORGOTTEN = 1000
+_MAX_FORGOTTEN = 2000
 """Settles forgotten in one transaction, for which publishes may have to wait."""
 
 

@@ -16,7 +16,8 @@ from storage.subscriptions.model import (
     TopicState,
 )
 from storage.subscriptions.outcomes import Leased, Refusal, Settled
-from storage.subscriptions.settling import SettleRefused, TopicSettled, settle_topics
+from storage.subscriptions.settling import settle_topics
+from storage.subscriptions.sweep import SettleRefused, TopicSettled
 from storage.subscriptions.working_copy import WorkingCopy, selection
 
 _RAN_OUT = "the lease of its last delivery ran out"
@@ -129,7 +130,9 @@ def settle(copy: WorkingCopy, subscription: Subscription, command: Settle) -> Se
     """Decide what becomes of the events that a consumer holds."""
     token, now_us = command.token, copy.now_us
     if token.subscription != subscription.id:
-        return Refusal("lease_lost", "the lease is one of a subscription that was deleted")
+        return Refusal(
+            "lease_lost", "the lease is one of another subscription, or of one that was deleted"
+        )
     topics = [topic for topic, _, _ in token.extents]
     states = {topic: copy.state(subscription, topic) for topic in topics}
     expires_us = _expires_us(states.values(), token.lease)

@@ -4,66 +4,13 @@ A settle is checked as a whole against what its lease holds, then done as a whol
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
+from operator import attrgetter
 from typing import NamedTuple
 
 from storage.subscriptions.commands import Death, Retry, Settle
-from storage.subscriptions.deliveries import backoff_us, is_dead
-from storage.subscriptions.model import Order, SubscriptionSettings, TopicState, Unsettled
-from storage.subscriptions.ranges import count, cut, merged
-
-
-class SettleRefused(Exception):
-    """A settle that can't be done; its message is one sentence for the consumer.
-
-    Args:
-        reason: as in `storage.subscriptions.commands.Refusal`.
-        message: the sentence.
-    """
-
-    def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
-        self.reason = reason
-
-
-@dataclass(slots=True)
-class Failed:
-    """An event that failed, as a settle has it.
-
-    Attributes:
-        offset: the event.
-        deliveries: how often it was handed out.
-        error: why, if that was said.
-        dead: whether it is dead.
-    """
-
-    offset: int
-    deliveries: int
-    error: str | None
-    dead: bool
-
-
-@dataclass(slots=True)
-class TopicSettled:
-    """What a settle does to one topic.
-
-    Attributes:
-        state: as it is then.
-        forgotten: ranges of offsets of which no failure is to be kept any more.
-        failed: events that failed.
-        acknowledged, retried, dead, released: numbers of events.
-        not_redelivered: of those released, events that were handed out before.
-    """
-
-    state: TopicState
-    forgotten: list[tuple[int, int]] = field(default_factory=list)
-    failed: list[Failed] = field(default_factory=list)
-    acknowledged: int = 0
-    retried: int = 0
-    dead: int = 0
-    released: int = 0
-    not_redelivered: int = 0
+from storage.subscriptions.model import Order, SubscriptionSettings, TopicState
+from storage.subscriptions.sweep import ACK, RELEASE, Action, SettleRefused, Sweep, TopicSettled
 
 
 class _Named(NamedTuple):
@@ -76,11 +23,17 @@ class _Named(NamedTuple):
 
     def intervals(self) -> Iterator[tuple[int, int]]:
         """Yield the first and the last offset of all that is named."""
-        yield from self.ack
-        yield from self.release
-        yield from ((each.offset, each.offset) for each in self.retry)
-        yield from ((each.offset, each.offset) for each in self.dead)
+        yield from ((each.first, each.last) for each in self.actions())
 
+    def actions(self) -> Iterator[Action]:
+        """Yield all that is named."""
+        yield from (Action(first, last, ACK) for first, last in self.ack)
+        yield from (Action(first, last, RELEASE) for first, last in self.release)
+        yield from (Action(each.offset, each.offset, each) for each in self.retry)
+        yield from (Action(each.offset, each.offset, each) for each in self.dead)
+
+
+_first = attrgetter("first")
 
 _NOTHING = _Named((), (), (), ())
 
@@ -176,93 +129,11 @@ def _settle(
     now_us: int,
     release_behind: int | None,
 ) -> TopicSettled:
-    done = TopicSettled(state)
-    ranges: Sequence[Unsettled] = state.ranges
-    for first, last in named.ack:
-        below, inside, above = cut(ranges, first, last)
-        _check_held(topic, inside, lease)
-        done.acknowledged += count(inside)
-        # Not the whole range: it may span dead letters.
-        done.forgotten.extend((each.first, each.last) for each in inside if each.failed)
-        ranges = [*below, *above]
-    for death in named.dead:
-        below, held, above = _one(topic, ranges, death.offset, lease)
-        done.failed.append(Failed(death.offset, held.deliveries, death.error, dead=True))
-        done.dead += 1
-        ranges = [*below, *above]
-    for retry in named.retry:
-        below, held, above = _one(topic, ranges, retry.offset, lease)
-        dead = is_dead(held, settings)
-        if dead or retry.error is not None:
-            done.failed.append(Failed(retry.offset, held.deliveries, retry.error, dead=dead))
-        if dead:
-            done.dead += 1
-            ranges = [*below, *above]
-            continue
-        done.retried += 1
-        wait_us = (
-            backoff_us(settings, held.deliveries)
-            if retry.after_ms is None
-            else retry.after_ms * 1000
-        )
-        failed = held.failed or retry.error is not None
-        waiting = Unsettled(held.first, held.last, held.deliveries, now_us + wait_us, "", 0, failed)
-        ranges = [*below, waiting, *above]
-    for first, last in named.release:
-        below, inside, above = cut(ranges, first, last)
-        _check_held(topic, inside, lease)
-        ranges = [*below, *_released(inside, done, now_us), *above]
+    sweep = Sweep(topic, state, lease, settings, now_us)
+    sweep.over(sorted(named.actions(), key=_first))
     if settings.order is Order.TOPIC and named.retry:
         behind = min(each.offset for each in named.retry)
         release_behind = behind if release_behind is None else release_behind
     if release_behind is not None:
-        ranges = [
-            released
-            for each in ranges
-            for released in (
-                _released([each], done, now_us)
-                if each.lease == lease and each.first > release_behind
-                else [each]
-            )
-        ]
-    done.state = TopicState(
-        state.start,
-        state.next_offset,
-        state.acknowledged + done.acknowledged,
-        state.dead + done.dead,
-        state.redelivered - done.not_redelivered,
-        merged(ranges),
-    )
-    return done
-
-
-def _one(
-    topic: str, ranges: Sequence[Unsettled], offset: int, lease: str
-) -> tuple[list[Unsettled], Unsettled, list[Unsettled]]:
-    below, inside, above = cut(ranges, offset, offset)
-    if not inside:
-        raise SettleRefused(
-            "lease_lost", f"offset {offset} of the topic {topic!r} is settled already"
-        )
-    _check_held(topic, inside, lease)
-    return below, inside[0], above
-
-
-def _check_held(topic: str, ranges: Sequence[Unsettled], lease: str) -> None:
-    for each in ranges:
-        if each.lease != lease:
-            raise SettleRefused(
-                "lease_lost",
-                f"offset {each.first} of the topic {topic!r} is not held by the lease: it was "
-                "handed back",
-            )
-
-
-def _released(ranges: Sequence[Unsettled], done: TopicSettled, now_us: int) -> list[Unsettled]:
-    """Hand ranges back as if this delivery had not been."""
-    done.released += count(ranges)
-    done.not_redelivered += count(each for each in ranges if each.deliveries > 1)
-    return [
-        Unsettled(each.first, each.last, each.deliveries - 1, now_us, "", 0, each.failed)
-        for each in ranges
-    ]
+        sweep.release_behind(release_behind)
+    return sweep.settled()

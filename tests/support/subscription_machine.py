@@ -60,16 +60,16 @@ class SubscriptionMachine(SubscriptionRun, RuleBasedStateMachine):
 
     @initialize(
         drawn=st.tuples(many_settings, many_settings),
-        there=st.lists(st.tuples(topics, batches), min_size=1, max_size=4),
+        there=st.lists(batches, min_size=1, max_size=4),
     )
     def begin_with_some_events(
         self,
         drawn: tuple[SubscriptionSettings, SubscriptionSettings],
-        there: list[tuple[str, list[str]]],
+        there: list[list[str]],
     ) -> None:
         for name, each in zip(NAMES, drawn, strict=True):
             self.create(name, each, "start")
-        for topic, sources in there:
+        for topic, sources in zip([*TOPICS[:2], *TOPICS], there, strict=False):
             self.publish(topic, sources)
 
     # Events and time
@@ -157,18 +157,34 @@ class SubscriptionMachine(SubscriptionRun, RuleBasedStateMachine):
     @rule(name=names, most=sizes, again=sizes, wish=wishes, then=wishes)
     def consume(self, name: str, most: int, again: int, wish: Wishes, then: Wishes) -> None:
         """Two that compete, and the first of them settles, and settles again."""
+        before = len(self.tokens)
         self.lease(name, 0, most, "w", 20, few=False)
         self.lease(name, 1, again, "v", 20, few=False)
-        self.settle(2, wish)
-        self.settle(2, then)
+        for given in self.tokens[before : before + 1]:
+            self.do([self.settle_of(*given, wish)])
+            self.do([self.settle_of(*given, then)])
+
+    @rule(name=names, most=sizes, then=st.lists(wishes, min_size=2, max_size=5))
+    def work(self, name: str, most: int, then: list[Wishes]) -> None:
+        """One that leases and settles by turns."""
+        for wish in then:
+            given = [each for each in self.tokens if each[0] == name and self.has_events(each)]
+            if not given:
+                before = len(self.tokens)
+                self.lease(name, 0, most, "w", 20, few=False)
+                given = self.tokens[before:]
+            if given:
+                self.do([self.settle_of(*given[-1], wish)])
 
     @rule(name=names, most=sizes, again=sizes, wish=wishes, how=st.sampled_from(["edge", "last"]))
     def lose(self, name: str, most: int, again: int, wish: Wishes, how: str) -> None:
         """A lease runs out, somebody else is given what there is, and the first one settles."""
+        before = len(self.tokens)
         self.lease(name, 0, most, "w", 20, few=False)
         self.let_time_pass(how)
         self.lease(name, 1, again, "v", 20, few=False)
-        self.settle(2, wish)
+        for given in self.tokens[before : before + 1]:
+            self.do([self.settle_of(*given, wish)])
 
     @precondition(lambda self: self.tokens or not self.repeats)
     @rule(back=recent, wish=wishes)

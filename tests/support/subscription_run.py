@@ -112,8 +112,19 @@ class SubscriptionRun:
         )
 
     def settle_by(self, back: int, wish: Wishes) -> Settle:
-        """A settle by one of the last tokens."""
-        name, token = self.tokens[-back] if back <= len(self.tokens) else self.tokens[0]
+        """A settle by one of the last tokens; those whose leases have events come first."""
+        tokens = sorted(self.tokens, key=self.has_events)
+        return self.settle_of(*tokens[-min(back, len(tokens))], wish)
+
+    def has_events(self, given: tuple[str, Token]) -> bool:
+        """Whether a lease has events, run out or not."""
+        name, token = given
+        record = self.model.records.get(name)
+        lease = None if record is None else record.leases.get(token.lease)
+        return record is not None and lease is not None and any(record.held(lease))
+
+    def settle_of(self, name: str, token: Token, wish: Wishes) -> Settle:
+        """A settle by a token."""
         extend_ms, after_ms = (
             None if ms is None else self.in_time(ms) for ms in (wish.extend_ms, wish.after_ms)
         )

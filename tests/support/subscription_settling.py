@@ -177,7 +177,7 @@ class SettleJudge:
         died = sum(self.retry(each, now_us) for each in command.retry)
         for each in command.dead:
             self.bury(each, now_us)
-        behind = list(self.behind_retries())
+        behind = list(self.also_released())
         released = [*self.held(command.release), *behind]
         for name, event in released:
             record.topic(name).redelivered -= event.deliveries > 1
@@ -218,15 +218,17 @@ class SettleJudge:
             (n, event) for n, offset, event in self.record.held(self.lease) if (n, offset) in named
         ]
 
-    def behind_retries(self) -> Iterable[tuple[str, EventRecord]]:
-        """What the lease still has behind an event that is retried, where order is kept [30]."""
+    def also_released(self) -> Iterable[tuple[str, EventRecord]]:
+        """What the lease still has behind an event that is retried, where order is kept [30].
+
+        Or all that it still has, where the rest is to be released.
+        """
         assert self.lease is not None
-        if not self.record.keeps_order:
-            return
-        named = set(places(self.command.release))
+        command, named = self.command, set(places(self.command.release))
+        retries = command.retry if self.record.keeps_order else ()
         for name, offset, event in list(self.record.held(self.lease)):
-            before = any(r.topic == name and r.offset < offset for r in self.command.retry)
-            if before and (name, offset) not in named:
+            behind = any(each.topic == name and each.offset < offset for each in retries)
+            if (behind or command.release_rest) and (name, offset) not in named:
                 yield name, event
 
     def count_dead(self, acks: int, dead: int) -> None:

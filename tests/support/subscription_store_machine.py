@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from storage.subscriptions.commands import Command, Lease, Settle
+from storage.subscriptions.model import FailedEvent
 from storage.subscriptions.outcomes import Granted, Leased, Outcome
 from support.subscription_judge import SubscriptionModel, names_of
 from support.subscription_machine import SubscriptionMachine
@@ -14,7 +15,7 @@ from support.subscription_model import MS, SubscriptionRecord
 from support.subscription_requests import Looked
 from support.subscription_stores import Cut, StoreDatabase
 from support.subscription_strategies import NAMES
-from support.subscription_views import compare
+from support.subscription_views import compare, compare_dead
 
 _REAL_MS = {1000: 60_000, 1100: 60_000, 4000: 25}
 """A lease that lasts, and one that soon runs out; all other times are short."""
@@ -40,8 +41,11 @@ class StoreMachine(SubscriptionMachine):
         self.database.cut = Cut(tenths / 10, loses_answer)
 
     def teardown(self) -> None:
-        for name in NAMES if self.agrees_so_far else ():
-            self.look_at(name)
+        if self.agrees_so_far:
+            self.database.cut = Cut(loses_answer=True)
+            self.lease(NAMES[0], 0, 5, "w", 20, few=False)
+            for name in NAMES:
+                self.look_at(name)
 
     @rule()
     def forget_settles(self) -> None:
@@ -50,10 +54,16 @@ class StoreMachine(SubscriptionMachine):
     def learn(self, commands: Sequence[Command], consumer: str, times: tuple[int, int]) -> None:
         """See `SubscriptionRun`: they were done as a whole, or not at all."""
         looks = {name: self.database.look(name) for name in names_of(commands)}
+        letters = [
+            letter
+            for looked in looks.values()
+            if looked is not None
+            for letter in self.database.dead_letters(looked[0].id)
+        ]
         trials = [self.model.records]
         trials += [
             trial.records
-            for now_us in candidates(commands, looks, times)
+            for now_us in candidates(commands, looks, letters, times)
             for trial in [deepcopy(self.model)]
             if self.is_done(trial, commands, looks, now_us, consumer)
         ]
@@ -94,6 +104,7 @@ class StoreMachine(SubscriptionMachine):
                 assert (name in records) == (looked is not None)
                 if looked is not None:
                     compare(records[name], *looked)
+                    compare_dead(records[name], self.database.dead_letters(looked[0].id))
         except AssertionError:
             return False
         return True
@@ -113,7 +124,10 @@ def leased(command: Lease, looked: Looked, now_us: int) -> Outcome:
 
 
 def candidates(
-    commands: Sequence[Command], looks: dict[str, Looked | None], times: tuple[int, int]
+    commands: Sequence[Command],
+    looks: dict[str, Looked | None],
+    letters: Sequence[FailedEvent],
+    times: tuple[int, int],
 ) -> Iterable[int]:
     """Times at which commands may have been done: whatever is kept of it was counted from then."""
     first_us, last_us = times
@@ -122,7 +136,7 @@ def candidates(
         settle = command.settle if isinstance(command, Lease) else command
         if isinstance(settle, Settle):
             waits_ms |= {settle.extend_ms or 0, *(each.after_ms or 0 for each in settle.retry)}
-    found = {last_us}
+    found = {last_us, *(letter.dead_us or 0 for letter in letters)}
     for looked in looks.values():
         if looked is None:
             continue

@@ -44,24 +44,13 @@ many_settings = st.builds(
     )
 )
 
-ACTIONS = ["ack", "ack", "ack", "retry", "retry", "dead", "release", "keep"]
+ACTIONS = ["ack", "ack", "retry", "retry", "dead", "release", "keep", "keep", "keep"]
 actions = st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(1, 4)), min_size=1, max_size=5)
 SPOILT = [
-    "",
-    "",
-    "",
-    "",
-    "",
-    "whole",
-    "whole",
-    "first",
-    "bold",
-    "bold",
-    "twice",
-    "beyond",
-    "elsewhere",
+    *("", "", "", "", "", "whole", "whole", "whole", "first", "first"),
+    *("bold", "twice", "beyond", "elsewhere"),
 ]
-ERRORS = [None, "no", "not again"]
+ERRORS = [None, "no", "no", "not again"]
 
 
 class Wishes(NamedTuple):
@@ -73,6 +62,7 @@ class Wishes(NamedTuple):
     after_ms: int | None
     error: str | None
     trims: bool
+    rest: bool
 
 
 wishes = st.builds(
@@ -83,6 +73,7 @@ wishes = st.builds(
     st.sampled_from([None, None, 0, 700]),
     st.sampled_from(ERRORS),
     st.sampled_from([False, False, False, True]),
+    st.sampled_from([False] * 9 + [True]),
 )
 
 
@@ -123,6 +114,7 @@ def settle_of(name: str, record: SubscriptionRecord | None, token: Token, wish: 
         extend_ms=None if trims else wish.extend_ms,
         digest=b"" if trims or not any(parts) else repr(parts).encode(),
         trims=trims,
+        release_rest=wish.rest and not trims,
     )
 
 

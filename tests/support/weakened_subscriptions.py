@@ -5,12 +5,12 @@ from collections.abc import Callable, Mapping, Sequence
 import pytest
 from msgspec.structs import replace
 
-from storage.subscriptions import consuming, deliveries, leasing, settling
+from storage.subscriptions import consuming, deliveries, leasing, settling, sweep
 from storage.subscriptions.commands import Settle
 from storage.subscriptions.deliveries import RunOut
 from storage.subscriptions.leasing import Draft, Grants
 from storage.subscriptions.model import SubscriptionSettings, TopicState, Unsettled
-from storage.subscriptions.settling import TopicSettled
+from storage.subscriptions.sweep import TopicSettled
 from storage.subscriptions.working_copy import WorkingCopy
 
 Weakening = Callable[[pytest.MonkeyPatch], None]
@@ -19,7 +19,7 @@ Weakening = Callable[[pytest.MonkeyPatch], None]
 def settle_what_others_hold(patch: pytest.MonkeyPatch) -> None:
     """No fencing: whoever has had events settles them, whoever has them now."""
     patch.setattr(consuming, "_expires_us", lambda *_: 2**62)
-    patch.setattr(settling, "_check_held", lambda *_: None)
+    patch.setattr(sweep, "check_held", lambda *_: None)
 
 
 def settle_when_it_has_run_out(patch: pytest.MonkeyPatch) -> None:
@@ -103,7 +103,7 @@ def die_in_company(patch: pytest.MonkeyPatch) -> None:
     def by_count(leased: Unsettled, settings: SubscriptionSettings) -> bool:
         return leased.count == 1 and leased.deliveries >= settings.max_deliveries
 
-    for module in (settling, deliveries):
+    for module in (sweep, deliveries):
         patch.setattr(module, "is_dead", by_count)
 
 

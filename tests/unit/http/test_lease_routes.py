@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import structlog.testing
+from msgspec.structs import replace
 from support.scripted_subscriptions import (
     TOKEN,
     ServedSubscriptions,
@@ -235,3 +236,37 @@ async def test_a_lease_that_can_not_be_released_runs_out(
     told = [line for line in logged if line["event"] == "lease_not_released"]
     assert len(told) == lines
     assert not lines or (told[0]["subscription"], told[0]["reason"]) == ("billing", "out of reach")
+
+
+@pytest.mark.parametrize("hold_s", [3600, 0])
+async def test_who_does_not_take_a_large_answer_keeps_its_memory_for_a_moment_only(
+    routes: ServedSubscriptions, monkeypatch: pytest.MonkeyPatch, hold_s: float
+) -> None:
+    monkeypatch.setattr(lease_routes, "_MAX_HOLD_S", hold_s)
+    freed: list[str] = []
+    routes.service.leases = [replace(leased(*LARGE), done=lambda: freed.append("not taken"))]
+    async with talking(routes.served) as talk:
+        talk.writer.transport.pause_reading()  # type: ignore[attr-defined]
+        talk.writer.write(ask())
+        await routes.service.until("lease")
+        await half_sent(routes)
+        if hold_s:
+            assert freed == []
+        else:
+            await until(lambda: freed == ["not taken"], "its memory is free")
+
+
+async def test_what_is_small_or_taken_keeps_no_memory(
+    routes: ServedSubscriptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease_routes, "_MAX_HOLD_S", 3600)
+    freed: list[str] = []
+    routes.service.leases = [
+        replace(leased(b"{}"), done=lambda: freed.append("small")),
+        replace(leased(*LARGE), done=lambda: freed.append("taken")),
+    ]
+    for _ in range(2):
+        response = await routes.client.post("/subscriptions/billing/lease", json={"consumer": "w"})
+        await response.read()
+    await until(lambda: "taken" in freed, "its memory is free")
+    assert freed[0] == "small"

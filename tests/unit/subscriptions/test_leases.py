@@ -8,6 +8,7 @@ from support.consuming import Consuming, consuming, given, offsets
 from support.stores import until
 
 from aggregator.ingest.group_commit import ShuttingDown
+from aggregator.reading.bounded_read import EXPECTED_PAYLOAD_BYTES
 from aggregator.subscriptions import delivery_reads, filter_windows, known
 from aggregator.subscriptions.errors import LeaseLost, NoSuchSubscription
 from aggregator.wire.lease_request import LeaseRequest
@@ -282,7 +283,8 @@ async def test_leases_that_are_read_or_on_their_way_have_a_bound_in_bytes(
     await service.publish("t", 6)
     await service.make("t", order=Order.NONE)
     request = LeaseRequest("c", 2)
-    # Of what size its events are is not known yet, so each may be as large as a lease can be.
+    size = 2 * EXPECTED_PAYLOAD_BYTES
+    # Of what size its events are is not known yet.
     held = []
     for _ in range(room.max_bytes // delivery_reads.LEASE_BYTES):
         await room.acquire(delivery_reads.LEASE_BYTES)
@@ -296,7 +298,7 @@ async def test_leases_that_are_read_or_on_their_way_have_a_bound_in_bytes(
     first = await asyncio.wait_for(task, 30)
     assert offsets(first) == [1, 2]
     # Its memory is held until the answer is sent.
-    assert room.bytes == sum(held) + delivery_reads.LEASE_BYTES
+    assert room.bytes == sum(held) + size
     first.done()
     first.done()
     assert room.bytes == sum(held)
