@@ -26,7 +26,7 @@ class SubscriptionParts:
 
     Attributes:
         service: what the routes call.
-        queue: is drained at the end.
+        queue: is drained and closed at the end.
         notices: are told of flushes.
         poller, upkeep: are closed at the end.
         room: the memory of leases.
@@ -42,7 +42,8 @@ class SubscriptionParts:
     counters: SubscriptionCounters
 
     async def aclose(self) -> None:
-        """Stop what runs by itself."""
+        """Do what is late, and stop what runs by itself."""
+        await self.queue.aclose()
         await self.poller.aclose()
         await self.upkeep.aclose()
 

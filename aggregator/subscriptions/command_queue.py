@@ -25,6 +25,9 @@ _MAX_COMMANDS = 512
 _MAX_WAITING = 20_000
 """Commands that wait; each is the request of a client that waits as well."""
 
+_LATE_S = 2.0
+"""What is handed back at the very end has so long."""
+
 _DRAIN_EXCEEDED = "drain timeout exceeded while this was done; it may be done or not"
 _UNFORESEEN = (
     "a command failed in a way that nobody foresaw, the log has the details; it may be done or not"
@@ -62,9 +65,14 @@ class CommandQueue:
         self._under_way: tuple[_Waiting, ...] = ()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
+        self._closed = False
 
-    def submit(self, command: Command) -> "asyncio.Future[Outcome]":
+    def submit(self, command: Command, *, late: bool = False) -> "asyncio.Future[Outcome]":
         """Have a command done.
+
+        Args:
+            command: the command.
+            late: accept it also behind the drain: what a consumer did not get is handed back.
 
         Returns:
             A future of its outcome, done when that is durable. It may raise a `StorageError`, see
@@ -75,7 +83,7 @@ class CommandQueue:
             ShuttingDown: commands are not accepted any more.
             QueueFull: too many wait.
         """
-        if self._closing:
+        if self._closed or (self._closing and not late):
             raise ShuttingDown("the aggregator is shutting down")
         if len(self._waiting) >= _MAX_WAITING:
             raise QueueFull(
@@ -90,12 +98,20 @@ class CommandQueue:
         return outcome
 
     async def drain(self, timeout_s: float) -> None:
-        """Do what waits and stop.
+        """Do what waits, and accept no more of what is not late.
 
         Args:
             timeout_s: drain timeout in seconds; what is not done by then is refused.
         """
         self._closing = True
+        await self._finish(timeout_s)
+
+    async def aclose(self) -> None:
+        """Accept nothing more, and do what is late."""
+        self._closing = self._closed = True
+        await self._finish(_LATE_S)
+
+    async def _finish(self, timeout_s: float) -> None:
         task = self._task
         if task is not None:
             await asyncio.wait([task], timeout=timeout_s)

@@ -75,7 +75,9 @@ class LeaseReads:
 
         Raises what `SubscriptionService.settle` raises.
         """
-        outcome = await self._queue.submit(Settle(name=name, token=token, release_rest=True))
+        outcome = await self._queue.submit(
+            Settle(name=name, token=token, release_rest=True), late=True
+        )
         if isinstance(outcome, Refusal):
             raise refusal(outcome)
 

@@ -104,8 +104,8 @@ async def consuming(store: EventStore) -> AsyncIterator[Consuming]:
     try:
         yield made
     finally:
-        await made.parts.aclose()
         await made.parts.queue.drain(30)
+        await made.parts.aclose()
 
 
 async def _no_page(query: Query) -> Page[bytes]:

@@ -219,3 +219,17 @@ async def test_who_gives_up_takes_nothing_back(store: Store, observed: Observed)
     store.gate.set()
     assert await second == Done()
     assert observed.done == [["a", "b"]]
+
+
+async def test_what_is_handed_back_behind_the_drain_is_still_done(
+    store: Store, observed: Observed
+) -> None:
+    queue = observed.queue(store)
+    await queue.drain(30)
+    with pytest.raises(ShuttingDown):
+        queue.submit(lease("a"))
+    late = queue.submit(lease("b"), late=True)
+    await queue.aclose()
+    assert await late == Done()
+    with pytest.raises(ShuttingDown):
+        queue.submit(lease("c"), late=True)
