@@ -153,6 +153,13 @@ class Sweep:
                 "lease_lost",
                 f"offset {action.first} of the topic {self._topic!r} is settled already",
             )
+        if action.last > self._done.state.next_offset:
+            # The place was moved back, or the topic is not one of the subscription's any more.
+            raise SettleRefused(
+                "lease_lost",
+                f"offset {action.last} of the topic {self._topic!r} is not held by the lease any "
+                "more",
+            )
 
     def _do(self, action: Action, held: Unsettled) -> None:
         done = self._done
