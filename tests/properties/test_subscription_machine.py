@@ -52,7 +52,7 @@ def test_decisions_without_a_protection_are_found_out(
 @pytest.mark.timeout(3600)
 def test_stores_are_as_the_model_says_after_any_commands_and_cuts(database: Database) -> None:
     # What is done in which millisecond differs each time, so there is no search for less.
-    drawn = settings(max_examples=settings().max_examples // 6, phases=[Phase.generate])
+    drawn = settings(max_examples=settings().max_examples // 10, phases=[Phase.generate])
     with asyncio.Runner() as runner, StoreDatabase.on(database, runner) as stores:
         run_state_machine_as_test(
             cast("type[StoreMachine]", lambda: StoreMachine(stores)), settings=drawn

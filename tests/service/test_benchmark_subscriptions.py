@@ -42,6 +42,7 @@ async def test_consumers_in_every_way_settle_what_a_log_holds() -> None:
         assert (await many.consume(EVENTS, 100, consumers=3, how="ahead")).events_s > 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("backend", ["sqlite", "postgres"])
 async def test_a_filled_log_is_one_that_verify_agrees_with(
     backend: str, postgres_server: PostgresServer
@@ -58,6 +59,7 @@ async def test_a_filled_log_is_one_that_verify_agrees_with(
     assert f"{EVENTS:,} rows in 1 topic recounted" in verified.stdout
 
 
+@pytest.mark.long
 async def test_publishing_is_followed_to_the_last_event() -> None:
     following = Following(sqlite_file, Sent.make(BATCHES, 1_000))
     with pytest.raises(RuntimeError, match="nothing was published"):
