@@ -117,6 +117,8 @@ class CommandQueue:
             await asyncio.wait([task], timeout=timeout_s)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+            # One that was cancelled ahead of its first step could not say so itself.
+            self._task = None
         never = ShuttingDown("the aggregator shut down before this was done")
         self._refuse(self._waiting, never)
         self._waiting.clear()
@@ -154,7 +156,9 @@ class CommandQueue:
                 self._refuse(batch, error)
                 return
             # Rolled back, and one is to blame: the others must not pay for it.
-            for each in batch:
+            for index, each in enumerate(batch):
+                # What is done is not refused once more, should the drain end here.
+                self._under_way = tuple(batch[index:])
                 await self._do([each])
         except StorageError as error:
             self._counters.flushes_failed += 1

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 SETTLE_REFUSALS = ("lease_lost", "invalid", "no_subscription")
-"""The reasons of `storage.subscriptions.commands.Refusal` that a settle can meet."""
+"""The reasons of `storage.subscriptions.outcomes.Refusal` that a settle can meet."""
 
 
 @dataclass(slots=True)

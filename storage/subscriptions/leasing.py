@@ -117,7 +117,7 @@ class Grants:
         self.size = 0
         """Number of these events."""
         self.scan: dict[str, int] = {}
-        """See `storage.subscriptions.commands.Leased`."""
+        """See `storage.subscriptions.outcomes.Leased`."""
 
     def take(self, drafts: Sequence[Draft]) -> None:
         """Take from topics, one after the other, as long as there is room.

@@ -14,7 +14,7 @@ class SettleRefused(Exception):
     """A settle that can't be done; its message is one sentence for the consumer.
 
     Args:
-        reason: as in `storage.subscriptions.commands.Refusal`.
+        reason: as in `storage.subscriptions.outcomes.Refusal`.
         message: the sentence.
     """
 

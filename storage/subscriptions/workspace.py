@@ -1,7 +1,7 @@
 """The workspace of a transaction of commands: what it has loaded, and what it is to write.
 
 A backend locks the subscriptions of the commands, loads what `needs` names, has
-`storage.subscriptions.decisions` decide each command, and writes `Workspace.changes`.
+`storage.subscriptions.decisions` decide each command, and writes `Decisions.changes`.
 """
 
 from collections.abc import Iterable, Sequence

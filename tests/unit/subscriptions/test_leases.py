@@ -8,10 +8,8 @@ from support.consuming import Consuming, consuming, given, offsets
 from support.stores import until
 
 from aggregator.ingest.group_commit import ShuttingDown
-from aggregator.reading.bounded_read import EXPECTED_PAYLOAD_BYTES
 from aggregator.subscriptions import delivery_reads, filter_windows, known
 from aggregator.subscriptions.errors import LeaseLost, NoSuchSubscription
-from aggregator.wire.lease_request import LeaseRequest
 from aggregator.wire.subscription_answers import LeaseAnswer
 from storage.errors import StorageUnavailable
 from storage.protocols import EventStore
@@ -274,40 +272,3 @@ async def test_who_waits_for_a_subscription_that_is_deleted_is_told(service: Con
     await service.service.delete("s")
     with pytest.raises(NoSuchSubscription):
         await asyncio.wait_for(task, 30)
-
-
-async def test_leases_that_are_read_or_on_their_way_have_a_bound_in_bytes(
-    service: Consuming,
-) -> None:
-    room = service.parts.room
-    await service.publish("t", 6)
-    await service.make("t", order=Order.NONE)
-    request = LeaseRequest("c", 2)
-    size = 2 * EXPECTED_PAYLOAD_BYTES
-    # Of what size its events are is not known yet.
-    held = []
-    for _ in range(room.max_bytes // delivery_reads.LEASE_BYTES):
-        await room.acquire(delivery_reads.LEASE_BYTES)
-        held.append(delivery_reads.LEASE_BYTES)
-    task = asyncio.create_task(service.service.lease("s", request))
-    for _ in range(20):
-        await asyncio.sleep(0)
-    status = await service.service.status("s", "")
-    assert (task.done(), status.totals.leased) == (False, 0)
-    room.release(held.pop())
-    first = await asyncio.wait_for(task, 30)
-    assert offsets(first) == [1, 2]
-    # Its memory is held until the answer is sent.
-    assert room.bytes == sum(held) + size
-    first.done()
-    first.done()
-    assert room.bytes == sum(held)
-    # What small events need is known now.
-    second = await service.service.lease("s", request)
-    assert sum(held) < room.bytes < sum(held) + 10_000
-    second.done()
-    third = await service.service.lease("s", LeaseRequest("c", 10))
-    assert offsets(third) == [5, 6]
-    third.done()
-    assert (await service.service.lease("s", request)).token is None
-    assert room.bytes == sum(held)

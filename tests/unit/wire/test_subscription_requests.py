@@ -260,3 +260,10 @@ def test_what_needs_no_body_takes_an_empty_object() -> None:
     parse_nothing(b"")
     parse_nothing(b"{}")
     assert errors_of(parse_nothing, {"reason": 1}) == [(0, "reason", "is unknown here")]
+
+
+@pytest.mark.parametrize("way", [b"", b"\xef\xbb\xbf"])
+def test_of_a_member_that_is_given_twice_the_last_counts(way: bytes) -> None:
+    text = TEXT.encode()
+    body = b'{"lease": "%b", "ack": [["a", 1, 1]], "ack": [["b", 2, 2]]}' % text
+    assert parse_settle(way + body).ack == [("b", 2, 2)]
