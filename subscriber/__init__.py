@@ -1,17 +1,38 @@
-"""A client library that follows the topics of an aggregator.
+"""A client library that follows the topics of an aggregator, and consumes its subscriptions.
 
 async with follow("http://127.0.0.1:8080", "orders", start="start") as events:
     async for event in events:
         print(event.offset, event.payload)
+
+async with Subscriber("http://127.0.0.1:8080", "billing") as subscriber:
+    await subscriber.run(handle, concurrency=8)
 """
 
-from subscriber.errors import FollowError, FollowGaveUp, FollowRefused, GapError, HoleError
+from subscriber.delivery import Batch, Delivery
+from subscriber.errors import (
+    AlreadySettled,
+    FollowError,
+    FollowGaveUp,
+    FollowRefused,
+    GapError,
+    HandlerFailed,
+    HoleError,
+    LeaseLost,
+    SubscriptionError,
+    SubscriptionGaveUp,
+    SubscriptionRefused,
+    TransactionOpen,
+)
 from subscriber.events import Event, Gap
 from subscriber.follow import follow
 from subscriber.following import Following
 from subscriber.policy import ReconnectPolicy, Wait
+from subscriber.subscription import Subscriber
 
 __all__ = [
+    "AlreadySettled",
+    "Batch",
+    "Delivery",
     "Event",
     "FollowError",
     "FollowGaveUp",
@@ -19,8 +40,15 @@ __all__ = [
     "Following",
     "Gap",
     "GapError",
+    "HandlerFailed",
     "HoleError",
+    "LeaseLost",
     "ReconnectPolicy",
+    "Subscriber",
+    "SubscriptionError",
+    "SubscriptionGaveUp",
+    "SubscriptionRefused",
+    "TransactionOpen",
     "Wait",
     "follow",
 ]

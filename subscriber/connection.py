@@ -7,12 +7,11 @@ from typing import Self
 import aiohttp
 from yarl import URL
 
-from publisher.attempt import connect_reason, loss_reason
 from publisher.refusals import one_line, reason_of, retry_after_s
-from publisher.tls import lasting_tls_fault
 from publisher.user_agent import user_agent
 from subscriber.errors import FollowRefused
 from subscriber.event_stream import Block, BlockTooLarge, EventStreamParser
+from subscriber.failures import failure_of
 
 _MEDIA_TYPE = "text/event-stream"
 _HEADERS = {
@@ -134,21 +133,9 @@ class Connection:
 
 def _failure_of(error: Exception, url: URL, silence_s: float) -> StreamLost | FollowRefused:
     """Class the failure of a request, or of reading its answer."""
-    if isinstance(error, aiohttp.ClientConnectionError) and (fault := lasting_tls_fault(error)):
-        return FollowRefused(None, fault)
-    match error:
-        case TimeoutError():
-            return StreamLost(f"nothing came for {silence_s:g} s")
-        case aiohttp.ClientConnectorError():
-            where = f"{error.host}:{error.port}"
-            return StreamLost(f"cannot connect to {where}: {connect_reason(error)}")
-        case aiohttp.ClientPayloadError():
-            return StreamLost("the stream was cut off")
-        case aiohttp.ClientConnectionError() | OSError():
-            return StreamLost(f"the connection was lost: {loss_reason(error)}")
-        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError() | UnicodeError():
-            shown = str(url.with_user(None).with_query(None))
-            return FollowRefused(None, one_line(f"not the URL of an aggregator: {shown!r}"))
-    # Without its URL, which may hold a password.
-    text = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
-    return FollowRefused(None, f"the answer is not HTTP: {one_line(text)}")
+    if isinstance(error, TimeoutError):
+        return StreamLost(f"nothing came for {silence_s:g} s")
+    failure = failure_of(error, url, "stream")
+    if failure.may_pass:
+        return StreamLost(failure.sentence)
+    return FollowRefused(None, failure.sentence)

@@ -189,7 +189,8 @@ def _number(value: object) -> int:
 
 
 def _time(value: object) -> datetime:
-    return datetime.fromisoformat(_string(value)).astimezone(UTC)
+    time = datetime.fromisoformat(_string(value))
+    return time if time.tzinfo is UTC else time.astimezone(UTC)
 
 
 def _foreign(what: str, error: Exception) -> NotFromAnAggregator:

@@ -1,0 +1,246 @@
+"""The intake of a consumer: it fetches leases as they are wanted, and gives what may be begun."""
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from contextlib import suppress
+
+from subscriber.calls.requests import CallFailed, Calls, Leased
+from subscriber.consuming.attempts import Attempts
+from subscriber.consuming.held_lease import HeldLease
+from subscriber.consuming.lease_keeper import LeaseKeeper
+from subscriber.consuming.ready_queue import ReadyQueue
+from subscriber.delivery import Delivery, Fate
+from subscriber.errors import LeaseLost
+
+_WAIT_MS = 20_000
+_CATCHING_UP_WAIT_MS = 1000
+"""What others settle meanwhile is noticed when a request for a lease is answered."""
+
+
+class Intake:
+    """Fetches leases, keeps them, and gives their deliveries, for one consumer.
+
+    Args:
+        calls: send the requests.
+        name: of the subscription.
+        consumer: the label of the consumer.
+        attempts: when to try again.
+        keeps_order: whether the subscription does.
+        max_events: events of a lease at most.
+        ack_within_s: how long an acknowledgement may wait for others, in seconds.
+    """
+
+    def __init__(
+        self,
+        calls: Calls,
+        name: str,
+        consumer: str,
+        attempts: Attempts,
+        *,
+        keeps_order: bool,
+        max_events: int,
+        ack_within_s: float,
+    ) -> None:
+        self._calls = calls
+        self._name = name
+        self._consumer = consumer
+        self._attempts = attempts
+        self._keeps_order = keeps_order
+        self._max_events = max_events
+        self._queue = ReadyQueue(keeps_order=keeps_order)
+        self._keeper = LeaseKeeper(
+            calls,
+            name,
+            attempts,
+            keeps_order=keeps_order,
+            ack_within_s=ack_within_s,
+            changed=self._look,
+        )
+        self._changed = asyncio.Event()
+        self._told = asyncio.Event()
+        self._hungry = asyncio.Event()
+        self._is_waited_for = False
+        self._is_stopped = False
+        self._catches_up = False
+        self._has_caught_up = False
+        self._found_nothing = False
+        self._lease_events = max_events
+        self._wanted = 1
+        self._failure: Exception | None = None
+        self._fetching = asyncio.create_task(self._guarded(self._fetch()))
+        self._keeping = asyncio.create_task(self._guarded(self._keeper.run()))
+
+    def begin(self, most: int, concurrency: int, *, until_caught_up: bool) -> None:
+        """Begin to give deliveries.
+
+        Args:
+            most: deliveries that are taken together, at most.
+            concurrency: how many times so many may be handled at once.
+            until_caught_up: end when nothing of the subscription is leased or waiting.
+        """
+        self._lease_events = max(self._max_events, most)
+        self._wanted = most * concurrency
+        self._catches_up = until_caught_up
+        self._has_caught_up = self._found_nothing = False
+
+    async def next(
+        self, most: int, *, alone: bool = False
+    ) -> tuple[HeldLease, list[Delivery]] | None:
+        """Return deliveries that may be begun, waiting until there are any.
+
+        Args:
+            most: their greatest number.
+            alone: give what comes again by itself.
+
+        Returns:
+            Their lease, and the deliveries, which go to `free` in the end; None: there are no more.
+
+        Raises:
+            SubscriptionError: the subscription can't be consumed.
+        """
+        while True:
+            self._changed.clear()
+            if self._failure is not None:
+                raise self._failure
+            if self._is_stopped:
+                return None
+            if taken := self.take(most, alone=alone):
+                return taken
+            if self._has_caught_up:
+                return None
+            self._is_waited_for = True
+            self._see_hunger()
+            try:
+                await self._changed.wait()
+            finally:
+                self._is_waited_for = False
+
+    def take(self, most: int, *, alone: bool = False) -> tuple[HeldLease, list[Delivery]] | None:
+        """Return deliveries that may be begun, as `next` does, if there are any."""
+        taken = self._queue.take(most, alone=alone)
+        if taken is not None:
+            self._see_hunger()
+        return taken
+
+    def free(self, deliveries: Iterable[Delivery]) -> None:
+        """Note that deliveries are not being handled any more."""
+        self._queue.free(deliveries)
+        self._changed.set()
+
+    def stop(self) -> None:
+        """Give no more, and release what was not begun."""
+        self._is_stopped = True
+        self._fetching.cancel()
+        for lease, deliveries in self._queue.drain():
+            lease.is_urgent = True
+            lease.note(deliveries, Fate.RELEASE)
+        self._changed.set()
+
+    async def aclose(self, close_timeout_s: float) -> None:
+        """Stop, and tell what is to be told, for a limited time; then give up what is left.
+
+        Raises:
+            SubscriptionError: what was to be told is refused.
+        """
+        self.stop()
+        self._keeping.cancel()
+        await asyncio.gather(self._fetching, self._keeping, return_exceptions=True)
+        try:
+            if self._failure is None:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(close_timeout_s):
+                        await self._keeper.flush()
+        finally:
+            self._keeper.lose_all()
+
+    def _look(self) -> None:
+        """Have whoever waits look again."""
+        self._changed.set()
+        self._told.set()
+        self._see_hunger()
+
+    def _see_hunger(self) -> None:
+        if self._is_hungry():
+            self._hungry.set()
+
+    def _is_hungry(self) -> bool:
+        if self._is_stopped or self._keeper.open > self._lease_events:
+            return False
+        if self._keeps_order:
+            # Before: what is asked for ahead of time would wait for what is handled now.
+            return self._is_waited_for and not self._queue.startable()
+        return self._queue.startable() < self._wanted
+
+    async def _fetch(self) -> None:
+        while True:
+            await self._hungry.wait()
+            self._hungry.clear()
+            if not self._is_hungry():
+                continue
+            try:
+                await self._fetch_once()
+            except CallFailed as failure:
+                await self._attempts.wait(failure)
+            self._look()
+
+    async def _fetch_once(self) -> None:
+        one_at_a_time = self._keeper.one_at_a_time
+        if not one_at_a_time.locked() and (lease := self._keeper.fullest()) is not None:
+            async with one_at_a_time:
+                if await self._fetch_with_settle(lease):
+                    return
+        wait_ms = _WAIT_MS
+        if self._catches_up:
+            wait_ms = 0
+            if self._found_nothing and self._keeper.is_empty:
+                wait_ms = _CATCHING_UP_WAIT_MS
+            elif self._found_nothing:
+                # What is handled here may be all that there is.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_CATCHING_UP_WAIT_MS / 1000):
+                        await self._told.wait()
+                self._told.clear()
+        asked_at = asyncio.get_running_loop().time()
+        with self._keeper.fetch_waiting():
+            leased = await self._calls.lease(
+                self._name, self._consumer, self._lease_events, wait_ms, None
+            )
+        self._take(leased, asked_at)
+
+    async def _fetch_with_settle(self, lease: HeldLease) -> bool:
+        """Fetch a lease that carries a settle; return whether nothing else is to be asked."""
+        request = lease.request()
+        if request is None:
+            return True
+        asked_at = asyncio.get_running_loop().time()
+        try:
+            async with self._keeper.attempt(lease):
+                leased = await self._calls.lease(
+                    self._name, self._consumer, self._lease_events, 0, request.settle
+                )
+        except LeaseLost:
+            self._attempts.succeeded()
+            lease.lose()
+            return True
+        if leased.settled is not None:
+            lease.answered(leased.settled, asked_at, request)
+        self._take(leased, asked_at)
+        return leased.lease is not None or self._has_caught_up
+
+    def _take(self, leased: Leased, asked_at: float) -> None:
+        self._attempts.succeeded()
+        self._found_nothing = leased.lease is None
+        if leased.lease is not None:
+            self._queue.put(self._keeper.hold(leased, asked_at))
+        elif self._catches_up and not leased.lag_events and self._keeper.is_empty:
+            self._has_caught_up = True
+        self._changed.set()
+
+    async def _guarded(self, work: Coroutine[None, None, None]) -> None:
+        """Do work in the background, and hand on what ends it."""
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - it is raised where deliveries are waited for
+            self._failure = error
+            self._keeper.lose_all()
+            self._changed.set()
