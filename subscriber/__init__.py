@@ -8,6 +8,7 @@ async with Subscriber("http://127.0.0.1:8080", "billing") as subscriber:
     await subscriber.run(handle, concurrency=8)
 """
 
+from subscriber.blocking import BlockingBatch, BlockingDelivery, BlockingSubscriber
 from subscriber.delivery import Batch, Delivery
 from subscriber.errors import (
     AlreadySettled,
@@ -27,11 +28,15 @@ from subscriber.events import Event, Gap
 from subscriber.follow import follow
 from subscriber.following import Following
 from subscriber.policy import ReconnectPolicy, Wait
+from subscriber.results import result_id
 from subscriber.subscription import Subscriber
 
 __all__ = [
     "AlreadySettled",
     "Batch",
+    "BlockingBatch",
+    "BlockingDelivery",
+    "BlockingSubscriber",
     "Delivery",
     "Event",
     "FollowError",
@@ -51,4 +56,5 @@ __all__ = [
     "TransactionOpen",
     "Wait",
     "follow",
+    "result_id",
 ]

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeAlias
 
+from publisher.refusals import one_line
 from subscriber.consuming.held_lease import HeldLease
 from subscriber.consuming.intake import Intake
 from subscriber.delivery import MAX_ERROR_CHARACTERS, Batch, Delivery, Fate
@@ -177,7 +178,7 @@ def in_halves(handler: BatchHandler) -> Handle:
                         _log.info(
                             "a batch of %d failed and is handled in halves: %s",
                             len(part),
-                            error_text(error),
+                            one_line(error_text(error)),
                         )
                         half = len(part) // 2
                         parts += [part[half:], part[:half]]
@@ -218,7 +219,7 @@ def _retry(lease: HeldLease, delivery: Delivery, error: Exception) -> None:
                 delivery.topic,
                 delivery.offset,
                 delivery.fate.value,
-                error_text(error),
+                one_line(error_text(error)),
                 exc_info=error,
             )
         return
@@ -228,7 +229,7 @@ def _retry(lease: HeldLease, delivery: Delivery, error: Exception) -> None:
         delivery.delivery,
         delivery.topic,
         delivery.offset,
-        text,
+        one_line(text),
         exc_info=None if isinstance(error, HandlerFailed) else error,
     )
     lease.note([delivery], Fate.RETRY, error=text)

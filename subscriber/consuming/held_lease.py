@@ -17,11 +17,11 @@ class Request(NamedTuple):
 
     Args:
         settle: the same each time, but for `extend_ms`.
-        futures: of those who wait for its answer.
+        groups: what it settles.
     """
 
     settle: Settle
-    futures: Sequence[asyncio.Future[None]]
+    groups: Sequence[Group]
 
 
 class Handled(Protocol):
@@ -189,9 +189,9 @@ class HeldLease:
         self._request = None
         if not self._unsent:
             self.is_urgent, self.unsent_since = False, None
-        for future in request.futures:
-            if not future.done():
-                future.set_result(None)
+        for group in request.groups:
+            if group.future is not None and not group.future.done():
+                group.future.set_result(None)
         self._changed()
 
     def lose(self) -> None:
@@ -199,9 +199,9 @@ class HeldLease:
         if self.is_lost:
             return
         self.is_lost = True
-        futures = list(self._request.futures) if self._request else []
+        groups = list(self._request.groups) if self._request else []
         while self._unsent:
-            futures += self._unsent.take()[1]
+            groups += self._unsent.take()[1]
         self._request = None
         lost = [
             handled
@@ -212,11 +212,13 @@ class HeldLease:
             if delivery.fate is Fate.OPEN:
                 delivery.fate = Fate.LOST
         self.open = 0
-        for future in futures:
-            if not future.done():
-                future.set_exception(_lost())
+        for group in groups:
+            for delivery in group.deliveries:
+                delivery.fate = Fate.LOST
+            if group.future is not None and not group.future.done():
+                group.future.set_exception(_lost())
                 # Who waited may be gone.
-                future.exception()
+                group.future.exception()
         for handled in lost:
             handled.cancel()
         self._changed()

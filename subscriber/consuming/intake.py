@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Coroutine, Iterable
 from contextlib import suppress
+from typing import Any, TypeVar
 
 from subscriber.calls.requests import CallFailed, Calls, Leased
 from subscriber.consuming.attempts import Attempts
@@ -11,6 +12,8 @@ from subscriber.consuming.lease_keeper import LeaseKeeper
 from subscriber.consuming.ready_queue import ReadyQueue
 from subscriber.delivery import Delivery, Fate
 from subscriber.errors import LeaseLost
+
+_Result = TypeVar("_Result")
 
 _WAIT_MS = 20_000
 _CATCHING_UP_WAIT_MS = 1000
@@ -67,6 +70,7 @@ class Intake:
         self._lease_events = max_events
         self._wanted = 1
         self._failure: Exception | None = None
+        self._waiting: asyncio.Future[Any] | None = None
         self._fetching = asyncio.create_task(self._guarded(self._fetch()))
         self._keeping = asyncio.create_task(self._guarded(self._keeper.run()))
 
@@ -130,11 +134,11 @@ class Intake:
     def stop(self) -> None:
         """Give no more, and release what was not begun."""
         self._is_stopped = True
-        self._fetching.cancel()
-        for lease, deliveries in self._queue.drain():
-            lease.is_urgent = True
-            lease.note(deliveries, Fate.RELEASE)
-        self._changed.set()
+        if self._waiting is not None:
+            self._waiting.cancel()
+        self._release_queue()
+        for event in (self._hungry, self._changed, self._told):
+            event.set()
 
     async def aclose(self, close_timeout_s: float) -> None:
         """Stop, and tell what is to be told, for a limited time; then give up what is left.
@@ -143,14 +147,17 @@ class Intake:
             SubscriptionError: what was to be told is refused.
         """
         self.stop()
-        self._keeping.cancel()
-        await asyncio.gather(self._fetching, self._keeping, return_exceptions=True)
         try:
-            if self._failure is None:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(close_timeout_s):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(close_timeout_s):
+                    # What a request brings that is under way is released, too.
+                    await self._fetching
+                    if self._failure is None:
                         await self._keeper.flush()
         finally:
+            for task in (self._fetching, self._keeping):
+                task.cancel()
+            await asyncio.gather(self._fetching, self._keeping, return_exceptions=True)
             self._keeper.lose_all()
 
     def _look(self) -> None:
@@ -164,15 +171,20 @@ class Intake:
             self._hungry.set()
 
     def _is_hungry(self) -> bool:
-        if self._is_stopped or self._keeper.open > self._lease_events:
+        if self._is_stopped or self._has_caught_up or self._keeper.open > self._lease_events:
             return False
         if self._keeps_order:
             # Before: what is asked for ahead of time would wait for what is handled now.
             return self._is_waited_for and not self._queue.startable()
         return self._queue.startable() < self._wanted
 
+    def _release_queue(self) -> None:
+        for lease, deliveries in self._queue.drain():
+            lease.is_urgent = True
+            lease.note(deliveries, Fate.RELEASE)
+
     async def _fetch(self) -> None:
-        while True:
+        while not self._is_stopped:
             await self._hungry.wait()
             self._hungry.clear()
             if not self._is_hungry():
@@ -180,7 +192,7 @@ class Intake:
             try:
                 await self._fetch_once()
             except CallFailed as failure:
-                await self._attempts.wait(failure)
+                await self._until_stopped(self._attempts.wait(failure))
             self._look()
 
     async def _fetch_once(self) -> None:
@@ -202,10 +214,25 @@ class Intake:
                 self._told.clear()
         asked_at = asyncio.get_running_loop().time()
         with self._keeper.fetch_waiting():
-            leased = await self._calls.lease(
-                self._name, self._consumer, self._lease_events, wait_ms, None
+            leased = await self._until_stopped(
+                self._calls.lease(self._name, self._consumer, self._lease_events, wait_ms, None)
             )
-        self._take(leased, asked_at)
+        if leased is not None:
+            self._take(leased, asked_at)
+
+    async def _until_stopped(self, work: Coroutine[None, None, _Result]) -> _Result | None:
+        """Wait for work, but no longer than until `stop`; return None if it was stopped."""
+        waiting = asyncio.ensure_future(work)
+        self._waiting = waiting
+        try:
+            return await waiting
+        except asyncio.CancelledError:
+            if self._is_stopped and waiting.cancelled():
+                # Only the waiting has ended; what has come by then is taken.
+                return None
+            raise
+        finally:
+            self._waiting = None
 
     async def _fetch_with_settle(self, lease: HeldLease) -> bool:
         """Fetch a lease that carries a settle; return whether nothing else is to be asked."""
@@ -232,6 +259,8 @@ class Intake:
         self._found_nothing = leased.lease is None
         if leased.lease is not None:
             self._queue.put(self._keeper.hold(leased, asked_at))
+            if self._is_stopped:
+                self._release_queue()
         elif self._catches_up and not leased.lag_events and self._keeper.is_empty:
             self._has_caught_up = True
         self._changed.set()

@@ -64,11 +64,11 @@ class Unsent:
         for part in _parts(group):
             self._groups.append(part)
 
-    def take(self) -> tuple[Settle, list[asyncio.Future[None]]]:
+    def take(self) -> tuple[Settle, list[Group]]:
         """Take what goes into the next request: as much from the front as goes together.
 
         Returns:
-            The request, and who waits for its answer.
+            The request, and the groups that it settles.
         """
         if self._acknowledged:
             acknowledged, self._acknowledged = self._acknowledged, []
@@ -87,7 +87,7 @@ class Unsent:
             if ends is not None:
                 ends.add(group)
             taken.append(self._groups.popleft())
-        return self._settle(taken), [each.future for each in taken if each.future is not None]
+        return self._settle(taken), taken
 
     def _settle(self, groups: Sequence[Group]) -> Settle:
         ack: list[Delivery] = []
