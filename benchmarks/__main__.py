@@ -18,8 +18,10 @@ from pathlib import Path
 import uvloop
 
 from benchmarks import (
+    consumers,
     growth,
     latency,
+    library,
     matrix,
     peers,
     processor,
@@ -39,6 +41,7 @@ PARTS: Mapping[str, Callable[[Setting], Awaitable[Part]]] = {
     "standard": standard.measure,
     "peers": peers.measure,
     "latency": latency.measure,
+    "library": library.measure,
     "matrix": matrix.measure,
     "growth": growth.measure,
     "processor": processor.measure,
@@ -46,6 +49,7 @@ PARTS: Mapping[str, Callable[[Setting], Awaitable[Part]]] = {
     "reading": reading.measure,
     "streams": streams.measure,
     "subscriptions": subscriptions.measure,
+    "consumers": consumers.measure,
 }
 
 _MIN_STORED = 1_000

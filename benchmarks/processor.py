@@ -59,7 +59,7 @@ async def measure(setting: Setting) -> Part:
         for names in BACKENDS:
             on_sqlite = SQLITE in names
             make = sqlite_file if on_sqlite else setting.postgres
-            of_database = _sqlite_alone if on_sqlite else _postgres_server
+            of_database = sqlite_alone if on_sqlite else postgres_server
             for name, sent in zip(names, (batches, single), strict=True):
                 runs: dict[str, Callable[[], Awaitable[Measured]]] = {
                     name: partial(_service, OWN_CHECKOUT, make, of_database, sent),
@@ -88,12 +88,14 @@ async def _service(
     return measured._replace(all_cpu_s_per_million=cpu_s / sent.events * 1e6)
 
 
-async def _sqlite_alone(_database: Database) -> CpuSeconds:
+async def sqlite_alone(_database: Database) -> CpuSeconds:
+    """Return the processor time of SQLite beside the aggregator: none."""
     # Its file is written by a child of the aggregator, which is counted there.
     return lambda: 0.0
 
 
-async def _postgres_server(database: Database) -> CpuSeconds:
+async def postgres_server(database: Database) -> CpuSeconds:
+    """Return the processor time of all processes of the Postgres server."""
     connection = await asyncpg.connect(database.location)
     try:
         backend = psutil.Process(await connection.fetchval("SELECT pg_backend_pid()"))

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from benchmarks import (
     growth,
     latency,
+    library,
     peers,
     processor,
     reading,
@@ -69,6 +70,18 @@ def _memory(backend: str, ids: str) -> Target:
 
 def _over_jetstream(name: str) -> Target:
     return Target(f"{name} over HTTP / JetStream with dedup", "peers", name, peers.JETSTREAM, 2)
+
+
+def _library(backend: str, way: str) -> Target:
+    return Target(
+        f"{backend}, {way}: processor time / that of lease + settle by hand",
+        "library",
+        library.named(backend, way),
+        library.named(backend, library.BY_HAND),
+        1.5,
+        at_most=True,
+        field="all_cpu_s_per_million",
+    )
 
 
 def _p99(backend: str) -> Target:
@@ -230,6 +243,11 @@ TARGETS: Sequence[Target] = [
     *(_memory(backend, ids) for backend in growth.BACKENDS for ids in growth.KINDS_OF_ID),
     *(_p99(backend) for backend in latency.BACKENDS),
     *(_processor_time(name) for name in processor.NAMES),
+    *(
+        _library(backend, way)
+        for backend in library.BACKENDS
+        for way in (library.RUN, library.LOOP, library.BATCHES)
+    ),
     Target(
         "SQLite, start to ready / that of the other checkout",
         "start",

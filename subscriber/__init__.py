@@ -9,6 +9,16 @@ async with Subscriber("http://127.0.0.1:8080", "billing") as subscriber:
 """
 
 from subscriber.blocking import BlockingBatch, BlockingDelivery, BlockingSubscriber
+from subscriber.checkpoints import (
+    CHECKPOINT_TABLE,
+    CheckpointDamaged,
+    CheckpointTableMissing,
+    ConnectionInCheckpoint,
+    DoneElsewhere,
+    TransactionEnded,
+    checkpoint,
+    create_checkpoint_table,
+)
 from subscriber.delivery import Batch, Delivery
 from subscriber.errors import (
     AlreadySettled,
@@ -32,12 +42,17 @@ from subscriber.results import result_id
 from subscriber.subscription import Subscriber
 
 __all__ = [
+    "CHECKPOINT_TABLE",
     "AlreadySettled",
     "Batch",
     "BlockingBatch",
     "BlockingDelivery",
     "BlockingSubscriber",
+    "CheckpointDamaged",
+    "CheckpointTableMissing",
+    "ConnectionInCheckpoint",
     "Delivery",
+    "DoneElsewhere",
     "Event",
     "FollowError",
     "FollowGaveUp",
@@ -53,8 +68,11 @@ __all__ = [
     "SubscriptionError",
     "SubscriptionGaveUp",
     "SubscriptionRefused",
+    "TransactionEnded",
     "TransactionOpen",
     "Wait",
+    "checkpoint",
+    "create_checkpoint_table",
     "follow",
     "result_id",
 ]

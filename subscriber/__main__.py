@@ -7,7 +7,16 @@ from publisher.cli import FAILED, Parser, program_name
 from publisher.output import CannotPrint, tell
 from publisher.user_agent import VERSION
 from subscriber.cli import PROGRAM
-from subscriber.commands import follow
+from subscriber.commands import (
+    create,
+    dead,
+    follow,
+    lease,
+    run,
+    seek,
+    subscriptions,
+    switches,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,7 +30,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         a file makes impossible, 130 when interrupted before the end.
     """
     program = program_name(PROGRAM) if argv is None else PROGRAM
-    parser = Parser(prog=program, description="Read from an aggregator.", allow_abbrev=False)
+    parser = Parser(
+        prog=program, description="Follow topics, and consume subscriptions.", allow_abbrev=False
+    )
     parser.add_argument(
         "--version",
         action="version",
@@ -29,9 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="show the version and exit",
     )
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    follow.add_to(commands)
+    for command in (follow, run, lease, dead, subscriptions, create, seek, switches):
+        command.add_to(commands)
     try:
-        parsed = parser.parse_args(argv)
+        arguments, command_line = run.split(sys.argv[1:] if argv is None else argv)
+        parsed = parser.parse_args(arguments)
+        parsed.command = command_line
         status: int = parsed.run(parsed)
     except CannotPrint as error:
         tell(f"{program}: {error}\n")

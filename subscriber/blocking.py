@@ -52,6 +52,11 @@ class BlockingDelivery:
         return self._inner.delivery
 
     @property
+    def json(self) -> bytes:
+        """The event as the JSON object that the aggregator sent, on one line without newline."""
+        return self._inner.json
+
+    @property
     def is_lost(self) -> bool:
         """Whether its lease is lost, so that somebody else may have the event by now."""
         return self._inner.is_lost

@@ -88,6 +88,11 @@ class Delivery:
         return self._delivered.delivery
 
     @property
+    def json(self) -> bytes:
+        """The event as the JSON object that the aggregator sent, on one line without newline."""
+        return self._delivered.json
+
+    @property
     def is_lost(self) -> bool:
         """Whether its lease is lost, so that somebody else may have the event by now."""
         return self.fate is Fate.LOST

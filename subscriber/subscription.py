@@ -6,6 +6,7 @@ async with Subscriber("http://127.0.0.1:8080", "billing") as subscriber:
 
 import logging
 import os
+import re
 import secrets
 import socket
 from collections.abc import AsyncIterator, Mapping
@@ -32,6 +33,7 @@ MAX_EVENTS = 10_000
 """The greatest number of events of a lease."""
 
 _MAX_CONSUMER_CHARACTERS = 256
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
 class _Take(Protocol):
@@ -84,6 +86,10 @@ class Subscriber:
         on_wait: OnWait | None = None,
         calls: Calls | None = None,
     ) -> None:
+        if not _NAME.fullmatch(name) or name in {".", ".."}:
+            raise ValueError(
+                f"a subscription's name is 1 to 249 characters of A-Z a-z 0-9 . _ -, not {name!r}"
+            )
         _check_count("max_events", max_events, MAX_EVENTS)
         for argument, value in (
             ("ack_within_s", ack_within_s),

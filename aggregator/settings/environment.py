@@ -13,9 +13,9 @@ _INJECTED = re.compile(
 )
 """What Kubernetes, or a link of Docker, calls variables about a service, but for NAME and PORT."""
 
-_OF_OTHERS = frozenset({"AGGREGATOR_TEST_DSN", "AGGREGATOR_URL"})
-"""No settings, and no mistakes: the first is for the tests of this project, and by the second its
-clients are commonly told where it is."""
+_OF_OTHERS = frozenset({"AGGREGATOR_SUBSCRIPTION", "AGGREGATOR_TEST_DSN", "AGGREGATOR_URL"})
+"""No settings, and no mistakes: `subscriber run` tells its commands the first and the last, clients
+are commonly told the last, and the other one is for the tests of this project."""
 
 
 def given_variables(options: Iterable[Option], environment: Mapping[str, str]) -> dict[str, str]:

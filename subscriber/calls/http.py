@@ -161,7 +161,7 @@ def _next_url(response: aiohttp.ClientResponse) -> URL | None:
 
 
 def _refusal(response: aiohttp.ClientResponse, answer: bytes) -> Exception:
-    reason = reason_of(response, answer)
+    reason = reason_of(response, answer, names_event=False)
     if response.status in _RETRIED_STATUSES:
         return CallFailed(f"{response.status} {reason}", retry_after_s(response))
     if response.status == HTTPStatus.CONFLICT and code_of(answer) == "lease_lost":

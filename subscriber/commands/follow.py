@@ -3,7 +3,6 @@
 import argparse
 import asyncio
 import math
-import os
 import signal
 import sys
 from contextlib import nullcontext
@@ -22,7 +21,7 @@ from publisher.cli import (
     whole_number,
 )
 from subscriber import cli
-from subscriber.commands.lines import Render, TextLine, harmless_json_line, json_line
+from subscriber.commands import formats
 from subscriber.commands.narrator import Narrator
 from subscriber.commands.newest import Newest
 from subscriber.commands.position_file import Followed, PositionFile, PositionFileRefused
@@ -99,11 +98,10 @@ def add_to(commands: Commands) -> None:
         "crash some events are printed again, and none is missing",
     )
     printing = parser.add_argument_group("what to print")
-    printing.add_argument(
-        "--format",
-        choices=("json", "text"),
-        help="json: an event a line, for programs; text: time, topic, offset, source and payload, "
-        "for people (default: text on a terminal, else json)",
+    formats.add_to(
+        printing,
+        json="an event a line",
+        text="time, topic, offset, source and payload",
     )
     ending = parser.add_argument_group("when to end")
     ending.add_argument(
@@ -177,7 +175,7 @@ async def _follow(parsed: argparse.Namespace, narrator: Narrator) -> bool:
         if position is None and parsed.last and parsed.since:
             newest = Newest(parsed.last)
         output = StandardOutput(sys.stdout.fileno())
-        tail = Tail(output, _render(parsed.format), newest, file)
+        tail = Tail(output, formats.event_line(parsed.format), newest, file)
         following = _following(parsed, position, narrator, tail)
         async with following:
             await tail.run(following, stop)
@@ -206,13 +204,3 @@ def _following(
         )
     except ValueError as error:
         raise _Usage(str(error)) from error
-
-
-def _render(chosen: str | None) -> Render:
-    is_terminal = sys.stdout.isatty()
-    if chosen == "text" or (chosen is None and is_terminal):
-        has_colors = (
-            is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-        )
-        return TextLine(has_colors=has_colors).render
-    return harmless_json_line if is_terminal else json_line

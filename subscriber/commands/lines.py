@@ -21,8 +21,13 @@ def json_line(event: Event) -> bytes:
 
 def harmless_json_line(event: Event) -> bytes:
     """Render an event as NDJSON whose text can't drive a terminal; the JSON value is the same."""
-    compact = _STRING_OR_SPACE.sub(lambda found: found[1] or "", event.json.decode())
-    return visible(compact).encode() + b"\n"
+    return harmless(event.json) + b"\n"
+
+
+def harmless(text: bytes) -> bytes:
+    """Return a JSON text that can't drive a terminal, with the same value."""
+    compact = _STRING_OR_SPACE.sub(lambda found: found[1] or "", text.decode())
+    return visible(compact).encode()
 
 
 class TextLine(NamedTuple):

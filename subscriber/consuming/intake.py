@@ -1,6 +1,7 @@
 """The intake of a consumer: it fetches leases as they are wanted, and gives what may be begun."""
 
 import asyncio
+import logging
 from collections.abc import Coroutine, Iterable
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from subscriber.consuming.ready_queue import ReadyQueue
 from subscriber.delivery import Delivery, Fate
 from subscriber.errors import LeaseLost
 
+_log = logging.getLogger("subscriber")
 _Result = TypeVar("_Result")
 
 _WAIT_MS = 20_000
@@ -148,12 +150,17 @@ class Intake:
         """
         self.stop()
         try:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(close_timeout_s):
-                    # What a request brings that is under way is released, too.
-                    await self._fetching
-                    if self._failure is None:
-                        await self._keeper.flush()
+            async with asyncio.timeout(close_timeout_s):
+                # What a request brings that is under way is released, too.
+                await self._fetching
+                if self._failure is None:
+                    await self._keeper.flush()
+        except TimeoutError:
+            _log.warning(
+                "nothing could be told within %g s: what is not acknowledged comes again when its"
+                " lease runs out",
+                close_timeout_s,
+            )
         finally:
             for task in (self._fetching, self._keeping):
                 task.cancel()

@@ -253,6 +253,8 @@ async def test_it_tries_again_and_gives_up_by_its_policy() -> None:
         ({"close_timeout_s": float("inf")}, "close_timeout_s must be finite"),
         ({"consumer": ""}, "consumer must be 1 to 256 printable characters, not ''"),
         ({"consumer": "a\nb"}, "consumer must be 1 to 256 printable characters"),
+        ({"name": ".."}, "a subscription's name is 1 to 249 characters of A-Z a-z 0-9 . _ -, not"),
+        ({"name": "a/b"}, "not 'a/b'"),
         ({"url": "ftp://x"}, "'ftp://x' is not an http or https URL"),
     ],
 )
