@@ -7,16 +7,10 @@ from publisher.cli import FAILED, Parser, program_name
 from publisher.output import CannotPrint, tell
 from publisher.user_agent import VERSION
 from subscriber.cli import PROGRAM
-from subscriber.commands import (
-    create,
-    dead,
-    follow,
-    lease,
-    run,
-    seek,
-    subscriptions,
-    switches,
-)
+from subscriber.commands.administration import create, dead, seek, subscriptions, switches
+from subscriber.commands.following import follow
+from subscriber.commands.leasing import lease
+from subscriber.commands.running import run
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,11 +3,12 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from http import HTTPStatus
 from typing import Any
 
 from subscriber import Delivery, Subscriber
 from support.http import Client
-from support.subscribing import counts, look
+from support.subscribing import counts
 
 LIMIT_S = 30.0
 
@@ -56,11 +57,16 @@ class Record:
         return [offset for name, offset in self.handled if name == topic]
 
 
-async def until_leased(client: Client, *leased: list[int]) -> None:
-    """Return once the counts of `billing` are one of these; fails the test at the limit."""
+async def until_leased(client: Client, *leased: list[int], name: str = "billing") -> None:
+    """Return once the counts of a subscription are one of these; fails the test at the limit."""
     async with asyncio.timeout(LIMIT_S):
-        while counts(await look(client)) not in leased:  # noqa: ASYNC110 - another one's counts
+        while await _counts(client, name) not in leased:  # noqa: ASYNC110 - another one's counts
             await asyncio.sleep(0.01)
+
+
+async def _counts(client: Client, name: str) -> list[int] | None:
+    response = await client.get(f"/subscriptions/{name}")
+    return counts(await response.json()) if response.status == HTTPStatus.OK else None
 
 
 async def within(work: Awaitable[Any]) -> Any:

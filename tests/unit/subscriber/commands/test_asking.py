@@ -9,9 +9,9 @@ from aiohttp import web
 from aiohttp.test_utils import BaseTestServer, TestServer
 
 from publisher.cli import DONE
-from subscriber.commands import create, dead, seek, subscriptions, switches
+from subscriber.commands.administration import create, dead, seek, subscriptions, switches
+from subscriber.commands.administration.dead import _drop, _retry
 from subscriber.commands.asking import Asking
-from subscriber.commands.dead import _drop, _retry
 from subscriber.errors import SubscriptionRefused
 
 Answer = Callable[[], web.Response]

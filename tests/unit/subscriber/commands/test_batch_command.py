@@ -13,10 +13,10 @@ import psutil
 import pytest
 from support.processes import wait_for
 
-from subscriber.commands import batch_command as batch_command_module
-from subscriber.commands.batch_command import BatchCommand, CannotStart
-from subscriber.commands.command_pipes import ErrorRelay, feed
-from subscriber.commands.error_output import ErrorOutput
+from subscriber.commands.running import batch_command as batch_command_module
+from subscriber.commands.running.batch_command import BatchCommand, CannotStart
+from subscriber.commands.running.command_pipes import ErrorRelay, feed
+from subscriber.commands.running.error_output import ErrorOutput
 from subscriber.commands.standard_output import StandardOutput
 
 LIMIT_S = 30.0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from subscriber.commands.narrator import Narrator
+from subscriber.commands.following.narrator import Narrator
 from subscriber.events import Gap
 from subscriber.policy import Wait
 

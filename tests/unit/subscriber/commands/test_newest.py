@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from subscriber.commands.newest import Newest
+from subscriber.commands.following.newest import Newest
 from subscriber.events import Event
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from subscriber.calls.requests import Delivered, Leased
-from subscriber.commands.one_lease import OneLease, ranges
+from subscriber.commands.leasing.one_lease import OneLease, ranges
 from subscriber.errors import LeaseLost, SubscriptionGaveUp
 
 

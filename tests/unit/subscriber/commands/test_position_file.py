@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from subscriber.commands.position_file import Followed, PositionFile, PositionFileRefused
+from subscriber.commands.following.position_file import Followed, PositionFile, PositionFileRefused
 
 ORDERS = Followed("http://127.0.0.1:8080", ["orders"], None)
 

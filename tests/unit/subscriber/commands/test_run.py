@@ -8,11 +8,11 @@ from typing import Any, Self
 
 import pytest
 
-from subscriber.commands import rounds as rounds_module
-from subscriber.commands.batch_command import BatchCommand, CannotStart, Ended
-from subscriber.commands.batch_runner import BatchRunner, failure_text, lines
-from subscriber.commands.rounds import Rounds
-from subscriber.commands.run import split
+from subscriber.commands.running import rounds as rounds_module
+from subscriber.commands.running.batch_command import BatchCommand, CannotStart, Ended
+from subscriber.commands.running.batch_runner import BatchRunner, failure_text, lines
+from subscriber.commands.running.rounds import Rounds
+from subscriber.commands.running.run import split
 from subscriber.errors import HandlerFailed
 
 

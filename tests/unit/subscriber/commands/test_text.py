@@ -1,7 +1,7 @@
 """Tables and dead letters as text for people."""
 
-from subscriber.commands.dead_letter_text import dead_letter_line, shortened
-from subscriber.commands.table import table
+from subscriber.commands.administration.dead_letter_text import dead_letter_line, shortened
+from subscriber.commands.administration.table import table
 
 
 def test_table_has_texts_to_the_left_and_numbers_to_the_right() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 from publisher.cli import DONE, Commands, whole_number
 from publisher.output import put
 from subscriber import cli
-from subscriber.commands import asking, beginnings
+from subscriber.commands import asking
+from subscriber.commands.administration import beginnings
 from subscriber.commands.asking import Asking
 from subscriber.errors import SubscriptionRefused
 

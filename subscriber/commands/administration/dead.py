@@ -8,9 +8,9 @@ from publisher.output import put
 from subscriber import cli
 from subscriber.cli import counted
 from subscriber.commands import asking, formats
-from subscriber.commands.answers import Retried, elements, shaped
+from subscriber.commands.administration.answers import Retried, elements, shaped
+from subscriber.commands.administration.dead_letter_text import dead_letter_line
 from subscriber.commands.asking import Asking
-from subscriber.commands.dead_letter_text import dead_letter_line
 from subscriber.commands.printer import printing
 from subscriber.errors import SubscriptionRefused
 

@@ -6,8 +6,9 @@ from publisher.cli import DONE, Commands
 from publisher.output import put
 from subscriber import cli
 from subscriber.cli import counted
-from subscriber.commands import asking, beginnings
-from subscriber.commands.answers import Sought, shaped
+from subscriber.commands import asking
+from subscriber.commands.administration import beginnings
+from subscriber.commands.administration.answers import Sought, shaped
 from subscriber.commands.asking import Asking, Impossible
 
 _OPTIONS = "--to, --since and --offset"

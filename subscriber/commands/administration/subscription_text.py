@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterator, Sequence
 
 from subscriber.cli import counted
-from subscriber.commands.answers import Counts, Subscription
+from subscriber.commands.administration.answers import Counts, Subscription
+from subscriber.commands.administration.table import Cell, table
 from subscriber.commands.lines import visible
-from subscriber.commands.table import Cell, table
 
 _SHOWN_TOPICS = 3
 _HEADS = (

@@ -22,11 +22,11 @@ from publisher.cli import (
 )
 from subscriber import cli
 from subscriber.commands import formats
-from subscriber.commands.narrator import Narrator
-from subscriber.commands.newest import Newest
-from subscriber.commands.position_file import Followed, PositionFile, PositionFileRefused
+from subscriber.commands.following.narrator import Narrator
+from subscriber.commands.following.newest import Newest
+from subscriber.commands.following.position_file import Followed, PositionFile, PositionFileRefused
+from subscriber.commands.following.tail import Tail
 from subscriber.commands.standard_output import ReaderGone, StandardOutput
-from subscriber.commands.tail import Tail
 from subscriber.errors import FollowError, FollowRefused
 from subscriber.follow import follow
 from subscriber.following import Following

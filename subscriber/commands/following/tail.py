@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+from subscriber.commands.following.newest import Newest
+from subscriber.commands.following.position_file import PositionFile
 from subscriber.commands.lines import Render
-from subscriber.commands.newest import Newest
-from subscriber.commands.position_file import PositionFile
 from subscriber.commands.standard_output import StandardOutput
 from subscriber.following import Following
 

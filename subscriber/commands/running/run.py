@@ -19,9 +19,9 @@ from publisher.cli import (
 from publisher.output import tell
 from subscriber import cli
 from subscriber.commands.asking import UNPROCESSABLE
-from subscriber.commands.batch_command import BatchCommand, CannotStart
-from subscriber.commands.error_output import ErrorOutput, log_said
-from subscriber.commands.rounds import Rounds
+from subscriber.commands.running.batch_command import BatchCommand, CannotStart
+from subscriber.commands.running.error_output import ErrorOutput, log_said
+from subscriber.commands.running.rounds import Rounds
 from subscriber.errors import SubscriptionError, SubscriptionRefused
 from subscriber.policy import ReconnectPolicy, Wait
 from subscriber.subscription import MAX_EVENTS, Subscriber

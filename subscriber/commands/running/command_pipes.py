@@ -6,7 +6,7 @@ import select
 import sys
 from collections.abc import Callable, Iterable
 
-from subscriber.commands.error_output import ErrorOutput
+from subscriber.commands.running.error_output import ErrorOutput
 
 _READ_BYTES = 64 * 1024
 _CHARACTER_BYTES = 4

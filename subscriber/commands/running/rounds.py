@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 
-from subscriber.commands.batch_command import BatchCommand
-from subscriber.commands.batch_runner import BatchRunner
-from subscriber.commands.command_pipes import is_standard_output_read
+from subscriber.commands.running.batch_command import BatchCommand
+from subscriber.commands.running.batch_runner import BatchRunner
+from subscriber.commands.running.command_pipes import is_standard_output_read
 from subscriber.subscription import Subscriber
 
 _FIRST_PAUSE_S = 1.0

@@ -8,10 +8,10 @@ from publisher.cli import DONE, Commands
 from subscriber import cli
 from subscriber.calls.http import Answer
 from subscriber.commands import asking, formats
-from subscriber.commands.answers import Named, Subscription, shaped
+from subscriber.commands.administration.answers import Named, Subscription, shaped
+from subscriber.commands.administration.subscription_text import list_text, subscription_text
 from subscriber.commands.asking import Asking
 from subscriber.commands.printer import Printer, printing
-from subscriber.commands.subscription_text import list_text, subscription_text
 from subscriber.errors import SubscriptionRefused
 
 _NOT_FOUND = 404

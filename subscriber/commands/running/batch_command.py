@@ -10,8 +10,8 @@ from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any, NamedTuple
 
-from subscriber.commands.command_pipes import ErrorRelay, feed
-from subscriber.commands.error_output import ErrorOutput
+from subscriber.commands.running.command_pipes import ErrorRelay, feed
+from subscriber.commands.running.error_output import ErrorOutput
 
 _MAX_SAID_CHARACTERS = 4000
 _END_S = 5.0

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-from subscriber.commands.batch_command import BatchCommand, CannotStart, Ended
+from subscriber.commands.running.batch_command import BatchCommand, CannotStart, Ended
 from subscriber.delivery import MAX_ERROR_CHARACTERS, Batch
 from subscriber.errors import HandlerFailed
 

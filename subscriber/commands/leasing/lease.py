@@ -16,9 +16,9 @@ from subscriber.calls.http import Answer
 from subscriber.calls.requests import Leased
 from subscriber.cli import counted
 from subscriber.commands import asking, formats
-from subscriber.commands.answers import foreign
+from subscriber.commands.administration.answers import foreign
 from subscriber.commands.asking import Asking
-from subscriber.commands.one_lease import OneLease
+from subscriber.commands.leasing.one_lease import OneLease
 from subscriber.commands.printer import Printer, printing
 from subscriber.errors import LeaseLost
 from subscriber.events import NotFromAnAggregator, parse_event

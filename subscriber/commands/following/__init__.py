@@ -1,0 +1,1 @@
+"""The command `follow`: a stream to standard output."""

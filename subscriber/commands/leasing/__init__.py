@@ -1,0 +1,1 @@
+"""The command `lease`: one lease, by hand."""

@@ -1,0 +1,1 @@
+"""The command `run`: batches to commands."""
