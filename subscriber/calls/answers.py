@@ -10,6 +10,7 @@ from subscriber.calls.requests import Delivered, Leased, Settings, Settled
 
 _ESCAPE = re.compile(rb"\\(?:u[dD][89a-fA-F][0-9a-fA-F]{2}|.)", re.DOTALL)
 _SURROGATE_BYTES = 6
+_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class NotOfSubscriptions(ValueError):
@@ -76,7 +77,7 @@ def parse_leased(answer: bytes) -> Leased:
     try:
         leased = _decode_leased(answer)
         deliveries = [_delivered(each, bytes(each.event)) for each in leased.deliveries]
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNDECODABLE:
         # Payloads may hold lone surrogates, which JSON allows and msgspec does not.
         leased, deliveries = _parse_masked(answer)
     if leased.lease is not None and (leased.expires_in_ms is None or not deliveries):
@@ -99,7 +100,7 @@ def parse_settled(answer: bytes) -> Settled:
     """
     try:
         return _settled(_decode_settled(answer))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNDECODABLE as error:
         raise _foreign("settle", error) from error
 
 
@@ -111,7 +112,7 @@ def parse_settings(answer: bytes) -> Settings:
     """
     try:
         settings = _decode_subscription(answer).settings
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNDECODABLE as error:
         raise _foreign("subscription", error) from error
     return Settings(settings.order == "topic", settings.lease_ms)
 
@@ -120,7 +121,7 @@ def code_of(answer: bytes) -> str:
     """Return the `code` of a problem; empty if there is none."""
     try:
         return _decode_code(answer).code
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except _UNDECODABLE:
         return ""
 
 
@@ -132,7 +133,7 @@ def _parse_masked(answer: bytes) -> tuple[_Leased, list[Delivered]]:
         return leased, [
             _delivered(each, event) for each, event in zip(leased.deliveries, events, strict=True)
         ]
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNDECODABLE as error:
         raise _foreign("lease", error) from error
 
 

@@ -99,6 +99,7 @@ class Handling:
         self._running.add(running)
         lease.handled.add(running)
         running.task = asyncio.create_task(self._run(running, lease))
+        running.task.add_done_callback(lambda _: self._end_unbegun(running, lease))
 
     def _begin_more(self) -> None:
         """Begin what is there, as far as there is room."""
@@ -119,14 +120,23 @@ class Handling:
             if not isinstance(error, (Exception, _NotAsynchronous)):
                 raise
         finally:
-            self._running.discard(running)
-            lease.handled.discard(running)
-            self._intake.free(running.deliveries)
-            # From here the next is begun without a way through the event loop.
-            if self._failure is None:
-                self._begin_more()
-            if len(self._running) < self._concurrency:
-                self._ended.set()
+            self._end(running, lease)
+
+    def _end_unbegun(self, running: _Running, lease: HeldLease) -> None:
+        """Release what a task was to handle that was cancelled before it began."""
+        if running in self._running:
+            lease.note(running.deliveries, Fate.RELEASE)
+            self._end(running, lease)
+
+    def _end(self, running: _Running, lease: HeldLease) -> None:
+        self._running.discard(running)
+        lease.handled.discard(running)
+        self._intake.free(running.deliveries)
+        # From here the next is begun without a way through the event loop.
+        if self._failure is None:
+            self._begin_more()
+        if len(self._running) < self._concurrency:
+            self._ended.set()
 
     async def _until(self, running: int) -> None:
         """Wait until no more than so many are being handled."""

@@ -40,7 +40,7 @@ class HeldLease:
         leased: the answer that gave it.
         keeps_order: whether the subscription does.
         asked_at: when it was asked for, by the clock of the event loop. It runs out no later here
-            than at the aggregator.
+            than at the aggregator; if it was waited for, unless its answer took half of its time.
         changed: called when there is something to be sent.
     """
 
@@ -48,8 +48,12 @@ class HeldLease:
         self, leased: Leased, *, keeps_order: bool, asked_at: float, changed: Callable[[], None]
     ) -> None:
         token = leased.lease or ""
+        self._loop = asyncio.get_running_loop()
         self.lease_s = leased.expires_in_s
-        self.expires_at = asked_at + leased.expires_in_s
+        # It was given while it was waited for, which is not known to the moment: it is extended
+        # at once where it would have been if it had been given as it was asked for.
+        given_at = max(asked_at, self._loop.time() - leased.expires_in_s / 2)
+        self.expires_at = given_at + leased.expires_in_s
         self.deliveries: Sequence[Delivery] = [Delivery(self, each) for each in leased.deliveries]
         self.open = len(self.deliveries)
         """Number of deliveries that are not settled."""
@@ -67,12 +71,16 @@ class HeldLease:
         self._token = token
         self._unsent = Unsent(token, self.deliveries, keeps_order=keeps_order)
         self._request: Request | None = None
-        self._loop = asyncio.get_running_loop()
 
     @property
     def is_over(self) -> bool:
         """Whether nothing of it is left to be settled or told."""
         return self.is_lost or not (self.open or self._unsent or self._request)
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a settle of it was sent, and not answered."""
+        return self._request is not None
 
     @property
     def has_unsent(self) -> bool:

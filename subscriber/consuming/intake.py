@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -73,8 +73,8 @@ class Intake:
         self._wanted = 1
         self._failure: Exception | None = None
         self._waiting: asyncio.Future[Any] | None = None
-        self._fetching = asyncio.create_task(self._guarded(self._fetch()))
-        self._keeping = asyncio.create_task(self._guarded(self._keeper.run()))
+        self._fetching = asyncio.create_task(self._guarded(self._fetch))
+        self._keeping = asyncio.create_task(self._guarded(self._keeper.run))
 
     def begin(self, most: int, concurrency: int, *, until_caught_up: bool) -> None:
         """Begin to give deliveries.
@@ -123,6 +123,8 @@ class Intake:
 
     def take(self, most: int, *, alone: bool = False) -> tuple[HeldLease, list[Delivery]] | None:
         """Return deliveries that may be begun, as `next` does, if there are any."""
+        if self._failure is not None:
+            return None
         taken = self._queue.take(most, alone=alone)
         if taken is not None:
             self._see_hunger()
@@ -149,10 +151,12 @@ class Intake:
             SubscriptionError: what was to be told is refused.
         """
         self.stop()
+        told = self._failure
         try:
             async with asyncio.timeout(close_timeout_s):
-                # What a request brings that is under way is released, too.
-                await self._fetching
+                # What a request brings that is under way is released, too. It is waited for
+                # without being cancelled, which it might take for the end of its waiting.
+                await asyncio.wait([self._fetching])
                 if self._failure is None:
                     await self._keeper.flush()
         except TimeoutError:
@@ -164,8 +168,12 @@ class Intake:
         finally:
             for task in (self._fetching, self._keeping):
                 task.cancel()
-            await asyncio.gather(self._fetching, self._keeping, return_exceptions=True)
-            self._keeper.lose_all()
+            try:
+                await asyncio.wait([self._fetching, self._keeping])
+            finally:
+                self._keeper.lose_all()
+        if self._failure is not None and self._failure is not told:
+            raise self._failure
 
     def _look(self) -> None:
         """Have whoever waits look again."""
@@ -178,7 +186,9 @@ class Intake:
             self._hungry.set()
 
     def _is_hungry(self) -> bool:
-        if self._is_stopped or self._has_caught_up or self._keeper.open > self._lease_events:
+        if self._is_stopped or self._has_caught_up or self._failure is not None:
+            return False
+        if self._keeper.open > self._lease_events:
             return False
         if self._keeps_order:
             # Before: what is asked for ahead of time would wait for what is handled now.
@@ -200,13 +210,14 @@ class Intake:
                 await self._fetch_once()
             except CallFailed as failure:
                 await self._until_stopped(self._attempts.wait(failure))
-            self._look()
+            self._changed.set()
+            self._see_hunger()
 
     async def _fetch_once(self) -> None:
         one_at_a_time = self._keeper.one_at_a_time
-        if not one_at_a_time.locked() and (lease := self._keeper.fullest()) is not None:
+        if not one_at_a_time.locked() and self._keeper.fullest() is not None:
             async with one_at_a_time:
-                if await self._fetch_with_settle(lease):
+                if await self._fetch_with_settle(self._keeper.fullest()):
                     return
         wait_ms = _WAIT_MS
         if self._catches_up:
@@ -229,22 +240,28 @@ class Intake:
 
     async def _until_stopped(self, work: Coroutine[None, None, _Result]) -> _Result | None:
         """Wait for work, but no longer than until `stop`; return None if it was stopped."""
+        if self._has_to_end():
+            work.close()
+            return None
         waiting = asyncio.ensure_future(work)
         self._waiting = waiting
         try:
             return await waiting
         except asyncio.CancelledError:
-            if self._is_stopped and waiting.cancelled():
+            if self._has_to_end() and waiting.cancelled():
                 # Only the waiting has ended; what has come by then is taken.
                 return None
             raise
         finally:
             self._waiting = None
 
-    async def _fetch_with_settle(self, lease: HeldLease) -> bool:
+    def _has_to_end(self) -> bool:
+        return self._is_stopped
+
+    async def _fetch_with_settle(self, lease: HeldLease | None) -> bool:
         """Fetch a lease that carries a settle; return whether nothing else is to be asked."""
-        request = lease.request()
-        if request is None:
+        request = None if lease is None else lease.request()
+        if lease is None or request is None:
             return True
         asked_at = asyncio.get_running_loop().time()
         try:
@@ -262,6 +279,9 @@ class Intake:
         return leased.lease is not None or self._has_caught_up
 
     def _take(self, leased: Leased, asked_at: float) -> None:
+        if self._failure is not None:
+            # Nobody settles any more.
+            return
         self._attempts.succeeded()
         self._found_nothing = leased.lease is None
         if leased.lease is not None:
@@ -272,10 +292,10 @@ class Intake:
             self._has_caught_up = True
         self._changed.set()
 
-    async def _guarded(self, work: Coroutine[None, None, None]) -> None:
+    async def _guarded(self, work: Callable[[], Coroutine[None, None, None]]) -> None:
         """Do work in the background, and hand on what ends it."""
         try:
-            await work
+            await work()
         except Exception as error:  # noqa: BLE001 - it is raised where deliveries are waited for
             self._failure = error
             self._keeper.lose_all()

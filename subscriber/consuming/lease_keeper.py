@@ -76,9 +76,13 @@ class LeaseKeeper:
         return lease
 
     def fullest(self) -> HeldLease | None:
-        """Return the lease of which most can be settled now; None: nothing can be."""
+        """Return the lease of which most can be settled now; None: nothing can be.
+
+        What was not answered is asked again ahead of all others: once another lease has ended, the
+        aggregator would not know it any more.
+        """
         unsent = [lease for lease in self._leases if lease.has_unsent]
-        return min(unsent, key=lambda lease: lease.open, default=None)
+        return min(unsent, key=lambda lease: (not lease.is_asked, lease.open), default=None)
 
     def lose_all(self) -> None:
         """Give all leases up."""
@@ -98,16 +102,19 @@ class LeaseKeeper:
             if lease is None or due_at > self._loop.time():
                 await self._until(None if lease is None else due_at)
                 continue
-            async with self.one_at_a_time:
-                await self.settle(lease)
+            await self._settle_in_turn(lease)
 
     async def flush(self) -> None:
         """Settle all that is to be settled, and extend nothing."""
         while (lease := self.fullest()) is not None:
-            async with self.one_at_a_time:
-                await self.settle(lease)
+            await self._settle_in_turn(lease)
 
-    async def settle(self, lease: HeldLease) -> None:
+    async def _settle_in_turn(self, lease: HeldLease) -> None:
+        """Settle a lease, or what was not answered before."""
+        async with self.one_at_a_time:
+            await self._settle(next((each for each in self._leases if each.is_asked), lease))
+
+    async def _settle(self, lease: HeldLease) -> None:
         """Send what is due of a lease, until it is answered.
 
         Raises:
@@ -115,12 +122,12 @@ class LeaseKeeper:
             SubscriptionGaveUp: there was no answer for too long.
         """
         while not lease.is_over:
-            request = lease.request()
-            settle = lease.extension() if request is None else request.settle
-            if request is not None and self._is_extension_due(lease):
-                settle = settle._replace(extend_ms=lease.extend_ms)
-            if request is None and settle.extend_ms is None:
+            request, is_extended = lease.request(), self._is_extension_due(lease)
+            if request is None and not is_extended:
                 return
+            settle = lease.extension() if request is None else request.settle
+            if is_extended:
+                settle = settle._replace(extend_ms=lease.extend_ms)
             asked_at = self._loop.time()
             try:
                 async with self.attempt(lease):

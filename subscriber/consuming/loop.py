@@ -61,6 +61,7 @@ class DeliveryLoop:
 
         Raises:
             LeaseLost: its lease is lost.
+            Exception: what a check of `Delivery.before_ack` raises; it is retried with that.
         """
         lease, given = self._lease, self.deliveries
         if lease is None:
@@ -70,7 +71,11 @@ class DeliveryLoop:
         self._let_go()
         if was_lost:
             raise _lost()
-        acknowledge(lease, given)
+        try:
+            acknowledge(lease, given)
+        except Exception as error:
+            lease.note(given, Fate.RETRY, error=error_text(error))
+            raise
 
     def leave(self, error: BaseException | None) -> LeaseLost | None:
         """Settle what was given last, as the context is left.

@@ -18,7 +18,8 @@ class ReadyQueue:
 
     def __init__(self, *, keeps_order: bool) -> None:
         self._keeps_order = keeps_order
-        self._leases: deque[tuple[HeldLease, dict[str, deque[Delivery]]]] = deque()
+        self._leases: dict[HeldLease, dict[str, deque[Delivery]]] = {}
+        """By lease, and by topic, what may be left; of what is taken nothing is kept."""
         self._busy: set[str] = set()
 
     def put(self, lease: HeldLease) -> None:
@@ -28,7 +29,7 @@ class ReadyQueue:
             topics.setdefault(delivery.topic if self._keeps_order else _ANY_TOPIC, deque()).append(
                 delivery
             )
-        self._leases.append((lease, topics))
+        self._leases[lease] = topics
 
     def take(self, most: int, *, alone: bool = False) -> tuple[HeldLease, list[Delivery]] | None:
         """Take deliveries of one lease that may be begun, and note their topics as busy.
@@ -41,23 +42,23 @@ class ReadyQueue:
             The lease and the deliveries, those of a topic in the order of their offsets; None:
             nothing may be begun.
         """
-        for lease, topics in self._leases:
+        for lease, topics in list(self._leases.items()):
             taken = self._take(topics, most, alone=alone)
+            if not topics:
+                del self._leases[lease]
             if taken:
                 if self._keeps_order:
                     self._busy.update(each.topic for each in taken)
                 return lease, taken
-        while self._leases and not any(self._leases[0][1].values()):
-            self._leases.popleft()
         return None
 
     def startable(self) -> int:
         """Return how many deliveries, or topics if order is kept, may be begun."""
         return sum(
             1 if self._keeps_order else len(queue)
-            for _, topics in self._leases
+            for topics in self._leases.values()
             for topic, queue in topics.items()
-            if queue and topic not in self._busy
+            if topic not in self._busy
         )
 
     def free(self, deliveries: Iterable[Delivery]) -> None:
@@ -69,7 +70,7 @@ class ReadyQueue:
         """Take everything that was not begun, by lease."""
         drained = [
             (lease, [each for queue in topics.values() for each in queue])
-            for lease, topics in self._leases
+            for lease, topics in self._leases.items()
         ]
         self._leases.clear()
         return drained
@@ -78,7 +79,7 @@ class ReadyQueue:
         self, topics: dict[str, deque[Delivery]], most: int, *, alone: bool
     ) -> list[Delivery]:
         taken: list[Delivery] = []
-        for topic, queue in topics.items():
+        for topic, queue in list(topics.items()):
             if topic in self._busy:
                 continue
             while queue and len(taken) < most:
@@ -89,4 +90,8 @@ class ReadyQueue:
                 # What was handed back or lost meanwhile is not begun.
                 if delivery.fate is Fate.OPEN:
                     taken.append(delivery)
+            if not queue:
+                del topics[topic]
+            if len(taken) == most:
+                break
         return taken

@@ -120,15 +120,18 @@ class Unsent:
             offsets.sort()
             first = last = offsets[0]
             for offset in offsets[1:]:
-                if offset != last + 1 and not self._are_neighbours(topic, last, offset):
+                if offset != last + 1 and not self._goes_on(topic, last, offset):
                     ranges.append((topic, first, last))
                     first = offset
                 last = offset
             ranges.append((topic, first, last))
         return ranges
 
-    def _are_neighbours(self, topic: str, before: int, after: int) -> bool:
-        """Return whether the lease has nothing between two of its deliveries."""
+    def _goes_on(self, topic: str, before: int, after: int) -> bool:
+        """Return whether a range may span what is between two deliveries of the lease."""
+        if not self._keeps_order:
+            # Others may have what is between them, or it waits to come again.
+            return False
         if self._places is None:
             counts: dict[str, int] = {}
             self._places = {}
