@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from subscriber.calls.requests import Calls
-from subscriber.delivery import Batch, Delivery
+from subscriber.delivery import Batch, Delivery, Fate
 from subscriber.events import Event
 from subscriber.policy import OnWait, ReconnectPolicy
 from subscriber.subscription import Subscriber
@@ -226,8 +226,12 @@ class BlockingSubscriber:
         """
         with _Handlers(concurrency) as handlers:
 
+            def work(delivery: Delivery) -> None:
+                handler(BlockingDelivery(delivery, self._loop))
+                _check([delivery])
+
             async def handle(delivery: Delivery) -> None:
-                await handlers.call(handler, BlockingDelivery(delivery, self._loop))
+                await handlers.call(work, delivery)
 
             self._run(
                 self._subscriber.run(
@@ -246,8 +250,12 @@ class BlockingSubscriber:
         """Handle batches in threads, until `stop` is called; see `Subscriber.run_batches`."""
         with _Handlers(concurrency) as handlers:
 
+            def work(batch: Batch) -> None:
+                handler(BlockingBatch(batch, self._loop))
+                _check(batch)
+
             async def handle(batch: Batch) -> None:
-                await handlers.call(handler, BlockingBatch(batch, self._loop))
+                await handlers.call(work, batch)
 
             self._run(
                 self._subscriber.run_batches(
@@ -302,6 +310,16 @@ class BlockingSubscriber:
                 return None
 
         return self._loop.run(ask())
+
+
+def _check(deliveries: Sequence[Delivery]) -> None:
+    """Have the checks of what is to be acknowledged made in the thread that has handled it.
+
+    Its connection may be in the next handler's transaction before the event loop gets to it.
+    """
+    for delivery in deliveries:
+        if delivery.fate is Fate.OPEN:
+            delivery.check_ack()
 
 
 class _Handlers:

@@ -69,9 +69,10 @@ def checkpoint(
 
     Returns:
         What `async with` or `with` enters, once. To enter it raises CheckpointTableMissing,
-        ConnectionInCheckpoint and the driver's errors; to leave it, TransactionEnded and the
-        driver's errors. After any of them nothing is noted, unless it is a commit whose answer was
-        lost: whether that is done, the next delivery of the events finds out.
+        ConnectionInCheckpoint and the driver's errors; to leave it, DoneElsewhere (on Postgres),
+        TransactionEnded and the driver's errors. After any of them nothing is noted, unless it is a
+        commit whose answer was lost: whether that is done, the next delivery of the events finds
+        out.
 
     Raises:
         TypeError: it is no such connection.

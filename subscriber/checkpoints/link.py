@@ -76,6 +76,7 @@ class Link(ABC):
             changes: at least one.
 
         Raises:
+            CheckpointDamaged: a row can't be changed.
             TransactionEnded: the transaction is not the one that `begin` opened or joined.
         """
 

@@ -44,10 +44,8 @@ UPDATE subscriber_checkpoints AS held SET done = wanted.done
 FROM unnest($2::text[], $3::bigint[], $4::bytea[]) AS wanted (topic, segment, done)
 WHERE held.subscription = $1::text
     AND held.topic = wanted.topic AND held.segment = wanted.segment
-    AND pg_current_xact_id()::text::bigint = $5::bigint
 RETURNING true
 """
-"""Changes nothing in another transaction than that of the lock."""
 
 SAVEPOINT = f"SAVEPOINT {SAVEPOINT_NAME}"
 RELEASE = f"RELEASE SAVEPOINT {SAVEPOINT_NAME}"
@@ -98,21 +96,16 @@ class PostgresLink(Link):
                     raise transaction_ended()
                 return [done for done, _ in rows]
             await self._fetch(INSERT, subscription, *columns, NOTHING_DONE)
-        raise CheckpointDamaged(
-            "rows of subscriber_checkpoints can't be seen after they were inserted:"
-            " look for row-level security, for triggers, and for who deletes them"
-        )
+        raise _hidden("seen after they were inserted")
 
     async def write(self, subscription: str, changes: Sequence[Change]) -> None:
         """Write bitmaps; see Link."""
         topics = [change.segment.topic for change in changes]
         numbers = [change.segment.number for change in changes]
         bitmaps = [change.done for change in changes]
-        written = await self._fetch(
-            WRITE, subscription, topics, numbers, bitmaps, self._transaction_id
-        )
+        written = await self._fetch(WRITE, subscription, topics, numbers, bitmaps)
         if len(written) != len(changes):
-            raise transaction_ended()
+            raise _hidden("changed")
 
     async def create_table(self) -> None:
         """Create the table; see Link."""
@@ -134,6 +127,13 @@ class PostgresLink(Link):
 
 def _columns(segments: Sequence[Segment]) -> tuple[list[str], list[int]]:
     return [segment.topic for segment in segments], [segment.number for segment in segments]
+
+
+def _hidden(what: str) -> CheckpointDamaged:
+    return CheckpointDamaged(
+        f"rows of subscriber_checkpoints can't be {what}:"
+        " look for row-level security, for triggers, and for who deletes them"
+    )
 
 
 def _sqlstate(error: BaseException) -> str | None:

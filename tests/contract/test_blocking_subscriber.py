@@ -242,3 +242,22 @@ async def test_what_is_refused(client: Client) -> None:
             subscriber.__enter__()
 
     await in_thread(consume)
+
+@pytest.mark.parametrize("backend", ["sqlite"])
+async def test_checks_are_made_in_the_thread_of_the_handler(client: Client) -> None:
+    """26. By then its connection may be in the next one's transaction elsewhere."""
+    await fill(client, 2)
+    await make(client)
+    url, threads = url_of(client), list[tuple[str, str]]()
+
+    def handle(batch: BlockingBatch) -> None:
+        name = threading.current_thread().name
+        batch.before_ack(lambda: threads.append((name, threading.current_thread().name)))
+
+    def consume() -> None:
+        with BlockingSubscriber(url, "billing") as subscriber:
+            subscriber.run_batches(handle, until_caught_up=True)
+
+    await in_thread(consume)
+    assert len(threads) >= 2
+    assert all(handler == checked for handler, checked in threads[:2])

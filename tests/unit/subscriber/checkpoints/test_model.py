@@ -85,7 +85,7 @@ def test_effects_and_fresh_events_are_those_of_the_model(
         await consumer.close()
 
     @settings(
-        max_examples=settings().max_examples // 2,
+        max_examples=settings().max_examples // 3,
         suppress_health_check=[*HealthCheck],
     )
     @given(history=histories)

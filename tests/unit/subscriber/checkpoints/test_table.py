@@ -88,18 +88,22 @@ async def test_bitmap_of_another_length_is_refused(consumer: Consumer) -> None:
 
 
 @pytest.mark.parametrize("kind", ON_POSTGRES)
-async def test_rows_that_are_never_seen_are_an_error(consumer: Consumer) -> None:
+async def test_rows_that_are_not_kept_are_an_error(consumer: Consumer) -> None:
+    await consumer.consume("billing", batch("t", 1))
     await consumer.run(
         "CREATE OR REPLACE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql"
         " AS 'BEGIN RETURN NULL; END'"
     )
     await consumer.run(
-        "CREATE TRIGGER swallow BEFORE INSERT ON subscriber_checkpoints"
+        "CREATE TRIGGER swallow BEFORE INSERT OR UPDATE ON subscriber_checkpoints"
         " FOR EACH ROW EXECUTE FUNCTION swallow()"
     )
     try:
-        with pytest.raises(CheckpointDamaged, match="row-level security"):
-            await consumer.consume("billing", batch("t", 1))
+        with pytest.raises(CheckpointDamaged, match="can't be changed: look for row-level"):
+            await consumer.consume("billing", batch("t", 2))
+        with pytest.raises(CheckpointDamaged, match="can't be seen after they were inserted"):
+            await consumer.consume("billing", batch("t", 5000))
+        assert await consumer.effects("billing") == [("t", 1)]
     finally:
         await consumer.run(DROP)
 
