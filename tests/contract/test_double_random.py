@@ -42,7 +42,7 @@ def test_double_and_aggregator_answer_alike(
     with asyncio.Runner() as runner:
         client = runner.run(serve(database))
 
-        @settings(max_examples=max(1, settings().max_examples // 2))
+        @settings(max_examples=max(1, settings().max_examples // 5))
         @given(double_random.settings, st.lists(double_random.steps, min_size=10, max_size=25))
         def holds(made: dict[str, Any], steps: Sequence[tuple[str, Any]]) -> None:
             pair = Pair([RealTarget(client, let_pass), DoubleTarget()], next(prefixes))
