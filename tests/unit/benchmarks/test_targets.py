@@ -9,6 +9,7 @@ sys.path.append(str(Path(__file__).parents[3]))
 from benchmarks import (
     growth,
     latency,
+    library,
     peers,
     processor,
     reading,
@@ -158,6 +159,9 @@ def test_every_target_is_of_figures_that_a_whole_run_takes() -> None:
                 streams.bare(backend, streams.FROM_START),
                 streams.bare(backend, streams.AT_HEAD),
             )
+        },
+        "library": {
+            library.named(backend, way) for backend in library.BACKENDS for way in library.WAYS
         },
         "subscriptions": {
             subscriptions.BEST_PEER,

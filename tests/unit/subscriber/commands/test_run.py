@@ -34,7 +34,7 @@ def test_error_has_how_it_ended_and_the_end_of_what_was_said() -> None:
 
 def batch(*events: bytes) -> Any:
     """A batch of events with these texts."""
-    return [SimpleNamespace(event=SimpleNamespace(json=event)) for event in events]
+    return [SimpleNamespace(json=event) for event in events]
 
 
 def test_lines_are_those_of_the_events_in_pieces_of_many() -> None:
