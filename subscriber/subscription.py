@@ -158,6 +158,8 @@ class Subscriber:
 
         Raises:
             LeaseLost: the lease of what a loop was handling is lost.
+            SubscriptionError: the subscription can't be consumed, or what was to be told is
+                refused.
         """
         intake = self._opened()
         loop, self._loop = self._loop, None

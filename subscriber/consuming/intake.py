@@ -72,9 +72,15 @@ class Intake:
         self._lease_events = max_events
         self._wanted = 1
         self._failure: Exception | None = None
+        self._is_failure_told = False
         self._waiting: asyncio.Future[Any] | None = None
         self._fetching = asyncio.create_task(self._guarded(self._fetch))
         self._keeping = asyncio.create_task(self._guarded(self._keeper.run))
+
+    def failure(self) -> Exception | None:
+        """Return why the subscription can't be consumed any more, to be raised; None: it can."""
+        self._is_failure_told = self._failure is not None
+        return self._failure
 
     def begin(self, most: int, concurrency: int, *, until_caught_up: bool) -> None:
         """Begin to give deliveries.
@@ -106,8 +112,8 @@ class Intake:
         """
         while True:
             self._changed.clear()
-            if self._failure is not None:
-                raise self._failure
+            if (failure := self.failure()) is not None:
+                raise failure
             if self._is_stopped:
                 return None
             if taken := self.take(most, alone=alone):
@@ -151,7 +157,6 @@ class Intake:
             SubscriptionError: what was to be told is refused.
         """
         self.stop()
-        told = self._failure
         try:
             async with asyncio.timeout(close_timeout_s):
                 # What a request brings that is under way is released, too. It is waited for
@@ -172,7 +177,7 @@ class Intake:
                 await asyncio.wait([self._fetching, self._keeping])
             finally:
                 self._keeper.lose_all()
-        if self._failure is not None and self._failure is not told:
+        if self._failure is not None and not self._is_failure_told:
             raise self._failure
 
     def _look(self) -> None:

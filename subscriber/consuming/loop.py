@@ -61,6 +61,7 @@ class DeliveryLoop:
 
         Raises:
             LeaseLost: its lease is lost.
+            SubscriptionError: the subscription can't be consumed, so that it is.
             Exception: what a check of `Delivery.before_ack` raises; it is retried with that.
         """
         lease, given = self._lease, self.deliveries
@@ -70,14 +71,14 @@ class DeliveryLoop:
         was_lost = self._uncancel() or any(each.is_lost for each in given)
         self._let_go()
         if was_lost:
-            raise _lost()
+            raise self._why()
         try:
             acknowledge(lease, given)
         except Exception as error:
             lease.note(given, Fate.RETRY, error=error_text(error))
             raise
 
-    def leave(self, error: BaseException | None) -> LeaseLost | None:
+    def leave(self, error: BaseException | None) -> Exception | None:
         """Settle what was given last, as the context is left.
 
         Args:
@@ -96,7 +97,7 @@ class DeliveryLoop:
             lease.note(given, Fate.RETRY, error=error_text(error))
         else:
             lease.note(given, Fate.RELEASE)
-        return _lost() if was_lost and isinstance(error, asyncio.CancelledError) else None
+        return self._why() if was_lost and isinstance(error, asyncio.CancelledError) else None
 
     def cancel(self) -> None:
         """End the body, as `asyncio.timeout` does."""
@@ -118,6 +119,8 @@ class DeliveryLoop:
         self._intake.free(self.deliveries)
         self._lease, self.deliveries, self._task = None, [], None
 
-
-def _lost() -> LeaseLost:
-    return LeaseLost("the lease of what was being handled has run out, or is somebody else's")
+    def _why(self) -> Exception:
+        """Return why a lease was lost."""
+        return self._intake.failure() or LeaseLost(
+            "the lease of what was being handled has run out, or is somebody else's"
+        )
