@@ -146,9 +146,7 @@ class TroubledCalls:
 
     async def settle(self, name: str, settle: Settle) -> Settled:
         """Settle events of a lease."""
-        return await self._send(
-            Sent("settle", settle), lambda: self._calls.settle(name, settle)
-        )
+        return await self._send(Sent("settle", settle), lambda: self._calls.settle(name, settle))
 
     async def aclose(self) -> None:
         """Close the calls."""
@@ -165,10 +163,11 @@ class TroubledCalls:
         try:
             async with asyncio.timeout(limit_s):
                 answer = await self._carried(sent, trouble, do)
-            sent.is_told = True
-            return answer
         except TimeoutError as error:
             raise CallFailed(f"no answer within {limit_s:g} s") from error
+        else:
+            sent.is_told = True
+            return answer
         finally:
             sent.is_over = True
             if sent.is_done and not sent.is_told and trouble.way is not Way.SWALLOWED:

@@ -100,9 +100,7 @@ class Lease:
     def behind(self, place: Place) -> list[Grant]:
         """Return the events that are behind another one in its topic."""
         topic, offset = place
-        return [
-            each for (name, at), each in self.grants.items() if name == topic and at > offset
-        ]
+        return [each for (name, at), each in self.grants.items() if name == topic and at > offset]
 
     def is_known_to_be_lost(self, now_s: float) -> bool:
         """Return whether its consumer knows that it is lost, or must think so."""

@@ -174,8 +174,8 @@ class Judge:
             lease.until_us = max(lease.until_us, self.now_us() + settle.extend_ms * 1000)
         acks = [each for each in _named(lease, settle.ack) if each.outcome is None]
         releases = [each for each in _named(lease, settle.release) if each.outcome is None]
-        failed = [*settle.retry, *settle.dead]
-        failures = [lease.grants[each.topic, each.offset] for each in failed]
+        failures = [lease.grants[each.topic, each.offset] for each in settle.retry]
+        failures += [lease.grants[each.topic, each.offset] for each in settle.dead]
         failures = [each for each in failures if each.outcome is None]
         if not (acks or releases or failures):
             # It was done before.
@@ -262,8 +262,8 @@ class _ConsumerWatch(Watch):
             assert sent.settle is not None
             lease = judge.leases[sent.settle.lease]
             assert lease.has_cause or judge.now_us() >= lease.until_us, "lost without a reason"
-        elif isinstance(answer, Exception):
-            raise AssertionError(f"{sent.settle} is refused: {answer}")
+        else:
+            assert not isinstance(answer, Exception), f"{sent.settle} is refused: {answer}"
         settled = answer.settled if isinstance(answer, Leased) else answer
         if isinstance(settled, Settled):
             assert sent.settle is not None

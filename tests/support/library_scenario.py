@@ -17,7 +17,7 @@ class Act(NamedTuple):
         turns: of the event loop that it takes.
         sleeps_s: how long it sleeps.
         settles: what becomes of a delivery, `ack`, `retry`, `dead` or `release`; None: nothing.
-        index: of the delivery in a batch; None: all of it.
+        at: the delivery of a batch, by number; None: all of it.
         is_awaited: whether it waits for the answer.
         after_s: of a retry.
     """
@@ -25,7 +25,7 @@ class Act(NamedTuple):
     turns: int = 0
     sleeps_s: float = 0.0
     settles: str | None = None
-    index: int | None = None
+    at: int | None = None
     is_awaited: bool = True
     after_s: float | None = None
 
@@ -129,7 +129,7 @@ pauses = st.builds(
     turns=st.integers(0, 4),
     sleeps_s=st.sampled_from(_WAITS_S),
     settles=st.none(),
-    index=st.none(),
+    at=st.none(),
     is_awaited=st.just(True),
     after_s=st.none(),
 )
@@ -138,7 +138,7 @@ settlings = st.builds(
     turns=st.integers(0, 2),
     sleeps_s=st.just(0.0),
     settles=st.sampled_from(["ack", "retry", "dead", "release"]),
-    index=st.none() | st.integers(0, 3),
+    at=st.none() | st.integers(0, 3),
     is_awaited=st.booleans(),
     after_s=st.sampled_from([None, 0.0, 3.0]),
 )

@@ -142,7 +142,7 @@ class Stage:
         calls = TroubledCalls(
             self.aggregator,
             dict.fromkeys(("lease", "carry", "settle"), self._troubles),
-            self.judge.watch(consumer)
+            self.judge.watch(consumer),
         )
         subscriber = Subscriber(
             "http://in-memory",
@@ -270,9 +270,7 @@ async def _consume(subscriber: Subscriber, mode: Mode, witness: Witness) -> bool
     most, concurrency, until = mode.most, mode.concurrency, mode.until_caught_up
     match mode.kind:
         case "run":
-            await subscriber.run(
-                witness.handle, concurrency=concurrency, until_caught_up=until
-            )
+            await subscriber.run(witness.handle, concurrency=concurrency, until_caught_up=until)
         case "run_batches":
             await subscriber.run_batches(
                 witness.handle_batch, most, concurrency=concurrency, until_caught_up=until

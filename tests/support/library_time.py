@@ -70,7 +70,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self.complaints.append(f"{context['message']}: {context.get('exception')!r}")
 
 
-class _Selector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
+class _Selector(selectors.DefaultSelector):
     def __init__(self, loop: VirtualLoop) -> None:
         super().__init__()
         self._loop = loop

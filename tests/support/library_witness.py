@@ -3,6 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from typing import NoReturn
 
 from subscriber import AlreadySettled, Batch, Delivery, LeaseLost
 from support.library_grants import Consumer, Grant
@@ -52,8 +53,7 @@ class Witness:
         grants = self._begin(deliveries)
         try:
             await self._act(program, deliveries, grants)
-            if program.ends == "raise":
-                raise Poison(self._name(grants))
+            self._fail_as(program, grants)
         except asyncio.CancelledError:
             self._cancelled(grants)
             raise
@@ -72,10 +72,9 @@ class Witness:
         whole = self._whole.setdefault(task, grants)
         try:
             await self._act(program, deliveries, grants)
-            if program.ends == "raise":
-                raise Poison(self._name(grants))
+            self._fail_as(program, grants)
             if program.ends == "cancel":
-                raise _OwnCancellation
+                _cancel_alone()
         except _OwnCancellation:
             self._decide(_open(whole), "release")
             raise
@@ -92,6 +91,10 @@ class Witness:
             self._decide(_open(grants), "ack")
         finally:
             self._end(grants)
+
+    def _fail_as(self, program: Program, grants: Sequence[Grant]) -> None:
+        if program.ends == "raise":
+            raise Poison(self._name(grants))
 
     async def _act(
         self, program: Program, deliveries: Sequence[Delivery], grants: Sequence[Grant]
@@ -114,8 +117,8 @@ class Witness:
     async def _settle(
         self, act: Act, deliveries: Sequence[Delivery], grants: Sequence[Grant]
     ) -> None:
-        if act.index is not None:
-            place = act.index % len(deliveries)
+        if act.at is not None:
+            place = act.at % len(deliveries)
             deliveries, grants = deliveries[place : place + 1], grants[place : place + 1]
         settling = self._settle_now(act, deliveries, grants)
         if act.is_awaited:
@@ -127,7 +130,7 @@ class Witness:
         self, act: Act, deliveries: Sequence[Delivery], grants: Sequence[Grant]
     ) -> None:
         """Settle deliveries as a user would, and hold what comes of it against the promises."""
-        settled: Delivery | Batch = deliveries[0] if act.index is not None else Batch(deliveries)
+        settled: Delivery | Batch = deliveries[0] if act.at is not None else Batch(deliveries)
         former = [each.decision for each in grants]
         lost = [each for each in deliveries if each.is_lost]
         error = f"by {act.settles}" if act.settles in {"retry", "dead"} else None
@@ -147,13 +150,13 @@ class Witness:
                     await settled.ack()
         except AlreadySettled:
             with self._judge.watching():
-                assert act.index is not None, "a batch settles what is left of it"
+                assert act.at is not None, "a batch settles what is left of it"
                 assert former[0] not in {None, "behind"}, f"not settled before: {grants}"
         except LeaseLost:
             self._check_lost(grants)
         else:
             with self._judge.watching():
-                assert former[0] in {None, "behind"} or act.index is None, f"twice: {grants}"
+                assert former[0] in {None, "behind"} or act.at is None, f"twice: {grants}"
                 missing = [each for each in mine if each.outcome is None]
                 assert not missing, f"it is not durable: {missing}"
 
@@ -210,3 +213,7 @@ class _OwnCancellation(asyncio.CancelledError):
 
 def _open(grants: Sequence[Grant]) -> list[Grant]:
     return [each for each in grants if each.decision is None]
+
+
+def _cancel_alone() -> NoReturn:
+    raise _OwnCancellation
