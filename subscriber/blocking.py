@@ -2,13 +2,14 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from subscriber.calls.requests import Calls
+from subscriber.consuming.handling import WrongHandler
 from subscriber.delivery import Batch, Delivery, Fate
 from subscriber.events import Event
 from subscriber.policy import OnWait, ReconnectPolicy
@@ -215,7 +216,7 @@ class BlockingSubscriber:
 
     def run(
         self,
-        handler: Callable[[BlockingDelivery], object],
+        handler: Callable[[BlockingDelivery], None],
         *,
         concurrency: int = 1,
         until_caught_up: bool = False,
@@ -227,7 +228,7 @@ class BlockingSubscriber:
         with _Handlers(concurrency) as handlers:
 
             def work(delivery: Delivery) -> None:
-                handler(BlockingDelivery(delivery, self._loop))
+                _call_plain(handler, BlockingDelivery(delivery, self._loop))
                 _check([delivery])
 
             async def handle(delivery: Delivery) -> None:
@@ -241,7 +242,7 @@ class BlockingSubscriber:
 
     def run_batches(
         self,
-        handler: Callable[[BlockingBatch], object],
+        handler: Callable[[BlockingBatch], None],
         max_events: int = 100,
         *,
         concurrency: int = 1,
@@ -251,7 +252,7 @@ class BlockingSubscriber:
         with _Handlers(concurrency) as handlers:
 
             def work(batch: Batch) -> None:
-                handler(BlockingBatch(batch, self._loop))
+                _call_plain(handler, BlockingBatch(batch, self._loop))
                 _check(batch)
 
             async def handle(batch: Batch) -> None:
@@ -320,6 +321,18 @@ def _check(deliveries: Sequence[Delivery]) -> None:
     for delivery in deliveries:
         if delivery.fate is Fate.OPEN:
             delivery.check_ack()
+
+
+def _call_plain(handler: Callable[[Any], object], argument: object) -> None:
+    """Call a handler, and refuse what a coroutine function gives: its work was not begun."""
+    result = handler(argument)
+    if isinstance(result, Awaitable):
+        if isinstance(result, Coroutine):
+            result.close()
+        raise WrongHandler(
+            "a handler of a BlockingSubscriber must be a plain function, not async def; that is "
+            "for Subscriber"
+        )
 
 
 class _Handlers:

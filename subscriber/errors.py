@@ -174,3 +174,11 @@ class HandlerFailed(Exception):
     A handler may raise it in place of an exception of its own: the text alone is the error of the
     retry, without the name of a class in front of it.
     """
+
+
+class HandlerUnavailable(Exception):
+    """A handler can do nothing now, whatever the event: what it needs is away.
+
+    A handler may raise it: what is being handled is released, so that no delivery counts, and
+    `run`, `run_batches` or the loop ends with this exception.
+    """

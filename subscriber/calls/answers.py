@@ -55,6 +55,7 @@ class _SettingsMember(msgspec.Struct):
 
 class _Subscription(msgspec.Struct):
     settings: _SettingsMember
+    reason: str | None = None
 
 
 class _Code(msgspec.Struct):
@@ -111,10 +112,11 @@ def parse_settings(answer: bytes) -> Settings:
         NotOfSubscriptions: it is no subscription.
     """
     try:
-        settings = _decode_subscription(answer).settings
+        subscription = _decode_subscription(answer)
     except _UNDECODABLE as error:
         raise _foreign("subscription", error) from error
-    return Settings(settings.order == "topic", settings.lease_ms)
+    settings = subscription.settings
+    return Settings(settings.order == "topic", settings.lease_ms, subscription.reason)
 
 
 def code_of(answer: bytes) -> str:

@@ -110,10 +110,12 @@ class Settings(NamedTuple):
     Args:
         keeps_order: whether it has `order: "topic"`.
         lease_ms: how long a lease lasts, in milliseconds.
+        paused: why the subscription is paused; None: it is active.
     """
 
     keeps_order: bool
     lease_ms: int
+    paused: str | None = None
 
 
 class CallFailed(Exception):

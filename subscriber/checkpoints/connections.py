@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 _DRIVERS = ("asyncpg", "psycopg", "sqlite3", "aiosqlite")
 
 
-# The types of psycopg, which may be missing, are last: then they fit everything.
+# The types of asyncpg, and of psycopg where it is missing, fit everything. So asyncpg's are last,
+# and psycopg's that are awaited, as asyncpg's are, come ahead of those that block.
 @overload
 def checkpoint(
     connection: "sqlite3.Connection", subscription: str, batch: HandedOut | Sequence[HandedOut]
@@ -29,9 +30,7 @@ def checkpoint(
 
 @overload
 def checkpoint(
-    connection: "asyncpg.Connection[Any] | PoolConnectionProxy[Any] | aiosqlite.Connection",
-    subscription: str,
-    batch: HandedOut | Sequence[HandedOut],
+    connection: "aiosqlite.Connection", subscription: str, batch: HandedOut | Sequence[HandedOut]
 ) -> Checkpoint: ...
 
 
@@ -47,6 +46,14 @@ def checkpoint(
 def checkpoint(
     connection: "psycopg.Connection[Any]", subscription: str, batch: HandedOut | Sequence[HandedOut]
 ) -> BlockingCheckpoint: ...
+
+
+@overload
+def checkpoint(
+    connection: "asyncpg.Connection[Any] | PoolConnectionProxy[Any]",
+    subscription: str,
+    batch: HandedOut | Sequence[HandedOut],
+) -> Checkpoint: ...
 
 
 def checkpoint(
@@ -78,6 +85,10 @@ def checkpoint(
         TypeError: it is no such connection.
     """
     link = _link_to(connection)
+    name: object = subscription
+    if not isinstance(name, str):
+        kind = type(name).__qualname__
+        raise TypeError(f"a checkpoint's second argument is a subscription's name, not a {kind}")
     deliveries = tuple(batch) if isinstance(batch, Sequence) else (batch,)
     block = Block(connection, link, subscription, deliveries)
     if link.blocks:
@@ -90,9 +101,7 @@ def create_checkpoint_table(connection: "sqlite3.Connection") -> None: ...
 
 
 @overload
-def create_checkpoint_table(
-    connection: "asyncpg.Connection[Any] | PoolConnectionProxy[Any] | aiosqlite.Connection",
-) -> Coroutine[Any, Any, None]: ...
+def create_checkpoint_table(connection: "aiosqlite.Connection") -> Coroutine[Any, Any, None]: ...
 
 
 @overload
@@ -103,6 +112,12 @@ def create_checkpoint_table(
 
 @overload
 def create_checkpoint_table(connection: "psycopg.Connection[Any]") -> None: ...
+
+
+@overload
+def create_checkpoint_table(
+    connection: "asyncpg.Connection[Any] | PoolConnectionProxy[Any]",
+) -> Coroutine[Any, Any, None]: ...
 
 
 def create_checkpoint_table(connection: object) -> Coroutine[Any, Any, None] | None:

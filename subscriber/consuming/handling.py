@@ -9,7 +9,7 @@ from publisher.refusals import one_line
 from subscriber.consuming.held_lease import HeldLease
 from subscriber.consuming.intake import Intake
 from subscriber.delivery import MAX_ERROR_CHARACTERS, Batch, Delivery, Fate
-from subscriber.errors import HandlerFailed, LeaseLost
+from subscriber.errors import HandlerFailed, HandlerUnavailable, LeaseLost
 
 _log = logging.getLogger("subscriber")
 
@@ -117,7 +117,7 @@ class Handling:
             pass
         except BaseException as error:
             self._failure = _told(error)
-            if not isinstance(error, (Exception, _NotAsynchronous)):
+            if not isinstance(error, (Exception, WrongHandler)):
                 raise
         finally:
             self._end(running, lease)
@@ -155,6 +155,9 @@ def one_by_one(handler: Handler) -> Handle:
         try:
             await _awaitable(handler(delivery))
             acknowledge(lease, deliveries)
+        except HandlerUnavailable:
+            lease.note(deliveries, Fate.RELEASE)
+            raise
         except Exception as error:  # noqa: BLE001 - it is what the delivery is retried with
             _retry(lease, delivery, error)
         except BaseException:
@@ -180,12 +183,16 @@ def in_halves(handler: BatchHandler) -> Handle:
                 try:
                     await _awaitable(handler(Batch(part)))
                     acknowledge(lease, part)
+                except HandlerUnavailable:
+                    raise
                 except Exception as error:  # noqa: BLE001 - as above, of what failed alone
                     part = [each for each in part if each.fate is Fate.OPEN]
                     if len(part) == 1:
                         _retry(lease, part[0], error)
                     elif part:
-                        _log.info(
+                        _log.log(
+                            # The cause is in the first; the halves tell which of them has it.
+                            logging.WARNING if len(part) == len(deliveries) else logging.INFO,
                             "a batch of %d failed and is handled in halves: %s",
                             len(part),
                             one_line(error_text(error)),
@@ -203,21 +210,19 @@ def in_halves(handler: BatchHandler) -> Handle:
 
 
 def _told(error: BaseException) -> BaseException:
-    if isinstance(error, _NotAsynchronous):
-        return TypeError(
-            "a handler must be a coroutine function (async def); plain ones are for "
-            "BlockingSubscriber"
-        )
-    return error
+    return TypeError(str(error)) if isinstance(error, WrongHandler) else error
 
 
-class _NotAsynchronous(BaseException):
-    """A handler is no coroutine function: no failure of a delivery, but of the program."""
+class WrongHandler(BaseException):
+    """A handler is of the wrong kind: no failure of a delivery, but of the program; a sentence."""
 
 
 def _awaitable(result: object) -> Awaitable[object]:
     if not isinstance(result, Awaitable):
-        raise _NotAsynchronous
+        raise WrongHandler(
+            "a handler must be a coroutine function (async def); plain ones are for "
+            "BlockingSubscriber"
+        )
     return result
 
 
@@ -235,7 +240,7 @@ def _retry(lease: HeldLease, delivery: Delivery, error: Exception) -> None:
         return
     text = error_text(error)
     _log.warning(
-        "delivery %d of %s/%d failed and is retried: %s",
+        "delivery %d of %s/%d failed: %s",
         delivery.delivery,
         delivery.topic,
         delivery.offset,

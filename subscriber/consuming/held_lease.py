@@ -1,15 +1,20 @@
 """A lease that is held: its deliveries, what becomes of them, and when it runs out."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
-from subscriber.calls.requests import Leased, Settle, Settled
+from subscriber.calls.requests import Leased, Retry, Settle, Settled
 from subscriber.consuming.unsent import Group, Unsent
 from subscriber.delivery import Delivery, Fate
 from subscriber.errors import LeaseLost
 
 _MIN_LEASE_MS = 1000
+_NAMED = 3
+"""Dead letters that a line of the log names."""
+
+_log = logging.getLogger("subscriber")
 
 
 class Request(NamedTuple):
@@ -195,12 +200,20 @@ class HeldLease:
         if request is None:
             return
         self._request = None
+        self._tell_dead(settled.dead - len(request.settle.dead), request.settle.retry)
         if not self._unsent:
             self.is_urgent, self.unsent_since = False, None
         for group in request.groups:
             if group.future is not None and not group.future.done():
                 group.future.set_result(None)
         self._changed()
+
+    def _tell_dead(self, count: int, retried: Sequence[Retry]) -> None:
+        """Log that some of what was retried was delivered for the last time."""
+        if count > 0:
+            names = ", ".join(f"{each.topic}/{each.offset}" for each in retried[:_NAMED])
+            which = names if count == len(retried) <= _NAMED else f"{count} of {names}, …"
+            _log.warning("dead letters now, for they failed as often as they may: %s", which)
 
     def lose(self) -> None:
         """Give the lease up: it is lost, or nobody knows."""

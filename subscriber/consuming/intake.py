@@ -18,6 +18,9 @@ _log = logging.getLogger("subscriber")
 _Result = TypeVar("_Result")
 
 _WAIT_MS = 20_000
+_LOOK_AGAIN_S = 5.0
+"""Whether nothing comes because of a pause is looked at no more often."""
+
 _CATCHING_UP_WAIT_MS = 1000
 """What others settle meanwhile is noticed when a request for a lease is answered."""
 
@@ -69,6 +72,8 @@ class Intake:
         self._catches_up = False
         self._has_caught_up = False
         self._found_nothing = False
+        self._look_again_at = 0.0
+        self._was_paused = False
         self._lease_events = max_events
         self._wanted = 1
         self._failure: Exception | None = None
@@ -242,6 +247,21 @@ class Intake:
             )
         if leased is not None:
             self._take(leased, asked_at)
+            if leased.lease is None and leased.lag_events:
+                await self._tell_pause()
+
+    async def _tell_pause(self) -> None:
+        """Log that the subscription is paused, which is why nothing comes; once each time."""
+        now = asyncio.get_running_loop().time()
+        if now < self._look_again_at:
+            return
+        self._look_again_at = now + _LOOK_AGAIN_S
+        paused = (await self._calls.settings(self._name)).paused
+        if paused is not None and not self._was_paused:
+            _log.warning(
+                "the subscription %r is paused and hands out nothing: %s", self._name, paused
+            )
+        self._was_paused = paused is not None
 
     async def _until_stopped(self, work: Coroutine[None, None, _Result]) -> _Result | None:
         """Wait for work, but no longer than until `stop`; return None if it was stopped."""

@@ -6,7 +6,7 @@ from subscriber.consuming.handling import acknowledge, error_text
 from subscriber.consuming.held_lease import HeldLease
 from subscriber.consuming.intake import Intake
 from subscriber.delivery import Delivery, Fate
-from subscriber.errors import LeaseLost
+from subscriber.errors import HandlerUnavailable, LeaseLost
 
 
 class DeliveryLoop:
@@ -93,7 +93,7 @@ class DeliveryLoop:
         given = self.deliveries
         was_lost = self._uncancel()
         self._let_go()
-        if isinstance(error, Exception):
+        if isinstance(error, Exception) and not isinstance(error, HandlerUnavailable):
             lease.note(given, Fate.RETRY, error=error_text(error))
         else:
             lease.note(given, Fate.RELEASE)

@@ -36,7 +36,7 @@ class InMemoryCalls:
     async def settings(self, name: str) -> Settings:
         """Return the settings of a subscription."""
         found = await self._call(lambda: self._parts.subscriptions.there(name))
-        return Settings(found.settings.order is Order.TOPIC, found.settings.lease_ms)
+        return Settings(found.settings.order is Order.TOPIC, found.settings.lease_ms, found.reason)
 
     async def settle(self, name: str, settle: Settle) -> Settled:
         """Settle events of a lease."""

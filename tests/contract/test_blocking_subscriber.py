@@ -243,6 +243,7 @@ async def test_what_is_refused(client: Client) -> None:
 
     await in_thread(consume)
 
+
 @pytest.mark.parametrize("backend", ["sqlite"])
 async def test_checks_are_made_in_the_thread_of_the_handler(client: Client) -> None:
     """26. By then its connection may be in the next one's transaction elsewhere."""
@@ -261,3 +262,23 @@ async def test_checks_are_made_in_the_thread_of_the_handler(client: Client) -> N
     await in_thread(consume)
     assert len(threads) >= 2
     assert all(handler == checked for handler, checked in threads[:2])
+
+
+async def test_a_coroutine_function_is_refused_and_nothing_is_acknowledged(client: Client) -> None:
+    """23. Its work would never begin."""
+    await fill(client, 3)
+    await make(client)
+    url = url_of(client)
+
+    async def handle(_: object) -> None:
+        raise AssertionError("nobody awaits it")
+
+    def consume() -> None:
+        with BlockingSubscriber(url, "billing") as subscriber:
+            with pytest.raises(TypeError, match="must be a plain function, not async def"):
+                subscriber.run(handle, until_caught_up=True)  # type: ignore[arg-type]
+            with pytest.raises(TypeError, match="must be a plain function, not async def"):
+                subscriber.run_batches(handle, until_caught_up=True)  # type: ignore[arg-type]
+
+    await in_thread(consume)
+    assert counts(await look(client)) == [0, 0, 0, 3]

@@ -78,7 +78,7 @@ if grep -q poison "$d/ids.$$"; then echo "begin" >&2; echo "no poison, please" >
         assert await last_errors(url, name) == ["exit status 3: begin\nno poison, please"]
     # It is passed on, too, and what is said beside it is one line.
     assert "\nno poison, please\n" in err
-    retried = "poisoned/62 failed and is retried: exit status 3: begin no poison, please\n"
+    retried = "poisoned/62 failed: exit status 3: begin no poison, please\n"
     assert f"{PROGRAM} run: delivery 2 of {retried}" in err
 
 

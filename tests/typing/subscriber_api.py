@@ -97,7 +97,7 @@ def blocking() -> None:
         assert_type(delivery.event, Event)
         assert_type(delivery.ack(), None)
 
-    async def asynchronous(_: Delivery) -> None: ...
+    async def asynchronous(_: BlockingDelivery) -> None: ...
 
     with BlockingSubscriber("http://x", "billing") as subscriber:
         assert_type(subscriber.run(handle, concurrency=2), None)
