@@ -94,8 +94,11 @@ def table(figures: Iterable[dict[str, Any]]) -> list[str]:
             kills += killed
             points.update(subject["kills"])
             words = (one["backend"], subject["name"], subject["kind"], subject["order"])
-            counts = (f"{subject[name]:,}" for name in _COUNTS)
-            rows.append((*words, f"{killed:,}", *counts))
+            counts = {name: f"{subject[name]:,}" for name in _COUNTS}
+            if subject["order"] == "none" or subject["kind"] == Kind.RESULTS:
+                # It is not promised.
+                counts["misordered"] = "-"
+            rows.append((*words, f"{killed:,}", *counts.values()))
         notes.append(
             f"{one['backend']}: {kills:,} consumers and {one['aggregators']:,} aggregators killed"
             f" in {one['seconds'] / 60:.1f} minutes;"

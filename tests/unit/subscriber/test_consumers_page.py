@@ -3,26 +3,28 @@
 import asyncio
 import re
 import sqlite3
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import asyncpg
 import pytest
 from support.backends import Database
 from support.http import Client
 from support.library import until_leased, url_of, within
+from support.load import until
 from support.subscribing import counts, fill, look
 from support.talking import get_json, publish
 
 import subscriber
-from subscriber import SubscriptionError
+from subscriber import BlockingSubscriber, HandlerUnavailable, SubscriptionError, checkpoint
 
 USE = Path(__file__).parents[3] / "docs" / "use"
 PAGE = (USE / "consumers.md").read_text(encoding="utf-8")
 REFERENCE = (USE / "subscriber.md").read_text(encoding="utf-8")
 FOLLOW = (USE / "follow.md").read_text(encoding="utf-8")
-BILLING, SHOP, MAILS, TOTALS, INVOICES, TESTING = re.findall(
+BILLING, SHOP, MAILS, TOTALS, COUNTS, INVOICES, TESTING = re.findall(
     r"```python\n(.*?)```", PAGE, re.DOTALL
 )
 
@@ -63,15 +65,15 @@ async def test_the_shop_and_the_bills(client: Client, tmp_path: Path) -> None:
 
 
 async def test_mails(client: Client) -> None:
-    await fill(client, 3, payload={"mail": "a@example.org"})
-    await fill(client, 1, payload={})
+    await publish(client, [event() | {"event_id": f"order-{n}"} for n in range(3)])
+    await fill(client, 1, payload={"total": 0})
     shown = Shown(MAILS)
     running = asyncio.create_task(shown.call("mails", url_of(client)))
     await until_leased(client, [3, 1, 0, 0], name="mails")
     await ended(running)
-    assert shown.lines == ["mail to a@example.org"] * 3
+    assert sorted(shown.lines) == [f"mail: thank you for order-{n}" for n in range(3)]
     (letter,) = await get_json(client, "/subscriptions/mails/dead")
-    assert letter["last_error"] == "it has no address"
+    assert letter["last_error"] == "there is nothing to pay"
 
 
 @pytest.mark.parametrize("backend", ["postgres"])
@@ -82,6 +84,54 @@ async def test_totals(client: Client, database: Database) -> None:
     connection = await asyncpg.connect(database.dsn)
     assert [row["total"] for row in await connection.fetch("SELECT total FROM totals")] == [500]
     await connection.close()
+
+
+@pytest.mark.parametrize("backend", ["postgres"])
+async def test_totals_whose_database_goes_away(client: Client, database: Database) -> None:
+    await fill(client, 1, payload={"total": 2})
+    names = Shown(TOTALS).names
+
+    @asynccontextmanager
+    async def lose(connection: Any, *arguments: Any) -> AsyncIterator[Any]:
+        other = await asyncpg.connect(database.dsn)
+        await other.execute("SELECT pg_terminate_backend($1)", connection.get_server_pid())
+        await other.close()
+        async with checkpoint(connection, *arguments) as fresh:
+            yield fresh
+
+    names["checkpoint"] = lose
+    with pytest.raises(HandlerUnavailable, match="the database is away"):
+        await within(names["totals"](url_of(client), database.dsn))
+    seen = await look(client, "totals")
+    assert (counts(seen), seen["redelivered"]) == ([0, 0, 0, 1], 0)
+
+
+async def test_counts_without_asyncio(client: Client, tmp_path: Path) -> None:
+    await fill(client, 30, source="shop")
+    path = tmp_path / "counts.db"
+    names = Shown(COUNTS).names
+    made: list[BlockingSubscriber] = []
+
+    class Made(BlockingSubscriber):
+        def __enter__(self) -> Self:
+            made.append(self)
+            return super().__enter__()
+
+    names["BlockingSubscriber"] = Made
+    consuming = asyncio.create_task(asyncio.to_thread(names["counts"], url_of(client), str(path)))
+    with sqlite3.connect(path) as database:
+        await until(lambda: _rows(database) == [("shop", 30)])
+    database.close()
+    made[0].stop()
+    await within(consuming)
+    assert counts(await look(client, "counts")) == [30, 0, 0, 0]
+
+
+def _rows(database: sqlite3.Connection) -> list[tuple[str, int]]:
+    try:
+        return database.execute("SELECT * FROM counts").fetchall()
+    except sqlite3.OperationalError:
+        return []
 
 
 async def test_invoices(client: Client) -> None:
