@@ -4,9 +4,11 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
+from support import consumer_campaign_tally
 from support.campaign_tally import NewTally, Tally, table
 
 _PROPERTY = "crash campaign"
+_TABLES = {_PROPERTY: table, consumer_campaign_tally.PROPERTY: consumer_campaign_tally.table}
 
 
 @pytest.fixture
@@ -30,16 +32,17 @@ def new_tally(record_property: Callable[[str, object], None]) -> Iterator[NewTal
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the closing table; with several workers each test's figures come in its report."""
-    figures = [
-        value
+    """Print the closing tables; with several workers each test's figures come in its report."""
+    properties = [
+        each
         for reports in terminalreporter.stats.values()
         for report in reports
         if getattr(report, "when", "") == "teardown"
-        for name, value in report.user_properties
-        if name == _PROPERTY
+        for each in report.user_properties
     ]
-    if figures:
-        terminalreporter.section("crash campaign")
-        for line in table(figures):
-            terminalreporter.write_line(line)
+    for title, of_figures in _TABLES.items():
+        figures = [value for name, value in properties if name == title]
+        if figures:
+            terminalreporter.section(title)
+            for line in of_figures(figures):
+                terminalreporter.write_line(line)
