@@ -81,7 +81,7 @@ class Handling:
             SubscriptionError: the subscription can't be consumed.
         """
         try:
-            while (taken := await self._intake.next(self._most)) is not None:
+            while (taken := await self._next()) is not None:
                 self._begin(*taken)
                 self._begin_more()
                 await self._until(self._concurrency - 1)
@@ -94,6 +94,15 @@ class Handling:
                 self._ended.clear()
                 await self._ended.wait()
 
+    async def _next(self) -> tuple[HeldLease, list[Delivery]] | None:
+        return await self._intake.next(self._most, has_room=self._has_room)
+
+    def _has_room(self) -> bool:
+        """Return whether another may be begun; those that end begin others by themselves."""
+        if self._failure is not None:
+            raise self._failure
+        return len(self._running) < self._concurrency
+
     def _begin(self, lease: HeldLease, deliveries: list[Delivery]) -> None:
         running = _Running(deliveries)
         self._running.add(running)
@@ -103,7 +112,7 @@ class Handling:
 
     def _begin_more(self) -> None:
         """Begin what is there, as far as there is room."""
-        while len(self._running) < self._concurrency and not self._is_over:
+        while self._has_room() and not self._is_over:
             taken = self._intake.take(self._most)
             if taken is None:
                 return

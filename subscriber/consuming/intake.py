@@ -101,13 +101,14 @@ class Intake:
         self._has_caught_up = self._found_nothing = False
 
     async def next(
-        self, most: int, *, alone: bool = False
+        self, most: int, *, alone: bool = False, has_room: Callable[[], bool] = lambda: True
     ) -> tuple[HeldLease, list[Delivery]] | None:
         """Return deliveries that may be begun, waiting until there are any.
 
         Args:
             most: their greatest number.
             alone: give what comes again by itself.
+            has_room: whether any may be begun just now; asked again after each call of `free`.
 
         Returns:
             Their lease, and the deliveries, which go to `free` in the end; None: there are no more.
@@ -121,7 +122,7 @@ class Intake:
                 raise failure
             if self._is_stopped:
                 return None
-            if taken := self.take(most, alone=alone):
+            if has_room() and (taken := self.take(most, alone=alone)):
                 return taken
             if self._has_caught_up:
                 return None

@@ -23,6 +23,11 @@ class Consumer:
         unanswered: the last settle that was sent and not answered, if it was the last one.
         running: what its handlers have by topic; the handlers are told apart by their tasks.
         is_disturbed: whether something cancels its handlers.
+        is_troubled: whether its requests may meet troubles, and leases may be lost by time.
+        stopped_s: when it was stopped, by the clock of the event loop.
+        most: deliveries that a handler may have at once.
+        concurrency: handlers that it may have at once.
+        calls: of handlers that are under way.
         is_over: whether it ends, or has failed.
     """
 
@@ -34,6 +39,11 @@ class Consumer:
     unanswered: Settle | None = None
     running: dict[str, object] = field(default_factory=dict)
     is_disturbed: bool = False
+    is_troubled: bool = True
+    stopped_s: float | None = None
+    most: int = 1
+    concurrency: int = 1
+    calls: int = 0
     is_over: bool = False
 
 
@@ -108,7 +118,8 @@ class Lease:
 
     def may_be_lost(self, now_s: float, now_us: int) -> bool:
         """Return whether there is a reason for it to be lost."""
-        return self.has_cause or now_us >= self.until_us or self.is_known_to_be_lost(now_s)
+        has_run_out = now_us >= self.until_us or self.is_known_to_be_lost(now_s)
+        return self.has_cause or (has_run_out and self.consumer.is_troubled)
 
 
 def leased_of(sent: Sent) -> Leased | None:

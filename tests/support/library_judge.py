@@ -6,7 +6,7 @@ nothing of the library's own state.
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from subscriber import LeaseLost
@@ -130,6 +130,14 @@ class Judge:
         for place in self.to_be_handled(topic, offset - 1):
             if place not in self.done and place not in self.buried and place[1] not in ahead:
                 assert place in self.bury(), f"{grant} is handled ahead of {place}"
+
+    def check_caught_up(self, heads: Mapping[str, int]) -> None:
+        """Check that all up to the heads of topics was handled to the end, or is dead."""
+        ended = self.done | self.bury() | self.buried
+        selected = self.aggregator.subscription(NAME).topics
+        for topic, head in heads.items():
+            missing = set(self.to_be_handled(topic, head)) - ended
+            assert not missing or topic not in selected, f"never handled to the end: {missing}"
 
     def to_be_handled(self, topic: str, last: int) -> list[Place]:
         """Return what is to be handled of a topic, up to an offset."""
@@ -261,7 +269,8 @@ class _ConsumerWatch(Watch):
         if isinstance(answer, LeaseLost):
             assert sent.settle is not None
             lease = judge.leases[sent.settle.lease]
-            assert lease.has_cause or judge.now_us() >= lease.until_us, "lost without a reason"
+            now_s = asyncio.get_running_loop().time()
+            assert lease.may_be_lost(now_s, judge.now_us()), "refused without a cause"
         else:
             assert not isinstance(answer, Exception), f"{sent.settle} is refused: {answer}"
         settled = answer.settled if isinstance(answer, Leased) else answer

@@ -50,7 +50,7 @@ class Witness:
     async def body(self, deliveries: Sequence[Delivery]) -> bool:
         """Be the body of a loop; return whether it goes on."""
         program = next(self._programs, Program())
-        grants = self._begin(deliveries)
+        grants = self._begin(deliveries, is_halved=False)
         try:
             await self._act(program, deliveries, grants)
             self._fail_as(program, grants)
@@ -68,7 +68,7 @@ class Witness:
     async def _handle(self, deliveries: Sequence[Delivery], *, is_halved: bool) -> None:
         task = asyncio.current_task()
         program = next(self._programs, Program())
-        grants = self._begin(deliveries)
+        grants = self._begin(deliveries, is_halved=task in self._whole)
         whole = self._whole.setdefault(task, grants)
         try:
             await self._act(program, deliveries, grants)
@@ -160,9 +160,16 @@ class Witness:
                 missing = [each for each in mine if each.outcome is None]
                 assert not missing, f"it is not durable: {missing}"
 
-    def _begin(self, deliveries: Sequence[Delivery]) -> list[Grant]:
+    def _begin(self, deliveries: Sequence[Delivery], *, is_halved: bool) -> list[Grant]:
         judge, consumer = self._judge, self._consumer
         grants = [judge.grants[id(each._delivered)] for each in deliveries]
+        now_s = asyncio.get_running_loop().time()
+        with judge.watching():
+            assert len(grants) <= consumer.most
+            assert consumer.calls < consumer.concurrency, "too many handlers at once"
+            if consumer.stopped_s is not None and not is_halved:
+                assert now_s <= consumer.stopped_s, "begun after it was stopped"
+        consumer.calls += 1
         ahead: defaultdict[str, set[int]] = defaultdict(set)
         with judge.watching():
             for grant in grants:
@@ -182,6 +189,7 @@ class Witness:
         return grants
 
     def _end(self, grants: Sequence[Grant]) -> None:
+        self._consumer.calls -= 1
         for grant in grants:
             grant.is_running = False
             self._consumer.running.pop(grant.place[0], None)
