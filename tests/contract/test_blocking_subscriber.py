@@ -170,7 +170,7 @@ async def test_a_lost_lease_is_told_and_its_topic_waits_for_the_thread(client: C
     url, handled = url_of(client), list[tuple[str, int]]()
     together, ends = threading.Barrier(2, timeout=LIMIT_S), threading.Event()
     lost: list[bool] = []
-    is_sought = threading.Event()
+    is_sought, is_noticed = threading.Event(), threading.Event()
 
     def handle(delivery: BlockingDelivery) -> None:
         handled.append((delivery.topic, delivery.offset))
@@ -181,6 +181,7 @@ async def test_a_lost_lease_is_told_and_its_topic_waits_for_the_thread(client: C
         if delivery.topic == "payments":
             with pytest.raises(LeaseLost):
                 delivery.ack()
+            is_noticed.set()
             return
         assert ends.wait(LIMIT_S)
         lost.append(delivery.is_lost)
@@ -193,6 +194,7 @@ async def test_a_lost_lease_is_told_and_its_topic_waits_for_the_thread(client: C
     await until_leased(client, [0, 0, 3, 0])
     await send(client, "seek", {"from": "start"})
     is_sought.set()
+    assert await asyncio.to_thread(is_noticed.wait, LIMIT_S)
     # They are leased anew, and what is handled in a thread still keeps its topic from being begun.
     await until_leased(client, [0, 0, 3, 0], [1, 0, 2, 0])
     assert handled.count(("orders", 1)) == 1

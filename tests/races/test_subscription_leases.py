@@ -7,6 +7,7 @@ from support.events import event
 from support.scene import Scene
 from support.stopped_look import look_too_early, overtaken
 
+from storage.errors import BatchRefused
 from storage.subscriptions.commands import Create, Lease, Settle, Token
 from storage.subscriptions.model import (
     Beginning,
@@ -87,9 +88,14 @@ async def test_a_settle_by_a_lease_that_ran_out_meanwhile_is_refused(
         given.extend(offsets((await scene.b.apply([lease("b")]))[0]))
 
     # For b the lease of 30 s has run out.
-    settled = await overtaken(
-        scene, settle("a", 2, 2), lease_what_has_run_out, early=early, ahead_s=40
-    )
+    try:
+        settled = await overtaken(
+            scene, settle("a", 2, 2), lease_what_has_run_out, early=early, ahead_s=40
+        )
+    except BatchRefused:
+        # Every 32nd change of Postgres writes a new row, and without the protection both did.
+        assert early
+        return
     kept = await state(scene)
     if early:
         assert (given, kept.ranges) == ([2], ()), "what b holds is settled"
