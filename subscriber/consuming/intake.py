@@ -70,6 +70,7 @@ class Intake:
         self._is_waited_for = False
         self._is_stopped = False
         self._catches_up = False
+        self._began_at = 0.0
         self._has_caught_up = False
         self._found_nothing = False
         self._look_again_at = 0.0
@@ -98,6 +99,7 @@ class Intake:
         self._lease_events = max(self._max_events, most)
         self._wanted = most * concurrency
         self._catches_up = until_caught_up
+        self._began_at = asyncio.get_running_loop().time()
         self._has_caught_up = self._found_nothing = False
 
     async def next(
@@ -315,7 +317,8 @@ class Intake:
             if self._is_stopped:
                 self._release_queue()
         elif self._catches_up and not leased.lag_events and self._keeper.is_empty:
-            self._has_caught_up = True
+            # What was asked for before this began tells of what was there before.
+            self._has_caught_up = asked_at >= self._began_at
         self._changed.set()
 
     async def _guarded(self, work: Callable[[], Coroutine[None, None, None]]) -> None:

@@ -159,7 +159,7 @@ def _bytes_of(group: Group) -> int:
 
 
 class _Ends:
-    """Where the retries, and the last settled offsets, of topics are in a request."""
+    """Where the first retries, and the last settled offsets, of topics are in a request."""
 
     def __init__(self) -> None:
         self._retried: dict[str, int] = {}
@@ -177,6 +177,6 @@ class _Ends:
 
     def add(self, group: Group) -> None:
         """Add a group."""
-        ends = self._retried if group.fate is Fate.RETRY else self._settled
+        ends, end = (self._retried, min) if group.fate is Fate.RETRY else (self._settled, max)
         for each in group.deliveries:
-            ends[each.topic] = max(each.offset, ends.get(each.topic, 0))
+            ends[each.topic] = end(each.offset, ends.get(each.topic, each.offset))
