@@ -8,7 +8,8 @@ async with Subscriber("http://127.0.0.1:8080", "billing") as subscriber:
     await subscriber.run(handle, concurrency=8)
 """
 
-from subscriber.blocking import BlockingBatch, BlockingDelivery, BlockingSubscriber
+from subscriber.blocking import BlockingSubscriber
+from subscriber.blocking_delivery import BlockingBatch, BlockingDelivery
 from subscriber.checkpoints import (
     CHECKPOINT_TABLE,
     CheckpointDamaged,

@@ -11,7 +11,7 @@ import aiosqlite
 import pytest
 from support.checkpoint_deliveries import batch
 
-from subscriber.blocking import BlockingBatch
+from subscriber.blocking_delivery import BlockingBatch
 from subscriber.checkpoints import (
     BlockingCheckpoint,
     Checkpoint,

@@ -9,7 +9,7 @@ from support.checkpoint_consumers import Consumer, places
 from support.checkpoint_deliveries import batch, batch_of, delivery
 from unit.subscriber.checkpoints.conftest import Connect
 
-from subscriber.blocking import BlockingBatch
+from subscriber.blocking_delivery import BlockingBatch
 from subscriber.delivery import Delivery
 from subscriber.events import NotFromAnAggregator
 

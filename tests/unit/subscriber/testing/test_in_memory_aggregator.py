@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from subscriber import Batch, Delivery, LeaseLost, ReconnectPolicy, SubscriptionRefused, Wait
-from subscriber.blocking import BlockingDelivery
+from subscriber.blocking_delivery import BlockingDelivery
 from subscriber.testing import InMemoryAggregator, Published, Revived, Sought
 
 SETTINGS = {"topics": ["orders"], "from": "start"}
