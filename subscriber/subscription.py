@@ -4,14 +4,13 @@ async with Subscriber("http://127.0.0.1:8080", "billing") as subscriber:
     await subscriber.run(handle, concurrency=8)
 """
 
-import logging
 import os
 import re
 import secrets
 import socket
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from subscriber.calls.http import HttpCalls
 from subscriber.calls.requests import CallFailed, Calls, Settings
@@ -25,7 +24,7 @@ from subscriber.consuming.handling import (
     one_by_one,
 )
 from subscriber.consuming.intake import Intake
-from subscriber.consuming.loop import DeliveryLoop
+from subscriber.consuming.loop import Batches, Deliveries, DeliveryLoop
 from subscriber.delivery import Batch, Delivery
 from subscriber.policy import OnWait, ReconnectPolicy, Wait
 
@@ -34,15 +33,6 @@ MAX_EVENTS = 10_000
 
 _MAX_CONSUMER_CHARACTERS = 256
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
-
-
-class _Take(Protocol):
-    """Takes the next deliveries."""
-
-    async def __call__(self, most: int, *, alone: bool) -> list[Delivery]: ...
-
-
-_log = logging.getLogger("subscriber")
 
 
 class Subscriber:
@@ -226,7 +216,7 @@ class Subscriber:
         A delivery is acknowledged when the next one is asked for, unless it was settled. An
         Exception that leaves the context retries it.
         """
-        return _Deliveries(self._next)
+        return Deliveries(self._next)
 
     def batches(self, max_events: int = 100) -> AsyncIterator[Batch]:
         """Return batches of deliveries, one after the other.
@@ -238,7 +228,7 @@ class Subscriber:
             max_events: deliveries of a batch at most, 1 to 10,000.
         """
         _check_count("max_events", max_events, MAX_EVENTS)
-        return _Batches(self._next, max_events)
+        return Batches(self._next, max_events)
 
     def stop(self) -> None:
         """Begin nothing more, finish what is being handled, and release the rest.
@@ -291,33 +281,6 @@ class Subscriber:
         if self._intake is None:
             raise RuntimeError("the subscriber is not open: use `async with`")
         return self._intake
-
-
-class _Deliveries:
-    """The deliveries of a loop."""
-
-    def __init__(self, take: _Take) -> None:
-        self._take = take
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Delivery:
-        return (await self._take(1, alone=False))[0]
-
-
-class _Batches:
-    """The batches of a loop."""
-
-    def __init__(self, take: _Take, max_events: int) -> None:
-        self._take = take
-        self._max_events = max_events
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Batch:
-        return Batch(await self._take(self._max_events, alone=True))
 
 
 def _used_twice() -> RuntimeError:

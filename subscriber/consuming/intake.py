@@ -10,6 +10,7 @@ from subscriber.calls.requests import CallFailed, Calls, Leased
 from subscriber.consuming.attempts import Attempts
 from subscriber.consuming.held_lease import HeldLease
 from subscriber.consuming.lease_keeper import LeaseKeeper
+from subscriber.consuming.pause_watch import PauseWatch
 from subscriber.consuming.ready_queue import ReadyQueue
 from subscriber.delivery import Delivery, Fate
 from subscriber.errors import LeaseLost
@@ -18,9 +19,6 @@ _log = logging.getLogger("subscriber")
 _Result = TypeVar("_Result")
 
 _WAIT_MS = 20_000
-_LOOK_AGAIN_S = 5.0
-"""Whether nothing comes because of a pause is looked at no more often."""
-
 _CATCHING_UP_WAIT_MS = 1000
 """What others settle meanwhile is noticed when a request for a lease is answered."""
 
@@ -73,8 +71,7 @@ class Intake:
         self._began_at = 0.0
         self._has_caught_up = False
         self._found_nothing = False
-        self._look_again_at = 0.0
-        self._was_paused = False
+        self._pauses = PauseWatch(calls, name)
         self._lease_events = max_events
         self._wanted = 1
         self._failure: Exception | None = None
@@ -251,20 +248,7 @@ class Intake:
         if leased is not None:
             self._take(leased, asked_at)
             if leased.lease is None and leased.lag_events:
-                await self._tell_pause()
-
-    async def _tell_pause(self) -> None:
-        """Log that the subscription is paused, which is why nothing comes; once each time."""
-        now = asyncio.get_running_loop().time()
-        if now < self._look_again_at:
-            return
-        self._look_again_at = now + _LOOK_AGAIN_S
-        paused = (await self._calls.settings(self._name)).paused
-        if paused is not None and not self._was_paused:
-            _log.warning(
-                "the subscription %r is paused and hands out nothing: %s", self._name, paused
-            )
-        self._was_paused = paused is not None
+                await self._pauses.look()
 
     async def _until_stopped(self, work: Coroutine[None, None, _Result]) -> _Result | None:
         """Wait for work, but no longer than until `stop`; return None if it was stopped."""

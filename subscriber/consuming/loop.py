@@ -1,11 +1,12 @@
 """The deliveries of a loop: acknowledged when the next are asked for."""
 
 import asyncio
+from typing import Protocol, Self
 
 from subscriber.consuming.handling import acknowledge, error_text
 from subscriber.consuming.held_lease import HeldLease
 from subscriber.consuming.intake import Intake
-from subscriber.delivery import Delivery, Fate
+from subscriber.delivery import Batch, Delivery, Fate
 from subscriber.errors import HandlerUnavailable, LeaseLost
 
 
@@ -124,3 +125,46 @@ class DeliveryLoop:
         return self._intake.failure() or LeaseLost(
             "the lease of what was being handled has run out, or is somebody else's"
         )
+
+
+class Take(Protocol):
+    """Takes the next deliveries of a loop."""
+
+    async def __call__(self, most: int, *, alone: bool) -> list[Delivery]:
+        """Return them; StopAsyncIteration: there are no more."""
+
+
+class Deliveries:
+    """An iterator over deliveries.
+
+    Args:
+        take: takes the next.
+    """
+
+    def __init__(self, take: Take) -> None:
+        self._take = take
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Delivery:
+        return (await self._take(1, alone=False))[0]
+
+
+class Batches:
+    """An iterator over batches.
+
+    Args:
+        take: takes the next.
+        max_events: deliveries of a batch at most.
+    """
+
+    def __init__(self, take: Take, max_events: int) -> None:
+        self._take = take
+        self._max_events = max_events
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Batch:
+        return Batch(await self._take(self._max_events, alone=True))
