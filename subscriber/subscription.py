@@ -4,6 +4,7 @@ async with Subscriber("http://127.0.0.1:8080", "billing") as subscriber:
     await subscriber.run(handle, concurrency=8)
 """
 
+import logging
 import os
 import re
 import secrets
@@ -33,6 +34,8 @@ MAX_EVENTS = 10_000
 
 _MAX_CONSUMER_CHARACTERS = 256
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
+
+_log = logging.getLogger("subscriber")
 
 
 class Subscriber:

@@ -4,6 +4,8 @@ import re
 import sys
 from pathlib import Path
 
+# Its search for fonts starts a process, once on a machine: before a test is held to start none.
+import matplotlib.font_manager  # noqa: F401
 import pytest
 from support.log_lines import flush, request, warning
 

@@ -9,6 +9,8 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+# Its search for fonts starts a process, once on a machine: before a test is held to start none.
+import matplotlib.font_manager  # noqa: F401
 import pytest
 from unit.publisher.load.model import MakeScene, Scene
 
