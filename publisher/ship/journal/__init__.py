@@ -1,0 +1,1 @@
+"""The journal of systemd: its entries in order, behind a cursor, as journalctl gives them."""
