@@ -1,0 +1,1 @@
+"""Records of the lines of logs: formats, times, sources."""

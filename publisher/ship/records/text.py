@@ -1,0 +1,69 @@
+"""Text records hold the bytes of lines as they are."""
+
+import base64
+
+import msgspec
+
+from publisher.ship.lines import MAX_PIECE_BYTES, Splitter
+from publisher.ship.records.record import Line, Record
+
+_encode = msgspec.json.Encoder().encode
+
+
+def text_payload(position: int, data: bytes, eol: bytes) -> bytes:
+    r"""Encode the payload that holds every byte of a line, as `log_events.line_payload` has it.
+
+    Args:
+        position: of the first byte.
+        data: the bytes without their last terminator; `log_events.line_bytes` gives them back.
+        eol: the last terminator; it is left out of the payload when it is b"\n".
+    """
+    payload: dict[str, int | str] = {"position": position, **text_member(data)}
+    if eol != b"\n":
+        payload["eol"] = eol.decode()
+    return _encode(payload)
+
+
+def text_member(data: bytes) -> dict[str, str]:
+    """Give the member `line`, or `line_base64` where the bytes are not UTF-8."""
+    try:
+        return {"line": data.decode()}
+    except UnicodeDecodeError:
+        return {"line_base64": base64.b64encode(data).decode()}
+
+
+def text_record(line: Line) -> Record:
+    """Make a record that holds one line."""
+    payload = text_payload(line.position, line.data, line.eol)
+    return Record(line.position, line.chain, payload, None, None, None, None, (line,))
+
+
+def refused_records(line: Line, reason: str) -> list[Record]:
+    """Make text records of a line of which its format can't make what it should.
+
+    Args:
+        line: the line. One of more than MAX_PIECE_BYTES takes several records, each with a
+            position of its own, since the text of one might be more than a payload may have.
+        reason: one sentence.
+
+    Returns:
+        At least one record; the last has the line, the others have none.
+    """
+    if len(line.data) <= MAX_PIECE_BYTES:
+        return [text_record(line)._replace(refused=reason)]
+    splitter = Splitter(line.position)
+    pieces = splitter.feed(line.data + line.eol) + splitter.finish()
+    return [
+        Record(
+            piece.position,
+            line.chain,
+            text_payload(*piece),
+            None,
+            None,
+            None,
+            None,
+            (line,) if piece is pieces[-1] else (),
+            reason,
+        )
+        for piece in pieces
+    ]
