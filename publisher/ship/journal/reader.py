@@ -1,6 +1,7 @@
 """The entries of a journal, over every end of journalctl, without a gap that nobody is told of."""
 
 import asyncio
+import re
 import signal
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
@@ -18,6 +19,8 @@ _MAX_LOOKS = 30
 """Then journalctl is asked anyway."""
 _MAX_FAILURES = 5
 _MAX_TOLD = 1000
+_OF_OPTIONS = re.compile(r"Pass -q to( turn off this notice\.)?$|^turn off this notice\.$")
+"""How its hint is turned off in journalctl, which is of no use here."""
 
 Tell = Callable[[str], None]
 
@@ -255,8 +258,8 @@ class JournalReader:
         """What a run says that ends by itself is told at its end, or with its failure."""
 
     def _tell_error(self, text: str) -> None:
-        if "-q" not in text.split():  # how to turn the notice off in journalctl
-            self._tell_once(f"journalctl: {text}")
+        if sentence := _OF_OPTIONS.sub("", text).strip():
+            self._tell_once(f"journalctl: {sentence}")
 
     def _tell_once(self, sentence: str) -> None:
         if sentence not in self._told and len(self._told) < _MAX_TOLD:
