@@ -7,28 +7,34 @@ import math
 import os
 import signal
 import sys
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
 
-from tqdm import tqdm
 from yarl import URL
 
 from publisher import cli
-from publisher.batching import Limits
 from publisher.output import put, tell
-from publisher.retry import Retry, RetryPolicy
-from publisher.ship.checkpoint import Checkpoint, CheckpointRefused
-from publisher.ship.formats import Format, NdjsonFormat, TextFormat
-from publisher.ship.log_events import MAX_SOURCE_CHARACTERS, is_source
-from publisher.ship.opening import FileRefused
-from publisher.ship.ship import STDIN, Report, Target, follow, ship, ship_stream
-from publisher.ship.shipper import ShipStopped
+from publisher.retry import RetryPolicy
+from publisher.ship.arguments import add_arguments
+from publisher.ship.dead_letters import DeadLetters, DeadLettersRefused
+from publisher.ship.files.checkpoint import Checkpoint, CheckpointRefused
+from publisher.ship.files.readable_file import FileRefused
+from publisher.ship.journal.errors import JournalUnreadable
+from publisher.ship.journal.selection import journal_arguments
+from publisher.ship.narrator import Narrator
+from publisher.ship.records.registry import Options, make_format
+from publisher.ship.records.source import SourceTemplate
+from publisher.ship.sending import ShipStopped
+from publisher.ship.ship import STDIN, Target, follow, ship, ship_stream
+from publisher.ship.ship_journal import ship_journal
+from publisher.ship.ship_letters import ship_letters
 from publisher.ship.totals import Totals
 
-_MAX_BATCH_EVENTS = 10_000
-_TOLD_LINES = 10
 _SAFE = "running the same command again is safe: what is stored already is not stored twice"
 _NEW_STREAM = "what was stored stays, and would be stored once more if it was sent again"
+_FALLBACK_TOPIC = "unparsed"
+_SOURCES = {"host": "{host}:{path}", "source": "{name}"}
 
 
 def add_to(commands: cli.Commands) -> None:
@@ -43,83 +49,24 @@ def add_to(commands: cli.Commands) -> None:
         allow_abbrev=False,
     )
     parser.set_defaults(run=run, program=parser.prog)
-    parser.add_argument(
-        "files",
-        metavar="FILE",
-        nargs="+",
-        type=Path,
-        help="a log file of any bytes, a pattern such as '/var/log/*.log', or - for standard input",
-    )
-    cli.add_url(parser)
-    parser.add_argument(
-        "--topic",
-        metavar="NAME",
-        type=cli.topic,
-        help="1 to 249 characters of A-Z a-z 0-9 . _ - (no default; needed unless --topic-field)",
-    )
-    parser.add_argument(
-        "--source",
-        metavar="NAME",
-        type=_source,
-        help="source of the events, 1 to 256 characters (default: each file's base name, stdin)",
-    )
-    parser.add_argument(
-        "--follow",
-        action="store_true",
-        help="go on with what is written to the files, also when they are rotated, until SIGTERM "
-        "or Ctrl-C",
-    )
-    parser.add_argument(
-        "--checkpoint",
-        metavar="FILE",
-        type=Path,
-        help="keep there how far the files are sent, and go on from there (default: none; with "
-        "--follow, a file under ~/.local/state)",
-    )
-    parser.add_argument(
-        "--format",
-        choices=("text", "ndjson"),
-        default="text",
-        help="text: a line is an event; ndjson: a line is a JSON object, the payload of an event "
-        "(default: %(default)s)",
-    )
-    for field, what in (
-        ("id", "the event_id (default: made of the line's content and place)"),
-        ("topic", "the topic (default: --topic)"),
-        ("time", "the timestamp, RFC 3339 (default: the time of sending)"),
-    ):
-        parser.add_argument(
-            f"--{field}-field",
-            metavar="PATH",
-            help=f"with ndjson: the member that has {what}; a.b is the member b of the object a",
-        )
-    parser.add_argument(
-        "--batch-events",
-        metavar="N",
-        default=Limits().max_batch_events,
-        type=cli.whole_number(1, _MAX_BATCH_EVENTS),
-        help=f"at most this many events in a request, 1 to {_MAX_BATCH_EVENTS:,} "
-        "(default: %(default)s events)",
-    )
-    parser.add_argument(
-        "--deadline",
-        metavar="SECONDS",
-        type=cli.above_zero("seconds"),
-        help="give a request up after this many seconds of trying again (default: "
-        f"{cli.DEFAULT_DEADLINE_S:g} seconds; with --follow, never)",
-    )
+    add_arguments(parser)
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Run the command; gives its exit status."""
+    """Run the command.
+
+    Returns:
+        Its exit status.
+    """
     totals = Totals()
-    narrator = _Narrator(parsed.program, totals)
+    narrator = Narrator(parsed.program, totals)
     failure = ""
     status = cli.DONE
     try:
-        target = _target(parsed)
-        asyncio.run(_ship(parsed, target, narrator))
-    except (_Usage, FileRefused, CheckpointRefused) as error:
+        _check(parsed)
+        if not asyncio.run(_ship(parsed, narrator)):
+            status = cli.USAGE
+    except (_Usage, FileRefused, CheckpointRefused, DeadLettersRefused, JournalUnreadable) as error:
         status, failure = cli.USAGE, str(error)
     except ShipStopped as error:
         status, failure = cli.FAILED, f"{error}; {_if_run_again(parsed)}"
@@ -127,11 +74,7 @@ def run(parsed: argparse.Namespace) -> int:
         status, failure = cli.INTERRUPTED, f"interrupted; {_if_run_again(parsed)}"
     narrator.close()
     if status == cli.DONE and (totals.conflicts or totals.rejected):
-        status = cli.FAILED
-        failure = (
-            f"{totals.conflicts:,} lines in conflict and {totals.rejected:,} rejected were not "
-            "stored, all others were"
-        )
+        status, failure = cli.FAILED, _not_stored(parsed, totals)
     if status == cli.DONE or totals.events:
         put(f"{totals}\n")
     if failure:
@@ -139,131 +82,145 @@ def run(parsed: argparse.Namespace) -> int:
     return status
 
 
-def _if_run_again(parsed: argparse.Namespace) -> str:
-    return _NEW_STREAM if parsed.files == [STDIN] and parsed.id_field is None else _SAFE
-
-
 class _Usage(Exception):
     """The options do not go together; the message is one sentence."""
 
 
-class _Narrator:
-    """Tells people on stderr, over a progress bar if that is a terminal."""
-
-    def __init__(self, program: str, totals: Totals) -> None:
-        self._program = program
-        self.totals = totals
-        self._told = 0
-        self._bar: tqdm[NoReturn] = tqdm(
-            total=None,
-            unit="B",
-            unit_scale=True,
-            file=sys.stderr,
-            disable=not (sys.stderr and sys.stderr.isatty()),
-        )
-
-    def report(self) -> Report:
-        return Report(
-            self.totals, self.tell, self._tell_of_line, self._expect, self._advance, self._retry
-        )
-
-    def tell(self, sentence: str) -> None:
-        line = f"{self._program}: {sentence}"
-        if self._bar.disable:
-            tell(f"{line}\n")
-        else:
-            self._bar.write(line, file=sys.stderr)
-
-    def close(self) -> None:
-        self._bar.close()
-        if self._told > _TOLD_LINES:
-            self.tell(f"{self._told - _TOLD_LINES:,} more sentences of that kind were left out")
-
-    def _tell_of_line(self, sentence: str) -> None:
-        self._told += 1
-        if self._told <= _TOLD_LINES:
-            self.tell(sentence)
-
-    def _expect(self, total_bytes: int) -> None:
-        self._bar.reset(total_bytes)
-
-    def _advance(self, acknowledged_bytes: int) -> None:
-        self._bar.update(acknowledged_bytes)
-
-    def _retry(self, retry: Retry) -> None:
-        self.totals.retries += 1
-        if retry.attempt == 1:
-            # By its id the aggregator's log has it, unless it never got there.
-            named = f" (request id {retry.request_id})" if retry.may_be_stored else ""
-            self.tell(f"{retry.reason}{named}; trying again")
+def _if_run_again(parsed: argparse.Namespace) -> str:
+    return _NEW_STREAM if parsed.files == [STDIN] and parsed.id_field is None else _SAFE
 
 
-async def _ship(parsed: argparse.Namespace, target: Target, narrator: _Narrator) -> None:
-    report = narrator.report()
-    if parsed.files == [STDIN]:
+def _not_stored(parsed: argparse.Namespace, totals: Totals) -> str:
+    kept = f" ({os.fspath(parsed.dead_letters)!r} has them)" if parsed.dead_letters else ""
+    return (
+        f"{totals.conflicts:,} records in conflict and {totals.rejected:,} rejected{kept} were not "
+        "stored, all others were"
+    )
+
+
+def _check(parsed: argparse.Namespace) -> None:
+    """Refuse options that do not go together, and set those that go by others."""
+    if parsed.format == "text":
+        parsed.format = "lines"
+    if parsed.topic is None and parsed.topic_field is None:
+        raise _Usage("one of --topic and --topic-field is needed")
+    if not parsed.files and parsed.format != "journal" and parsed.resend is None:
+        raise _Usage("a FILE is needed, or - for standard input")
+    if parsed.resend is not None and (parsed.files or parsed.follow or parsed.checkpoint):
+        raise _Usage("--resend goes without files, --follow and --checkpoint")
+    if parsed.resend is not None and parsed.resend == parsed.dead_letters:
+        raise _Usage("--dead-letters must be another file than that of --resend")
+    if parsed.unit and parsed.format != "journal":
+        raise _Usage("--unit goes with --format journal")
+    if STDIN in parsed.files:
+        if len(parsed.files) > 1:
+            raise _Usage("- for standard input goes alone, without other files")
+        if parsed.checkpoint:
+            raise _Usage("standard input cannot be read again, so --checkpoint does not go with it")
         # Closed by whoever started this, its number is that of any file by now.
         if sys.stdin is None:
             raise _Usage("standard input is closed")
-        await ship_stream(sys.stdin.fileno(), target, report, source=parsed.source or "stdin")
-        return
+
+
+async def _ship(parsed: argparse.Namespace, narrator: Narrator) -> bool:
+    """Ship what is asked for; tell whether all files could be read."""
+    target, report = _target(parsed), narrator.report()
+    telling = asyncio.create_task(narrator.tell_counts())
+    try:
+        stop = _stop() if parsed.follow else None
+        if parsed.resend is not None:
+            await ship_letters(parsed.resend, target, report)
+            return True
+        if parsed.files == [STDIN]:
+            await ship_stream(sys.stdin.fileno(), target, report, stop)
+            return True
+        with ExitStack() as stack:
+            checkpoint = _checkpoint(parsed, narrator, stack)
+            if parsed.format == "journal" and _are_journals(parsed.files):
+                arguments = journal_arguments(
+                    [os.fspath(path) for path in parsed.files], units=parsed.unit
+                )
+                await ship_journal(arguments, target, report, stop, checkpoint=checkpoint)
+                return True
+            if stop is None or checkpoint is None:
+                return await ship(parsed.files, target, report, checkpoint=checkpoint)
+            await follow(parsed.files, target, report, stop, checkpoint=checkpoint)
+            return True
+    finally:
+        telling.cancel()
+
+
+def _stop() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+def _are_journals(files: list[Path]) -> bool:
+    """Tell whether journalctl is to read them, not the lines that it wrote to a file."""
+    return all(path.is_dir() or ".journal" in path.suffixes for path in files)
+
+
+def _target(parsed: argparse.Namespace) -> Target:
+    options = Options(
+        format=parsed.format,
+        id_field=parsed.id_field,
+        topic_field=parsed.topic_field,
+        time_field=parsed.time_field,
+        time_formats=tuple(parsed.time_format),
+        time_zone=parsed.time_zone,
+        multiline=parsed.multiline,
+        source=parsed.source,
+    )
+    try:
+        line_format = make_format(options)
+    except ValueError as error:
+        raise _Usage(str(error)) from error
+    deadline_s = parsed.deadline
+    if deadline_s is None:
+        deadline_s = math.inf if parsed.follow else cli.DEFAULT_DEADLINE_S
+    dead_letters = parsed.dead_letters
+    return Target(
+        url=parsed.url,
+        topic=parsed.topic or _FALLBACK_TOPIC,
+        line_format=line_format,
+        source=parsed.source or SourceTemplate.parse(_SOURCES[parsed.ids]),
+        host=parsed.host,
+        by_source=parsed.ids == "source",
+        options=repr(replace(options, source=None)),
+        batch_events=parsed.batch_events,
+        policy=RetryPolicy(deadline_s=deadline_s),
+        dead_letters=DeadLetters(dead_letters) if dead_letters else None,
+    )
+
+
+def _checkpoint(
+    parsed: argparse.Namespace, narrator: Narrator, stack: ExitStack
+) -> Checkpoint | None:
     path: Path | None = parsed.checkpoint
     if parsed.follow and path is None:
         path = _default_checkpoint(parsed)
         narrator.tell(f"the checkpoint is {os.fspath(path)!r}")
     if path is None:
-        await ship(parsed.files, target, report, source=parsed.source)
-        return
-    with Checkpoint.opened(path, _shipped_to(parsed)) as checkpoint:
-        if not parsed.follow:
-            await ship(parsed.files, target, report, source=parsed.source, checkpoint=checkpoint)
-            return
-        stop = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await follow(
-            parsed.files, target, report, stop, source=parsed.source, checkpoint=checkpoint
-        )
-
-
-def _target(parsed: argparse.Namespace) -> Target:
-    if STDIN in parsed.files:
-        if len(parsed.files) > 1:
-            raise _Usage("- for standard input goes alone, without other files")
-        if parsed.follow or parsed.checkpoint:
-            raise _Usage(
-                "standard input is read to its end and cannot be read again, so neither --follow "
-                "nor --checkpoint goes with it"
-            )
-    deadline_s = parsed.deadline
-    if deadline_s is None:
-        deadline_s = math.inf if parsed.follow else cli.DEFAULT_DEADLINE_S
-    return Target(
-        parsed.url, _format(parsed), parsed.batch_events, RetryPolicy(deadline_s=deadline_s)
-    )
-
-
-def _format(parsed: argparse.Namespace) -> Format:
-    if (parsed.topic is None) == (parsed.topic_field is None):
-        raise _Usage("one of --topic and --topic-field is needed, and not both")
-    if parsed.format == "text":
-        for field in ("id", "topic", "time"):
-            if getattr(parsed, f"{field}_field") is not None:
-                raise _Usage(f"--{field}-field needs --format ndjson: text has no fields")
-        return TextFormat(parsed.topic)
-    return NdjsonFormat(parsed.topic or "", parsed.id_field, parsed.topic_field, parsed.time_field)
+        return None
+    return stack.enter_context(Checkpoint.opened(path, _shipped_to(parsed)))
 
 
 def _shipped_to(parsed: argparse.Namespace) -> str:
-    """Name where lines go: a checkpoint of the one says nothing of another."""
+    """Name where records go: a checkpoint of the one says nothing of another."""
     topic = parsed.topic or f"field {parsed.topic_field}"
     # It is written down, which a password must not be.
     url = str(URL(parsed.url).with_user(None)).rstrip("/")
-    return f"{url} {topic} {parsed.format} {parsed.id_field or ''}"
+    # The former name of a format stays, as checkpoints have it.
+    name = "text" if parsed.format == "lines" else parsed.format
+    return f"{url} {topic} {name} {parsed.id_field or ''}"
 
 
 def _default_checkpoint(parsed: argparse.Namespace) -> Path:
     files = [os.fspath(path.absolute()) for path in parsed.files]
-    what = "\0".join([_shipped_to(parsed), parsed.source or "", *files])
+    source = str(parsed.source or "")
+    what = "\0".join([_shipped_to(parsed), source, *files, *parsed.unit])
     digest = hashlib.sha256(what.encode(errors="surrogateescape")).hexdigest()[:20]
     state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     try:
@@ -271,11 +228,3 @@ def _default_checkpoint(parsed: argparse.Namespace) -> Path:
     except RuntimeError as error:
         raise _Usage("there is no home directory for a checkpoint: name --checkpoint") from error
     return directory / f"ship-{digest}.checkpoint"
-
-
-def _source(text: str) -> str:
-    if not is_source(text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not 1 to {MAX_SOURCE_CHARACTERS} characters without control characters"
-        )
-    return text

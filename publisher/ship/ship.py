@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-import math
+import hashlib
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -10,47 +10,69 @@ from pathlib import Path
 from typing import Any
 
 from publisher.batching import Limits
-from publisher.client import Publisher
 from publisher.retry import OnRetry, RetryPolicy
-from publisher.ship.checkpoint import Checkpoint
-from publisher.ship.files import FollowedLogs, Logs
-from publisher.ship.formats import Format
-from publisher.ship.generation import Generation
-from publisher.ship.lineage import Line, advance, start
-from publisher.ship.lines import Splitter
-from publisher.ship.log import Log
-from publisher.ship.opening import refusal
-from publisher.ship.shipper import Origin, Shipper, Tell
+from publisher.ship.dead_letters import DeadLetters
+from publisher.ship.files.checkpoint import Checkpoint
+from publisher.ship.files.content import Content
+from publisher.ship.files.line_reader import LineReader
+from publisher.ship.files.readable_file import FileRefused
+from publisher.ship.files.watch import Watch
+from publisher.ship.keeping import KeepContents
+from publisher.ship.reading import Reading
+from publisher.ship.records.record import ContentNames, Format
+from publisher.ship.records.source import SourceTemplate
+from publisher.ship.sending import Keep, Sender, Tell
 from publisher.ship.stdin import chunks
 from publisher.ship.totals import Totals
 
 STDIN = Path("-")
-_LOOK_S = 0.25
 _STOP_S = 10.0
+_LONGEST_WAIT_S = 5.0
+_UNFINISHED_WAIT_S = 1.0
+_TICK_S = 0.05
+_SLICES_A_TURN = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where lines go, and how.
+    """Where records go, and how.
 
-    url: of the aggregator, without `/publish`. line_format: what a line becomes. batch_events: at
-    most this many events in a request. policy: when a request is tried again.
+    Args:
+        url: of the aggregator, without `/publish`.
+        topic: of the records that have none of their own.
+        line_format: makes records of lines.
+        source: of the events.
+        host: is part of the ids.
+        by_source: ids are made of the source and the bytes alone.
+        options: what of the options may make that records are refused.
+        batch_events: at most this many events in a request.
+        policy: when a request is tried again.
+        dead_letters: take the records that break a rule.
     """
 
     url: str
+    topic: str
     line_format: Format
+    source: SourceTemplate
+    host: str
+    by_source: bool
+    options: str
     batch_events: int
     policy: RetryPolicy
+    dead_letters: DeadLetters | None
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """Whom shipping tells.
 
-    totals: counted up. tell_of_file, tell_of_line: told a sentence of each file that is waited for,
-    and of each line that was not stored, which may be very many. expect_bytes: told how many bytes
-    the files have, if that is known. on_bytes: told how many more were acknowledged. on_retry: told
-    of failed tries.
+    Args:
+        totals: counted up.
+        tell_of_file: told a sentence of each file about which there is something to say.
+        tell_of_line: told of each record that was not stored as it should be, maybe very many.
+        expect_bytes: told how many bytes the files have, if that is known.
+        on_bytes: told how many more were acknowledged.
+        on_retry: told of failed tries.
     """
 
     totals: Totals
@@ -62,34 +84,53 @@ class Report:
 
 
 async def ship(
-    names: Sequence[Path],
-    target: Target,
-    report: Report,
-    *,
-    source: str | None = None,
-    checkpoint: Checkpoint | None = None,
-) -> None:
+    names: Sequence[Path], target: Target, report: Report, *, checkpoint: Checkpoint | None = None
+) -> bool:
     """Ship files once, one after another, each to the end that it has when it is read.
 
-    names: paths and patterns. source: of all events; without it, each file's base name.
-    checkpoint: where to go on, and kept behind what is acknowledged; not behind a last line
-    without newline, which may be under way.
+    Args:
+        names: paths and patterns.
+        target: where the records go.
+        report: whom to tell.
+        checkpoint: where to go on, and kept behind what is acknowledged; not behind a last line
+            without newline, which may be under way.
 
-    Raises FileRefused, before anything is sent if it can be known then, ShipStopped when a request
-    was refused or given up (what is behind it is not sent), and CheckpointRefused.
+    Returns:
+        Whether all files could be read.
+
+    Raises:
+        ShipStopped: a request was refused or given up; what is behind it is not sent.
+        CheckpointRefused, DeadLettersRefused: what was acknowledged can't be kept.
     """
-    logs = Logs(names, source, checkpoint, target.line_format.max_piece_bytes)
-    report.expect_bytes(logs.survey())
+    reading = _reading(names, target, checkpoint, follows=False)
+    clock = asyncio.get_running_loop().time
+    told = 0
 
-    async def send_all(shipper: Shipper) -> None:
-        for log in logs.one_by_one():
-            while found := log.read(0.0):
-                generation, lines = found
-                await shipper.send(_origin(log, generation, keep=True), lines)
-            for generation, lines in log.finish():
-                await shipper.send(_origin(log, generation, keep=False), lines)
+    def tell(sentences: Sequence[str]) -> None:
+        nonlocal told
+        told += len(sentences)
+        for sentence in sentences:
+            report.tell_of_file(sentence)
 
-    await _run(send_all, target, report, checkpoint)
+    async def send_all(sender: Sender) -> None:
+        _paths, sentences = await reading.look(clock())
+        tell(sentences)
+        contents = reading.catalog.contents()
+        report.expect_bytes(_bytes_left(contents))
+        for content in contents:
+            while True:
+                found, sentences = await reading.read(content, clock())
+                tell(sentences)
+                if found is None:
+                    break
+                await sender.send(*found)
+            if content in reading.catalog.contents():
+                for found in reading.catalog.finish(content, clock()):
+                    await sender.send(*found)
+
+    with contextlib.closing(reading):
+        await run_sending(send_all, target, report, _keep(checkpoint, target))
+    return not told
 
 
 async def follow(
@@ -98,136 +139,245 @@ async def follow(
     report: Report,
     stop: asyncio.Event,
     *,
-    source: str | None = None,
     checkpoint: Checkpoint,
 ) -> None:
-    """Ship logs and what is written to them until `stop` is set, over rotation and truncation.
+    """Ship files and what is written to them until `stop` is set, over whatever happens to them.
 
-    As for `ship`, but for this: a path may lead nowhere yet; the earlier contents of a log that
-    rotation left beside it come first; a last line waits for its newline, unless its file has been
-    rotated away and is quiet. When stopped, what was sent is waited for, at most 10 seconds.
+    As for `ship`, but for this: a path may lead nowhere yet, and a last line waits for its newline,
+    unless its file was renamed or deleted and is quiet. When stopped, what was sent is waited for,
+    at most 10 seconds.
     """
-    logs = FollowedLogs(names, source, checkpoint, target.line_format.max_piece_bytes)
-    clock = asyncio.get_running_loop().time
+    reading = _reading(names, target, checkpoint, follows=True)
 
-    async def send_on(shipper: Shipper) -> None:
-        looked_at = -math.inf
+    async def send_on(sender: Sender) -> None:
+        async with Watch() as watch:
+            await _Following(reading, sender, watch, report.tell_of_file).run(stop)
+
+    with contextlib.closing(reading):
+        await run_sending(send_on, target, report, _keep(checkpoint, target), stop)
+
+
+class _Following:
+    """Sends what is written to files, as the files and the watch on them tell."""
+
+    def __init__(self, reading: Reading, sender: Sender, watch: Watch, tell: Tell) -> None:
+        self._reading = reading
+        self._sender = sender
+        self._watch = watch
+        self._tell = tell
+        self._clock = asyncio.get_running_loop().time
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Send until `stop` is set."""
+        catalog = self._reading.catalog
+        ready: list[Content] = []
+        looks = True
         while not stop.is_set():
-            if clock() - looked_at >= _LOOK_S:
-                for sentence in logs.look():
-                    report.tell_of_file(f"{sentence}; waiting for it")
-                looked_at = clock()
-            grown = False
-            for log in logs:
-                grown |= await _send_grown(log, shipper, clock())
-            if not grown:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stop.wait(), _LOOK_S)
+            if looks:
+                await self._look()
+                ready = catalog.contents()
+            ready = [each for each in ready if await self._send_some(each)]
+            for found in catalog.left(self._clock()):
+                await self._sender.send(*found)
+            if ready:
+                looks = False
+                continue
+            await self._sender.flush()
+            changes = await self._watch.wait(self._wait_s())
+            changed = [path for path in changes.files if catalog.at(path) is None]
+            looks = changes.names_changed or bool(changed) or catalog.has_to_look(self._clock())
+            if not looks:
+                ready = [each for each in map(catalog.at, changes.files) if each is not None]
+                ready += [each for each in catalog.contents() if not each.is_there]
 
-    with contextlib.closing(logs):
-        await _run(send_on, target, report, checkpoint, stop)
+    async def _look(self) -> None:
+        paths, sentences = await self._reading.look(self._clock())
+        for sentence in sentences:
+            self._tell(sentence)
+        if reason := self._watch.update(self._reading.names.directories(), paths):
+            self._tell(reason)
+
+    async def _send_some(self, content: Content) -> bool:
+        """Send the next records of a content; tell whether there may be more."""
+        # What was renamed or deleted goes first, to its end.
+        turns = _SLICES_A_TURN if content.is_there else None
+        while turns is None or turns > 0:
+            found, sentences = await self._reading.read(content, self._clock())
+            for sentence in sentences:
+                self._tell(sentence)
+            if found is None:
+                return False
+            await self._sender.send(*found)
+            turns = None if turns is None else turns - 1
+        return True
+
+    def _wait_s(self) -> float:
+        contents = self._reading.catalog.contents()
+        wait_s = _LONGEST_WAIT_S
+        if any(each.is_unfinished or not each.is_there for each in contents):
+            wait_s = _UNFINISHED_WAIT_S
+        due_in_s = self._reading.catalog.due_in_s(self._clock())
+        return wait_s if due_in_s is None else min(wait_s, max(due_in_s, 0.0))
 
 
-async def ship_stream(file: int, target: Target, report: Report, *, source: str) -> None:
+@dataclass(frozen=True, slots=True)
+class _Stream:
+    """Standard input as an origin: a new one each time, with ids that no other has."""
+
+    name: str
+    source: str
+    path: Path = STDIN
+
+
+async def ship_stream(
+    file: int, target: Target, report: Report, stop: asyncio.Event | None = None
+) -> None:
     """Ship what comes from a descriptor, as it comes, until its end.
 
     A stream is a new one each time, with ids of its own, whatever it says: nobody can tell a
     stream that is sent again from one that says the same again.
 
-    Raises FileRefused when it cannot be read, ShipStopped when a request was refused or given up.
+    Args:
+        file: the descriptor.
+        target: where the records go.
+        report: whom to tell.
+        stop: ends it before; what was sent is waited for, at most 10 seconds.
+
+    Raises:
+        FileRefused: it cannot be read.
+        ShipStopped: a request was refused or given up.
     """
-    stream = uuid.uuid4().hex
-    progress = start(source, stream)
-    splitter = Splitter(max_piece_bytes=target.line_format.max_piece_bytes)
-    origin = Origin(STDIN, source, stream, (0, 0), keep=False, note=lambda _: None)
+    stream = hashlib.sha256(uuid.uuid4().bytes).hexdigest()[:20]
+    source = target.source.of_content(target.host, "stdin", "stdin")
+    origin = _Stream(stream, source)
+    lines = LineReader(0, b"", target.line_format.max_line_bytes)
+    reader = target.line_format.reader(ContentNames(target.host, "stdin", "stdin"))
+    clock = asyncio.get_running_loop().time
 
-    async def arrived() -> AsyncIterator[list[Line]]:
-        nonlocal progress
+    async def send_all(sender: Sender) -> None:
         try:
-            async for chunk in chunks(file):
-                for piece in splitter.feed(chunk):
-                    line = advance(progress, piece)
-                    progress = line.progress
-                    yield [line]
+            async for chunk in _chunks_or_ticks(file):
+                if chunk:
+                    await sender.send(origin, reader.feed(lines.feed(chunk), clock()))
+                else:
+                    await sender.send(origin, reader.expire(clock()))
+                    await sender.flush()
         except OSError as error:
-            raise refusal(STDIN, error) from error
-        for piece in splitter.finish():
-            yield [advance(progress, piece)]
+            raise FileRefused.of(STDIN, error) from error
+        rest = reader.feed(lines.finish(), clock()) + reader.finish()
+        await sender.send(origin, rest)
 
-    async def send_all(shipper: Shipper) -> None:
-        async for lines in arrived():
-            await shipper.send(origin, lines)
-
-    await _run(send_all, target, report, None)
+    await run_sending(send_all, target, report, None, stop)
 
 
-async def _run(
-    send: Callable[[Shipper], Coroutine[Any, Any, None]],
+async def _chunks_or_ticks(file: int) -> AsyncIterator[bytes]:
+    """Yield what arrives, and nothing when no more has arrived for a moment."""
+    arriving = aiter(chunks(file))
+    coming = asyncio.ensure_future(anext(arriving, None))
+    try:
+        while True:
+            done, _ = await asyncio.wait({coming}, timeout=_TICK_S)
+            if not done:
+                yield b""
+                # With nothing under way there is no need to wake up, but for what is unfinished.
+                await asyncio.wait({coming}, timeout=_UNFINISHED_WAIT_S)
+                continue
+            chunk = coming.result()
+            if chunk is None:
+                return
+            yield chunk
+            coming = asyncio.ensure_future(anext(arriving, None))
+    finally:
+        coming.cancel()
+
+
+async def run_sending(
+    send: Callable[[Sender], Coroutine[Any, Any, None]],
     target: Target,
     report: Report,
-    checkpoint: Checkpoint | None,
+    keep: Keep | None,
     stop: asyncio.Event | None = None,
 ) -> None:
     """Send and take in acknowledgements side by side, until all of it is done.
 
-    stop: ends sending, and has what was sent waited for a while only.
+    Args:
+        send: sends all there is.
+        target: where the records go.
+        report: whom to tell.
+        keep: keeps what was acknowledged.
+        stop: ends sending, and has what was sent waited for a while only.
     """
-    publisher = Publisher(
+    sender = Sender(
         target.url,
+        target.topic,
         limits=Limits(max_batch_events=target.batch_events),
         policy=target.policy,
-        ordered=True,
+        totals=report.totals,
+        keep=keep,
+        dead_letters=target.dead_letters,
+        tell=report.tell_of_line,
+        on_bytes=report.on_bytes,
         on_retry=report.on_retry,
     )
-    async with publisher:
-        shipper = Shipper(
-            publisher,
-            target.line_format,
-            report.totals,
-            checkpoint,
-            tell=report.tell_of_line,
-            on_bytes=report.on_bytes,
-        )
-        acknowledging = asyncio.create_task(shipper.acknowledge())
-        sending = asyncio.create_task(send(shipper))
-        # Sending may wait for room that an aggregator that is away does not give.
-        stopping = asyncio.create_task(stop.wait() if stop else _never())
-        tasks = (acknowledging, sending, stopping)
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if sending.done() or stopping.done():
-                # Also if sending failed: what was sent before that is acknowledged all the same.
-                sending.cancel()
-                shipper.end()
-                await asyncio.wait({acknowledging}, timeout=_STOP_S if stop else None)
-            if acknowledging.done():
-                acknowledging.result()
-            if sending.done() and not sending.cancelled():
-                sending.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            # What is not answered for by now is sent again next time.
-            await publisher.aclose(flush=False)
-            shipper.abandon()
+    delivering = asyncio.create_task(sender.run())
+    sending = asyncio.create_task(send(sender))
+    # Sending may wait for room that an aggregator that is away does not give.
+    stopping = asyncio.create_task(stop.wait() if stop else asyncio.Event().wait())
+    tasks = (delivering, sending, stopping)
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not delivering.done():
+            await _deliver_the_rest(sender, delivering, sending, stop)
+        if delivering.done():
+            delivering.result()
+        if sending.done() and not sending.cancelled():
+            sending.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _never() -> None:
-    await asyncio.get_running_loop().create_future()
-
-
-async def _send_grown(log: Log, shipper: Shipper, now: float) -> bool:
-    found = log.read(now)
-    if found:
-        generation, lines = found
-        await shipper.send(_origin(log, generation, keep=True), lines)
-    for generation, lines in log.finished(now):
-        await shipper.send(_origin(log, generation, keep=True), lines)
-    return found is not None
-
-
-def _origin(log: Log, generation: Generation, *, keep: bool) -> Origin:
-    return Origin(
-        generation.path, log.source, generation.content, generation.identity, keep, log.note
+async def _deliver_the_rest(
+    sender: Sender,
+    delivering: "asyncio.Task[None]",
+    sending: "asyncio.Task[None]",
+    stop: asyncio.Event | None,
+) -> None:
+    # Also if sending failed: what was sent before that is acknowledged all the same.
+    sending.cancel()
+    await asyncio.wait({sending})
+    ending = asyncio.create_task(sender.end())
+    await asyncio.wait(
+        {delivering, ending},
+        timeout=_STOP_S if stop else None,
+        return_when=asyncio.FIRST_EXCEPTION,
     )
+    ending.cancel()
+
+
+def _reading(
+    names: Sequence[Path], target: Target, checkpoint: Checkpoint | None, *, follows: bool
+) -> Reading:
+    return Reading(
+        names,
+        target.line_format,
+        target.source,
+        target.host,
+        by_source=target.by_source,
+        options=target.options,
+        checkpoint=checkpoint,
+        follows=follows,
+    )
+
+
+def _keep(checkpoint: Checkpoint | None, target: Target) -> Keep | None:
+    return None if checkpoint is None else KeepContents(checkpoint, target.options)
+
+
+def _bytes_left(contents: Sequence[Content]) -> int:
+    left = 0
+    for content in contents:
+        with contextlib.suppress(OSError):
+            left += max(content.file.status().st_size - content.read_bytes, 0)
+    return left

@@ -7,17 +7,23 @@ from publisher.response import Verdict
 
 @dataclass(slots=True)
 class Totals:
-    """What was acknowledged so far. An event is a line, or a part of one that had to be cut.
+    """Counts what was acknowledged so far. An event is a line, several, or a part of one.
 
-    rejected: lines that are no event, or that the aggregator rejected.
-    retries: requests that were sent once more.
+    Args:
+        lines: lines of records that have an outcome.
+        as_text: records that are stored as text in place of what the format makes of them.
+        rejected: records that are not stored.
+        times_unread: events that have the time of sending, as theirs could not be read.
+        retries: requests that were sent once more.
     """
 
     lines: int = 0
     stored: int = 0
     duplicates: int = 0
     conflicts: int = 0
+    as_text: int = 0
     rejected: int = 0
+    times_unread: int = 0
     retries: int = 0
 
     @property
@@ -35,15 +41,27 @@ class Totals:
             case "conflict":
                 self.conflicts += 1
 
+    def odd_counts(self) -> str:
+        """Return the counts of what is not as it should be, "" if nothing is."""
+        counts = {
+            "stored as text": self.as_text,
+            "not stored": self.rejected,
+            "in conflict": self.conflicts,
+            "with a time that could not be read": self.times_unread,
+        }
+        told = [f"{count:,} {what}" for what, count in counts.items() if count]
+        return f"records {', '.join(told)}" if told else ""
+
     def __str__(self) -> str:
-        """Give the closing line."""
+        """Return the closing line."""
         sent = _counted(self.lines, "line", "lines")
         if self.events + self.rejected != self.lines:
             sent += f" as {_counted(self.events, 'event', 'events')}"
+        as_text = f"as text {self.as_text:,}, " if self.as_text else ""
         rejected = f"rejected {self.rejected:,}, " if self.rejected else ""
         return (
             f"sent {sent}: stored {self.stored:,}, duplicates {self.duplicates:,}, "
-            f"conflicts {self.conflicts:,}, {rejected}retries {self.retries:,}"
+            f"conflicts {self.conflicts:,}, {as_text}{rejected}retries {self.retries:,}"
         )
 
 

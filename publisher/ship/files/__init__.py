@@ -1,0 +1,1 @@
+"""Log files: which contents they hold, and how those are read."""

@@ -1,0 +1,209 @@
+"""The search for a content whose file is gone, or holds other bytes by now."""
+
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import closing, suppress
+from pathlib import Path
+
+from publisher.ship.files.content import CHUNK_BYTES, hole_bytes
+from publisher.ship.files.identity import is_same
+from publisher.ship.files.line_reader import LineReader
+from publisher.ship.files.readable_file import Damaged, FileRefused, ReadableFile, open_file
+from publisher.ship.files.state import ContentState
+
+_SECOND_NS = 1_000_000_000
+
+
+def ends_alike(file: ReadableFile, state: ContentState) -> bool:
+    """Tell whether a file has the first bytes of a content, and those before its place.
+
+    Raises:
+        Damaged: the file is compressed and broken.
+        OSError: the file cannot be read.
+    """
+    position, _, head, tail = state.place
+    if file.read(0, len(head)) != head:
+        return False
+    return file.read(position - len(tail), len(tail)) == tail
+
+
+def has_all(file: ReadableFile, state: ContentState, max_line_bytes: int) -> bool:
+    """Tell whether a file has every byte of a content that was sent.
+
+    Args:
+        file: is read from its start to the place of the content.
+        state: of the content.
+        max_line_bytes: as its lines were cut.
+
+    Raises:
+        Damaged: the file is compressed and broken.
+        OSError: the file cannot be read.
+    """
+    position, chain, head, _ = state.place
+    if not position or file.read(0, len(head)) != head:
+        return False
+    lines = LineReader(hole_bytes(file), state.start, max_line_bytes)
+    while (left := position - lines.position - len(lines.rest)) > 0:
+        arrived = file.read(position - left, min(left, CHUNK_BYTES))
+        if not arrived:
+            return False
+        lines.feed(arrived)
+    lines.finish()
+    return lines.chain == chain
+
+
+def is_beginning_of(file: ReadableFile, other: ReadableFile) -> bool:
+    """Tell whether all that a file has is what another begins with.
+
+    Raises:
+        OSError: one of them cannot be read.
+    """
+    position = 0
+    while chunk := file.read(position, CHUNK_BYTES):
+        if other.read(position, len(chunk)) != chunk:
+            return False
+        position += len(chunk)
+    return position > 0
+
+
+def is_moved(file: ReadableFile, state: ContentState) -> bool:
+    """Tell whether a file has the size and the time of the last change of a content's file.
+
+    The time in seconds, since archives keep no more.
+    """
+    status = file.status()
+    same_time = status.st_mtime_ns // _SECOND_NS == state.changed_ns // _SECOND_NS
+    return bool(state.changed_ns) and same_time and status.st_size == state.size
+
+
+def original_of(
+    file: ReadableFile,
+    alike: Iterable[ContentState],
+    reading: Mapping[int, ReadableFile],
+    max_line_bytes: int,
+) -> tuple[ContentState | None, bool]:
+    """Return the content that a file holds which is new, if that is known, or may be a copy of.
+
+    Args:
+        file: the file.
+        alike: contents that begin like it.
+        reading: the files that are read, by the `id` of the state of what they hold.
+        max_line_bytes: as lines were cut.
+
+    Returns:
+        The content, and whether its own file still has it, so that this one may be a copy.
+
+    Raises:
+        Damaged: the file is compressed and broken.
+        OSError: the file cannot be read.
+    """
+    directory = os.path.dirname(file.path)  # noqa: PTH120 - a path of any bytes
+    for state in alike:
+        other = reading.get(id(state))
+        if other is not None:
+            near = os.path.dirname(other.path) == directory  # noqa: PTH120
+            if file.is_compressed:
+                if has_all(file, state, max_line_bytes):
+                    return state, True
+            elif near and _is_beginning_of(file, other):
+                return state, True
+            continue
+        replaced = _is_replaced(state)
+        likely = replaced or file.is_compressed or is_moved(file, state)
+        if likely and has_all(file, state, max_line_bytes):
+            return state, False
+    return None, False
+
+
+def _is_beginning_of(file: ReadableFile, other: ReadableFile) -> bool:
+    try:
+        return is_beginning_of(file, other)
+    except FileNotFoundError:
+        return False  # the other one is gone meanwhile, which the next look finds out
+
+
+def _is_replaced(state: ContentState) -> bool:
+    """Tell whether the file that held a content is where it was, and holds other bytes."""
+    try:
+        file = open_file(Path(state.path))
+    except (FileRefused, OSError):
+        return False
+    with closing(file), suppress(OSError, Damaged):
+        return is_same(file.identity, state.identity) and not ends_alike(file, state)
+    return False
+
+
+def found_elsewhere(
+    state: ContentState,
+    *,
+    replaced: bool,
+    besides: Collection[tuple[int, int]],
+    max_line_bytes: int,
+) -> ReadableFile | None:
+    """Find the file that holds a content by now: in its directory, and in those directly below.
+
+    Args:
+        state: of the content.
+        replaced: whether its file is there and holds other bytes, so that it may have been copied.
+        besides: device and inode of the files that are known to hold others.
+        max_line_bytes: as its lines were cut.
+
+    Returns:
+        The file, or None.
+    """
+    directory = os.path.dirname(state.path)  # noqa: PTH120 - a path of any bytes
+    entries = [entry for entry in _entries(directory) if (_key(entry)) not in besides]
+    for entry in entries:
+        if not replaced and entry.inode() == state.identity.inode:
+            file = _opened(entry.path)
+            if file is not None:
+                if _holds(file, state, by_inode=True, max_line_bytes=max_line_bytes):
+                    return file
+                file.close()
+    for entry in entries:
+        file = _opened(entry.path)
+        if file is None:
+            continue
+        with suppress(OSError, Damaged):
+            likely = replaced or file.is_compressed or is_moved(file, state)
+            if likely and _holds(file, state, by_inode=False, max_line_bytes=max_line_bytes):
+                return file
+        file.close()
+    return None
+
+
+def _holds(file: ReadableFile, state: ContentState, *, by_inode: bool, max_line_bytes: int) -> bool:
+    with suppress(OSError, Damaged):
+        if by_inode:
+            return is_same(file.identity, state.identity) and ends_alike(file, state)
+        return has_all(file, state, max_line_bytes)
+    return False
+
+
+def _opened(path: str) -> ReadableFile | None:
+    try:
+        return open_file(Path(path))
+    except (FileRefused, OSError):
+        return None  # none of those that are shipped, or gone again
+
+
+def _key(entry: "os.DirEntry[str]") -> tuple[int, int]:
+    try:
+        status = entry.stat(follow_symlinks=False)
+    except OSError:
+        return 0, 0
+    return status.st_dev, status.st_ino
+
+
+def _entries(directory: str) -> Iterator["os.DirEntry[str]"]:
+    """Yield the regular files of a directory, and of those directly below."""
+    below = []
+    with suppress(OSError), os.scandir(directory or "/") as entries:
+        for entry in entries:
+            if entry.is_file(follow_symlinks=False):
+                yield entry
+            elif entry.is_dir(follow_symlinks=False):
+                below.append(entry.path)
+    for path in below:
+        with suppress(OSError), os.scandir(path) as entries:
+            yield from [entry for entry in entries if entry.is_file(follow_symlinks=False)]

@@ -1,0 +1,117 @@
+"""Records as events, in batches of the size of a request."""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from publisher.events import EncodedEvent
+from publisher.ship.records.record import Record
+from publisher.ship.records.text import text_payload
+
+_ID_BYTES = 10
+_encode = msgspec.json.encode
+
+
+class Origin(Protocol):
+    """Where records come from."""
+
+    @property
+    def name(self) -> str:
+        """The prefix of the ids of its records."""
+
+    @property
+    def source(self) -> str:
+        """The source of the events, unless a record has its own."""
+
+    @property
+    def path(self) -> Path:
+        """Where they come from, as people know it."""
+
+
+class Item(NamedTuple):
+    """A record on its way.
+
+    Args:
+        origin: where it comes from.
+        record: the record.
+        event: its event; None if it goes to the dead letters.
+    """
+
+    origin: Origin
+    record: Record
+    event: EncodedEvent | None
+
+    @property
+    def where(self) -> str:
+        """The place of the record, for people."""
+        return f"{os.fspath(self.origin.path)!r} at byte {self.record.position:,}"
+
+
+@dataclass(slots=True)
+class Batch:
+    """Records that share a request.
+
+    Args:
+        items: the records.
+        size_bytes: of their events.
+        marks: how far an origin is acknowledged when so many of the items are.
+    """
+
+    items: list[Item] = field(default_factory=list)
+    size_bytes: int = 0
+    marks: list[tuple[int, Origin, object]] = field(default_factory=list)
+
+
+def made_id(origin: Origin, record: Record) -> str:
+    """Return the id of a record that has none of its own."""
+    return f"{origin.name}-{record.position:012d}-{record.chain[:_ID_BYTES].hex()}"
+
+
+def event_of(origin: Origin, record: Record, topic: str, stamp: str) -> EncodedEvent:
+    """Return the event of a record.
+
+    Args:
+        origin: where it comes from.
+        record: the record.
+        topic: where the record has none of its own.
+        stamp: the time of sending, where the record has none of its own.
+    """
+    topic = record.topic or topic
+    event_id = record.event_id
+    if event_id is None:
+        event_id = made_id(origin, record)
+        if record.refused:
+            # The record that other options make of it is another event.
+            event_id += "-text"
+    line = b'{"topic":"%b","event_id":%b,"timestamp":"%b","source":%b,"payload":%b}' % (
+        topic.encode(),
+        _encode(event_id),
+        (record.time or stamp).encode(),
+        _encode(record.source or origin.source),
+        record.payload,
+    )
+    return EncodedEvent(topic, event_id, line)
+
+
+def text_event_of(origin: Origin, record: Record, topic: str, stamp: str) -> EncodedEvent:
+    """Return the event of a record as text, when the aggregator rejected it as it was."""
+    lines = record.lines
+    if not lines:
+        return event_of(origin, record, topic, stamp)
+    content = b"".join(line.data + line.eol for line in lines)
+    eol = lines[-1].eol
+    as_text = Record(
+        position=record.position,
+        chain=record.chain,
+        payload=text_payload(record.position, content[: len(content) - len(eol)], eol),
+        time=None,
+        event_id=None,
+        topic=None,
+        source=None,
+        lines=lines,
+        refused="rejected",
+    )
+    return event_of(origin, as_text, topic, stamp)
