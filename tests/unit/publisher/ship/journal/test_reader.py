@@ -233,6 +233,36 @@ put(entry(3)); put(entry(4))
     assert "killed" in told[0]
 
 
+async def test_entries_of_the_same_microsecond_before_the_one_sought_are_left_out(
+    bin_directory: Path,
+) -> None:
+    script(
+        bin_directory,
+        """
+put(entry(3).replace("x=3", "x=0")); put(entry(3)); put(entry(3).replace("x=3", "x=9"))
+""",
+    )
+    assert await read([], after=cursors(3)[0]) == [cursors(3)[0].replace("x=3", "x=9")]
+
+
+@pytest.mark.parametrize(
+    ("argument", "boots"), [("_PID=1", ""), ("--directory=/nowhere", "--merge ")]
+)
+async def test_the_journal_is_read_to_its_end_and_followed_from_there(
+    bin_directory: Path, argument: str, boots: str
+) -> None:
+    script(bin_directory, "put(entry(at)); put(entry(at + 1))")
+    reader = JournalReader([argument], None, follow=True, tell=print, first_wait_s=0.001)
+    async with asyncio.timeout(LIMIT_S):
+        assert [(await anext(reader)).cursor for _ in range(3)] == cursors(1, 2, 3)
+        await reader.aclose()
+    always, behind = "--output=json --all --no-pager", f"--cursor={cursors(2)[0]}"
+    assert runs(bin_directory) == [
+        f"{always} {argument}",
+        f"{always} --follow --no-tail {boots}{behind} {argument}",
+    ]
+
+
 async def test_journalctl_that_ignores_the_end_is_killed(
     bin_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
