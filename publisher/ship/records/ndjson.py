@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from publisher.events import parse_record
-from publisher.ship.records.fields import text_field
+from publisher.ship.records.fields import FieldMissing, FieldUnfit, text_field
 from publisher.ship.records.names import made_id, made_topic
 from publisher.ship.records.record import ContentNames, Line, Reader, Record
 from publisher.ship.records.single import SingleLineReader
@@ -82,13 +82,18 @@ class _Maker:
         )
 
     def _topic(self, record: Mapping[str, object]) -> str | None:
-        try:
-            return made_topic(text_field(record, self.options.topic_field or ""))
-        except ValueError:
-            return None
+        text = _text(record, self.options.topic_field)
+        return None if text is None else made_topic(text)
 
     def _time(self, times: Times, record: Mapping[str, object]) -> str | None:
-        try:
-            return times.of_field(text_field(record, self.options.time_field or ""))
-        except ValueError:
-            return None
+        text = _text(record, self.options.time_field)
+        return None if text is None else times.of_field(text)
+
+
+def _text(record: Mapping[str, object], path: str | None) -> str | None:
+    if path is None:
+        return None
+    try:
+        return text_field(record, path)
+    except (FieldMissing, FieldUnfit):
+        return None

@@ -14,7 +14,7 @@ NAMES = ("rfc3339", *_EPOCH_UNITS, "asctime")
 """The formats that have a name; any other one is a pattern."""
 
 # Between a number at the beginning of a line and what follows.
-_NUMBER_END = r"(?![0-9A-Za-z_]|\.[0-9])"
+_NUMBER_END = r"(?=\s|\Z|[\],;|]|:(?![0-9]))"
 _ASCTIME = r"([0-9]{4}-[0-9]{2}-[0-9]{2}) ((?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2})"
 _ASCTIME_REST = r"(?:[,.]([0-9]{1,9}))?()?(?![0-9])"
 _MAX_TIME_BYTES = 256

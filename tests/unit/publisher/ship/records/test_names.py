@@ -1,0 +1,62 @@
+"""Whatever a name holds, it is made one that an aggregator takes, and two names stay two."""
+
+import hashlib
+import re
+from pathlib import PurePath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from publisher.ship.log_events import is_source, source_name
+from publisher.ship.records.names import made_id, made_source, made_topic
+
+NAMES = st.text(st.characters(categories=None) | st.sampled_from("ab./\0\x7f\udcff\ud800"))
+LONG = NAMES.map(lambda text: text * 60)
+
+
+def sha256(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+@given(NAMES | LONG)
+def test_topic_is_one_and_stays_one(text: str) -> None:
+    topic = made_topic(text)
+    assert re.fullmatch(r"[A-Za-z0-9._-]{1,249}", topic)
+    assert made_topic(topic) == topic
+    if topic != text:
+        assert topic == re.sub(r"[^A-Za-z0-9._-]", "_", text)[:240] + "-" + sha256(text)[:8]
+
+
+@pytest.mark.parametrize(
+    ("text", "topic"),
+    [
+        ("a" * 249, "a" * 249),
+        ("a" * 250, "a" * 240 + "-" + sha256("a" * 250)[:8]),
+        ("", "-e3b0c442"),
+        ("shöp", "sh_p-" + sha256("shöp")[:8]),
+    ],
+)
+def test_topics_that_were_none(text: str, topic: str) -> None:
+    assert made_topic(text) == topic
+
+
+@given(NAMES | LONG)
+def test_id_is_itself_or_a_digest(text: str) -> None:
+    fits = 1 <= len(text) <= 256 and not re.search("[\x00-\x1f\x7f\ud800-\udfff]", text)
+    assert made_id(text) == (text if fits else f"sha256:{sha256(text)}")
+
+
+@given(NAMES | LONG)
+def test_source_is_one(text: str) -> None:
+    source = made_source(text)
+    assert is_source(source)
+    assert not is_source(text) or source == text
+
+
+@given(st.binary(min_size=1, max_size=300))
+def test_source_of_a_name_is_that_of_its_file(name: bytes) -> None:
+    name = name.replace(b"/", b"-").replace(b"\0", b"-")
+    path = PurePath(name.decode(errors="surrogateescape"))
+    if path.name:
+        assert made_source(path.name) == source_name(path)
