@@ -79,6 +79,36 @@ async def test_a_cursor_of_a_later_time_than_all_entries_is_told(
     assert len(read.told) == 1
 
 
+@pytest.mark.parametrize("number", [1, 3, 8, 99])
+@pytest.mark.parametrize("follow", [False, True])
+async def test_an_entry_that_was_numbered_anew_is_read_on_behind(
+    journal: Path, number: int, follow: bool
+) -> None:
+    write(journal / "a.journal", entries(range(8)))
+    async with reading(f"--directory={journal}") as first:
+        await first.rest()
+    after = first.lines[4].cursor.replace(";i=5;", f";i={number};")
+    async with reading(f"--directory={journal}", after=after, follow=follow) as again:
+        assert await again.some(3) == messages(5, 6, 7)
+    assert again.told == []
+
+
+async def test_a_copy_without_newer_entries_is_followed_from_the_same_entry(
+    journal: Path, tmp_path: Path
+) -> None:
+    write(tmp_path / "original.journal", entries(range(20)))
+    async with reading(f"--file={tmp_path}/original.journal") as first:
+        await first.rest()
+    write(journal / "copy.journal", entries(range(10, 20)))
+    after = first.lines[-1].cursor
+    async with reading(f"--directory={journal}", after=after, follow=True) as again:
+        arriving = asyncio.create_task(again.next())
+        await following_process()
+        write(journal / "copy.journal", entries([20]))
+        assert await arriving == "m20"
+    assert again.told == []
+
+
 async def test_a_copied_journal_is_read_on_behind_the_same_entry(
     journal: Path, tmp_path: Path
 ) -> None:

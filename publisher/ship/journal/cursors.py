@@ -66,6 +66,15 @@ def place_of(cursor: str) -> Place | None:
         return None
 
 
+def without_numbers(cursor: str) -> str:
+    """A cursor by which journalctl looks for the time of an entry, not for its sequence number.
+
+    When journald moves what it wrote early in a boot from memory to disk, it numbers it anew.
+    """
+    parts = [part for part in cursor.split(";") if not part.startswith(("s=", "i="))]
+    return ";".join(parts) if place_of(cursor) else cursor
+
+
 def time_of(cursor: str | None) -> str:
     """The time of the entry that a cursor names, for people."""
     place = place_of(cursor or "")

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import NamedTuple, Self
 
-from publisher.ship.journal.cursors import Finding, Search, cursor_of, time_of
+from publisher.ship.journal.cursors import Finding, Search, cursor_of, time_of, without_numbers
 from publisher.ship.journal.errors import JournalUnreadable
 from publisher.ship.journal.process import MAX_ENTRY_BYTES, Journalctl, NotStarted
 from publisher.ship.journal.selection import Selection
@@ -122,12 +122,15 @@ class JournalReader:
         has_looked = False
         while True:
             try:
-                run = self._run([], self._errors_are_kept, find=True)
+                position = self._cursor
+                if position and has_looked:
+                    position = without_numbers(position)
+                run = self._run([], position, self._errors_are_kept, find=True)
                 async with aclosing(run) as lines:
                     async for line in lines:
                         yield line
             except _CursorGone:
-                # Once more, as while journald makes a file anew journalctl can't read it.
+                # Once more: it may have another number, or journald was making its file anew.
                 if not has_looked:
                     has_looked = True
                     await asyncio.sleep(self._first_wait_s)
@@ -150,7 +153,8 @@ class JournalReader:
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
-            run = self._run(["--follow", "--no-tail", *merge], self._tell_error, find=False)
+            options = ["--follow", "--no-tail", *merge]
+            run = self._run(options, self._cursor, self._tell_error, find=False)
             async with aclosing(run) as lines:
                 async for line in lines:
                     yield line
@@ -162,7 +166,7 @@ class JournalReader:
         await self._wait_after(failure)
 
     async def _run(
-        self, options: Sequence[str], on_error: Tell, *, find: bool
+        self, options: Sequence[str], cursor: str | None, on_error: Tell, *, find: bool
     ) -> AsyncGenerator[JournalLine]:
         """The entries of one run of journalctl.
 
@@ -171,7 +175,7 @@ class JournalReader:
             _Failed: journalctl can't be started, or ended with an error.
         """
         # Not --after-cursor: up to systemd 255 that leaves out an entry when the cursor's is gone.
-        position = [] if self._cursor is None else [f"--cursor={self._cursor}"]
+        position = [] if cursor is None else [f"--cursor={cursor}"]
         arguments = [*_OUTPUT, *options, *position, *self._selection.arguments]
         try:
             async with Journalctl(arguments, on_error) as process:
@@ -197,6 +201,7 @@ class JournalReader:
             async for line in entries:
                 finding = search.look(line.cursor)
                 if finding is Finding.FOUND:
+                    self._cursor = line.cursor  # that of this journal, which may be a copy
                     held.clear()
                     continue
                 held.append(line)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from publisher.ship.journal.cursors import Finding, Search, cursor_of, time_of
+from publisher.ship.journal.cursors import Finding, Search, cursor_of, time_of, without_numbers
 
 CURSOR = "s=1c;i=3;b=aa;m=f4240;t=60a24181e4000;x=38"
 
@@ -79,3 +79,8 @@ def test_a_cursor_of_an_unknown_form_is_known_by_its_text() -> None:
 )
 def test_the_time_of_a_cursor_is_told(cursor: str | None, time: str) -> None:
     assert time_of(cursor) == time
+
+
+def test_a_cursor_without_numbers_has_times_and_digest() -> None:
+    assert without_numbers(CURSOR) == "b=aa;m=f4240;t=60a24181e4000;x=38"
+    assert without_numbers("s=1;i=2") == "s=1;i=2"

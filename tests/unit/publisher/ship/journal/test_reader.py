@@ -181,6 +181,20 @@ if "--follow" in sys.argv: die()
     ]
 
 
+async def test_what_journalctl_says_of_a_journal_that_it_read_is_passed_on(
+    bin_directory: Path,
+) -> None:
+    script(bin_directory, 'say("Journal file a corrupted, ignoring file."); put(entry(1))')
+    told: list[str] = []
+    assert await read(told) == cursors(1)
+    assert told == ["journalctl: Journal file a corrupted, ignoring file."]
+
+
+def test_what_cannot_be_followed_is_refused_before_anything_is_read() -> None:
+    with pytest.raises(JournalUnreadable, match="can't be followed"):
+        JournalReader(["--unit=a*"], None, follow=True, tell=print)
+
+
 async def test_what_is_no_entry_is_told_once_and_left_out(bin_directory: Path) -> None:
     script(bin_directory, 'put("-- Boot --"); put(entry(1)); put("-- Boot --"); put(entry(2))')
     told: list[str] = []
