@@ -2,12 +2,12 @@
 
 import hashlib
 
+from publisher.ship.records.cutting import cut_place
 from publisher.ship.records.record import Line
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _CR_LF = b"\r\n"
 _LF = b"\n"
-_MAX_CHARACTER_BYTES = 4
 
 
 class LineReader:
@@ -80,12 +80,12 @@ class LineReader:
             eol = _CR_LF if line.endswith(_CR_LF) else _LF
             if len(line) - len(eol) <= self._max_line_bytes:
                 return [*lines, self._line(line[: -len(eol)], eol)]
-            cut = _cut(line, self._max_line_bytes)
+            cut = cut_place(line, self._max_line_bytes)
             lines.append(self._line(line[:cut], b""))
             line = line[cut:]
 
     def _cut_off(self) -> Line:
-        cut = _cut(self.rest, self._max_line_bytes)
+        cut = cut_place(self.rest, self._max_line_bytes)
         line = self._line(self.rest[:cut], b"")
         self.rest = self.rest[cut:]
         return line
@@ -98,15 +98,3 @@ class LineReader:
         if position == 0 and data.startswith(BYTE_ORDER_MARK):
             position, data = len(BYTE_ORDER_MARK), data[len(BYTE_ORDER_MARK) :]
         return Line(position, data, eol, self.chain, begins)
-
-
-def _cut(line: bytes, max_line_bytes: int) -> int:
-    """Return the last place at or before max_line_bytes where a UTF-8 character may begin."""
-    for cut in range(max_line_bytes, max(max_line_bytes - _MAX_CHARACTER_BYTES, 0), -1):
-        if not _is_continuation(line[cut]):
-            return cut
-    return max_line_bytes
-
-
-def _is_continuation(byte: int) -> bool:
-    return byte & 0b1100_0000 == 0b1000_0000

@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from publisher.ship.lines import MAX_PIECE_BYTES
 from publisher.ship.records import combined, cri, docker, journal
 from publisher.ship.records.combined import CombinedFormat
 from publisher.ship.records.cri import CriFormat
+from publisher.ship.records.cutting import MAX_PIECE_BYTES
 from publisher.ship.records.docker import DockerFormat
 from publisher.ship.records.journal import JournalFormat
 from publisher.ship.records.lines import LinesFormat

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from publisher.ship.lines import MAX_PIECE_BYTES
+from publisher.ship.records.cutting import MAX_PIECE_BYTES
 from publisher.ship.records.record import (
     ContentNames,
     Line,

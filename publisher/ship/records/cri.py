@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from publisher.ship.lines import MAX_PIECE_BYTES
+from publisher.ship.records.cutting import MAX_PIECE_BYTES
 from publisher.ship.records.joining import JoiningReader, Piece
 from publisher.ship.records.record import ContentNames, Line, Reader, is_cut, too_long
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from publisher.ship.lines import MAX_PIECE_BYTES
+from publisher.ship.records.cutting import MAX_PIECE_BYTES
 from publisher.ship.records.record import MAX_WAIT_S, Line, Record
 from publisher.ship.records.text import refused_records, text_member
 from publisher.ship.records.time_values import rfc3339

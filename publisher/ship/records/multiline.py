@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from publisher.ship.lines import MAX_PIECE_BYTES
+from publisher.ship.records.cutting import MAX_PIECE_BYTES
 from publisher.ship.records.record import MAX_WAIT_S, Line, Record
 from publisher.ship.records.text import text_payload
 from publisher.ship.records.times import Times

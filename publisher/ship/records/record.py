@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from publisher.ship.lines import MAX_CHARACTER_BYTES
+from publisher.ship.records.cutting import MAX_CHARACTER_BYTES
 
 MAX_WAIT_S = 5.0
 """An unfinished record gets no more lines after this many seconds without one."""

@@ -4,7 +4,7 @@ import base64
 
 import msgspec
 
-from publisher.ship.lines import MAX_PIECE_BYTES, Splitter
+from publisher.ship.records.cutting import MAX_PIECE_BYTES, cut_place
 from publisher.ship.records.record import Line, Record
 
 _encode = msgspec.json.Encoder().encode
@@ -51,19 +51,12 @@ def refused_records(line: Line, reason: str) -> list[Record]:
     """
     if len(line.data) <= MAX_PIECE_BYTES:
         return [text_record(line)._replace(refused=reason)]
-    splitter = Splitter(line.position)
-    pieces = splitter.feed(line.data + line.eol) + splitter.finish()
-    return [
-        Record(
-            piece.position,
-            line.chain,
-            text_payload(*piece),
-            None,
-            None,
-            None,
-            None,
-            (line,) if piece is pieces[-1] else (),
-            reason,
-        )
-        for piece in pieces
-    ]
+    records = []
+    position, data = line.position, line.data
+    while data:
+        cut = cut_place(data, MAX_PIECE_BYTES) if len(data) > MAX_PIECE_BYTES else len(data)
+        lines, eol = ((), b"") if cut < len(data) else ((line,), line.eol)
+        payload = text_payload(position, data[:cut], eol)
+        records.append(Record(position, line.chain, payload, None, None, None, None, lines, reason))
+        position, data = position + cut, data[cut:]
+    return records
