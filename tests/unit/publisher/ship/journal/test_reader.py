@@ -277,6 +277,41 @@ async def test_the_journal_is_read_to_its_end_and_followed_from_there(
     ]
 
 
+async def test_files_are_read_again_when_one_has_changed(
+    bin_directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(bin_directory, "put(entry(at)); put(entry(at + 1))")
+    path = bin_directory / "a.journal"
+    path.touch()
+    looks: list[int] = []
+
+    async def sleep(_: float) -> None:
+        looks.append(len(runs(bin_directory)))
+        if len(looks) % 5 == 0:
+            os.utime(path, ns=(len(looks), len(looks)))
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    reader = JournalReader([f"--file={path}"], None, follow=True, tell=print)
+    async with asyncio.timeout(LIMIT_S):
+        assert [(await anext(reader)).cursor for _ in range(4)] == cursors(1, 2, 3, 4)
+        await reader.aclose()
+    assert looks == [1] * 5 + [2] * 5
+
+
+async def test_closing_asks_journalctl_to_end(bin_directory: Path) -> None:
+    script(
+        bin_directory,
+        """
+import signal, time
+signal.signal(signal.SIGTERM, lambda *_: (here / "asked").touch() or sys.exit())
+put(entry(1))
+time.sleep(600)
+""",
+    )
+    assert await read([], 1) == cursors(1)
+    assert (bin_directory / "asked").exists()
+
+
 async def test_journalctl_that_ignores_the_end_is_killed(
     bin_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
