@@ -7,7 +7,7 @@ from pathlib import Path
 
 from publisher import cli
 from publisher.batching import Limits
-from publisher.ship.records.names import made_source
+from publisher.ship.records.names import is_source, made_source
 from publisher.ship.records.registry import FORMATS
 from publisher.ship.records.source import SourceTemplate
 
@@ -154,7 +154,7 @@ def _source(text: str) -> SourceTemplate:
         template = SourceTemplate.parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error).removeprefix("--source ")) from error
-    if not text or ("{" not in text and made_source(text) != text):
+    if "{" not in text and not is_source(text):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not 1 to 256 characters without control characters"
         )
@@ -162,7 +162,7 @@ def _source(text: str) -> SourceTemplate:
 
 
 def _host(text: str) -> str:
-    if not text or made_source(text) != text:
+    if not is_source(text):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not 1 to 256 characters without control characters"
         )

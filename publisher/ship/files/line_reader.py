@@ -75,7 +75,7 @@ class LineReader:
         return lines
 
     def _slowly(self, line: bytes) -> list[Line]:
-        lines = []
+        lines: list[Line] = []
         while True:
             eol = _CR_LF if line.endswith(_CR_LF) else _LF
             if len(line) - len(eol) <= self._max_line_bytes:

@@ -3,8 +3,7 @@
 import hashlib
 import re
 
-from publisher.ship.log_events import MAX_SOURCE_CHARACTERS
-
+MAX_SOURCE_CHARACTERS = 256
 _MAX_TOPIC_CHARACTERS = 249
 _TOPIC_CUT = 240
 _TOPIC_DIGITS = 8
@@ -33,6 +32,11 @@ def made_topic(text: str) -> str:
 def made_id(text: str) -> str:
     """Give a text as an event id: itself if it is one, else `sha256:` and its SHA-256 in hex."""
     return text if _is_id(text) else f"sha256:{_sha256(text)}"
+
+
+def is_source(text: str) -> bool:
+    """Tell whether an aggregator takes a text as a source."""
+    return 1 <= len(text) <= MAX_SOURCE_CHARACTERS and not _not_in_a_source.search(text)
 
 
 def made_source(text: str) -> str:

@@ -11,7 +11,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def text_payload(position: int, data: bytes, eol: bytes) -> bytes:
-    r"""Encode the payload that holds every byte of a line, as `log_events.line_payload` has it.
+    r"""Encode the payload that holds every byte of a line.
 
     Args:
         position: of the first byte.

@@ -1,13 +1,13 @@
 """Lines of contents, and readers that are fed with them."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import strategies as st
 
-from publisher.ship.lines import MAX_PIECE_BYTES, Splitter
+from publisher.ship.files.line_reader import LineReader
+from publisher.ship.records.cutting import MAX_PIECE_BYTES
 from publisher.ship.records.record import ContentNames, Format, Line, Reader, Record
 
 NAMES = ContentNames("web-1", "/var/log/app.log", "app.log")
@@ -15,15 +15,8 @@ NAMES = ContentNames("web-1", "/var/log/app.log", "app.log")
 
 def lines_of(content: bytes, max_line_bytes: int = MAX_PIECE_BYTES) -> list[Line]:
     """Cut a content into lines, as a reader gets them."""
-    splitter = Splitter(max_piece_bytes=max_line_bytes)
-    chain = bytes(32)
-    begins = True
-    lines = []
-    for position, data, eol in splitter.feed(content) + splitter.finish():
-        chain = hashlib.sha256(chain + data + eol).digest()
-        lines.append(Line(position, data, eol, chain, begins))
-        begins = eol != b""
-    return lines
+    reader = LineReader(0, bytes(32), max_line_bytes)
+    return reader.feed(content) + reader.finish()
 
 
 def all_records(reader: Reader, lines: Sequence[Line]) -> list[Record]:

@@ -5,9 +5,9 @@ import base64
 import pytest
 from unit.publisher.ship.records.feeding import payload_of, records_of
 
-from publisher.ship.lines import MAX_PIECE_BYTES
 from publisher.ship.log_events import line_bytes
 from publisher.ship.records.cri import CriFormat
+from publisher.ship.records.cutting import MAX_PIECE_BYTES
 
 TIME = b"2026-11-30T12:00:00.123456789Z"
 CONTENT = (

@@ -5,8 +5,8 @@ import json
 import pytest
 from unit.publisher.ship.records.feeding import payload_of, records_of
 
-from publisher.ship.lines import MAX_PIECE_BYTES
 from publisher.ship.log_events import line_bytes
+from publisher.ship.records.cutting import MAX_PIECE_BYTES
 from publisher.ship.records.docker import DockerFormat
 
 CONTENT = rb"""{"log":"GET /caf\u00e9 \u003c200\u003e\r\n","stream":"stdout","time":"2026-11-30T12:00:00.123456789Z"}

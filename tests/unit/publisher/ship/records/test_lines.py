@@ -13,10 +13,10 @@ from unit.publisher.ship.records.feeding import (
     records_of,
 )
 
-from publisher.ship.lines import Piece
-from publisher.ship.log_events import line_bytes, line_payload
+from publisher.ship.log_events import line_bytes
 from publisher.ship.records.lines import LinesFormat
 from publisher.ship.records.record import Record
+from publisher.ship.records.text import text_payload
 from publisher.ship.records.times import Times
 
 CONTENTS = st.lists(
@@ -38,7 +38,7 @@ def test_lines_give_every_byte_back(
     assert reader.unfinished is None
     assert reader.expire(1e9) == []
     for record, line in zip(records, lines, strict=True):
-        assert payload_of(record) == line_payload(Piece(*line[:3]))
+        assert record.payload == text_payload(*line[:3])
         assert record[:2] == (line.position, line.chain)
         assert record[4:7] == (None, None, None)
 

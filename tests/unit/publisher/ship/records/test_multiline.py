@@ -15,8 +15,8 @@ from unit.publisher.ship.records.feeding import (
     records_of,
 )
 
-from publisher.ship.lines import MAX_PIECE_BYTES
 from publisher.ship.log_events import line_bytes
+from publisher.ship.records.cutting import MAX_PIECE_BYTES
 from publisher.ship.records.lines import LinesFormat
 from publisher.ship.records.multiline import MultilineReader, RecordStart
 from publisher.ship.records.record import Line, Record

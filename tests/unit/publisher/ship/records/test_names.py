@@ -2,14 +2,12 @@
 
 import hashlib
 import re
-from pathlib import PurePath
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from publisher.ship.log_events import is_source, source_name
-from publisher.ship.records.names import made_id, made_source, made_topic
+from publisher.ship.records.names import is_source, made_id, made_source, made_topic
 
 NAMES = st.text(st.characters(categories=None) | st.sampled_from("ab./\0\x7f\udcff\ud800"))
 LONG = NAMES.map(lambda text: text * 60)
@@ -54,9 +52,15 @@ def test_source_is_one(text: str) -> None:
     assert not is_source(text) or source == text
 
 
-@given(st.binary(min_size=1, max_size=300))
-def test_source_of_a_name_is_that_of_its_file(name: bytes) -> None:
-    name = name.replace(b"/", b"-").replace(b"\0", b"-")
-    path = PurePath(name.decode(errors="surrogateescape"))
-    if path.name:
-        assert made_source(path.name) == source_name(path)
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("web-1:/var/log/app 100%.log", "web-1:/var/log/app 100%.log"),
+        ("a\nb\x7f", "a%0Ab%7F"),
+        (b"caf\xe9".decode(errors="surrogateescape"), "caf%E9"),
+        ("\n" * 100, "%0A" * 78 + "%-" + sha256("%0A" * 100)[:20]),
+        ("", "-"),
+    ],
+)
+def test_source_is_the_text_as_far_as_possible(text: str, source: str) -> None:
+    assert made_source(text) == source

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from publisher.ship.log_events import is_source
+from publisher.ship.records.names import is_source
 from publisher.ship.records.source import SourceTemplate
 
 RECORD: dict[str, object] = {"a": {"b": "x"}, "n": "1.50", "t": True, "l": ["1"], "z": None}

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit.publisher.ship.records.feeding import lines_of, payload_of
 
-from publisher.ship.lines import MAX_PIECE_BYTES, Piece
-from publisher.ship.log_events import line_bytes, line_payload
+from publisher.ship.log_events import line_bytes
+from publisher.ship.records.cutting import MAX_PIECE_BYTES
 from publisher.ship.records.record import Line
 from publisher.ship.records.text import refused_records, text_payload
 
@@ -15,9 +15,11 @@ EOLS = st.sampled_from([b"\n", b"\r\n", b""])
 
 
 @given(st.integers(0, 2**50), st.binary() | st.text().map(str.encode), EOLS)
-def test_text_payload_is_that_of_a_line(position: int, data: bytes, eol: bytes) -> None:
+def test_text_payload_holds_every_byte(position: int, data: bytes, eol: bytes) -> None:
     payload = json.loads(text_payload(position, data, eol))
-    assert payload == line_payload(Piece(position, data, eol))
+    assert payload["position"] == position
+    assert line_bytes(payload) == data + eol
+    assert payload.get("eol", "\n") == eol.decode()
 
 
 def test_refused_line_is_one_record_with_its_reason() -> None:
