@@ -92,8 +92,8 @@ class Sender:
         self._on_bytes = on_bytes
         self._on_retry = on_retry
         self._batch = Batch()
-        self._full: asyncio.Queue[Batch | None] = asyncio.Queue(maxsize=1)
-        self._begun: set[int] = set()
+        self._full: asyncio.Queue[Batch | None] = asyncio.Queue()
+        self._room = asyncio.Semaphore(1)
 
     async def send(self, origin: Origin, records: Iterable[Record], mark: object = None) -> None:
         """Send records of an origin, waiting while two requests wait already.
@@ -124,13 +124,15 @@ class Sender:
     async def flush(self) -> None:
         """Let go out what waits for others to share its request."""
         if self._batch.items or self._batch.marks:
+            # Taken when there is room, so that a call that is cancelled meanwhile loses nothing.
+            await self._room.acquire()
             batch, self._batch = self._batch, Batch()
-            await self._full.put(batch)
+            self._full.put_nowait(batch)
 
     async def end(self) -> None:
         """Let `run` return once all that was sent is acknowledged."""
         await self.flush()
-        await self._full.put(None)
+        self._full.put_nowait(None)
 
     async def run(self) -> None:
         """Send the batches, and take in what becomes of them.
@@ -142,19 +144,22 @@ class Sender:
         connector = aiohttp.TCPConnector(limit=1)
         async with aiohttp.ClientSession(connector=connector) as session:
             while (batch := await self._full.get()) is not None:
+                self._room.release()
                 await self._deliver(session, batch)
 
     async def _deliver(self, session: aiohttp.ClientSession, batch: Batch) -> None:
         if self._keep is not None:
-            new = {id(item.origin): item.origin for item in batch.items}
-            unknown = [origin for number, origin in new.items() if number not in self._begun]
-            if unknown:
-                await asyncio.to_thread(self._keep.begin, unknown)
-                self._begun.update(map(id, unknown))
+            origins = {id(item.origin): item.origin for item in batch.items}
+            await asyncio.to_thread(self._keep.begin, list(origins.values()))
         events = [item.event for item in batch.items if item.event is not None]
         outcomes, failure = await self._outcomes(session, events)
         results = _results(batch.items, outcomes)
-        failure = failure or await self._send_rejected_as_text(session, batch.items, results)
+        if failure is None:
+            failure = await self._send_rejected_as_text(session, batch.items, results)
+        elif self._dead_letters is None:
+            # What was rejected is not kept yet, so it is sent again, and all behind it.
+            rejected = [place for place, result in enumerate(results) if result.rejected]
+            del results[min(rejected, default=len(results)) :]
         dead = self._count(batch.items, results)
         if dead and self._dead_letters is not None:
             await asyncio.to_thread(self._dead_letters.add, dead)
@@ -211,6 +216,8 @@ class Sender:
             totals.lines += sum(line.begins for line in record.lines)
             reason = record.refused or result.rejected
             if verdict is None:
+                if self._dead_letters is not None and not record.lines:
+                    continue  # a part of a line that another record has whole
                 totals.rejected += 1
                 self._tell(f"{item.where} was not stored: {reason}")
                 dead.append(DeadLetter.of(item.origin, record, reason))
