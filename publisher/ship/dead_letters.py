@@ -38,8 +38,10 @@ class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @classmethod
     def of(cls, origin: Origin, record: Record, reason: str) -> "DeadLetter":
-        """Return the dead letter of a record."""
+        """Return the dead letter of a record with all its lines."""
         content = b"".join(line.data + line.eol for line in record.lines)
+        # That of a long line may be the last of several.
+        record = record._replace(position=record.lines[0].position)
         letter = cls(
             made_id(origin, record),
             origin.source,

@@ -50,6 +50,7 @@ class Reading:
         self._format = line_format
         self._source = source
         self._host = host
+        self._host_of_ids = "" if by_source else host
         self._options = options
         self._checkpoint = checkpoint
         self._open = OpenFiles(max(raise_soft_limit() - _SPARE_DESCRIPTORS, 1))
@@ -115,7 +116,7 @@ class Reading:
     def _begin(self, file: ReadableFile) -> ContentState:
         path = named_path(file)
         source = self._source.of_content(self._host, str(path), path.name)
-        return ContentState(str(path), source, self._host, file.identity)
+        return ContentState(str(path), source, self._host_of_ids, file.identity)
 
     def _make(self, state: ContentState, file: ReadableFile) -> Content:
         self._open.use(file)

@@ -24,10 +24,12 @@ class SourceTemplate:
     """A template makes the sources of events.
 
     Args:
+        text: the template.
         parts: as `parse` makes them.
     """
 
-    def __init__(self, parts: tuple[_Part, ...]) -> None:
+    def __init__(self, text: str, parts: tuple[_Part, ...]) -> None:
+        self._text = text
         self._parts = parts
         self.has_fields = any(part.kind == "field" for part in parts)
         """Whether sources may differ from record to record."""
@@ -44,7 +46,11 @@ class SourceTemplate:
         """
         if not text:
             raise ValueError("--source is empty; it takes 1 to 256 characters")
-        return cls(tuple(_part(token, text) for token in _tokens(text)))
+        return cls(text, tuple(_part(token, text) for token in _tokens(text)))
+
+    def __str__(self) -> str:
+        """Return the template as it was given."""
+        return self._text
 
     def of_content(self, host: str, path: str, name: str) -> str:
         """Make the source of a content; `-` stands for fields."""
