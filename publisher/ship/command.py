@@ -113,13 +113,17 @@ def _check(parsed: argparse.Namespace) -> None:
     if parsed.unit and parsed.format != "journal":
         raise _Usage("--unit goes with --format journal")
     if STDIN in parsed.files:
-        if len(parsed.files) > 1:
-            raise _Usage("- for standard input goes alone, without other files")
-        if parsed.checkpoint:
-            raise _Usage("standard input cannot be read again, so --checkpoint does not go with it")
-        # Closed by whoever started this, its number is that of any file by now.
-        if sys.stdin is None:
-            raise _Usage("standard input is closed")
+        _check_stdin(parsed)
+
+
+def _check_stdin(parsed: argparse.Namespace) -> None:
+    if len(parsed.files) > 1:
+        raise _Usage("- for standard input goes alone, without other files")
+    if parsed.checkpoint:
+        raise _Usage("standard input cannot be read again, so --checkpoint does not go with it")
+    # Closed by whoever started this, its number is that of any file by now.
+    if sys.stdin is None:
+        raise _Usage("standard input is closed")
 
 
 async def _ship(parsed: argparse.Namespace, narrator: Narrator) -> bool:

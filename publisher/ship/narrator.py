@@ -71,7 +71,7 @@ class Narrator:
         self._told += 1
         if self._told <= _TOLD_LINES:
             self.tell(sentence)
-        if self._told == _TOLD_LINES:
+        elif self._told == _TOLD_LINES + 1:
             self.tell("more of that kind are counted, and told once a minute")
 
     def _expect(self, total_bytes: int) -> None:

@@ -127,6 +127,8 @@ async def ship(
             if content in reading.catalog.contents():
                 for found in reading.catalog.finish(content, clock()):
                     await sender.send(*found)
+        for found in reading.catalog.left(clock()):
+            await sender.send(*found)
 
     with contextlib.closing(reading):
         await run_sending(send_all, target, report, _keep(checkpoint, target))
