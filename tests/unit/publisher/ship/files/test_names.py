@@ -205,12 +205,13 @@ def test_directories_are_those_that_decide_on_what_is_found(tmp_path: Path) -> N
 
 def test_files_that_come_and_go_are_seen(tmp_path: Path) -> None:
     names = Names([tmp_path / "*.log", tmp_path / "**" / "b"])
-    assert names.find().paths == []
+    assert len(names.find().paths) == 0
     (tmp_path / "a.log").touch()
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "b").touch()
     first = names.find()
-    assert first == ([tmp_path / "a.log", tmp_path / "c" / "b"], [])
+    assert first.paths == [tmp_path / "a.log", tmp_path / "c" / "b"]
+    assert len(first.unmatched) == 0
     assert names.directories() == [tmp_path, tmp_path / "c"]
     assert names.find().paths[0] is first.paths[0]
     (tmp_path / "a.log").unlink()
