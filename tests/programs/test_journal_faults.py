@@ -93,6 +93,19 @@ async def test_an_entry_that_was_numbered_anew_is_read_on_behind(
     assert again.told == []
 
 
+async def test_what_comes_after_an_entry_that_was_numbered_anew_is_followed(journal: Path) -> None:
+    write(journal / "a.journal", entries(range(8)))
+    async with reading(f"--directory={journal}") as first:
+        await first.rest()
+    after = first.lines[-1].cursor.replace(";i=8;", ";i=99;")
+    async with reading(f"--directory={journal}", after=after, follow=True) as again:
+        arriving = asyncio.create_task(again.next())
+        await following_process()
+        write(journal / "a.journal", entries([8]))
+        assert await arriving == "m8"
+    assert again.told == []
+
+
 async def test_a_copy_without_newer_entries_is_followed_from_the_same_entry(
     journal: Path, tmp_path: Path
 ) -> None:
