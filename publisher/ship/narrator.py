@@ -39,7 +39,12 @@ class Narrator:
     def report(self) -> Report:
         """Return whom shipping tells."""
         return Report(
-            self.totals, self.tell, self._tell_of_line, self._expect, self._advance, self._retry
+            self.totals,
+            self.tell,
+            self._tell_of_line,
+            self._expect,
+            None if self._bar.disable else self._advance,
+            self._retry,
         )
 
     def tell(self, sentence: str) -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import aiohttp
@@ -13,7 +14,7 @@ from publisher.events import EncodedEvent, now
 from publisher.response import Outcome, Verdict
 from publisher.retry import OnRetry, RetryPolicy, deliver
 from publisher.ship.dead_letters import DeadLetter, DeadLetters
-from publisher.ship.outgoing import Batch, Item, Origin, event_of, text_event_of
+from publisher.ship.outgoing import Batch, Encoder, Item, Origin, text_event_of
 from publisher.ship.records.record import Record
 from publisher.ship.totals import Totals
 
@@ -63,7 +64,7 @@ class Sender:
         keep: keeps what was acknowledged; None: nobody does.
         dead_letters: take the records that break a rule, in place of the aggregator.
         tell: told of every record that was not stored as it should be.
-        on_bytes: told how many bytes of the files were acknowledged.
+        on_bytes: told how many bytes of the files were acknowledged; None: nobody is.
         on_retry: told of failed tries.
     """
 
@@ -78,7 +79,7 @@ class Sender:
         keep: Keep | None,
         dead_letters: DeadLetters | None,
         tell: Tell,
-        on_bytes: Callable[[int], None],
+        on_bytes: Callable[[int], None] | None,
         on_retry: OnRetry,
     ) -> None:
         self._url = url
@@ -103,21 +104,23 @@ class Sender:
             records: the records.
             mark: up to where the origin is acknowledged when they are; None if that is no news.
         """
-        stamp = _stamp()
+        encode = Encoder(origin, self._topic, _stamp()).event
         longest, largest = self._limits.max_batch_events, self._limits.max_batch_bytes
+        batch = self._batch
+        items, size_bytes = batch.items, batch.size_bytes
         for record in records:
-            event = None
-            if not (record.refused and self._dead_letters):
-                event = event_of(origin, record, self._topic, stamp)
-            size_bytes = len(record.payload if event is None else event.line) + 1
-            batch = self._batch
-            if batch.items and (
-                len(batch.items) >= longest or batch.size_bytes + size_bytes > largest
-            ):
+            if record.refused and self._dead_letters is not None:
+                event, event_bytes = None, len(record.payload)
+            else:
+                event = encode(record)
+                event_bytes = len(event.line) + 1
+            if items and (len(items) >= longest or size_bytes + event_bytes > largest):
                 await self.flush()
                 batch = self._batch
-            batch.items.append(Item(origin, record, event))
-            batch.size_bytes += size_bytes
+                items, size_bytes = batch.items, 0
+            items.append(Item(origin, record, event))
+            size_bytes += event_bytes
+            batch.size_bytes = size_bytes
         if mark is not None:
             self._batch.marks.append((len(self._batch.items), origin, mark))
 
@@ -154,16 +157,24 @@ class Sender:
         events = [item.event for item in batch.items if item.event is not None]
         outcomes, failure = await self._outcomes(session, events)
         results = _results(batch.items, outcomes)
+        reasons = {
+            place: str(result)
+            for place, result in enumerate(results)
+            if isinstance(result, EventRejected)
+        }
         if failure is None:
-            failure = await self._send_rejected_as_text(session, batch.items, results)
-        elif self._dead_letters is None:
+            failure = await self._send_as_text(session, batch.items, results, reasons)
+        elif self._dead_letters is None and reasons:
             # What was rejected is not kept yet, so it is sent again, and all behind it.
-            rejected = [place for place, result in enumerate(results) if result.rejected]
-            del results[min(rejected, default=len(results)) :]
-        dead = self._count(batch.items, results)
+            del results[min(reasons) :]
+            reasons.clear()
+        for place, item in enumerate(batch.items[: len(results)]):
+            if item.record.refused:
+                reasons.setdefault(place, item.record.refused)
+        dead = self._count(batch.items, results, reasons)
         if dead and self._dead_letters is not None:
             await asyncio.to_thread(self._dead_letters.add, dead)
-        await self._acknowledge(batch, results)
+        await self._acknowledge(batch, len(results), reasons)
         if failure is not None:
             first = batch.items[min(len(results), len(batch.items) - 1)]
             raise ShipStopped(
@@ -185,48 +196,60 @@ class Sender:
             give_up_at=asyncio.get_running_loop().time() + self._policy.deadline_s,
         )
 
-    async def _send_rejected_as_text(
-        self, session: aiohttp.ClientSession, items: Sequence[Item], results: "list[_Result]"
+    async def _send_as_text(
+        self,
+        session: aiohttp.ClientSession,
+        items: Sequence[Item],
+        results: list[Outcome | None],
+        rejected: dict[int, str],
     ) -> PublishError | None:
         """Send what the aggregator rejected once more as text, unless there are dead letters."""
-        if self._dead_letters is not None:
+        if self._dead_letters is not None or not rejected:
             return None
-        places = [place for place, result in enumerate(results) if result.rejected]
         stamp = _stamp()
         events = [
             text_event_of(items[place].origin, items[place].record, self._topic, stamp)
-            for place in places
+            for place in rejected
         ]
         outcomes, failure = await self._outcomes(session, events)
-        for place, outcome in zip(places, outcomes, strict=False):
-            if isinstance(outcome, Verdict):
-                results[place] = results[place]._replace(verdict=outcome)
-            else:
-                results[place] = results[place]._replace(rejected=str(outcome))
+        for place, outcome in zip(rejected, outcomes, strict=False):
+            results[place] = outcome
         if failure is not None:
-            del results[places[len(outcomes)] :]
+            # What is behind the first that has no outcome is sent once more.
+            first = list(rejected)[len(outcomes)]
+            del results[first:]
+            for place in [place for place in rejected if place >= first]:
+                del rejected[place]
         return failure
 
-    def _count(self, items: Sequence[Item], results: "Sequence[_Result]") -> list[DeadLetter]:
-        """Count results, and return the dead letters among them."""
+    def _count(
+        self, items: Sequence[Item], results: Sequence[Outcome | None], reasons: Mapping[int, str]
+    ) -> list[DeadLetter]:
+        """Count results, and return the dead letters among them.
+
+        Args:
+            items: the records.
+            results: of the first of them; None: it is a dead letter.
+            reasons: why some were not stored as they should be, by their place.
+        """
         totals = self._totals
         dead: list[DeadLetter] = []
-        for item, result in zip(items, results, strict=False):
-            record, verdict = item.record, result.verdict
-            totals.lines += sum(line.begins for line in record.lines)
-            reason = record.refused or result.rejected
-            if verdict is None:
-                if self._dead_letters is not None and not record.lines:
+        for place, (item, verdict) in enumerate(zip(items, results, strict=False)):
+            record = item.record
+            lines = record.lines
+            totals.lines += lines[0].begins if len(lines) == 1 else _lines(record)
+            totals.times_unread += record.time_unread
+            if not isinstance(verdict, Verdict):
+                if not lines and self._dead_letters is not None:
                     continue  # a part of a line that another record has whole
                 totals.rejected += 1
-                self._tell(f"{item.where} was not stored: {reason}")
-                dead.append(DeadLetter.of(item.origin, record, reason))
+                self._tell(f"{item.where} was not stored: {reasons[place]}")
+                dead.append(DeadLetter.of(item.origin, record, reasons[place]))
                 continue
-            totals.times_unread += record.time_unread
             totals.take(verdict)
-            if reason:
+            if place in reasons:
                 totals.as_text += 1
-                self._tell(f"{item.where} is stored as text: {reason}")
+                self._tell(f"{item.where} is stored as text: {reasons[place]}")
             if verdict.status == "conflict":
                 self._tell(
                     f"{item.where} is in conflict: topic {verdict.topic!r} has another event with "
@@ -234,46 +257,39 @@ class Sender:
                 )
         return dead
 
-    async def _acknowledge(self, batch: Batch, results: "Sequence[_Result]") -> None:
-        refused: dict[int, int] = {}
-        acknowledged_bytes = 0
-        for item, result in zip(batch.items, results, strict=False):
-            if item.record.refused or result.rejected:
-                refused[id(item.origin)] = refused.get(id(item.origin), 0) + 1
-            for line in item.record.lines:
-                acknowledged_bytes += len(line.data) + len(line.eol)
+    async def _acknowledge(self, batch: Batch, done: int, reasons: Mapping[int, str]) -> None:
+        """Keep how far origins are acknowledged, when so many items of a batch are."""
+        refused = Counter(id(batch.items[place].origin) for place in reasons)
         kept: dict[int, Kept] = {}
+        for place in reasons:
+            origin = batch.items[place].origin
+            kept[id(origin)] = Kept(origin, None, refused[id(origin)])
         for items_before, origin, mark in batch.marks:
-            if items_before <= len(results):
-                kept[id(origin)] = Kept(origin, mark, refused.get(id(origin), 0))
-        for item in batch.items:
-            if id(item.origin) in refused and id(item.origin) not in kept:
-                kept[id(item.origin)] = Kept(item.origin, None, refused[id(item.origin)])
+            if items_before <= done:
+                kept[id(origin)] = Kept(origin, mark, refused[id(origin)])
         if kept and self._keep is not None:
             await asyncio.to_thread(self._keep.acknowledged, list(kept.values()))
-        self._on_bytes(acknowledged_bytes)
+        if self._on_bytes is not None:
+            lines = (line for item in batch.items[:done] for line in item.record.lines)
+            self._on_bytes(sum(len(line.data) + len(line.eol) for line in lines))
 
 
-class _Result(NamedTuple):
-    """What became of a record: neither for a dead letter."""
-
-    verdict: Verdict | None
-    rejected: str
-
-
-def _results(items: Sequence[Item], outcomes: Sequence[Outcome]) -> list[_Result]:
-    """Return the results of the first items, up to one that has no outcome."""
-    results: list[_Result] = []
+def _results(items: Sequence[Item], outcomes: Sequence[Outcome]) -> list[Outcome | None]:
+    """Return the outcomes of the first items, None for a dead letter, up to one without."""
+    if len(outcomes) == len(items):
+        return list(outcomes)
+    results: list[Outcome | None] = []
     left = iter(outcomes)
     for item in items:
         outcome = None if item.event is None else next(left, None)
         if item.event is not None and outcome is None:
             break
-        if isinstance(outcome, EventRejected):
-            results.append(_Result(None, str(outcome)))
-        else:
-            results.append(_Result(outcome, ""))
+        results.append(outcome)
     return results
+
+
+def _lines(record: Record) -> int:
+    return sum(line.begins for line in record.lines)
 
 
 def _stamp() -> str:

@@ -71,7 +71,7 @@ class Report:
         tell_of_file: told a sentence of each file about which there is something to say.
         tell_of_line: told of each record that was not stored as it should be, maybe very many.
         expect_bytes: told how many bytes the files have, if that is known.
-        on_bytes: told how many more were acknowledged.
+        on_bytes: told how many more were acknowledged; None: nobody is.
         on_retry: told of failed tries.
     """
 
@@ -79,7 +79,7 @@ class Report:
     tell_of_file: Tell
     tell_of_line: Tell
     expect_bytes: Callable[[int], None]
-    on_bytes: Callable[[int], None]
+    on_bytes: Callable[[int], None] | None
     on_retry: OnRetry
 
 
@@ -186,6 +186,8 @@ class _Following:
                 continue
             await self._sender.flush()
             changes = await self._watch.wait(self._wait_s())
+            if changes.reason:
+                self._tell(changes.reason)
             changed = [path for path in changes.files if catalog.at(path) is None]
             looks = changes.names_changed or bool(changed) or catalog.has_to_look(self._clock())
             if not looks:
@@ -196,8 +198,7 @@ class _Following:
         paths, sentences = await self._reading.look(self._clock())
         for sentence in sentences:
             self._tell(sentence)
-        if reason := self._watch.update(self._reading.names.directories(), paths):
-            self._tell(reason)
+        self._watch.update(self._reading.names.directories(), paths)
 
     async def _send_some(self, content: Content) -> bool:
         """Send the next records of a content; tell whether there may be more."""
