@@ -90,7 +90,7 @@ def _part(token: str, template: str) -> _Part:
     if token[0] not in "{}":
         return _Part("text", token)
     inner = token[1:-1]
-    if inner in _NAMES and token.endswith("}"):
+    if inner in _NAMES:
         return _Part("name", inner)
     if inner.startswith(_FIELD) and inner != _FIELD:
         return _Part("field", inner.removeprefix(_FIELD))

@@ -106,7 +106,7 @@ def test_time_that_does_not_exist_is_no_refusal(day: str) -> None:
 
 
 def test_line_that_was_cut_is_stored_as_text() -> None:
-    content = f'1.2.3.4 - - {AT} "GET / HTTP/1.1" 200 5 "-" "{"a" * 140_000}"\n'.encode()
+    content = f'1.2.3.4 - - {AT} "GET / HTTP/1.1" 200 5 "-" "-" "{"a" * 140_000}"\n'.encode()
     records = records_of(CombinedFormat(), content)
     assert {record.refused for record in records} == {"it is longer than 131,072 bytes"}
     assert b"".join(line_bytes(payload_of(record)) for record in records) == content

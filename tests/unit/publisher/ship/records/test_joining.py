@@ -22,7 +22,7 @@ from publisher.ship.records.docker import DockerFormat
 from publisher.ship.records.joining import JoiningReader
 from publisher.ship.records.record import Format, Line, Record
 
-MAX_BYTES = 40
+MAX_BYTES = 12
 FORMATS: tuple[Format, ...] = (DockerFormat(), CriFormat())
 
 
@@ -39,7 +39,7 @@ WRITTEN = st.lists(
         Written,
         st.sampled_from(["stdout", "stderr", "stdout", "stderr", ""]),
         st.text('aé€\r"\\ ', max_size=12),
-        st.booleans(),
+        st.sampled_from([False, False, True]),
     ),
     max_size=20,
 )
@@ -207,3 +207,17 @@ def test_records_that_overlap_are_read_again_from_the_first() -> None:
     reader = CriFormat().reader(NAMES)
     assert [payload_of(record)["line"] for record in reader.feed(lines, 0.0)] == ["ac"]
     assert reader.unfinished == lines[0]
+    written += [Written("stderr", "d", ends=False), Written("stdout", "e", ends=True)]
+    lines = lines_written(CriFormat(), written)
+    assert [payload_of(record)["line"] for record in reader.feed(lines[3:], 0.0)] == ["be"]
+    assert reader.unfinished == lines[0]
+
+
+def test_record_expires_five_seconds_after_its_last_piece() -> None:
+    written = [Written("stdout", "a", ends=False), Written("stdout", "b", ends=False)]
+    first, second = lines_written(CriFormat(), written)
+    reader = CriFormat().reader(NAMES)
+    assert reader.feed([first], 10.0) == []
+    assert reader.feed([second], 14.0) == []
+    assert reader.expire(18.9) == []
+    assert [payload_of(record)["line"] for record in reader.expire(19.0)] == ["ab"]

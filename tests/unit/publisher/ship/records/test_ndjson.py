@@ -89,6 +89,13 @@ def test_line_that_is_too_long_is_stored_as_text() -> None:
     assert [line for record in records for line in record.lines] == lines
 
 
+def test_rest_of_a_line_is_never_a_record() -> None:
+    made = NdjsonFormat(max_line_bytes=8)
+    records = all_records(made.reader(NAMES), lines_of(b'{"a": 1}{}\n', 8))
+    assert [record.refused for record in records] == ["", "it is longer than 8 bytes"]
+    assert line_bytes(payload_of(records[1])) == b"{}\n"
+
+
 def test_record_of_the_greatest_length_is_a_record() -> None:
     text = b'{"a":"' + b"x" * (MAX_RECORD_BYTES - 8) + b'"}'
     assert [record.payload for record in records_of(NdjsonFormat(), text)] == [text]

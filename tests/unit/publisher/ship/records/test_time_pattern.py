@@ -1,9 +1,7 @@
 """Patterns read what `strptime` reads, and what logs need beyond it."""
 
 import re
-import time
 import zoneinfo
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
 import pytest
@@ -121,15 +119,6 @@ def test_time_that_exists_twice_is_the_first_and_one_that_does_not_has_the_old_o
     assert read("%F %T", "2026-03-29 02:30:00", BERLIN) == "2026-03-29T01:30:00.000000Z"
 
 
-@pytest.fixture
-def machine_in_new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with monkeypatch.context() as patch:
-        patch.setenv("TZ", "America/New_York")
-        time.tzset()
-        yield
-    time.tzset()
-
-
 @pytest.mark.usefixtures("machine_in_new_york")
 def test_zone_of_the_machine_is_taken_without_another() -> None:
     assert read("%F %T", "2026-07-01 12:00:00", None) == "2026-07-01T16:00:00.000000Z"
@@ -148,6 +137,9 @@ def test_year_that_is_missing_is_the_latest_that_is_not_more_than_a_day_ahead() 
     new_year = datetime(2026, 12, 31, 23, 30, tzinfo=UTC)
     assert read(pattern, "Jan  1 00:10:00", BERLIN, new_year) == "2026-12-31T23:10:00.000000Z"
     assert read(pattern, "Jan  1 08:00:00", now=new_year) == "2027-01-01T08:00:00.000000Z"
+    # In Berlin the year has begun while it is still the last day of the old one in UTC.
+    before = datetime(2026, 12, 30, 23, 30, tzinfo=UTC)
+    assert read(pattern, "Jan  1 00:10:00", BERLIN, before) == "2026-12-31T23:10:00.000000Z"
     long_ago = datetime(1903, 6, 1, tzinfo=UTC)
     assert read(pattern, "Feb 29 00:00:00", now=long_ago) == "1896-02-29T00:00:00.000000Z"
 

@@ -60,6 +60,9 @@ def test_formats_are_tried_in_turn() -> None:
     assert times.of_field("1796040000123") == AT_NOON
     assert times.of_field("soon") is None
     assert times.of_line(b"31/11/2026") is None
+    either = Times(["%d/%m/%y", "%y/%m/%d"], "UTC")
+    assert either.of_field("31/11/30") == "2031-11-30T00:00:00.000000Z"
+    assert either.of_line(b"31/11/30 a") == "2031-11-30T00:00:00.000000Z"
 
 
 def test_zone_is_that_of_times_without_one() -> None:
@@ -68,7 +71,14 @@ def test_zone_is_that_of_times_without_one() -> None:
     assert times.of_field("2026-11-30 13:00:00") == AT
     assert times.of_field("2026-11-30T12:00:00Z") == AT
     assert Times((), "Europe/Berlin").of_field("2026-11-30 13:00:00") == AT
+
+
+@pytest.mark.usefixtures("machine_in_new_york")
+def test_zone_without_another_is_that_of_the_machine_but_for_rfc3339() -> None:
     assert Times(["rfc3339"]).of_field("2026-11-30T12:00:00") == AT
+    assert Times().of_field("2026-11-30 12:00:00") == AT
+    assert Times(["asctime"]).of_field("2026-11-30 07:00:00") == AT
+    assert Times(["%F %T"]).of_line(b"2026-11-30 07:00:00 a") == AT
 
 
 @pytest.mark.parametrize(
