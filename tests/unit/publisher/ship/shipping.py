@@ -40,8 +40,8 @@ class Shipping:
     ) -> None:
         parser = Parser(prog="ship")
         add_arguments(parser)
-        given = ["-", "--url", url, "--topic", "logs", "--host", HOST, *map(os.fspath, arguments)]
-        self.parsed = parser.parse_args(given)
+        given = ["-", "--url", url, "--topic", "logs", "--host", HOST]
+        self.parsed = parser.parse_args([*given, *(os.fspath(each) for each in arguments)])
         command._check(self.parsed)
         made = command._target(self.parsed)
         self.target = replace(made, policy=policy, batch_events=batch_events)
