@@ -150,7 +150,7 @@ def test_another_reader_goes_on_at_the_unfinished_line(
             st.builds(
                 Written,
                 st.sampled_from(["stdout", "stderr"]),
-                st.text("ab", max_size=3),
+                st.text("ab", max_size=1),
                 st.booleans(),
             ),
             st.sampled_from([0.0, 1.0, 4.9, 5.0, 9.0]),
