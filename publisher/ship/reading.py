@@ -9,13 +9,14 @@ from publisher.ship.files.catalog import Catalog
 from publisher.ship.files.checkpoint import Checkpoint
 from publisher.ship.files.content import Content, ContentReplaced, Slice, named_path
 from publisher.ship.files.descriptors import OpenFiles, raise_soft_limit
+from publisher.ship.files.line_reader import LineReader
 from publisher.ship.files.names import Names
 from publisher.ship.files.readable_file import Damaged, ReadableFile
 from publisher.ship.files.state import ContentState, Naming, Place
 from publisher.ship.records.record import ContentNames, Format
 from publisher.ship.records.source import SourceTemplate
 
-_FIRST_LINE_BYTES = 65_536
+_LINE_END_BYTES = 2
 _SPARE_DESCRIPTORS = 40
 """For the connection, the checkpoint, the event loop, and what the libraries open."""
 
@@ -128,8 +129,14 @@ class Reading:
         names = ContentNames(self._host, state.path, Path(state.path).name)
         if state.place.position:
             with suppress(OSError, Damaged):
-                first = file.read(0, _FIRST_LINE_BYTES).partition(b"\n")[0]
-                names = names._replace(first_line=first.removesuffix(b"\r"))
+                names = names._replace(first_line=self._first_line(file))
         return Content(
             state, file, self._naming, self._format.reader(names), self._format.max_line_bytes
         )
+
+    def _first_line(self, file: ReadableFile) -> bytes:
+        # As it is when it is read first, without a byte order mark, and cut if it is too long.
+        longest = self._format.max_line_bytes
+        reader = LineReader(0, b"", longest)
+        lines = reader.feed(file.read(0, longest + _LINE_END_BYTES)) or reader.finish()
+        return lines[0].data if lines else b""

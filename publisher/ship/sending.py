@@ -244,7 +244,8 @@ class Sender:
                     continue  # a part of a line that another record has whole
                 totals.rejected += 1
                 self._tell(f"{item.where} was not stored: {reasons[place]}")
-                dead.append(DeadLetter.of(item.origin, record, reasons[place]))
+                if self._dead_letters is not None:
+                    dead.append(DeadLetter.of(item.origin, record, reasons[place]))
                 continue
             totals.take(verdict)
             if place in reasons:
