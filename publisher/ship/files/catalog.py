@@ -4,6 +4,7 @@ docs/use/ship.md has the rules, by number.
 """
 
 import os
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -171,7 +172,8 @@ class Catalog:
             # It was looked for, and found under a name that is shipped.
             self._contents[key].is_cut(path, status)
             return
-        if not status.st_size and not self._known.has_inode(status.st_ino):
+        is_empty = stat.S_ISREG(status.st_mode) and not status.st_size
+        if is_empty and not self._known.has_inode(status.st_ino):
             return  # a copy begins empty too
         if self._waiting.goes_on(key, status, now):
             return
