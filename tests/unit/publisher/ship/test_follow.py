@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -10,15 +11,12 @@ from pathlib import Path
 import pytest
 from support.load import until
 from support.scripted import Gate, Scripted, serving
+from unit.publisher.ship.shipping import Shipping
 
 from publisher.retry import RetryPolicy
 from publisher.ship import ship as module
-from publisher.ship.checkpoint import Checkpoint
-from publisher.ship.formats import TextFormat
-from publisher.ship.opening import FileRefused
-from publisher.ship.ship import Report, Target, follow
-from publisher.ship.shipper import ShipStopped
-from publisher.ship.totals import Totals
+from publisher.ship.files.readable_file import FileRefused, ReadableFile, open_file
+from publisher.ship.sending import ShipStopped
 
 ROOT = Path(__file__).parents[4]
 FOR_EVER = RetryPolicy(first_wait_s=0.001, max_wait_s=0.01, deadline_s=float("inf"))
@@ -50,21 +48,17 @@ def descriptors() -> int:
 
 
 class Follower:
-    """Follows one log, and goes on from its checkpoint when it is started again."""
+    """Follows logs, and goes on from its checkpoint when it is started again."""
 
-    def __init__(self, url: str, log: Path) -> None:
-        self.log = log
-        self.target = Target(url, TextFormat("logs"), 500, FOR_EVER)
-        self.totals = Totals()
-        self.told: list[str] = []
-        self.stop = asyncio.Event()
+    def __init__(self, url: str, *logs: Path) -> None:
+        self.logs = logs
+        self.shipping = Shipping(url, policy=FOR_EVER, batch_events=500)
+        self.totals = self.shipping.totals
+        self.told = self.shipping.told
+        self.stop = self.shipping.stop
 
     async def run(self) -> None:
-        self.stop = asyncio.Event()
-        told = self.told.append
-        report = Report(self.totals, told, told, lambda _: None, lambda _: None, lambda _: None)
-        with Checkpoint.opened(self.log.with_name("state"), "target") as checkpoint:
-            await follow([self.log], self.target, report, self.stop, checkpoint=checkpoint)
+        await self.shipping.follow(self.logs[0].with_name("state"), *self.logs)
 
     async def until_stored(self, lines: int) -> None:
         await until(lambda: self.totals.events >= lines)
@@ -80,7 +74,7 @@ async def test_lines_are_sent_as_they_come_until_it_is_stopped(server: Scripted,
     follower.stop.set()
     await following
     assert len(server.log) == 3
-    assert follower.told in ([], [f"'{log}' is not there; waiting for it"])
+    assert follower.told in ([], [f"'{log}' is not there"])
     await_again = Follower(server.url, log)
     following = asyncio.create_task(await_again.run())
     with log.open("ab") as file:
@@ -149,9 +143,69 @@ async def test_a_refusal_ends_it_with_a_sentence(server: Scripted, log: Path) ->
     assert "\n" not in str(stopped.value)
 
 
-async def test_a_log_that_cannot_be_read_ends_it(server: Scripted, log: Path) -> None:
-    with pytest.raises(FileRefused, match="it is a directory"):
-        await Follower(server.url, log.parent).run()
+async def test_a_log_that_cannot_be_read_is_told_of_and_the_others_go_on(
+    server: Scripted, log: Path
+) -> None:
+    directory = log.with_name("directory")
+    directory.mkdir()
+    write(log, b"one\n")
+    follower = Follower(server.url, directory, log)
+    following = asyncio.create_task(follower.run())
+    await follower.until_stored(1)
+    assert follower.told == [f"cannot read '{directory}': it is a directory"]
+    # It is tried again.
+    directory.rmdir()
+    write(directory, b"two\n")
+    await follower.until_stored(2)
+    follower.stop.set()
+    await following
+    assert len(follower.told) <= 2
+
+
+async def test_files_for_which_there_is_no_descriptor_are_told_of_and_tried_again(
+    server: Scripted, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(log, b"one\n")
+    other = log.with_name("other.log")
+    write(other, b"two\n")
+    has_room = False
+
+    def limited(path: Path) -> ReadableFile:
+        if path == other and not has_room:
+            raise FileRefused.of(path, OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
+        return open_file(path)
+
+    monkeypatch.setattr("publisher.ship.files.catalog.open_file", limited)
+    follower = Follower(server.url, log, other)
+    following = asyncio.create_task(follower.run())
+    await follower.until_stored(1)
+    assert follower.told == [f"cannot read '{other}': Too many open files"]
+    with log.open("ab") as file:
+        file.write(b"more\n")
+    await follower.until_stored(2)
+    has_room = True
+    # Something moves, so that everything is looked at.
+    write(log.with_name("third"), b"")
+    await follower.until_stored(3)
+    follower.stop.set()
+    await following
+    assert len(follower.told) == 1
+
+
+async def test_a_stream_is_followed_until_it_is_stopped_and_sent_as_it_comes(
+    server: Scripted,
+) -> None:
+    reading, writing = os.pipe()
+    shipping = Shipping(server.url, policy=FOR_EVER)
+    streaming = asyncio.create_task(shipping.stream(reading))
+    os.write(writing, b"one\ntw")
+    await until_logged(server, 1)
+    shipping.stop.set()
+    async with asyncio.timeout(LIMIT_S):
+        await streaming
+    assert shipping.totals.stored == 1
+    os.close(writing)
+    os.close(reading)
 
 
 async def test_being_cancelled_ends_it_and_closes_all(server: Scripted, log: Path) -> None:
@@ -209,19 +263,37 @@ async def test_however_many_lines_are_wrong_a_file_that_goes_is_told_of_and_no_p
         *(log, "--follow", "--checkpoint", state, "--url", url, "--format", "ndjson")
     )
     assert process.stderr is not None
-    await until(lambda: bool(server.log))
+    await until(lambda: len(server.log) == 51)
     remove(log)
     async with asyncio.timeout(LIMIT_S):
-        told = [await process.stderr.readline() for _ in range(11)]
-    assert sum(b" was not sent: " in sentence for sentence in told) == 10
-    assert told[-1].endswith(b"is not there; waiting for it\n")
+        told = [await process.stderr.readline() for _ in range(12)]
+    assert sum(b" is stored as text: it is not JSON" in sentence for sentence in told) == 10
+    assert told[10].endswith(b": more of that kind are counted, and told once a minute\n")
+    assert told[-1].endswith(f"'{log}' is not there\n".encode())
     kept = b"".join(path.read_bytes() for path in state.parent.glob("state*"))
     assert server.url.encode() in kept
     assert b"hush" not in kept
     process.send_signal(signal.SIGTERM)
-    _, err = await process.communicate()
-    assert process.returncode == 1
-    assert b"40 more sentences of that kind were left out" in err
+    out, err = await process.communicate()
+    assert process.returncode == 0
+    assert out.startswith(b"sent 51 lines: stored 51, ")
+    assert err.endswith(b": so far records 50 stored as text\n")
+
+
+@pytest.mark.usefixtures("processes")
+async def test_a_signal_ends_the_command_that_follows_standard_input(server: Scripted) -> None:
+    process = await command("-", "--follow", "--url", server.url)
+    assert process.stdin is not None
+    process.stdin.write(b"one\n")
+    await until_logged(server, 1)
+    process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(LIMIT_S):
+        code = await process.wait()
+    process.stdin.close()
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert (code, await process.stderr.read()) == (0, b"")
+    assert (await process.stdout.read()).startswith(b"sent 1 line: stored 1, ")
 
 
 @pytest.mark.usefixtures("processes")

@@ -1,13 +1,20 @@
 """What makes the command impossible is one sentence on stderr and status 2."""
 
+import errno
+import hashlib
+import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from unit.publisher.ship.shipping import Shipping
 
 from publisher.__main__ import main
+from publisher.ship import command
+from publisher.ship.files.plain_file import PlainFile
 
 ROOT = Path(__file__).parents[4]
 
@@ -46,6 +53,10 @@ def assert_refused(result: subprocess.CompletedProcess[str], sentence: str) -> N
     assert result.stderr.count("\n") == 1
 
 
+def digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:20]
+
+
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
     path = tmp_path / "app.log"
@@ -63,14 +74,20 @@ def log(tmp_path: Path) -> Path:
         ("--topic", "a" * 250, "not 1 to 249 characters"),
         ("--topic", "logs\n", "not 1 to 249 characters"),
         ("--topic", "lög", "not 1 to 249 characters"),
-        ("--source", "", "not 1 to 256 characters"),
+        ("--source", "", "it takes 1 to 256 characters"),
         ("--source", "a\tb", "without control characters"),
         ("--source", "caf\udce9", "without control characters"),
+        ("--source", "{nam}", "there are {host}, {path}, {name} and {field:a.b}"),
+        ("--source", "{host", "a brace is written twice"),
+        ("--host", "", "not 1 to 256 characters"),
+        ("--host", "a\nb", "without control characters"),
+        ("--ids", "content", "invalid choice: 'content'"),
         ("--batch-events", "0", "not a whole number from 1 to 10,000"),
         ("--batch-events", "10001", "not a whole number from 1 to 10,000"),
         ("--batch-events", "1e3", "not a whole number from 1 to 10,000"),
         ("--deadline", "0", "not a number of seconds above 0"),
-        ("--deadline", "inf", "not a number of seconds above 0"),
+        ("--deadline", "-inf", "expected one argument"),
+        ("--deadline", "nan", "not a number of seconds above 0"),
         ("--deadline", "soon", "not a number of seconds above 0"),
         ("--format", "csv", "invalid choice: 'csv'"),
     ],
@@ -87,20 +104,25 @@ def test_a_wrong_option(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--topic", "a"], "the following arguments are required: FILE"),
-        (["x"], "one of --topic and --topic-field is needed, and not both"),
+        (["--topic", "a"], "a FILE is needed, or - for standard input"),
+        (["x"], "one of --topic and --topic-field is needed"),
         (["x", "--topic", "a", "--batch", "7"], "unrecognized arguments"),
-        (
-            ["x", "--topic", "a", "--topic-field", "b", "--format", "ndjson"],
-            "one of --topic and --topic-field is needed, and not both",
-        ),
-        (["x", "--topic", "a", "--id-field", "id"], "--id-field needs --format ndjson"),
-        (["x", "--topic", "a", "--time-field", "t"], "--time-field needs --format ndjson"),
-        (["x", "--topic-field", "t"], "--topic-field needs --format ndjson"),
+        (["x", "--topic", "a", "--id-field", "i"], "--id-field goes with --format ndjson"),
+        (["x", "--topic", "a", "--time-field", "t"], "--time-field goes with --format ndjson"),
+        (["x", "--topic-field", "t"], "--topic-field goes with --format ndjson"),
+        (["x", "--topic", "a", "--multiline", "("], "--multiline '(' is no regular expression"),
+        (["x", "--topic", "a", "--source", "{field:a}"], "goes with --format ndjson or journal"),
+        (["x", "--topic", "a", "--unit", "u"], "--unit goes with --format journal"),
         (["-", "x", "--topic", "a"], "- for standard input goes alone, without other files"),
         (["x", "-", "--topic", "a"], "- for standard input goes alone, without other files"),
-        (["-", "--topic", "a", "--follow"], "neither --follow nor --checkpoint goes with it"),
-        (["-", "--topic", "a", "--checkpoint", "c"], "neither --follow nor --checkpoint goes"),
+        (["-", "--topic", "a", "--checkpoint", "c"], "so --checkpoint does not go with it"),
+        (["x", "--topic", "a", "--resend", "d"], "--resend goes without files, --follow and"),
+        (["--topic", "a", "--resend", "d", "--follow"], "--resend goes without files, --follow"),
+        (
+            ["--topic", "a", "--resend", "d", "--dead-letters", "d"],
+            "--dead-letters must be another file than that of --resend",
+        ),
+        (["--topic", "a", "--resend", "/none"], "cannot read the dead letters '/none': No such"),
     ],
 )
 def test_options_that_do_not_go_together(
@@ -114,38 +136,70 @@ def test_what_is_missing_or_unknown(capsys: pytest.CaptureFixture[str]) -> None:
     assert_refused(in_process(capsys, "send"), "invalid choice: 'send'")
 
 
-@pytest.mark.parametrize("follow", [(), ("--follow",)])
-def test_a_file_that_cannot_be_shipped(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, follow: tuple[str, ...]
-) -> None:
+def test_a_file_that_cannot_be_shipped(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "file").touch()
-    missing = [] if follow else [("missing", "No such file or directory")]
-    for name, reason in [
-        *missing,
-        ("", "it is a directory"),
-        ("pipe", "it is not a regular file"),
-        ("file/below", "Not a directory"),
-        ("a" * 300, "File name too long"),
+    for name, sentence in [
+        ("missing", "{} is not there"),
+        ("", "cannot read {}: it is a directory"),
+        ("pipe", "cannot read {}: it is not a regular file"),
+        ("file/below", "{} is not there"),
     ]:
         path = tmp_path / name
         result = in_process(
-            capsys, "ship", path, "--topic", "logs", *follow, "--checkpoint", tmp_path / "state"
+            capsys, "ship", path, "--topic", "logs", "--checkpoint", tmp_path / "state"
         )
-        assert_refused(result, f"ship: cannot read {str(path)!r}: {reason}\n")
+        assert_refused(result, f"ship: {sentence.format(repr(str(path)))}\n")
     result = in_process(capsys, "ship", "/dev/null", "--topic", "logs")
     assert_refused(result, "cannot read '/dev/null': it is not a regular file")
+    result = in_process(capsys, "ship", tmp_path / "*.log", "--topic", "logs")
+    assert_refused(result, f"no file matches '{tmp_path}/*.log'")
 
 
-@pytest.mark.usefixtures("processes")
-@pytest.mark.skipif(sys.platform != "linux", reason="needs a file that fails when it is read")
-@pytest.mark.parametrize("follow", [(), ("--follow",)])
-def test_a_file_that_fails_while_it_is_read(tmp_path: Path, follow: tuple[str, ...]) -> None:
-    result = run(
-        *("ship", "/proc/self/mem", "--topic", "logs", *follow),
-        *("--checkpoint", tmp_path / "checkpoint"),
-    )
-    assert_refused(result, "Input/output error")
+def test_a_file_that_fails_while_it_is_read(
+    capsys: pytest.CaptureFixture[str], log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(PlainFile, "read", fails)
+    result = in_process(capsys, "ship", log, "--topic", "logs")
+    assert_refused(result, f"cannot read '{log}': Input/output error\n")
+
+
+def test_a_deadline_may_be_infinite_and_is_with_follow() -> None:
+    assert Shipping("http://a", "--deadline", "inf").parsed.deadline == math.inf
+    for arguments, deadline_s in [
+        ((), 300.0),
+        (("--follow",), math.inf),
+        (("--follow", "--deadline", "7"), 7.0),
+        (("--deadline", "inf"), math.inf),
+    ]:
+        parsed = Shipping("http://a", *arguments).parsed
+        assert command._target(parsed).policy.deadline_s == deadline_s
+
+
+def test_a_checkpoint_is_named_by_what_is_shipped_where() -> None:
+    def default(*arguments: str, url: str = "http://host/") -> str:
+        return command._default_checkpoint(Shipping(url, *arguments).parsed).name
+
+    # As version 0.1 named it, whose checkpoints go on.
+    path = os.fspath(Path("-").absolute())
+    for source, arguments in (("", ()), ("app", ("--source", "app"))):
+        made = digest("http://host logs text ", source, path)
+        assert default(*arguments) == f"ship-{made}.checkpoint"
+    names = [
+        default(),
+        default("--source", "app"),
+        default("--source", "{name}"),
+        default("--topic", "other"),
+        default("--format", "ndjson"),
+        default("--format", "ndjson", "--id-field", "id"),
+        default("--format", "journal", "--unit", "a"),
+        default(url="http://other"),
+    ]
+    assert len(set(names)) == len(names)
+    assert default(url="http://user:hush@host") == default("--format", "text") == default()
 
 
 def test_a_checkpoint_that_cannot_be_used(
@@ -177,14 +231,17 @@ def test_standard_input_that_is_closed_or_cannot_be_read(tmp_path: Path) -> None
 def test_the_checkpoint_of_following_is_named_and_kept_with_the_state_of_the_user(
     log: Path, tmp_path: Path
 ) -> None:
-    log.unlink()
-    log.mkdir()
     state = tmp_path / "state"
+    # Its directory can't be made, as a file is there.
+    state.write_bytes(b"")
     result = run("ship", log, "--topic", "logs", "--follow", XDG_STATE_HOME=str(state))
-    (made,) = (state / "pubsub-log-aggregator").iterdir()
     told, refused = result.stderr.splitlines()
-    assert told == f"python -m publisher ship: the checkpoint is '{made}'"
-    assert refused.endswith(": it is a directory")
+    directory = state / "pubsub-log-aggregator"
+    named = re.fullmatch(r"python -m publisher ship: the checkpoint is '(.*)'", told)
+    assert named is not None
+    assert Path(named[1]).parent == directory
+    assert refused.endswith(f"cannot use the checkpoint '{named[1]}': Not a directory")
+    assert result.returncode == 2
 
 
 def test_help_has_default_and_unit_of_every_option(capsys: pytest.CaptureFixture[str]) -> None:
@@ -195,11 +252,14 @@ def test_help_has_default_and_unit_of_every_option(capsys: pytest.CaptureFixture
     text = " ".join(result.stdout.split())
     for default in [
         "(default: http://127.0.0.1:8080)",
-        "(no default; needed unless --topic-field)",
-        "(default: each file's base name, stdin)",
+        "(no default; with --topic-field, for the records that have none)",
+        "(default: {host}:{path}; {host}:{unit} of a journal)",
+        "(default: the name of this machine)",
+        "(default: host)",
         "(default: none; with --follow, a file under ~/.local/state)",
-        "(default: text)",
+        "(default: lines; text is its former name)",
+        "(default: they are stored as text)",
         "(default: 500 events)",
-        "(default: 300 seconds; with --follow, never)",
+        "(default: 300 seconds; with --follow, inf)",
     ]:
         assert default in text

@@ -25,6 +25,10 @@ from publisher.ship.totals import Totals
             Totals(4, 3, rejected=1),
             "sent 4 lines: stored 3, duplicates 0, conflicts 0, rejected 1, retries 0",
         ),
+        (
+            Totals(4, 4, as_text=2),
+            "sent 4 lines: stored 4, duplicates 0, conflicts 0, as text 2, retries 0",
+        ),
         (Totals(2, 1), "sent 2 lines as 1 event: stored 1, duplicates 0, conflicts 0, retries 0"),
     ],
 )
@@ -40,3 +44,21 @@ def test_each_verdict_counts_once() -> None:
             totals.take(Verdict("logs", "id", status, 1))
     assert (totals.stored, totals.duplicates, totals.conflicts) == (1, 2, 3)
     assert totals.events == 6
+
+
+@pytest.mark.parametrize(
+    ("totals", "told"),
+    [
+        (Totals(5, 5), ""),
+        (Totals(9, 1, conflicts=1, duplicates=7), "records 1 in conflict"),
+        (
+            Totals(as_text=2000, rejected=1, conflicts=3, times_unread=4),
+            (
+                "records 2,000 stored as text, 1 not stored, 3 in conflict, "
+                "4 with a time that could not be read"
+            ),
+        ),
+    ],
+)
+def test_counts_of_what_is_not_as_it_should_be(totals: Totals, told: str) -> None:
+    assert totals.odd_counts() == told
