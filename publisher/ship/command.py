@@ -75,7 +75,7 @@ def run(parsed: argparse.Namespace) -> int:
     narrator.close()
     if status == cli.DONE and (totals.conflicts or totals.rejected):
         status, failure = cli.FAILED, _not_stored(parsed, totals)
-    if status == cli.DONE or totals.events:
+    if status == cli.DONE or totals.lines:
         put(f"{totals}\n")
     if failure:
         tell(f"{parsed.program}: {failure}\n")
