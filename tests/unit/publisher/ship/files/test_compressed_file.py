@@ -3,6 +3,7 @@
 import gzip
 import random
 import tracemalloc
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -129,6 +130,7 @@ def test_what_is_before_the_damage_is_read(
             file.read(len(read), 1)
     path.write_bytes(COMPRESS[suffix](_LINES))
     file.close()
+    assert file.read(len(read), 100) == _LINES[len(read) :][:100]
     assert file.read(0, 2 * len(_LINES)) == _LINES
     file.close()
 
@@ -185,10 +187,23 @@ def test_reading_a_little_before_the_place_does_not_decode_anew(
         return GzipDecoder()
 
     monkeypatch.setattr(file, "_kind", file._kind._replace(make_decoder=counted))
-    for position in range(0, len(_LINES), 20_000):
+    # Each read ends a little behind what is decoded in a step.
+    for position in range(0, len(_LINES), 65_600):
         start = max(position - 1024, 0)
-        assert file.read(start, 21_024) == _LINES[start : start + 21_024]
+        assert file.read(start, position + 65_600 - start) == _LINES[start : position + 65_600]
     assert len(made) == 1
     file.read(0, 1)
     assert len(made) == 2
     file.close()
+
+
+def test_decoder_of_gzip_gives_what_it_holds_back_without_more_input() -> None:
+    archive = FLUSHED[".gz"](b"a" * 10_000)
+    for size in range(len(archive) + 1):
+        whole = zlib.decompressobj(wbits=31).decompress(archive[:size])
+        for max_length in (1, 258, 5000):
+            decoder = GzipDecoder()
+            plain = decoder.decompress(archive[:size], max_length)
+            while not decoder.needs_input:
+                plain += decoder.decompress(b"", max_length)
+            assert plain == whole

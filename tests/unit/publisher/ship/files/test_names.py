@@ -50,6 +50,9 @@ def build(
 )
 @example(["a", "b"], ["a/a.log", "b/B.log"], [("a/b", "../b")], ["**", "*.log"], True)
 @example(["a/b"], ["a/a.log"], [("a/b/a", "..")], ["**", "b", "**", "*.log"], False)
+@example(["a", ".a"], ["a/.b.log", ".a/a.log", "a/a.log"], [], ["**", "*.log"], True)
+@example([".a"], [".a/.b.log", ".a/a.log", "a.log"], [], [".*", ".*"], True)
+@example(["a"], ["a/.b.log", "a/a.log"], [(".a", "a")], ["*", "*"], True)
 @example(["a"], ["a/a.log"], [("b", "a/a.log")], ["*", "..", "*"], False)
 def test_files_are_those_of_glob(
     tmp_path_factory: pytest.TempPathFactory,
@@ -123,6 +126,7 @@ def test_files_come_in_the_order_of_the_arguments_and_each_once(tmp_path: Path) 
     expected = ["c.txt", "d/f.log", "d-e/f.log", "[x].log", "a.log", "b.log", "x.log"]
     assert [os.fspath(path) for path in paths] == [*expected, "e.log", "pipe.log"]
     assert unmatched == []
+    assert found(tmp_path, "[x].log").paths == [Path("[x].log")]
 
 
 def test_what_leads_nowhere_is_told(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -191,6 +192,19 @@ async def test_busy_files_cost_one_event_each(tmp_path: Path) -> None:
         assert len(os.read(it._notifier.fd, 100_000)) == 2 * 2 * 16
 
 
+async def test_what_is_not_watched_any_more_costs_no_event(tmp_path: Path) -> None:
+    a, b = made(tmp_path, "a", "b")
+    async with Watch() as it:
+        await settled(it, [tmp_path], [a, b])
+        it.update([tmp_path], [b])
+        assert await it.wait(0) == Changes(names_changed=False, files=set())
+        append(a)
+        assert it._notifier is not None
+        assert select.select([it._notifier.fd], [], [], 0)[0] == []
+        # Nor does a wait leave anything to the loop.
+        assert not asyncio.get_running_loop().remove_reader(it._notifier.fd)
+
+
 async def test_what_is_not_there_or_may_not_be_watched_is_no_fault(tmp_path: Path) -> None:
     missing = tmp_path / "missing"
     async with Watch() as it:
@@ -250,7 +264,9 @@ async def test_everything_counts_as_changed_after_a_time(
     async with Watch() as it:
         await settled(it, [tmp_path], [a, b])
         for _ in range(2):
-            assert await told(it) == Changes(names_changed=True, files={a, b})
+            async with asyncio.timeout(_LIMIT_S):
+                changes = await it.wait(10 * _LIMIT_S)
+            assert changes == Changes(names_changed=True, files={a, b})
 
 
 async def test_close_can_be_called_twice(tmp_path: Path) -> None:
