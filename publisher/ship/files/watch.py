@@ -100,7 +100,8 @@ class Watch:
             timeout_s: to wait at most.
 
         Returns:
-            What has changed since it was told last; nothing after the time.
+            What has changed since it was told last; nothing after the time, or when a watch has
+            ended.
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout_s
