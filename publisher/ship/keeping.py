@@ -38,7 +38,7 @@ class KeepContents:
             content = cast("Content", origin)
             state = content.state
             if mark is not None:
-                state.place = cast("Place", mark)
+                state.acknowledge(cast("Place", mark))
             if refused:
                 state.refused += refused
                 state.options = self._options

@@ -177,7 +177,10 @@ class _Following:
         while not stop.is_set():
             if looks:
                 await self._look()
-                ready = catalog.contents()
+                # What has not changed is not read: there may be thousands.
+                ready = [
+                    each for each in catalog.contents() if each.may_have_more or not each.is_there
+                ]
             ready = [each for each in ready if await self._send_some(each)]
             for found in catalog.left(self._clock()):
                 await self._sender.send(*found)
@@ -185,14 +188,18 @@ class _Following:
                 looks = False
                 continue
             await self._sender.flush()
-            changes = await self._watch.wait(self._wait_s())
+            changes = await self._watch.wait(catalog.wait_s(self._clock(), _LONGEST_WAIT_S))
             if changes.reason:
                 self._tell(changes.reason)
-            changed = [path for path in changes.files if catalog.at(path) is None]
-            looks = changes.names_changed or bool(changed) or catalog.has_to_look(self._clock())
+            changed = {path: catalog.at(path) for path in changes.files}
+            looks = (
+                changes.names_changed
+                or None in changed.values()
+                or catalog.has_to_look(self._clock())
+            )
             if not looks:
-                ready = [each for each in map(catalog.at, changes.files) if each is not None]
-                ready += [each for each in catalog.contents() if not each.is_there]
+                ready = [each for each in changed.values() if each is not None]
+                ready += [each for each in catalog.gone() if each not in ready]
 
     async def _look(self) -> None:
         paths, sentences = await self._reading.look(self._clock())
@@ -213,14 +220,6 @@ class _Following:
             await self._sender.send(*found)
             turns = None if turns is None else turns - 1
         return True
-
-    def _wait_s(self) -> float:
-        contents = self._reading.catalog.contents()
-        wait_s = _LONGEST_WAIT_S
-        if any(each.is_unfinished or not each.is_there for each in contents):
-            wait_s = _UNFINISHED_WAIT_S
-        due_in_s = self._reading.catalog.due_in_s(self._clock())
-        return wait_s if due_in_s is None else min(wait_s, max(due_in_s, 0.0))
 
 
 @dataclass(frozen=True, slots=True)

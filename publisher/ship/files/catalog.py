@@ -5,16 +5,18 @@ docs/use/ship.md has the rules, by number.
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from publisher.ship.files.content import Content, Slice, named_path
-from publisher.ship.files.known import Known
+from publisher.ship.files.known import Beginnings, Known
 from publisher.ship.files.readable_file import Damaged, FileRefused, ReadableFile, open_file
-from publisher.ship.files.search import ends_alike, found_elsewhere, original_of
-from publisher.ship.files.state import HEAD_BYTES, ContentState
+from publisher.ship.files.search import ends_alike, found_elsewhere, has_end, is_at, original_of
+from publisher.ship.files.state import HEAD_BYTES, ContentState, Place
 from publisher.ship.files.waiting import QUIET_S, Waiting
 
+_UNFINISHED_WAIT_S = 1.0
 Key = tuple[int, int]
 """Device and inode of a file."""
 
@@ -45,7 +47,10 @@ class Catalog:
         self._max_line_bytes = max_line_bytes
         self._follows = follows
         self._contents: dict[Key, Content] = {}
+        self._by_state: dict[int, Content] = {}
+        self._paths: dict[Path, Content] = {}
         self._waiting = Waiting()
+        self._beginnings: Beginnings | None = None
         self._is_first = True
         self._refused: dict[str, str] = {}
         self._sentences: list[str] = []
@@ -60,7 +65,11 @@ class Catalog:
 
     def at(self, path: Path) -> Content | None:
         """Return the content that was last seen at a path."""
-        return next((each for each in self._contents.values() if each.path == path), None)
+        content = self._paths.get(path)
+        if content is None or content.path != path:
+            return None
+        # It may have been replaced since the last look.
+        return content if self._contents.get(self._key_of(content.file)) is content else None
 
     def look(self, paths: Sequence[Path], now: float) -> None:
         """Find out what the files hold by now.
@@ -69,6 +78,7 @@ class Catalog:
             paths: real paths of the files that are shipped.
             now: by a steady clock in seconds.
         """
+        self._beginnings = None
         refused: dict[str, str] = {}
         there = _statuses(paths, refused)
         new: list[tuple[Path, os.stat_result]] = []
@@ -84,7 +94,7 @@ class Catalog:
                 content.is_there = False
                 content.quiet_since = None
         if self._is_first:
-            self._find_lost([path for path, _ in new], {status.st_ino for _, status in new})
+            self._find_lost([path for path, _ in new], {each.st_ino: path for path, each in new})
             self._is_first = False
         for path, status in new:
             try:
@@ -96,11 +106,13 @@ class Catalog:
             except OSError as error:
                 refused[os.fspath(path)] = str(FileRefused.of(path, error))
         self._waiting.keep(there)
+        self._paths = {each.path: each for each in self._contents.values()}
         self._say_refused(refused)
 
     def replace(self, content: Content, now: float) -> None:
         """Find out what became of a content whose file holds other bytes, or can't be found."""
         path = content.path
+        self._beginnings = None
         self._replace(content)
         try:
             self._meet(path, path.stat(), now)
@@ -116,7 +128,7 @@ class Catalog:
                 slices += content.finish(now, ended=True)
                 content.was_renamed = False
                 if not content.is_there:
-                    del self._contents[key]
+                    self._drop(key)
                     self._end(content)
             else:
                 slices += content.expire(now)
@@ -124,7 +136,7 @@ class Catalog:
 
     def finish(self, content: Content, now: float) -> list[Slice]:
         """Return the last records of a content at its end for now, and read it no more."""
-        del self._contents[self._key(content)]
+        self._drop(self._key(content))
         slices = content.finish(now, ended=not content.is_there)
         content.file.close()
         if not content.is_there:
@@ -151,14 +163,24 @@ class Catalog:
         """Tell whether a look finds out more although nothing has changed."""
         return any(due_in_s <= 0 for due_in_s in self._waiting.due_in_s(now))
 
-    def due_in_s(self, now: float) -> float | None:
-        """Return when more is found out without a sign of the files, in seconds; None: never."""
-        quiet = [
-            each.quiet_since + QUIET_S - now
-            for each in self._contents.values()
-            if each.quiet_since is not None and (not each.is_there or each.was_renamed)
-        ]
-        return min([*quiet, *self._waiting.due_in_s(now)], default=None)
+    def gone(self) -> list[Content]:
+        """Return the contents that are read although no name leads to them any more."""
+        return [each for each in self._contents.values() if not each.is_there]
+
+    def wait_s(self, now: float, longest_s: float) -> float:
+        """Return how long to wait at most for a sign of the files, in seconds.
+
+        Args:
+            now: by a steady clock in seconds.
+            longest_s: the longest time.
+        """
+        wait_s = longest_s
+        for content in self._contents.values():
+            if content.is_unfinished or not content.is_there:
+                wait_s = min(wait_s, _UNFINISHED_WAIT_S)
+            if content.was_renamed and content.quiet_since is not None:
+                wait_s = min(wait_s, content.quiet_since + QUIET_S - now)
+        return max(min([wait_s, *self._waiting.due_in_s(now)]), 0.0)
 
     def close(self) -> None:
         """Close all files."""
@@ -193,44 +215,65 @@ class Catalog:
     ) -> ContentState | None:
         """Return the state of what a file holds, None if that is not to be read (yet)."""
         key = status.st_dev, status.st_ino
-        reading = {id(each.state): each for each in self._contents.values()}
         for state in self._known.of_file(file.identity):
-            if id(state) in reading:
+            if id(state) in self._by_state:
                 continue
-            if ends_alike(file, state):
+            if ends_alike(file, replace(state, place=state.last or state.place)):
                 return state
-            if not state.ended:
+            if not state.ended and state.last is None:
                 self._find_copy(state)
-        if not status.st_size:
+        if not status.st_size or (file.is_compressed and not self._is_whole(file, status, now)):
             return None
-        files = {number: each.file for number, each in reading.items()}
-        alike = self._known.alike(file.read(0, HEAD_BYTES))
-        original, is_whole = original_of(file, alike, files, self._max_line_bytes)
+        if self._beginnings is None:
+            # Of all of them once a look, in which nothing is read.
+            self._beginnings = self._known.beginnings(self._read_to)
+        alike = self._beginnings.alike(file.read(0, HEAD_BYTES))
+        original, is_whole = original_of(file, alike, self._by_state, self._max_line_bytes)
         if original is None or (is_whole and not self._follows and not file.is_compressed):
             return self._known.add(self._begin(file))
         if not is_whole:
             return original
         if file.is_compressed or self._waiting.begins(key, status, now):
             return None
+        if not self._by_state[id(original)].is_there:
+            return None  # it was moved here, and is read where it was until it ends
         return self._known.add(self._begin(file))
+
+    def _is_whole(self, file: ReadableFile, status: os.stat_result, now: float) -> bool:
+        """Tell whether a compressed file has its end; one that never gets it is refused."""
+        key = status.st_dev, status.st_ino
+        if has_end(file):
+            return True
+        if not self._waiting.begins(key, status, now):
+            raise FileRefused(f"{os.fspath(file.path)!r} is not sent: its end is missing")
+        return False
+
+    def _read_to(self, state: ContentState) -> Place:
+        """Return up to where a content was read, acknowledged or not."""
+        content = self._by_state.get(id(state))
+        return content.as_read().place if content is not None else state.last or state.place
 
     def _add(self, state: ContentState, file: ReadableFile) -> Content:
         self._known.move(state, file.identity)
-        state.ended = False
+        state.ended, state.last = False, None
         state.path = state.path or os.fspath(named_path(file))
-        content = self._contents[self._key_of(file)] = self._make(state, file)
+        content = self._make(state, file)
+        self._put(content, file)
+        # Renamed while nothing was running, or compressed: then it is complete, or will be.
+        content.was_renamed = file.is_compressed or os.fspath(file.path) != state.path
+        content.has_size(file.status().st_size)
         return content
 
     def _replace(self, content: Content) -> None:
         """Go on with a content in the copy that was made of it, or end it."""
-        del self._contents[self._key(content)]
+        self._drop(self._key(content))
         state = content.state
         file = self._elsewhere(content.as_read(), replaced=True)
         if file is not None:
             content.move_to(file)
             content.is_there = False
             self._known.move(state, file.identity)
-            self._contents[self._key_of(file)] = content
+            self._put(content, file)
             return
         self._say_emptied(content.path, content.read_bytes)
         self._left += content.finish(0.0, ended=True)
@@ -246,11 +289,14 @@ class Catalog:
         state.ended = True
         self._ended.append(state)
 
-    def _find_lost(self, paths: Sequence[Path], inodes: set[int]) -> None:
+    def _find_lost(self, paths: Sequence[Path], inodes: Mapping[int, Path]) -> None:
         """Look for the contents that were not sent to their end when the last command stopped."""
         named = {os.fspath(path) for path in paths}
         for state in self._known.under_way():
-            if state.identity.inode in inodes or not (self._follows or state.path in named):
+            inode = state.identity.inode
+            if inode in inodes and is_at(inodes[inode], state.identity):
+                continue
+            if not (self._follows or state.path in named):
                 continue
             file = self._elsewhere(state, replaced=False)
             if file is not None:
@@ -264,14 +310,26 @@ class Catalog:
             )
 
     def _elsewhere(self, state: ContentState, *, replaced: bool) -> ReadableFile | None:
+        def is_anothers(file: ReadableFile) -> bool:
+            others = self._known.of_file(file.identity)
+            return any(other.number != state.number and ends_alike(file, other) for other in others)
+
         return found_elsewhere(
-            state, replaced=replaced, besides=self._contents, max_line_bytes=self._max_line_bytes
+            state,
+            replaced=replaced,
+            besides=self._contents,
+            is_anothers=is_anothers,
+            max_line_bytes=self._max_line_bytes,
         )
 
     def _end(self, content: Content) -> None:
         content.file.close()
-        content.state.ended = True
-        self._ended.append(content.state)
+        # Until all of it is acknowledged, a command that comes after this one must look for it.
+        state = content.state
+        state.last = content.as_read().place
+        state.acknowledge(state.place)
+        if state.ended:
+            self._ended.append(state)
 
     def _say_emptied(self, path: Path, position: int) -> None:
         self._sentences.append(
@@ -284,6 +342,13 @@ class Catalog:
             sentence for path, sentence in refused.items() if self._refused.get(path) != sentence
         ]
         self._refused = refused
+
+    def _put(self, content: Content, file: ReadableFile) -> None:
+        self._contents[self._key_of(file)] = content
+        self._by_state[id(content.state)] = content
+
+    def _drop(self, key: Key) -> None:
+        del self._by_state[id(self._contents.pop(key).state)]
 
     def _key(self, content: Content) -> Key:
         return next(key for key, each in self._contents.items() if each is content)

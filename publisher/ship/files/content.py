@@ -64,6 +64,11 @@ class Content:
         self.was_renamed = False
         """Whether it was seen under another name, since when it may be complete."""
         self.changed_ns = 0
+        self.may_have_more = True
+        """Whether there may be more than was read, as far as was seen."""
+        self._seen = (-1, -1)
+        self._seen_bytes = 0
+        """The size that its file had when it was seen last."""
         self._naming = naming
         self._reader = reader
         self._max_line_bytes = max_line_bytes
@@ -112,6 +117,7 @@ class Content:
         while True:
             arrived = self._arrived()
             if not arrived:
+                self.may_have_more = False
                 if self.quiet_since is None:
                     self.quiet_since = now
                 return None
@@ -150,7 +156,7 @@ class Content:
         self.quiet_since = None
 
     def is_cut(self, path: Path, status: os.stat_result) -> bool:
-        """Take in that its file was seen; tell whether it has less than was read.
+        """Take in that its file was seen; tell whether it has less than was read, or seen before.
 
         Args:
             path: where it was seen.
@@ -160,9 +166,17 @@ class Content:
         self.changed_ns = status.st_mtime_ns
         if path != self.path:
             self.path = self.file.path = path
-            self.was_renamed = True
+            self.was_renamed = self.may_have_more = True
             self.quiet_since = None
-        return not self.file.is_compressed and status.st_size < self.read_bytes
+        seen_bytes, self._seen_bytes = self._seen_bytes, status.st_size
+        seen = status.st_size, status.st_mtime_ns
+        self.may_have_more = self.may_have_more or seen != self._seen
+        self._seen = seen
+        return not self.file.is_compressed and status.st_size < max(self.read_bytes, seen_bytes)
+
+    def has_size(self, size: int) -> None:
+        """Take in which size its file has."""
+        self._seen_bytes = size
 
     def as_read(self) -> ContentState:
         """Return the state that it would have if all that was read was acknowledged."""

@@ -1,12 +1,12 @@
 """The states of contents that are known, found by inode and by their first bytes."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from publisher.ship.files.identity import FileIdentity, is_same
-from publisher.ship.files.state import HEAD_BYTES, ContentState
+from publisher.ship.files.state import HEAD_BYTES, ContentState, Place
 
-_BEGINNING_BYTES = 16
+_BEGINNING_BYTES = 6
 
 
 class Known:
@@ -48,25 +48,48 @@ class Known:
         """Return the contents that have not ended."""
         return [state for state in self._states.values() if not state.ended]
 
-    def alike(self, head: bytes) -> list[ContentState]:
+    def beginnings(self, read_to: Callable[[ContentState], Place]) -> "Beginnings":
+        """Return the contents by their first bytes, as they are now.
+
+        Args:
+            read_to: gives up to where a content was read.
+        """
+        return Beginnings((state, read_to(state)) for state in self._states.values())
+
+
+class Beginnings:
+    """Finds the contents that begin like a file, of thousands for each of thousands of files.
+
+    Args:
+        contents: each with the place up to which it was read.
+    """
+
+    def __init__(self, contents: Iterable[tuple[ContentState, Place]]) -> None:
+        self._all = [(state, place) for state, place in contents if place.head]
+        self._long: defaultdict[bytes, list[tuple[ContentState, Place]]] = defaultdict(list)
+        self._short: list[tuple[ContentState, Place]] = []
+        for state, place in self._all:
+            if len(place.head) < _BEGINNING_BYTES:
+                self._short.append((state, place))
+            else:
+                self._long[place.head[:_BEGINNING_BYTES]].append((state, place))
+
+    def alike(self, head: bytes) -> list[tuple[ContentState, Place]]:
         """Return the contents that begin like a file, as far as both go; the longest first.
 
         Args:
             head: the first bytes of the file, at most HEAD_BYTES.
+
+        Returns:
+            Each with the place up to which it was read.
         """
-        found = [
-            state
-            for state in self._states.values()
-            if state.place.head and _is_alike(state.place.head, head)
-        ]
-        return sorted(found, key=lambda state: -state.place.position)
+        candidates = self._all
+        if len(head) >= _BEGINNING_BYTES:
+            candidates = self._short + self._long.get(head[:_BEGINNING_BYTES], [])
+        found = [(state, place) for state, place in candidates if _is_alike(place.head, head)]
+        return sorted(found, key=lambda each: -each[1].position)
 
 
 def _is_alike(head: bytes, other: bytes) -> bool:
-    # Most differ at once.
-    if head[:_BEGINNING_BYTES] != other[:_BEGINNING_BYTES] and min(len(head), len(other)) >= (
-        _BEGINNING_BYTES
-    ):
-        return False
     shared = min(len(head), len(other), HEAD_BYTES)
     return head[:shared] == other[:shared]

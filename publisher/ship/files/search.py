@@ -1,15 +1,16 @@
 """The search for a content whose file is gone, or holds other bytes by now."""
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 
-from publisher.ship.files.content import CHUNK_BYTES, hole_bytes
-from publisher.ship.files.identity import is_same
+from publisher.ship.files.content import CHUNK_BYTES, Content, hole_bytes
+from publisher.ship.files.identity import FileIdentity, is_same
 from publisher.ship.files.line_reader import LineReader
 from publisher.ship.files.readable_file import Damaged, FileRefused, ReadableFile, open_file
-from publisher.ship.files.state import ContentState
+from publisher.ship.files.state import ContentState, Place
 
 _SECOND_NS = 1_000_000_000
 
@@ -52,6 +53,29 @@ def has_all(file: ReadableFile, state: ContentState, max_line_bytes: int) -> boo
     return lines.chain == chain
 
 
+def has_end(file: ReadableFile) -> bool:
+    """Tell whether a compressed file has its end; it is read whole.
+
+    Raises:
+        Damaged: it is broken.
+        OSError: it cannot be read.
+    """
+    position = 0
+    while chunk := file.read(position, CHUNK_BYTES):
+        position += len(chunk)
+    return not file.ends_early
+
+
+def is_at(path: Path, identity: FileIdentity) -> bool:
+    """Tell whether the file with an identity is at a path."""
+    try:
+        file = open_file(path)
+    except (FileRefused, OSError):
+        return False
+    with closing(file):
+        return is_same(file.identity, identity)
+
+
 def is_beginning_of(file: ReadableFile, other: ReadableFile) -> bool:
     """Tell whether all that a file has is what another begins with.
 
@@ -78,16 +102,17 @@ def is_moved(file: ReadableFile, state: ContentState) -> bool:
 
 def original_of(
     file: ReadableFile,
-    alike: Iterable[ContentState],
-    reading: Mapping[int, ReadableFile],
+    alike: Iterable[tuple[ContentState, Place]],
+    reading: Mapping[int, Content],
     max_line_bytes: int,
 ) -> tuple[ContentState | None, bool]:
     """Return the content that a file holds which is new, if that is known, or may be a copy of.
 
     Args:
         file: the file.
-        alike: contents that begin like it.
-        reading: the files that are read, by the `id` of the state of what they hold.
+        alike: contents that begin like it, and up to where each was read.
+        reading: the contents that are read, by the `id` of their states. Of one whose file was
+            deleted no copy is made.
         max_line_bytes: as lines were cut.
 
     Returns:
@@ -98,21 +123,37 @@ def original_of(
         OSError: the file cannot be read.
     """
     directory = os.path.dirname(file.path)  # noqa: PTH120 - a path of any bytes
-    for state in alike:
-        other = reading.get(id(state))
-        if other is not None:
-            near = os.path.dirname(other.path) == directory  # noqa: PTH120
+    for state, place in alike:
+        read = replace(state, place=place)
+        if id(state) in reading:
+            other, is_there = reading[id(state)].file, reading[id(state)].is_there
             if file.is_compressed:
-                if has_all(file, state, max_line_bytes):
+                if has_all(file, read, max_line_bytes):
                     return state, True
-            elif near and _is_beginning_of(file, other):
+            elif (
+                _is_near(directory, os.path.dirname(other.path))  # noqa: PTH120
+                and (is_there or _is_moved_from(file, other))
+                and _is_beginning_of(file, other)
+            ):
                 return state, True
             continue
-        replaced = _is_replaced(state)
-        likely = replaced or file.is_compressed or is_moved(file, state)
-        if likely and has_all(file, state, max_line_bytes):
+        likely = file.is_compressed or is_moved(file, state) or _is_replaced(state)
+        if likely and has_all(file, read, max_line_bytes):
             return state, False
     return None, False
+
+
+def _is_near(directory: str, other: str) -> bool:
+    """Tell whether a directory is another one, or directly below it."""
+    return other in {directory, os.path.dirname(directory)}  # noqa: PTH120
+
+
+def _is_moved_from(file: ReadableFile, other: ReadableFile) -> bool:
+    with suppress(OSError):
+        status, others = file.status(), other.status()
+        same_time = status.st_mtime_ns // _SECOND_NS == others.st_mtime_ns // _SECOND_NS
+        return same_time and status.st_size == others.st_size
+    return False
 
 
 def _is_beginning_of(file: ReadableFile, other: ReadableFile) -> bool:
@@ -138,6 +179,7 @@ def found_elsewhere(
     *,
     replaced: bool,
     besides: Collection[tuple[int, int]],
+    is_anothers: Callable[[ReadableFile], bool],
     max_line_bytes: int,
 ) -> ReadableFile | None:
     """Find the file that holds a content by now: in its directory, and in those directly below.
@@ -145,7 +187,8 @@ def found_elsewhere(
     Args:
         state: of the content.
         replaced: whether its file is there and holds other bytes, so that it may have been copied.
-        besides: device and inode of the files that are known to hold others.
+        besides: device and inode of the files that are read, so that they hold others.
+        is_anothers: tells whether a file is known to hold another content.
         max_line_bytes: as its lines were cut.
 
     Returns:
@@ -166,6 +209,7 @@ def found_elsewhere(
             continue
         with suppress(OSError, Damaged):
             likely = replaced or file.is_compressed or is_moved(file, state)
+            likely = likely and not is_anothers(file)
             if likely and _holds(file, state, by_inode=False, max_line_bytes=max_line_bytes):
                 return file
         file.close()

@@ -48,6 +48,8 @@ class ContentState:
         options: the options under which they were refused.
         ended: nothing more is expected of it.
         number: the number of its row, 0 before it is saved.
+        last: the place behind its last line, when nothing more is expected of it; it has ended
+            when it is acknowledged up to there.
     """
 
     path: str
@@ -63,6 +65,13 @@ class ContentState:
     options: str = ""
     ended: bool = False
     number: int = 0
+    last: Place | None = None
+
+    def acknowledge(self, place: Place) -> None:
+        """Take in up to where it is acknowledged."""
+        self.place = place
+        if self.last is not None and place.position >= self.last.position:
+            self.ended = True
 
     def of_host(self, host: str) -> None:
         """Make the ids from here on those of another host, if it is another.
