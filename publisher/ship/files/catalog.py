@@ -6,6 +6,7 @@ docs/use/ship.md has the rules, by number.
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,6 +51,8 @@ class Catalog:
         self._by_state: dict[int, Content] = {}
         self._paths: dict[Path, Content] = {}
         self._waiting = Waiting()
+        self._endless: dict[Key, tuple[int, int]] = {}
+        """Compressed files without an end, with their size and the time of their last change."""
         self._beginnings: Beginnings | None = None
         self._is_first = True
         self._refused: dict[str, str] = {}
@@ -227,8 +230,12 @@ class Catalog:
         if self._beginnings is None:
             # Of all of them once a look, in which nothing is read.
             self._beginnings = self._known.beginnings(self._read_to)
-        alike = self._beginnings.alike(file.read(0, HEAD_BYTES))
+        alike = list(self._beginnings.alike(file.read(0, HEAD_BYTES)))
         original, is_whole = original_of(file, alike, self._by_state, self._max_line_bytes)
+        if original is None and not file.is_compressed:
+            self._find_emptied(alike, now)
+            if key in self._contents:
+                return None
         if original is None or (is_whole and not self._follows and not file.is_compressed):
             return self._known.add(self._begin(file))
         if not is_whole:
@@ -242,16 +249,26 @@ class Catalog:
     def _is_whole(self, file: ReadableFile, status: os.stat_result, now: float) -> bool:
         """Tell whether a compressed file has its end; one that never gets it is refused."""
         key = status.st_dev, status.st_ino
-        if has_end(file):
-            return True
-        if not self._waiting.begins(key, status, now):
-            raise FileRefused(f"{os.fspath(file.path)!r} is not sent: its end is missing")
-        return False
+        seen = status.st_size, status.st_mtime_ns
+        if self._endless.get(key) != seen:
+            if has_end(file):
+                return True
+            if self._waiting.begins(key, status, now):
+                return False
+            self._endless[key] = seen
+        raise FileRefused(f"{os.fspath(file.path)!r} is not sent: its end is missing")
 
     def _read_to(self, state: ContentState) -> Place:
         """Return up to where a content was read, acknowledged or not."""
         content = self._by_state.get(id(state))
-        return content.as_read().place if content is not None else state.last or state.place
+        if content is None:
+            return state.last or state.place
+        place = content.as_read().place
+        if not place.head:
+            # A copy of it may be there before anything of it is read.
+            with suppress(OSError, Damaged):
+                place = place._replace(head=content.file.read(0, HEAD_BYTES))
+        return place
 
     def _add(self, state: ContentState, file: ReadableFile) -> Content:
         self._known.move(state, file.identity)
@@ -278,6 +295,21 @@ class Catalog:
         self._say_emptied(content.path, content.read_bytes)
         self._left += content.finish(0.0, ended=True)
         self._end(content)
+
+    def _find_emptied(self, contents: Iterable[tuple[ContentState, Place]], now: float) -> None:
+        """Find the copies of contents whose files have grown again since they were emptied.
+
+        Args:
+            contents: contents, and up to where each was read.
+            now: by a steady clock in seconds.
+        """
+        for state, place in contents:
+            content = self._by_state.get(id(state))
+            if content is None or not content.is_there:
+                continue
+            with suppress(OSError, Damaged):
+                if not ends_alike(content.file, replace(state, place=place)):
+                    self.replace(content, now)
 
     def _find_copy(self, state: ContentState) -> None:
         """Look for the copy of a content whose file was emptied while nothing was running."""
