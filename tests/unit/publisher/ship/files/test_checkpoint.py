@@ -1,38 +1,54 @@
-"""A checkpoint only goes forward, is whole after a kill, and belongs to one command."""
+"""A checkpoint is whole after a kill, and belongs to one command and one target."""
 
+import os
 import signal
 import sqlite3
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from publisher.ship import checkpoint as module
-from publisher.ship.checkpoint import Checkpoint, CheckpointRefused, Known
-from publisher.ship.lineage import Progress
+from publisher.ship.files import checkpoint as module
+from publisher.ship.files.checkpoint import Checkpoint, CheckpointRefused
+from publisher.ship.files.identity import FileIdentity
+from publisher.ship.files.state import ContentState, Place
 
-ROOT = Path(__file__).parents[4]
+ROOT = Path(__file__).parents[5]
 KILLED = """
 import sys
 from pathlib import Path
-from publisher.ship.checkpoint import Checkpoint, Known
-from publisher.ship.lineage import Progress
+from publisher.ship.files.checkpoint import Checkpoint
+from publisher.ship.files.identity import FileIdentity
+from publisher.ship.files.state import ContentState, Place
+states = [ContentState(name, "app", "web1", FileIdentity(1, 2, 3)) for name in ("one", "two")]
 with Checkpoint.opened(Path(sys.argv[1]), "target") as checkpoint:
     position = 0
     while True:
         position += 1
-        progress = Progress("", position, b"chain", "f", b"head", b"%d" % position)
-        checkpoint.save([Known("app", name, (1, 2), progress) for name in ("one", "two")])
+        for state in states:
+            state.place = Place(position, b"chain", b"head", b"%d" % position)
+        checkpoint.save(states)
         print(position, flush=True)
 """
 
 
-def known(position: int, content: str = "content", source: str = "app") -> Known:
-    progress = Progress(
-        "1", position, b"chain %d" % position, "fingerprint", b"head", b"\0tail\xff"
+def known(position: int, path: str = "/var/log/app.log", *, ended: bool = False) -> ContentState:
+    return ContentState(
+        path=path,
+        source="web1:app",
+        host="web1",
+        identity=FileIdentity(2**64 - 1, 2**63, 1_700_000_000_000_000_000),
+        start=b"start",
+        name="name",
+        place=Place(position, b"chain %d" % position, b"head", b"\0tail\xff"),
+        size=2**40,
+        changed_ns=7,
+        refused=3,
+        options="options",
+        ended=ended,
     )
-    return Known(source, content, (7, 2**62), progress)
 
 
 @pytest.fixture
@@ -41,24 +57,42 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_what_was_saved_is_known_again(path: Path) -> None:
+    of_any_bytes = known(1, os.fsdecode(b"/caf\xe9"))
+    unborn = known(2)
+    unborn.identity = FileIdentity(1, 2, None)
     with Checkpoint.opened(path, "target") as checkpoint:
-        assert checkpoint.known("app") == []
-        checkpoint.save([known(5), known(1, "second")])
-        checkpoint.save([known(9, source="other")])
-    with Checkpoint.opened(path, "target") as checkpoint:
-        assert checkpoint.known("app") == [known(5), known(1, "second")]
-        assert checkpoint.known("other") == [known(9, source="other")]
+        assert checkpoint.contents() == []
+        saved = [known(5), of_any_bytes, unborn]
+        checkpoint.save(saved)
+        assert [state.number for state in saved] == [1, 2, 3]
     with Checkpoint.opened(path, "another target") as checkpoint:
-        assert checkpoint.known("app") == []
-
-
-def test_a_position_is_never_taken_back(path: Path) -> None:
+        assert checkpoint.contents() == []
+        checkpoint.save([known(9)])
     with Checkpoint.opened(path, "target") as checkpoint:
-        checkpoint.save([known(5)])
-        checkpoint.save([known(4)])
-        assert checkpoint.known("app") == [known(5)]
-        checkpoint.save([known(6)])
-        assert checkpoint.known("app") == [known(6)]
+        assert checkpoint.contents() == saved
+
+
+def test_what_is_saved_again_takes_the_place_of_what_was(path: Path) -> None:
+    with Checkpoint.opened(path, "target") as checkpoint:
+        first, second = known(5), known(6)
+        checkpoint.save([first, second])
+        first.place = Place(0, b"start")
+        second.ended = True
+        checkpoint.save([second, first])
+        assert checkpoint.contents() == [first, second]
+
+
+def test_cursors_are_kept_by_journal_and_target(path: Path) -> None:
+    with Checkpoint.opened(path, "target") as checkpoint:
+        assert checkpoint.cursor("journal") is None
+        checkpoint.save_cursor("journal", "one")
+        checkpoint.save_cursor("journal", "two")
+        checkpoint.save_cursor("journal --unit=a", "three")
+    with Checkpoint.opened(path, "target") as checkpoint:
+        assert checkpoint.cursor("journal") == "two"
+        assert checkpoint.cursor("journal --unit=a") == "three"
+    with Checkpoint.opened(path, "another target") as checkpoint:
+        assert checkpoint.cursor("journal") is None
 
 
 @pytest.mark.usefixtures("processes")
@@ -72,11 +106,11 @@ def test_a_killed_command_leaves_what_it_saved_last(path: Path) -> None:
         process.send_signal(signal.SIGKILL)
         last = max([last, *map(int, process.stdout.read().split())])
     with Checkpoint.opened(path, "target") as checkpoint:
-        first, second = checkpoint.known("app")
+        first, second = checkpoint.contents()
     # It may have been killed between the saving and the saying.
-    assert first.progress.position in {last, last + 1}
-    assert first.progress == second.progress
-    assert first.progress.tail == b"%d" % first.progress.position
+    assert first.place.position in {last, last + 1}
+    assert first.place == second.place
+    assert first.place.tail == b"%d" % first.place.position
 
 
 @pytest.mark.parametrize("is_new", [True, False])
@@ -92,7 +126,7 @@ def test_a_second_command_is_refused_in_a_sentence(path: Path, is_new: bool) -> 
         )
         checkpoint.save([known(1)])
     with Checkpoint.opened(path, "target") as checkpoint:
-        assert checkpoint.known("app") == [known(1)]
+        assert [state.place for state in checkpoint.contents()] == [known(1).place]
 
 
 @pytest.mark.usefixtures("processes")
@@ -109,7 +143,7 @@ def test_a_second_process_is_refused_until_the_first_is_killed(path: Path) -> No
             pass
         process.kill()
     with Checkpoint.opened(path, "target") as checkpoint:
-        assert len(checkpoint.known("app")) == 2
+        assert len(checkpoint.contents()) == 2
 
 
 def refusal_of(path: Path) -> str:
@@ -147,16 +181,16 @@ def test_a_checkpoint_of_another_version_is_refused(path: Path) -> None:
     with Checkpoint.opened(path, "target") as checkpoint:
         checkpoint.save([known(1)])
     database = sqlite3.connect(path)
-    database.execute("PRAGMA user_version = 2")
+    database.execute("PRAGMA user_version = 3")
     database.close()
     before = path.read_bytes()
-    assert "has version 2, this program knows 1" in refusal_of(path)
+    assert "has version 3, this program knows 2" in refusal_of(path)
     assert path.read_bytes() == before
 
 
 def test_a_damaged_checkpoint_is_refused_in_a_sentence(path: Path) -> None:
     with Checkpoint.opened(path, "target") as checkpoint:
-        checkpoint.save([known(position, f"content {position}") for position in range(1, 200)])
+        checkpoint.save([known(position, f"/{position}") for position in range(1, 200)])
     with path.open("r+b") as file:
         file.seek(4096)
         file.write(b"\xff" * (path.stat().st_size - 4096))
@@ -164,7 +198,7 @@ def test_a_damaged_checkpoint_is_refused_in_a_sentence(path: Path) -> None:
         pytest.raises(CheckpointRefused, match="malformed"),
         Checkpoint.opened(path, "target") as checkpoint,
     ):
-        checkpoint.known("app")
+        checkpoint.contents()
 
 
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
@@ -173,11 +207,28 @@ def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     assert "unable to open database file" in refusal_of(tmp_path)
 
 
-def test_what_is_long_gone_is_forgotten(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_ended_long_ago_is_forgotten(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with Checkpoint.opened(path, "target") as checkpoint:
-        checkpoint.save([known(1, f"{number}") for number in range(5)])
-        checkpoint.save([known(1, source="other")])
-    monkeypatch.setattr(module, "_KEPT_PER_SOURCE", 3)
+        checkpoint.save([known(0)])
+        checkpoint.save([known(number, ended=True) for number in range(1, 6)])
+    with Checkpoint.opened(path, "other") as checkpoint:
+        checkpoint.save([known(7, ended=True)])
+    monkeypatch.setattr(module, "_KEPT_ENDED", 3)
     with Checkpoint.opened(path, "target") as checkpoint:
-        assert [entry.content for entry in checkpoint.known("app")] == ["2", "3", "4"]
-        assert len(checkpoint.known("other")) == 1
+        assert [state.place.position for state in checkpoint.contents()] == [0, 3, 4, 5]
+    with Checkpoint.opened(path, "other") as checkpoint:
+        assert len(checkpoint.contents()) == 1
+
+
+def test_saving_in_several_threads_is_one_after_the_other(path: Path) -> None:
+    states = [known(0, f"/{number}") for number in range(8)]
+    with Checkpoint.opened(path, "target") as checkpoint, ThreadPoolExecutor(8) as pool:
+        checkpoint.save(states)
+
+        def save(state: ContentState) -> None:
+            for position in range(20):
+                state.place = Place(position, b"chain")
+                checkpoint.save([state])
+
+        list(pool.map(save, states))
+        assert checkpoint.contents() == states
