@@ -278,7 +278,9 @@ class Catalog:
         self._put(content, file)
         # Renamed while nothing was running, or compressed: then it is complete, or will be.
         content.was_renamed = file.is_compressed or os.fspath(file.path) != state.path
-        content.has_size(file.status().st_size)
+        status = file.status()
+        content.has_size(status.st_size)
+        content.changed_ns = status.st_mtime_ns
         return content
 
     def _replace(self, content: Content) -> None:

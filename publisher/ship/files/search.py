@@ -12,7 +12,9 @@ from publisher.ship.files.line_reader import LineReader
 from publisher.ship.files.readable_file import Damaged, FileRefused, ReadableFile, open_file
 from publisher.ship.files.state import ContentState, Place
 
-_SECOND_NS = 1_000_000_000
+_STEPS_NS = (1, 100, 1_000, 1_000_000_000)
+"""What programs and archives keep of a time. A file that is written anew in the same second has
+none of these times, but by chance."""
 
 
 def ends_alike(file: ReadableFile, state: ContentState) -> bool:
@@ -91,12 +93,9 @@ def is_beginning_of(file: ReadableFile, other: ReadableFile) -> bool:
 
 
 def is_moved(file: ReadableFile, state: ContentState) -> bool:
-    """Tell whether a file has the size and the time of the last change of a content's file.
-
-    The time in seconds, since archives keep no more.
-    """
+    """Tell whether a file has the size and the time of the last change of a content's file."""
     status = file.status()
-    same_time = status.st_mtime_ns // _SECOND_NS == state.changed_ns // _SECOND_NS
+    same_time = _is_kept(state.changed_ns, status.st_mtime_ns)
     return bool(state.changed_ns) and same_time and status.st_size == state.size
 
 
@@ -148,10 +147,15 @@ def _is_near(directory: str, other: str) -> bool:
     return other in {directory, os.path.dirname(directory)}  # noqa: PTH120
 
 
+def _is_kept(time_ns: int, copied_ns: int) -> bool:
+    """Tell whether a time is what was kept of another, when its file was moved or restored."""
+    return any(copied_ns == time_ns // step * step for step in _STEPS_NS)
+
+
 def _is_moved_from(file: ReadableFile, other: ReadableFile) -> bool:
     with suppress(OSError):
         status, others = file.status(), other.status()
-        same_time = status.st_mtime_ns // _SECOND_NS == others.st_mtime_ns // _SECOND_NS
+        same_time = _is_kept(others.st_mtime_ns, status.st_mtime_ns)
         return same_time and status.st_size == others.st_size
     return False
 

@@ -1,17 +1,16 @@
 """Files arrive whole, in order and once in the real application, whatever happens on the way."""
 
 import asyncio
-import bz2
 import gzip
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
-from backports import zstd
 from support.http import Client, MakeClient
 from support.scripted import Gate, Scripted, busy, stores_and_cuts, takes
 from support.talking import read_all
+from unit.publisher.ship.files.compressing import COMPRESS
 from unit.publisher.ship.shipping import Shipping, states_of
 
 from publisher.ship.log_events import line_bytes
@@ -203,16 +202,13 @@ async def test_each_stream_is_one_of_its_own(client: Client) -> None:
 
 
 @sqlite
-@pytest.mark.parametrize(
-    ("suffix", "compress"),
-    [(".gz", gzip.compress), (".bz2", bz2.compress), (".zst", zstd.compress)],
-)
+@pytest.mark.parametrize("suffix", COMPRESS)
 async def test_a_compressed_file_has_the_ids_of_the_plain_one(
-    client: Client, log: Path, suffix: str, compress: Any
+    client: Client, log: Path, suffix: str
 ) -> None:
     await Shipping(base(client)).once(log)
     archive = log.with_name(f"app.log{suffix}")
-    archive.write_bytes(compress(CONTENT + b" of it\n"))
+    archive.write_bytes(COMPRESS[suffix](CONTENT + b" of it\n"))
     remove(log)
     totals = await Shipping(base(client)).once(archive)
     assert (totals.stored, totals.duplicates) == (1, 100)
