@@ -41,9 +41,11 @@ LINES: dict[str, Callable[[int], bytes]] = {
     "blank": lambda _: b"\n",
 }
 HEADING = b"# a heading that each file has\n# and its second line\n"
-EVERYTHING_S = 30.0
-"""After so long a watch tells that everything may have changed; here sooner than in fact."""
-_SETTLED_S = 80.0
+EVERYTHING_S = 5.0
+"""After so long a watch tells that everything may have changed."""
+_SETTLED_S = 40.0
+_lines = st.lists(st.sampled_from(sorted(LINES)), min_size=1, max_size=4)
+_few = st.lists(st.sampled_from(sorted(LINES)), max_size=2)
 _is_up = precondition(lambda self: self.shipper is not None)
 _is_down = precondition(lambda self: self.shipper is None)
 _has_app = precondition(lambda self: self.world.at(self.world.logs / APP) is not None)
@@ -64,6 +66,8 @@ class ShipMachine(RuleBasedStateMachine):
         self.has_checkpoint = True
         self.everything_s = 0.0
         self.is_exact = False
+        self.keeps = True
+        """Whether the checkpoint and the host stay as they are."""
         self.appends = True
         self.offset = 0
         self.numbers = 0
@@ -73,22 +77,46 @@ class ShipMachine(RuleBasedStateMachine):
         kind=st.sampled_from(sorted(PATTERNS)),
         is_exact=st.booleans(),
         appends=st.sampled_from([True, True, False]),
+        keeps=st.sampled_from([True, True, True, False]),
+        kinds=_few,
     )
-    def begin(self, kind: str, is_exact: bool, appends: bool) -> None:
+    def begin(
+        self, kind: str, is_exact: bool, appends: bool, keeps: bool, kinds: list[str]
+    ) -> None:
         self.world = World(self.base, PATTERNS[kind])
         self.world.now_s = self.clock.now_s
         self.stored = StoredLines(HOLE_BYTES)
         self.judge = Judge(self.world, self.stored, HEAD_BYTES, TAIL_BYTES, HOLE_BYTES)
         logs = self.world.logs
         self.names = [logs / pattern for pattern in PATTERNS[kind]]
-        self.is_exact, self.appends = is_exact, appends
+        self.is_exact, self.appends, self.keeps = is_exact, appends, keeps
         self.writer = self.world.create(logs / APP)
+        self._write(kinds, alike=True)
         self._start(self.checkpoint, follows=True)
 
     # The writer.
 
-    @rule(kinds=st.lists(st.sampled_from(sorted(LINES)), min_size=1, max_size=4), alike=st.booleans())
+    @rule(kinds=_lines, alike=st.booleans())
     def write(self, kinds: list[str], alike: bool) -> None:
+        self._write(kinds, alike=alike)
+
+    @_is_up
+    @rule(kinds=_lines, alike=st.booleans(), steps=st.integers(1, 12))
+    def write_and_read(self, kinds: list[str], alike: bool, steps: int) -> None:
+        self._write(kinds, alike=alike)
+        self._wake()
+        self._up.read_on(steps)
+
+    @_is_up
+    @rule(kinds=_lines, alike=st.booleans())
+    def write_and_work(self, kinds: list[str], alike: bool) -> None:
+        self._write(kinds, alike=alike)
+        self._wake()
+        self._up.work()
+
+    def _write(self, kinds: list[str], *, alike: bool = False) -> None:
+        if not kinds:
+            return
         content = self.writer.content
         data = HEADING if alike and not content.data else b""
         for kind in kinds:
@@ -107,8 +135,8 @@ class ShipMachine(RuleBasedStateMachine):
     # Rotation.
 
     @_has_app
-    @rule(reopens=st.booleans(), fresh=st.booleans())
-    def rename_and_create(self, reopens: bool, fresh: bool) -> None:
+    @rule(reopens=st.booleans(), fresh=st.booleans(), kinds=_few)
+    def rename_and_create(self, reopens: bool, fresh: bool, kinds: list[str]) -> None:
         for number in (2, 1):
             old = self._path(f"app.log.{number}")
             if self.world.at(old) is not None:
@@ -118,11 +146,12 @@ class ShipMachine(RuleBasedStateMachine):
             made = self.world.create(self._path(APP))
             if reopens:
                 self._write_to(made)
+        self._write(kinds, alike=True)
         self._look_at_files()
 
     @_has_app
-    @rule(where=st.sampled_from(["date", "near", "far", "hidden"]))
-    def rename_away(self, where: str) -> None:
+    @rule(where=st.sampled_from(["date", "near", "far", "hidden"]), kinds=_few)
+    def rename_away(self, where: str, kinds: list[str]) -> None:
         self.numbers += 1
         target = {
             "date": self._path(f"app-{self.numbers}.log"),
@@ -132,22 +161,34 @@ class ShipMachine(RuleBasedStateMachine):
         }[where]
         self._rename(self._path(APP), target)
         self._write_to(self.world.create(self._path(APP)))
+        self._write(kinds, alike=True)
         self._look_at_files()
 
     @_has_app
-    @rule(name=st.sampled_from(["app.log.1", "app-copy.log", "copy.log"]))
-    def copy(self, name: str) -> None:
+    @rule(
+        name=st.sampled_from(["app.log.1", "app-copy.log", "copy.log"]),
+        between=_few,
+        truncates=st.booleans(),
+    )
+    def copy(self, name: str, between: list[str], truncates: bool) -> None:
         """The first step of copying and emptying; or a backup, if the second never comes."""
         file = self._at(APP)
         if not file.content.data:
             return
         copied = self._copy(file, self._path(name), times=False)
         self.copies.append((file, copied, self.clock.now_s))
+        self._write(between)
+        if truncates:
+            self._truncate(file)
 
     @_has_app
-    @rule()
-    def truncate(self) -> None:
-        file = self._at(APP)
+    @rule(kinds=_few)
+    def truncate(self, kinds: list[str]) -> None:
+        self._truncate(self._at(APP))
+        self._write(kinds, alike=True)
+        self._look_at_files()
+
+    def _truncate(self, file: ModelFile) -> None:
         copies = [
             other
             for other in self.world.files
@@ -309,7 +350,7 @@ class ShipMachine(RuleBasedStateMachine):
     @_is_down
     @rule(lost=st.sampled_from([False, False, False, False, True]))
     def start(self, lost: bool) -> None:
-        if lost:
+        if lost and not self.keeps:
             note("the checkpoint is lost")
             for path in self.base.glob("checkpoint*"):
                 path.unlink()
@@ -320,6 +361,7 @@ class ShipMachine(RuleBasedStateMachine):
     @_is_down
     @rule(with_checkpoint=st.booleans())
     def run_once(self, with_checkpoint: bool) -> None:
+        with_checkpoint = with_checkpoint or self.keeps
         if not with_checkpoint:
             self.judge.lives += 1
         self._start(self.checkpoint if with_checkpoint else None, follows=False)
@@ -333,6 +375,8 @@ class ShipMachine(RuleBasedStateMachine):
     @rule(host=st.sampled_from(["two", "three"]))
     def clone(self, host: str) -> None:
         """The files are copied to another machine, with the checkpoint."""
+        if self.keeps:
+            return
         self.host = host
         self.judge.clones += 1
 
@@ -380,8 +424,12 @@ class ShipMachine(RuleBasedStateMachine):
             path
             for file in self.world.files
             for path in file.names
-            if not file.suffix and path != self._path(APP) and len(file.names) == 1
-            and file is not self.writer and file.content.data and "far" not in path.parts
+            if not file.suffix
+            and path != self._path(APP)
+            and len(file.names) == 1
+            and file is not self.writer
+            and file.content.data
+            and "far" not in path.parts
         )
 
     def _half_archives(self) -> list[ModelFile]:
@@ -396,7 +444,9 @@ class ShipMachine(RuleBasedStateMachine):
     def _rename(self, old: Path, new: Path) -> None:
         note(f"rename {old.name} to {os.path.relpath(new, self.base)}")
         self.world.rename(old, new)
-        content = self.world.at(new).content
+        moved = self.world.at(new)
+        assert moved is not None
+        content = moved.content
         if content.data and (content.seen or self._is_known(content)):
             content.renamed = True
 
@@ -474,9 +524,9 @@ class ShipMachine(RuleBasedStateMachine):
 
     def _is_known(self, content: ModelContent) -> bool:
         """Tell whether something of a content was sent in this life of the checkpoint."""
-        return any(
-            life == self.judge.lives for _, _, life in content.begun
-        ) and bool(self.judge.covered(content))
+        return any(life == self.judge.lives for _, _, life in content.begun) and bool(
+            self.judge.covered(content)
+        )
 
     def _before_look(self) -> None:
         note("look")

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self
 from unittest import mock
 
 import aiohttp
@@ -87,14 +87,14 @@ class TurnedLoop(asyncio.BaseEventLoop):
 
     def turn(self) -> None:
         """Run whatever can run."""
-        asyncio.events._set_running_loop(self)  # type: ignore[attr-defined]
+        asyncio.events._set_running_loop(self)
         try:
             while self._ready:  # type: ignore[attr-defined]
                 handle = self._ready.popleft()  # type: ignore[attr-defined]
                 if not handle.cancelled():
                     handle._run()
         finally:
-            asyncio.events._set_running_loop(None)  # type: ignore[attr-defined]
+            asyncio.events._set_running_loop(None)
 
 
 class _Session:
@@ -256,11 +256,11 @@ class Shipper:
             async def look(self, now: float) -> tuple[list[Path], list[str]]:
                 await loop.pause(READS)
                 shipper._before_look()
-                return await super().look(loop.time())
+                return await super().look(max(now, loop.time()))
 
             async def read(self, content: Content, now: float) -> tuple[Slice | None, list[str]]:
                 await loop.pause(READS)
-                return await super().read(content, loop.time())
+                return await super().read(content, max(now, loop.time()))
 
         class ToldWatch(_Session):
             """A watch that tells what the test does."""

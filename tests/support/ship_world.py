@@ -8,7 +8,6 @@ import bz2
 import os
 import shutil
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -221,7 +220,7 @@ class World:
             self.delete(path)
         copied = self.create(path, bytes(file.content.data), file)
         if times:
-            status = os.stat(file.fd)
+            status = os.fstat(file.fd)
             os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
         return copied
 
@@ -258,7 +257,7 @@ class World:
     def complete(self, made: ModelFile) -> None:
         """Write the rest of an archive."""
         archive = _compressed(made.suffix, bytes(made.content.data))
-        size = os.stat(made.fd).st_size
+        size = os.fstat(made.fd).st_size
         os.pwrite(made.fd, archive[size:], size)
         made.whole = True
         self._touch(made)
@@ -287,7 +286,3 @@ class World:
         changed_ns = _EPOCH_NS + (int(self.now_s) + self._number) * _SECOND_NS
         os.utime(file.fd, ns=(changed_ns, changed_ns))
         self.changed_files |= file.names
-
-
-def relaxed(contents: Iterable[ModelContent]) -> bool:
-    return any(content.exempt for content in contents)
