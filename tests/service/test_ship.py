@@ -34,6 +34,7 @@ async def started(url: str, *arguments: Path | str) -> asyncio.subprocess.Proces
     """The publisher's command, under way."""
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "publisher", "ship", "--url", url, "--topic", "logs"),
+        *("--source", "{name}"),
         *arguments,
         stdout=asyncio.subprocess.PIPE,
     )

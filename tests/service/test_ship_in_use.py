@@ -104,12 +104,11 @@ class Following:
         """Return once it has said something."""
         wait_for(lambda: text in self.told, text)
 
-    def end(self, number: int = signal.SIGTERM) -> str:
+    def end(self) -> str:
         """End it, check that it ends well, and return all that it said."""
         assert self._process.poll() is None, self.told
-        self._process.send_signal(number)
-        status = self._process.wait(30)
-        assert status == (0 if number == signal.SIGTERM else -number), self.told
+        self._process.send_signal(signal.SIGTERM)
+        assert self._process.wait(30) == 0, self.told
         return self.told
 
 
@@ -421,7 +420,7 @@ def test_what_was_compressed_unread_while_nothing_ran_is_sent(ship: Ship, names:
     write(log, *(f"a {number}" for number in range(40)))
     following = ship.follow(ship.directory / names)
     wait_for(lambda: len(ship.lines()) == 40, "the first lines")
-    following.end(signal.SIGKILL)
+    following.end()
     # Two rotations with `delaycompress`.
     append(log, *(f"b {number}" for number in range(40)))
     log.rename(numbered(1))
