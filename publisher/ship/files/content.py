@@ -189,11 +189,9 @@ class Content:
 
     def _arrived(self) -> bytes:
         end = self.read_bytes
-        if self.file.is_compressed:
-            return self.file.read(end, CHUNK_BYTES)
         # What was read last is read again: a file that was cut short and has grown since must not
         # be taken for one that went on.
-        last = self._kept[-TAIL_BYTES:]
+        last = b"" if self.file.is_compressed else self._kept[-TAIL_BYTES:]
         found = self.file.read(end - len(last), len(last) + CHUNK_BYTES)
         if not found.startswith(last):
             raise ContentReplaced
@@ -263,8 +261,6 @@ def hole_bytes(file: ReadableFile) -> int:
     Raises:
         OSError: the file cannot be read.
     """
-    if file.is_compressed:
-        return 0
     position = 0
     while chunk := file.read(position, CHUNK_BYTES):
         behind = chunk.lstrip(b"\0")
