@@ -102,7 +102,8 @@ class Judge:
         """Return the ends of the lines that have to be stored."""
         data = bytes(content.data)
         visible = any(
-            file.content is content and self.world.visible(file) for file in self.world.files
+            file.content is content and file.whole and self.world.visible(file)
+            for file in self.world.files
         )
         if not visible and content.cutoff is not None:
             data = data[: content.cutoff]

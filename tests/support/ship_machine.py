@@ -362,6 +362,8 @@ class ShipMachine(RuleBasedStateMachine):
     @rule(with_checkpoint=st.booleans())
     def run_once(self, with_checkpoint: bool) -> None:
         with_checkpoint = with_checkpoint or self.keeps
+        # It can't wait until it shows what is a copy.
+        self.copies = [(source, copied, -QUIET_S) for source, copied, _ in self.copies]
         if not with_checkpoint:
             self.judge.lives += 1
         self._start(self.checkpoint if with_checkpoint else None, follows=False)
