@@ -92,10 +92,12 @@ class Catalog:
             elif content.is_cut(path, status):
                 self._replace(content)
                 new.append((path, status))
-        for key, content in self._contents.items():
+        for key, content in list(self._contents.items()):
             if key not in there and content.is_there:
                 content.is_there = False
                 content.quiet_since = None
+                if content.is_emptied():
+                    self._replace(content)
         if self._is_first:
             self._find_lost([path for path, _ in new], {each.st_ino: path for path, each in new})
             self._is_first = False

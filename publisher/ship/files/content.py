@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -173,6 +174,12 @@ class Content:
         self.may_have_more = self.may_have_more or seen != self._seen
         self._seen = seen
         return not self.file.is_compressed and status.st_size < max(self.read_bytes, seen_bytes)
+
+    def is_emptied(self) -> bool:
+        """Tell whether its file, to which no name leads any more, has less than was read."""
+        with suppress(OSError):
+            return not self.file.is_compressed and self.file.status().st_size < self.read_bytes
+        return False
 
     def has_size(self, size: int) -> None:
         """Take in which size its file has."""
