@@ -1,5 +1,8 @@
 """Whatever happens to logs and to the shipper, lines are stored as docs/use/ship.md says."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 from hypothesis.stateful import run_state_machine_as_test
 from support.ship_machine import ShipMachine
@@ -8,3 +11,82 @@ from support.ship_machine import ShipMachine
 @pytest.mark.timeout(3600)
 def test_lines_are_stored_as_the_table_says_whatever_happens_to_logs_and_shipper() -> None:
     run_state_machine_as_test(ShipMachine)
+
+
+@contextmanager
+def machine(kinds: list[str], *, appends: bool = True) -> Iterator[ShipMachine]:
+    """A machine of which a test takes the steps; at the end all is judged."""
+    taken = ShipMachine()
+    taken.begin(kind="pattern", is_exact=True, appends=appends, keeps=True, kinds=kinds)
+    yield taken
+    taken.teardown()
+
+
+def test_last_line_of_a_file_that_was_renamed_while_nothing_ran_is_sent() -> None:
+    with machine(["unique", "half"]) as taken:
+        taken.work()
+        taken.kill()
+        taken.rename_and_create(reopens=True, fresh=True, kinds=["other"])
+
+
+def test_what_is_emptied_before_it_is_read_is_said() -> None:
+    with machine(["unique"]) as taken:
+        taken.read_on(steps=1)
+        taken.truncate(kinds=[])
+
+
+def test_what_was_read_of_a_deleted_file_and_not_acknowledged_when_killed_is_said() -> None:
+    with machine(["unique", "other", "same", "blank", "cr", "unique"]) as taken:
+        taken.read_on(steps=20)
+        taken.deliver_on(steps=3)
+        taken.delete(anew="empty")
+        taken.read_on(steps=20)
+        taken.pass_time(seconds=11.0)
+        taken.read_on(steps=20)
+        taken.pass_time(seconds=11.0)
+        taken.read_on(steps=20)
+        taken.kill()
+
+
+def test_deleted_and_made_anew_while_nothing_ran_is_said() -> None:
+    with machine(["unique", "other"]) as taken:
+        taken.work()
+        taken.write(kinds=["other"], alike=False)
+        taken.kill()
+        taken.delete(anew="empty")
+        taken.write(kinds=["same"], alike=False)
+
+
+def test_compressed_before_it_is_read_is_stored_once() -> None:
+    with machine(["unique", "other"]) as taken:
+        taken.rename_away(where="date", kinds=["same"])
+        taken.read_on(steps=1)
+        taken.compress_all(suffix=".gz", deletes=True)
+
+
+def test_archive_without_an_end_waits_for_it() -> None:
+    with machine(["unique", "other"]) as taken:
+        taken.work()
+        taken.rename_away(where="date", kinds=["same"])
+        taken.compress_all(suffix=".zst", deletes=False)
+        taken.work()
+        taken.pass_time(seconds=3.0)
+        taken.work()
+        taken.complete_archive(deletes=True)
+
+
+def test_archive_of_a_file_with_a_hole_is_stored_once() -> None:
+    with machine(["long", "long"], appends=False) as taken:
+        taken.work()
+        taken.truncate(kinds=["other"])
+        taken.work()
+        taken.rename_away(where="date", kinds=["same"])
+        taken.work()
+        taken.compress_all(suffix=".gz", deletes=True)
+
+
+def test_copied_and_emptied_file_that_is_moved_out_of_sight_is_stored_once() -> None:
+    with machine(["unique", "other"]) as taken:
+        taken.work()
+        taken.copy(name="app.log.1", between=[], truncates=True)
+        taken.rename_away(where="far", kinds=["same"])

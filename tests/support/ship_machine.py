@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import psutil
-from hypothesis import note
+from hypothesis import currently_in_test_context
+from hypothesis import note as note_in_test
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
@@ -49,6 +50,12 @@ _few = st.lists(st.sampled_from(sorted(LINES)), max_size=2)
 _is_up = precondition(lambda self: self.shipper is not None)
 _is_down = precondition(lambda self: self.shipper is None)
 _has_app = precondition(lambda self: self.world.at(self.world.logs / APP) is not None)
+
+
+def note(text: str) -> None:
+    """Tell what was done when an example is shown; a test without Hypothesis may take steps too."""
+    if currently_in_test_context():
+        note_in_test(text)
 
 
 class ShipMachine(RuleBasedStateMachine):
@@ -250,6 +257,14 @@ class ShipMachine(RuleBasedStateMachine):
         note(f"compress {path} ({end}) into {made.content.number}")
         if end == "deletes":
             self._delete(path)
+        self._look_at_files()
+
+    def compress_all(self, suffix: str, *, deletes: bool) -> None:
+        """Compress what is rotated, or write half of each archive."""
+        for path in self._closed_files():
+            self.world.compress(path, suffix, half=not deletes)
+            if deletes:
+                self._delete(path)
         self._look_at_files()
 
     @precondition(lambda self: self._half_archives())
