@@ -60,6 +60,8 @@ class Reading:
         taken = {state.name for state in states} if checkpoint is not None else None
         self._naming = Naming(by_source=by_source, taken=taken)
         self._unmatched: set[str] = set()
+        self.has_replaced = False
+        """Whether files hold other contents than at the last look."""
         self.catalog = Catalog(
             states, self._make, self._begin, line_format.max_line_bytes, follows=follows
         )
@@ -76,6 +78,7 @@ class Reading:
         Raises:
             CheckpointRefused: what was found out can't be written down.
         """
+        self.has_replaced = False
         return await asyncio.to_thread(self._look, now)
 
     def _look(self, now: float) -> tuple[list[Path], list[str]]:
@@ -98,6 +101,7 @@ class Reading:
         try:
             return content.read(now), []
         except (ContentReplaced, FileNotFoundError):
+            self.has_replaced = True
             await asyncio.to_thread(self.catalog.replace, content, now)
             return None, await asyncio.to_thread(self._said)
         except (Damaged, OSError) as error:

@@ -187,6 +187,9 @@ class _Following:
             if ready:
                 looks = False
                 continue
+            looks = self._reading.has_replaced
+            if looks:
+                continue  # nothing tells of what is in the files now
             await self._sender.flush()
             changes = await self._watch.wait(catalog.wait_s(self._clock(), _LONGEST_WAIT_S))
             if changes.reason:
