@@ -5,7 +5,7 @@ docs/use/ship.md has the rules, by number.
 
 import os
 import stat
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -92,12 +92,7 @@ class Catalog:
             elif content.is_cut(path, status):
                 self._replace(content)
                 new.append((path, status))
-        for key, content in list(self._contents.items()):
-            if key not in there and content.is_there:
-                content.is_there = False
-                content.quiet_since = None
-                if content.is_emptied():
-                    self._replace(content)
+        self._miss(there)
         if self._is_first:
             self._find_lost([path for path, _ in new], {each.st_ino: path for path, each in new})
             self._is_first = False
@@ -113,6 +108,15 @@ class Catalog:
         self._waiting.keep(there)
         self._paths = {each.path: each for each in self._contents.values()}
         self._say_refused(refused)
+
+    def _miss(self, there: Collection[Key]) -> None:
+        """Take in which files no name leads to any more."""
+        for key, content in list(self._contents.items()):
+            if key not in there and content.is_there:
+                content.is_there = False
+                content.quiet_since = None
+                if content.is_emptied():
+                    self._replace(content)
 
     def replace(self, content: Content, now: float) -> None:
         """Find out what became of a content whose file holds other bytes, or can't be found."""
@@ -220,13 +224,8 @@ class Catalog:
     ) -> ContentState | None:
         """Return the state of what a file holds, None if that is not to be read (yet)."""
         key = status.st_dev, status.st_ino
-        for state in self._known.of_file(file.identity):
-            if id(state) in self._by_state:
-                continue
-            if ends_alike(file, replace(state, place=state.last or state.place)):
-                return state
-            if not state.ended and state.last is None:
-                self._find_copy(state)
+        if (state := self._held(file)) is not None:
+            return state
         if not status.st_size or (file.is_compressed and not self._is_whole(file, status, now)):
             return None
         if self._beginnings is None:
@@ -247,6 +246,17 @@ class Catalog:
         if not self._by_state[id(original)].is_there:
             return None  # it was moved here, and is read where it was until it ends
         return self._known.add(self._begin(file))
+
+    def _held(self, file: ReadableFile) -> ContentState | None:
+        """Return the content that a file held before, if it holds it still; else look for that."""
+        for state in self._known.of_file(file.identity):
+            if id(state) in self._by_state:
+                continue
+            if ends_alike(file, replace(state, place=state.last or state.place)):
+                return state
+            if not state.ended and state.last is None:
+                self._find_copy(state)
+        return None
 
     def _is_whole(self, file: ReadableFile, status: os.stat_result, now: float) -> bool:
         """Tell whether a compressed file has its end; one that never gets it is refused."""
