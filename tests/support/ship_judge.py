@@ -139,7 +139,7 @@ class Judge:
         for content, streams in self.stored.streams.items():
             holders = [each for each in self.world.contents if each.data.startswith(content)]
             assert holders, f"{content!r} was never written"
-            # What is lost and was sent may be all that another one begins with: then that may be it.
+            # What is lost may be all that another one begins with: then that may be it.
             lost = [
                 each
                 for each in self.world.contents
@@ -151,8 +151,8 @@ class Judge:
             )
 
     def _is_begun_by(self, lost: ModelContent, content: bytes) -> bool:
-        covered = self.covered(lost)
-        return covered > 0 and content.startswith(bytes(lost.data[:covered]))
+        sent = bytes(lost.data[: self.covered(lost)]).rpartition(b"\n")[0]
+        return len(sent) > 0 and content.startswith(sent)
 
     def _times(self, content: ModelContent) -> int:
         """Return how often a content may be stored."""
