@@ -12,6 +12,7 @@ _PACKAGES = {
     "curl": "curl",
     "haproxy": "haproxy",
     "jq": "jq",
+    "logrotate": "logrotate",
     "nginx": "nginx-light",
     "pgbouncer": "pgbouncer",
     "promtool": "prometheus",
