@@ -231,7 +231,8 @@ class Catalog:
         if self._beginnings is None:
             # Of all of them once a look, in which nothing is read.
             self._beginnings = self._known.beginnings(self._read_to)
-        alike = list(self._beginnings.alike(file.read(0, HEAD_BYTES)))
+        # A plain file is compared with what was met before this look: many may have one heading.
+        alike = self._beginnings.alike(file.read(0, HEAD_BYTES), with_new=file.is_compressed)
         original, is_whole = original_of(file, alike, self._by_state, self._max_line_bytes)
         if original is None and not file.is_compressed:
             self._find_emptied(alike, now)
@@ -293,6 +294,8 @@ class Catalog:
         status = file.status()
         content.has_size(status.st_size)
         content.changed_ns = status.st_mtime_ns
+        if self._beginnings is not None:
+            self._beginnings.add(state, self._read_to(state))
         return content
 
     def _replace(self, content: Content) -> None:

@@ -68,17 +68,23 @@ class Beginnings:
         self._all = [(state, place) for state, place in contents if place.head]
         self._long: defaultdict[bytes, list[tuple[ContentState, Place]]] = defaultdict(list)
         self._short: list[tuple[ContentState, Place]] = []
+        self._new: list[tuple[ContentState, Place]] = []
         for state, place in self._all:
             if len(place.head) < _BEGINNING_BYTES:
                 self._short.append((state, place))
             else:
                 self._long[place.head[:_BEGINNING_BYTES]].append((state, place))
 
-    def alike(self, head: bytes) -> list[tuple[ContentState, Place]]:
+    def add(self, state: ContentState, place: Place) -> None:
+        """Add a content that was met just now."""
+        self._new.append((state, place))
+
+    def alike(self, head: bytes, *, with_new: bool = False) -> list[tuple[ContentState, Place]]:
         """Return the contents that begin like a file, as far as both go; the longest first.
 
         Args:
             head: the first bytes of the file, at most HEAD_BYTES.
+            with_new: among those too that were added.
 
         Returns:
             Each with the place up to which it was read.
@@ -86,6 +92,8 @@ class Beginnings:
         candidates = self._all
         if len(head) >= _BEGINNING_BYTES:
             candidates = self._short + self._long.get(head[:_BEGINNING_BYTES], [])
+        if with_new:
+            candidates = candidates + self._new
         found = [(state, place) for state, place in candidates if _is_alike(place.head, head)]
         return sorted(found, key=lambda each: -each[1].position)
 
