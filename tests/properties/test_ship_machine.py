@@ -90,3 +90,12 @@ def test_copied_and_emptied_file_that_is_moved_out_of_sight_is_stored_once() -> 
         taken.work()
         taken.copy(name="app.log.1", between=[], truncates=True)
         taken.rename_away(where="far", kinds=["same"])
+
+
+def test_plain_file_and_its_archives_that_are_met_at_once_are_stored_once() -> None:
+    with machine(["unique", "other"]) as taken:
+        taken.stop()
+        taken.rename_away(where="date", kinds=["same"])
+        taken.compress_all(suffix=".gz", deletes=False)
+        taken.complete_archive(deletes=False)
+        taken.compress_all(suffix=".bz2", deletes=True)
