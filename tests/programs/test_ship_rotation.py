@@ -1,8 +1,9 @@
 """Real programs rotate their logs while these are shipped, and while the shipper is away."""
 
+import asyncio
+import itertools
 import json
-import logging
-import os
+import logging.handlers
 import signal
 import subprocess
 import sys
@@ -212,3 +213,448 @@ async def test_logs_that_logrotate_rotates_are_stored_once(
             ShipProcess(client, url, tmp_path, "pattern", f"{logs}/**/app.log*"),
         ) as shippers:
             await rotate_in_every_state(shippers, *rotated)
+
+
+_PYTHON = """
+import logging, sys, time
+from logging.handlers import RotatingFileHandler, TimedRotatingFileHandler
+kind, path, lines = sys.argv[1], sys.argv[2], 0
+if kind == "size":
+    handler = RotatingFileHandler(path, maxBytes=1 << 30, backupCount=50)
+else:
+    handler = TimedRotatingFileHandler(path, when="S", backupCount=50)
+    handler.rolloverAt = 1 << 34
+logger = logging.getLogger(kind)
+logger.addHandler(handler)
+for command in sys.stdin:
+    if command == "rotate\\n" and kind == "size":
+        handler.doRollover()
+    elif command == "rotate\\n":
+        # The name is of the second before, which must be another one each time.
+        second = int(time.time())
+        while int(time.time()) == second:
+            time.sleep(0.01)
+        handler.rolloverAt = int(time.time())
+        handler.doRollover()
+        handler.rolloverAt = 1 << 34
+    else:
+        for _ in range(int(command)):
+            logger.error("%s line %d", kind, lines)
+            lines += 1
+    print(flush=True)
+"""
+
+
+class PythonLog:
+    """A process that logs with one of the handlers of Python that rotate.
+
+    Args:
+        kind: `size` or `time`, by which the handler rotates.
+        path: of the log.
+    """
+
+    def __init__(self, kind: str, path: Path) -> None:
+        path.parent.mkdir()
+        self.path = path
+        self.written: list[bytes] = []
+        self._kind = kind
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _PYTHON, kind, path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def write(self, lines: int) -> None:
+        self._command(str(lines))
+        first = len(self.written)
+        self.written += [
+            b"%s line %d\n" % (self._kind.encode(), number)
+            for number in range(first, first + lines)
+        ]
+
+    def rotate(self) -> None:
+        self._command("rotate")
+
+    def close(self) -> None:
+        self._process.communicate()
+
+    def _command(self, command: str) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{command}\n")
+        self._process.stdin.flush()
+        assert self._process.stdout.readline() == "\n"
+
+
+def rotated_by_glog(link: Path) -> Rotated:
+    """An imitation: a new file under a new name, then the link to it."""
+    numbers = itertools.count()
+
+    def rotate() -> None:
+        link.unlink(missing_ok=True)
+        link.symlink_to(f"app.log.INFO.20260301-{next(numbers):06}.4711")
+
+    link.parent.mkdir()
+    rotate()
+    return Rotated(link, rotate, late=3)
+
+
+async def test_logs_that_programs_rotate_themselves_are_stored_once(
+    client: aiohttp.ClientSession, url: str, logs: Path, tmp_path: Path
+) -> None:
+    with ExitStack() as stack:
+        rotated: list[PythonLog | Rotated] = [
+            PythonLog("size", logs / "size" / "app.log"),
+            PythonLog("time", logs / "time" / "app.log"),
+            rotated_by_glog(logs / "glog" / "app.INFO"),
+        ]
+        for log in rotated:
+            stack.callback(log.close)
+        async with closing_all(
+            ShipProcess(client, url, tmp_path, "paths", *(log.path for log in rotated)),
+            ShipProcess(client, url, tmp_path, "pattern", f"{logs}/*/app.*"),
+        ) as shippers:
+            await rotate_in_every_state(shippers, *rotated)
+
+
+async def test_log_that_rotates_by_its_size_all_the_time_is_stored_once(
+    client: aiohttp.ClientSession, url: str, logs: Path, tmp_path: Path
+) -> None:
+    # Each file has some thirty lines, and is renamed by everyone that follows.
+    logger = logging.getLogger("all the time")
+    logger.propagate = False
+    handler = logging.handlers.RotatingFileHandler(logs / "app.log", maxBytes=300, backupCount=400)
+    logger.addHandler(handler)
+    written: list[bytes] = []
+
+    def write(lines: int) -> None:
+        for _ in range(lines):
+            logger.error("line %d", len(written))
+            written.append(b"line %d\n" % len(written))
+
+    async with closing_all(
+        ShipProcess(client, url, tmp_path, "pattern", logs / "app.log*")
+    ) as shippers:
+        await shippers.start()
+        write(400)
+        await shippers.until_stored(1)
+        write(400)
+        await shippers.until_stored(len(written))
+        await shippers.stop()
+        write(400)
+        await shippers.start()
+        await shippers.kill_under_way()
+        write(400)
+        await shippers.start()
+        await shippers.until_stored(len(written))
+        await shippers.stop()
+        await shippers.check(written)
+    logger.removeHandler(handler)
+    handler.close()
+
+
+_NGINX = """
+daemon off;
+pid {directory}/nginx.pid;
+user root;
+error_log stderr warn;
+events {{}}
+http {{
+    access_log {log};
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    server {{ listen 127.0.0.1:{port}; location / {{ return 200 "ok"; }} }}
+}}
+"""
+
+
+class Nginx:
+    """A real nginx, rotated as its manual says: `mv`, then USR1.
+
+    Args:
+        path: of its access log.
+        directory: for what else it needs.
+    """
+
+    def __init__(self, path: Path, directory: Path) -> None:
+        directory.mkdir()
+        self.path = path
+        self._port = unused_port()
+        self._requests = self._rotations = 0
+        configuration = directory / "nginx.conf"
+        configuration.write_text(_NGINX.format(directory=directory, log=path, port=self._port))
+        self._process = subprocess.Popen(
+            [program("nginx"), "-p", directory, "-c", configuration, "-e", "stderr"],
+            stderr=subprocess.DEVNULL,
+        )
+        self._connection = HTTPConnection("127.0.0.1", self._port)
+        wait_for(self._listens, "nginx")
+
+    @property
+    def written(self) -> list[bytes]:
+        return [b"/%d" % number for number in range(self._requests)]
+
+    def write(self, lines: int) -> None:
+        for _ in range(lines):
+            self._connection.request("GET", f"/{self._requests}")
+            self._connection.getresponse().read()
+            self._requests += 1
+
+    def rotate(self) -> None:
+        self._rotations += 1
+        # Newer ones have greater numbers, so that none is renamed a second time.
+        self.path.rename(self.path.with_name(f"{self.path.name}.{self._rotations}"))
+        self.write(3)
+        self._process.send_signal(signal.SIGUSR1)
+        wait_for(self.path.exists, "a new log")
+
+    def close(self) -> None:
+        self._connection.close()
+        self._process.terminate()
+        self._process.wait()
+
+    def _listens(self) -> bool:
+        assert self._process.poll() is None
+        try:
+            self._connection.connect()
+        except ConnectionRefusedError:
+            return False
+        return True
+
+
+async def test_access_log_of_nginx_is_stored_once(
+    client: aiohttp.ClientSession, url: str, logs: Path, tmp_path: Path
+) -> None:
+    nginx = Nginx(logs / "access.log", tmp_path / "nginx")
+    combined = ("--format", "combined")
+    try:
+        async with closing_all(
+            NginxShipper(client, url, tmp_path, "path", nginx.path, *combined),
+            NginxShipper(client, url, tmp_path, "pattern", logs / "access.log*", *combined),
+        ) as shippers:
+            await rotate_in_every_state(shippers, nginx)
+    finally:
+        nginx.close()
+
+
+class NginxShipper(ShipProcess):
+    """Ships access logs, whose requests are told by their path."""
+
+    async def contents(self) -> dict[str, list[bytes]]:
+        contents: dict[str, list[bytes]] = {}
+        for event in await self.events():
+            assert event["payload"]["status"] == 200
+            lines = contents.setdefault(event["event_id"].split("-")[0], [])
+            lines.append(event["payload"]["path"].encode())
+        return contents
+
+
+class PostgresLog:
+    """The files that Postgres' own collector writes, under the names that it gives by default.
+
+    Args:
+        server: the server, which runs.
+    """
+
+    def __init__(self, server: OwnPostgres) -> None:
+        self._server = server
+        self._lines = 0
+        self.directory = server.data / "collected"
+        server.set("log_directory = 'collected'")
+        server.execute("ALTER SYSTEM SET logging_collector = on")
+        server.restart_with(lambda: None)
+
+    def contents(self) -> dict[str, bytes]:
+        """What is in the files, by their names; nobody renames or removes one."""
+        return {path.name: path.read_bytes() for path in self.directory.glob("*.log")}
+
+    @property
+    def written(self) -> list[bytes]:
+        return b"".join(sorted(self.contents().values())).splitlines(keepends=True)
+
+    def write(self, lines: int) -> None:
+        first, self._lines = self._lines, self._lines + lines
+        self._server.execute(
+            f"DO $$ BEGIN FOR number IN {first}..{self._lines - 1} LOOP "
+            "RAISE LOG 'line %', number; END LOOP; END $$"
+        )
+        last = b"LOG:  line %d\n" % (self._lines - 1)
+        wait_for(lambda: any(last in content for content in self.contents().values()), "a line")
+
+    def rotate(self) -> None:
+        # A name has the second in it: within one, the collector goes on with its file.
+        files = len(self.contents())
+        wait_for(lambda: self._rotates(files), "a new log")
+
+    def _rotates(self, files: int) -> bool:
+        self._server.execute("SELECT pg_rotate_logfile()")
+        return len(self.contents()) > files
+
+
+class PostgresShipper(ShipProcess):
+    """Ships the files of Postgres, some of whose lines are alike."""
+
+    async def check(self, *logs: Sequence[bytes]) -> None:
+        contents = [b"".join(lines) for lines in (await self.contents()).values()]
+        # They begin with times.
+        assert b"".join(sorted(contents)).splitlines(keepends=True) == logs[0]
+        assert self.said() == []
+
+
+async def test_files_of_the_collector_of_postgres_are_stored_once(
+    client: aiohttp.ClientSession, url: str, tmp_path: Path
+) -> None:
+    with own_postgres() as server:
+        server.start()
+        log = PostgresLog(server)
+        async with closing_all(
+            PostgresShipper(client, url, tmp_path, "pattern", log.directory / "postgresql-*.log"),
+        ) as shippers:
+            await rotate_in_every_state(shippers, log)
+
+
+class Cri(Rotated):
+    """A log as containerd writes it."""
+
+    def put(self, line: bytes) -> None:
+        self._file.write(b"2026-03-01T12:00:00.123456789Z stdout F %b\n" % line)
+        self.written.append(line)
+
+
+class JsonFile(Rotated):
+    """A log as the `json-file` driver of Docker writes it."""
+
+    def put(self, line: bytes) -> None:
+        record = {"log": f"{line.decode()}\n", "stream": "stdout", "time": "2026-03-01T12:00:00Z"}
+        self._file.write(json.dumps(record).encode() + b"\n")
+        self.written.append(line)
+
+
+class ContainerShipper(ShipProcess):
+    """Ships logs of containers."""
+
+    async def contents(self) -> dict[str, list[bytes]]:
+        contents: dict[str, list[bytes]] = {}
+        for event in await self.events():
+            assert event["payload"]["stream"] == "stdout"
+            lines = contents.setdefault(event["event_id"].split("-")[0], [])
+            lines.append(event["payload"]["line"].encode())
+        return contents
+
+
+def rotated_by_kubelet(log: Path) -> Cri:
+    """An imitation: older ones are compressed, then the log is renamed."""
+    numbers = itertools.count()
+
+    def rotate() -> None:
+        for older in log.parent.glob("0.log.*"):
+            if older.suffix != ".gz":
+                compressed = older.with_name(f"{older.name}.tmp")
+                with compressed.open("wb") as file:
+                    subprocess.run(["gzip", "-c", older], stdout=file, check=True)
+                compressed.rename(older.with_name(f"{older.name}.gz"))
+                older.unlink()
+        log.rename(log.with_name(f"0.log.20260301-{next(numbers):06}"))
+
+    return Cri(log, rotate, late=3)
+
+
+def rotated_by_docker(log: Path) -> JsonFile:
+    """An imitation: the numbers move."""
+
+    def rotate() -> None:
+        for number in reversed(range(9)):
+            older = log.with_name(f"{log.name}.{number}") if number else log
+            if older.exists():
+                older.rename(log.with_name(f"{log.name}.{number + 1}"))
+
+    return JsonFile(log, rotate, late=0)
+
+
+async def test_logs_rotated_as_kubelet_and_docker_do_are_stored_once(
+    client: aiohttp.ClientSession, url: str, logs: Path, tmp_path: Path
+) -> None:
+    pod, container = logs / "pods" / "shop" / "0.log", logs / "c0ffee" / "c0ffee-json.log"
+    link = logs / "containers" / "shop.log"
+    for path in (pod, container, link):
+        path.parent.mkdir(parents=True)
+    link.symlink_to(pod)
+    rotated = [rotated_by_kubelet(pod), rotated_by_docker(container)]
+    names = [link.with_name("*.log"), container], [f"{logs}/**/*.log*"]
+    async with closing_all(
+        ContainerShipper(client, url, tmp_path, "links", *names[0], "--format", "auto"),
+        ContainerShipper(client, url, tmp_path, "pattern", *names[1], "--format", "auto"),
+    ) as shippers:
+        await rotate_in_every_state(shippers, *rotated)
+    for log in rotated:
+        log.close()
+
+
+async def test_log_moved_out_of_sight_meanwhile_is_said_to_be_lost_where_no_name_leads_to_it(
+    client: aiohttp.ClientSession, url: str, logs: Path, tmp_path: Path
+) -> None:
+    path = logs / "app" / "app.log"
+    path.parent.mkdir()
+    directives = ["create", "olddir ../archive", "createolddir 755"]
+    rotated = Rotated(path, Logrotate(path, tmp_path / "logrotate", directives), late=3)
+    named = ShipProcess(client, url, tmp_path, "path", path)
+    found = ShipProcess(client, url, tmp_path, "pattern", f"{logs}/*/app.log*")
+    async with closing_all(named, found) as shippers:
+        rotated.write(FEW)
+        await shippers.start()
+        await shippers.until_stored(FEW)
+        sent_bytes = path.stat().st_size
+        await shippers.stop()
+        rotated.write(FEW)
+        rotated.rotate()
+        rotated.write(FEW)
+        await shippers.start()
+        await found.until_stored(len(rotated.written))
+        await named.until_stored(FEW + FEW)
+        await shippers.stop()
+        await found.check(rotated.written)
+        stored = [line for lines in (await named.contents()).values() for line in lines]
+        assert stored == rotated.written[:FEW] + rotated.written[-FEW:]
+        (said,) = named.said()
+        assert f"the file that was '{path}' is not found" in said
+        assert f"behind byte {sent_bytes:,}," in said
+    rotated.close()
+
+
+async def test_quiet_time_ends_what_was_renamed_compressed_deleted_and_copied(
+    client: aiohttp.ClientSession, url: str, logs: Path, tmp_path: Path
+) -> None:
+    names = ["compressed", "copied", "deleted", "renamed"]
+    for name in names:
+        path = logs / name / "app.log"
+        path.parent.mkdir()
+        path.write_bytes(b"%b first\n%b unfinished" % (name.encode(), name.encode()))
+    shipper = ShipProcess(client, url, tmp_path, "pattern", f"{logs}/*/app.log*")
+    async with closing_all(shipper):
+        await shipper.start()
+        await shipper.until_stored(len(names))
+        command = await asyncio.create_subprocess_shell(
+            "gzip compressed/app.log && cp copied/app.log copied/app.log.bak && "
+            "rm deleted/app.log && mv renamed/app.log renamed/app.log.1",
+            cwd=logs,
+        )
+        assert await command.wait() == 0
+        # Three last lines without newline, and the first line of the copy once more.
+        await shipper.until_stored(len(names) + 3 + 1)
+        # By now a look has told what is in the compressed file.
+        (logs / "renamed" / "app.log").write_bytes(b"another\n")
+        await shipper.until_stored(len(names) + 3 + 1 + 1)
+        await shipper.stop()
+        assert sorted(itertools.chain.from_iterable((await shipper.contents()).values())) == sorted(
+            [
+                *(b"%b first\n" % name.encode() for name in names),
+                *(b"%b unfinished" % name.encode() for name in names if name != "copied"),
+                b"copied first\n",
+                b"another\n",
+            ]
+        )
+        assert shipper.said() == []
