@@ -208,6 +208,8 @@ class Content:
         if hole:
             self._begin(Place(hole, b"", bytes(min(hole, HEAD_BYTES)), bytes(TAIL_BYTES)))
             self._lines = LineReader(hole, b"", self._max_line_bytes)
+        elif len(found) >= HOLE_BYTES:
+            return b""  # nothing stands behind it yet
         return self.file.read(hole, CHUNK_BYTES)
 
     def _take(self, arrived: bytes, now: float) -> tuple[list[Record], Place | None]:
