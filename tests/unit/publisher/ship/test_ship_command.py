@@ -77,7 +77,7 @@ def log(tmp_path: Path) -> Path:
         ("--source", "", "it takes 1 to 256 characters"),
         ("--source", "a\tb", "without control characters"),
         ("--source", "caf\udce9", "without control characters"),
-        ("--source", "{nam}", "there are {host}, {path}, {name} and {field:a.b}"),
+        ("--source", "{file}", "there are {host}, {path}, {name} and {field:a.b}"),
         ("--source", "{host", "a brace is written twice"),
         ("--host", "", "not 1 to 256 characters"),
         ("--host", "a\nb", "without control characters"),

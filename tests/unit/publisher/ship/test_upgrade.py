@@ -1,5 +1,6 @@
 """What version 0.1 has shipped is not shipped again."""
 
+import gzip
 import hashlib
 import shutil
 import sqlite3
@@ -99,6 +100,11 @@ def rotate(log: Path, content: bytes) -> Path:
     return rotated
 
 
+def compress(file: Path, archive: Path) -> None:
+    archive.write_bytes(gzip.compress(file.read_bytes()))
+    file.unlink()
+
+
 def move(file: Path, target: Path) -> None:
     target.parent.mkdir()
     file.rename(target)
@@ -148,6 +154,17 @@ async def test_a_file_that_was_renamed_meanwhile_goes_on(
     assert (totals.stored, totals.duplicates) == (3, 0)
     old_ids = shipped("app.log", LINES).ids[3:]
     assert [event_id for event_id in server.log if event_id in old_ids] == old_ids
+
+
+async def test_a_file_that_was_compressed_meanwhile_goes_on(
+    server: Scripted, log: Path, state: Path
+) -> None:
+    write_version_1(state, target_of(server.url), log, LINES[:3], source="app.log")
+    archive = log.with_name("app.log.1.gz")
+    compress(log, archive)
+    totals = await Shipping(server.url).once_with(state, archive)
+    assert (totals.stored, totals.duplicates) == (2, 0)
+    assert list(server.log) == shipped("app.log", LINES).ids[3:]
 
 
 async def test_a_new_content_that_begins_alike_has_other_ids(

@@ -43,9 +43,9 @@ def beside(path: Path, name: str = "app.log.1") -> Path:
 
 
 def test_appended_lines_follow(holding: Holding, log: Path) -> None:
-    append(log, b"three\n", b"fo")
+    append(log, b"three\n", b"fou")
     assert holding.look(log) == [b"three\n"]
-    append(log, b"ur\n")
+    append(log, b"r\n")
     assert holding.look(log) == [b"four\n"]
 
 
