@@ -26,6 +26,7 @@ from benchmarks import (
     peers,
     processor,
     reading,
+    ship,
     standard,
     start,
     streams,
@@ -50,6 +51,7 @@ PARTS: Mapping[str, Callable[[Setting], Awaitable[Part]]] = {
     "streams": streams.measure,
     "subscriptions": subscriptions.measure,
     "consumers": consumers.measure,
+    "ship": ship.measure,
 }
 
 _MIN_STORED = 1_000
@@ -125,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
         "--against",
         type=_checkout,
         metavar="DIRECTORY",
-        help="processor, start, reading: another checkout to compare this one with; give the "
+        help="processor, start, reading, ship: another checkout to compare this one with; give the "
         "first two 15 rounds",
     )
     parser.add_argument("--dsn", help="a Postgres server, in place of one started here")

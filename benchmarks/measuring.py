@@ -54,6 +54,8 @@ class Measured(NamedTuple):
     """Bytes on disk per stored event."""
     mib_s: float | None = None
     """MiB a second that came to all readers of streams together."""
+    shipper_cpu_s: float | None = None
+    """Processor time of a shipper while its files are quiet, in seconds."""
     stream_kib: float | None = None
     """Resident memory of one idle stream in KiB."""
     refused: int = 0

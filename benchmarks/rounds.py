@@ -54,6 +54,9 @@ class Part:
         if measured.start_ms is not None:
             self._say(f"{name}: {measured.start_ms:,.0f} ms")
             return
+        if measured.shipper_cpu_s is not None:
+            self._say(f"{name}: {measured.shipper_cpu_s:,.2f} s of processor time")
+            return
         if measured.stream_kib is not None:
             self._say(f"{name}: {measured.stream_kib:,.1f} KiB each")
             return

@@ -19,6 +19,7 @@ _COLUMNS = {
     "MiB, sum of each process's peak": ("high_water_mib",),
     "bytes each": ("bytes_per_event",),
     "MiB/s to all readers": ("mib_s",),
+    "CPU s of the shipper": ("shipper_cpu_s",),
     "KiB a stream": ("stream_kib",),
     "answered 503": ("refused",),
 }

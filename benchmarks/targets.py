@@ -11,6 +11,7 @@ from benchmarks import (
     peers,
     processor,
     reading,
+    ship,
     standard,
     start,
     streams,
@@ -256,6 +257,28 @@ TARGETS: Sequence[Target] = [
         1.05,  # starts spread more than processor time does
         at_most=True,
         field="start_ms",
+    ),
+    *(
+        Target(
+            f"{name}, shipped: lines a second / those of the other checkout",
+            "ship",
+            name,
+            ship.before(name),
+            1.5,
+        )
+        for name in ship.ONCE
+    ),
+    *(
+        Target(
+            f"{name}: processor time of the shipper / that of the other checkout",
+            "ship",
+            name,
+            ship.before(name),
+            0.1,
+            at_most=True,
+            field="shipper_cpu_s",
+        )
+        for name in ship.FOLLOWED
     ),
     *_reading("SQLite", over_jetstream=8, over_before=2.2, publishing=1.05),
     *_reading("Postgres", over_jetstream=5.5, over_before=1.8, publishing=1.0),

@@ -23,6 +23,7 @@ from benchmarks import (
     processor,
     read_memory,
     reading,
+    ship,
     standard,
     start,
     stored_topic,
@@ -171,6 +172,27 @@ async def test_the_time_to_be_ready_is_measured_beside_another_checkout(
     assert ratio > 0
     assert said[-1].startswith(f"{start.BEFORE}: ")
     assert said[-1].endswith(" ms")
+
+
+async def test_shipping_is_measured_beside_another_checkout(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ship, "FILES", 20)
+    monkeypatch.setattr(ship, "SETTLING_S", 0.1)
+    monkeypatch.setattr(ship, "LASTS_S", 0.3)
+    setting = Setting(1, 2100, 0, postgres_databases(postgres_server.dsn), lambda _: None)
+    alone = await ship.measure(setting)
+    assert set(alone.measurements) == {*ship.ONCE, *ship.FOLLOWED}
+    assert "--against" in alone.missing[ship.before(ship.LARGE)]
+    part = await ship.measure(setting._replace(against=ROOT))
+    for name in ship.ONCE:
+        (ratio,) = part.ratios(name, ship.before(name), "generator_cpu_s_per_million")
+        assert ratio > 0
+    for name in ship.FOLLOWED:
+        for each in (name, ship.before(name)):
+            (measured,) = part.measurements[each]
+            assert measured.shipper_cpu_s is not None
+    assert "| CPU s of the shipper |" in table(part)
 
 
 async def test_reading_is_measured_beside_another_checkout_and_says_what_is_missing(

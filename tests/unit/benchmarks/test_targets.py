@@ -13,6 +13,7 @@ from benchmarks import (
     peers,
     processor,
     reading,
+    ship,
     standard,
     start,
     streams,
@@ -121,6 +122,9 @@ def test_every_target_is_of_figures_that_a_whole_run_takes() -> None:
         },
         "processor": {each for name in processor.NAMES for each in (name, processor.before(name))},
         "start": {start.NAME, start.BEFORE},
+        "ship": {
+            each for name in (*ship.ONCE, *ship.FOLLOWED) for each in (name, ship.before(name))
+        },
         "reading": {
             reading.JETSTREAM,
             *map(reading.bare, reading.BACKENDS),
