@@ -112,11 +112,15 @@ class ShipProcess:
         """
         contents = (await self.contents()).values()
         stored = Counter(line for lines in contents for line in lines)
-        assert stored == Counter(line for lines in logs for line in lines)
+        written = Counter(line for lines in logs for line in lines)
+        lost, again = written - stored, stored - written
+        assert not lost, f"{self.topic}: {len(lost)} lines are not stored: {list(lost)[:5]}"
+        assert not again, f"{self.topic}: {len(again)} lines again: {list(again)[:5]}"
         places = {line: place for lines in logs for place, line in enumerate(lines)}
         for lines in contents:
-            assert lines == sorted(lines, key=places.__getitem__)
-        assert self.said() == []
+            order = [places[line] for line in lines]
+            assert order == sorted(order), f"{self.topic}: {order}"
+        assert not self.said(), self.said()
 
     async def _count(self, name: str) -> int:
         stats = await get_json(self._client, f"{self._url}/stats")
