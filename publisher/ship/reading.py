@@ -118,8 +118,8 @@ class Reading:
         self.catalog.close()
         self._open.close_all()
 
-    def _begin(self, file: ReadableFile) -> ContentState:
-        path = named_path(file)
+    def _begin(self, file: ReadableFile, log: Path | None) -> ContentState:
+        path = log or named_path(file)
         source = self._source.of_content(self._host, str(path), path.name)
         return ContentState(str(path), source, self._host_of_ids, file.identity)
 

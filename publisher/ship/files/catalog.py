@@ -15,6 +15,7 @@ from publisher.ship.files.known import Beginnings, Known
 from publisher.ship.files.readable_file import Damaged, FileRefused, ReadableFile, open_file
 from publisher.ship.files.search import ends_alike, found_elsewhere, has_end, is_at, original_of
 from publisher.ship.files.state import HEAD_BYTES, ContentState, Place
+from publisher.ship.files.unseen import Unseen
 from publisher.ship.files.waiting import QUIET_S, Waiting
 
 _UNFINISHED_WAIT_S = 1.0
@@ -28,7 +29,7 @@ class Catalog:
     Args:
         states: what is known of contents.
         make: makes the content of a state and of the file that holds it.
-        begin: makes the state of a new content in a file.
+        begin: makes the state of a new content in a file, of the log at a path; None: at its own.
         max_line_bytes: longer lines are cut.
         follows: whether files are looked at again, so that a copy can be waited for (7).
     """
@@ -37,7 +38,7 @@ class Catalog:
         self,
         states: Iterable[ContentState],
         make: Callable[[ContentState, ReadableFile], Content],
-        begin: Callable[[ReadableFile], ContentState],
+        begin: Callable[[ReadableFile, Path | None], ContentState],
         max_line_bytes: int,
         *,
         follows: bool,
@@ -51,6 +52,7 @@ class Catalog:
         self._by_state: dict[int, Content] = {}
         self._paths: dict[Path, Content] = {}
         self._waiting = Waiting()
+        self._unseen = Unseen()
         self._endless: dict[Key, tuple[int, int]] = {}
         """Compressed files without an end, with their size and the time of their last change."""
         self._beginnings: Beginnings | None = None
@@ -83,7 +85,7 @@ class Catalog:
         """
         self._beginnings = None
         refused: dict[str, str] = {}
-        there = _statuses(paths, refused)
+        there = _statuses([*self._unseen.paths(), *paths], refused)
         new: list[tuple[Path, os.stat_result]] = []
         for key, (path, status) in there.items():
             content = self._contents.get(key)
@@ -96,6 +98,10 @@ class Catalog:
         if self._is_first:
             self._find_lost([path for path, _ in new], {each.st_ino: path for path, each in new})
             self._is_first = False
+        if self._find_unseen([path for path, _ in new], there):
+            unseen = _statuses(self._unseen.paths(), refused)
+            new = [*unseen.values(), *new]
+            there |= unseen
         for path, status in new:
             try:
                 self._meet(path, status, now)
@@ -106,8 +112,17 @@ class Catalog:
             except OSError as error:
                 refused[os.fspath(path)] = str(FileRefused.of(path, error))
         self._waiting.keep(there)
+        self._unseen.keep([path for key, (path, _) in there.items() if self._waiting.has(key)])
         self._paths = {each.path: each for each in self._contents.values()}
         self._say_refused(refused)
+
+    def _find_unseen(self, paths: Sequence[Path], there: Collection[Key]) -> bool:
+        """Look for what logs have been since they were seen last, as they have new contents."""
+        besides = {*there, *self._contents}
+        found = [
+            self._unseen.find(path, self._known.last_at(os.fspath(path)), besides) for path in paths
+        ]
+        return any(found)
 
     def _miss(self, there: Collection[Key]) -> None:
         """Take in which files no name leads to any more."""
@@ -133,9 +148,9 @@ class Catalog:
         slices, self._left = self._left, []
         for key, content in list(self._contents.items()):
             is_quiet = content.quiet_since is not None and now - content.quiet_since >= QUIET_S
-            if is_quiet and (not content.is_there or content.was_renamed):
+            if is_quiet and (not content.is_there or content.may_end):
                 slices += content.finish(now, ended=True)
-                content.was_renamed = False
+                content.may_end = False
                 if not content.is_there:
                     self._drop(key)
                     self._end(content)
@@ -187,7 +202,7 @@ class Catalog:
         for content in self._contents.values():
             if content.is_unfinished or not content.is_there:
                 wait_s = min(wait_s, _UNFINISHED_WAIT_S)
-            if content.was_renamed and content.quiet_since is not None:
+            if content.may_end and content.quiet_since is not None:
                 wait_s = min(wait_s, content.quiet_since + QUIET_S - now)
         return max(min([wait_s, *self._waiting.due_in_s(now)]), 0.0)
 
@@ -239,14 +254,14 @@ class Catalog:
             if key in self._contents:
                 return None
         if original is None or (is_whole and not self._follows and not file.is_compressed):
-            return self._known.add(self._begin(file))
+            return self._known.add(self._begin(file, self._unseen.log_of(file.path)))
         if not is_whole:
             return original
         if file.is_compressed or self._waiting.begins(key, status, now):
             return None
         if not self._by_state[id(original)].is_there:
             return None  # it was moved here, and is read where it was until it ends
-        return self._known.add(self._begin(file))
+        return self._known.add(self._begin(file, self._unseen.log_of(file.path)))
 
     def _held(self, file: ReadableFile) -> ContentState | None:
         """Return the content that a file held before, if it holds it still; else look for that."""
@@ -290,7 +305,8 @@ class Catalog:
         content = self._make(state, file)
         self._put(content, file)
         # Renamed while nothing was running, or compressed: then it is complete, or will be.
-        content.was_renamed = file.is_compressed or os.fspath(file.path) != state.path
+        content.is_closed = file.is_compressed or os.fspath(file.path) != state.path
+        content.may_end = content.is_closed
         status = file.status()
         content.has_size(status.st_size)
         content.changed_ns = status.st_mtime_ns
@@ -372,9 +388,13 @@ class Catalog:
         )
 
     def _end(self, content: Content) -> None:
+        state = content.state
+        with suppress(OSError):
+            # It may turn up in another file of the same size and time.
+            status = content.file.status()
+            state.size, state.changed_ns = status.st_size, status.st_mtime_ns
         content.file.close()
         # Until all of it is acknowledged, a command that comes after this one must look for it.
-        state = content.state
         state.last = content.as_read().place
         state.acknowledge(state.place)
         if state.ended:

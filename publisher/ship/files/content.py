@@ -62,8 +62,10 @@ class Content:
         """Whether a name that is shipped leads to its file."""
         self.quiet_since: float | None = None
         """When its end was reached, by a steady clock in seconds; None while there is more."""
-        self.was_renamed = False
-        """Whether it was seen under another name, since when it may be complete."""
+        self.is_closed = False
+        """Whether it has another name or place than its writer gave it, so that it may be whole."""
+        self.may_end = False
+        """Whether that is so, and its last line was not sent since."""
         self.changed_ns = 0
         self.may_have_more = True
         """Whether there may be more than was read, as far as was seen."""
@@ -123,6 +125,7 @@ class Content:
                     self.quiet_since = now
                 return None
             self.quiet_since = None
+            self.may_end = self.is_closed
             records, place = self._take(arrived, now)
             if records or place:
                 return Slice(self, records, place)
@@ -155,6 +158,7 @@ class Content:
         self.file = file
         self.path = file.path
         self.quiet_since = None
+        self.is_closed = self.may_end = True
 
     def is_cut(self, path: Path, status: os.stat_result) -> bool:
         """Take in that its file was seen; tell whether it has less than was read, or seen before.
@@ -167,7 +171,7 @@ class Content:
         self.changed_ns = status.st_mtime_ns
         if path != self.path:
             self.path = self.file.path = path
-            self.was_renamed = self.may_have_more = True
+            self.is_closed = self.may_end = self.may_have_more = True
             self.quiet_since = None
         seen_bytes, self._seen_bytes = self._seen_bytes, status.st_size
         seen = status.st_size, status.st_mtime_ns

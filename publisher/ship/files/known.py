@@ -19,6 +19,7 @@ class Known:
     def __init__(self, states: Iterable[ContentState]) -> None:
         self._states: dict[int, ContentState] = {}
         self._by_inode: defaultdict[int, list[ContentState]] = defaultdict(list)
+        self._by_path: dict[str, ContentState] = {}
         for state in states:
             self.add(state)
 
@@ -26,6 +27,7 @@ class Known:
         """Add a state, and return it."""
         self._states[id(state)] = state
         self._by_inode[state.identity.inode].append(state)
+        self._by_path[state.path] = state
         return state
 
     def move(self, state: ContentState, identity: FileIdentity) -> None:
@@ -43,6 +45,10 @@ class Known:
         """Return the contents that a file has held, the last one first."""
         states = self._by_inode.get(identity.inode, ())
         return [state for state in reversed(states) if is_same(state.identity, identity)]
+
+    def last_at(self, path: str) -> ContentState | None:
+        """Return the content that was met last under a path."""
+        return self._by_path.get(path)
 
     def under_way(self) -> list[ContentState]:
         """Return the contents that have not ended."""

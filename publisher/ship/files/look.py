@@ -53,7 +53,8 @@ class Look:
     def path(self, path: str) -> tuple[str, bool]:
         """Return the real path of an absolute one, and whether something is there or may be."""
         real = self._real.of(path)
-        return real, self._status(real, path) is not None
+        # A directory that is not there has no `..`, whatever the real path says.
+        return real, self._status(path if "/.." in path else real, path) is not None
 
     def matches(self, directory: str, parts: Sequence[str]) -> Iterator[str]:
         """Yield real paths of the regular files that match a pattern, some perhaps twice.
@@ -67,6 +68,8 @@ class Look:
         while start < len(parts) - 1 and matchers[start] is None and parts[start] != RECURSIVE:
             directory = joined(directory, parts[start])
             start += 1
+        if "/.." in directory and not os.path.isdir(directory):  # noqa: PTH112
+            return  # what is not there has no `..`, whatever its real path says
         to_do = [(self._real.of_directory(directory), start)]
         done: set[State] = set()
         while to_do:

@@ -199,7 +199,7 @@ def found_elsewhere(
         The file, or None.
     """
     directory = os.path.dirname(state.path)  # noqa: PTH120 - a path of any bytes
-    entries = [entry for entry in _entries(directory) if (_key(entry)) not in besides]
+    entries = [entry for entry in regular_files(directory) if (_key(entry)) not in besides]
     for entry in entries:
         if not replaced and entry.inode() == state.identity.inode:
             file = _opened(entry.path)
@@ -243,7 +243,7 @@ def _key(entry: "os.DirEntry[str]") -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _entries(directory: str) -> Iterator["os.DirEntry[str]"]:
+def regular_files(directory: str) -> Iterator["os.DirEntry[str]"]:
     """Yield the regular files of a directory, and of those directly below."""
     below = []
     with suppress(OSError), os.scandir(directory or "/") as entries:

@@ -48,6 +48,10 @@ class Waiting:
             and now - quiet.since < QUIET_S
         )
 
+    def has(self, key: _Key) -> bool:
+        """Tell whether a file waits."""
+        return key in self._files
+
     def keep(self, there: Collection[_Key]) -> None:
         """Forget the files that are not there any more."""
         for key in [key for key in self._files if key not in there]:

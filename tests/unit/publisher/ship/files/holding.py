@@ -88,8 +88,8 @@ class Holding:
             status = found.content.path.stat()
             state.size, state.changed_ns = status.st_size, status.st_mtime_ns
 
-    def _begin(self, file: ReadableFile) -> ContentState:
-        state = ContentState(str(named_path(file)), "source", "web1", file.identity)
+    def _begin(self, file: ReadableFile, log: Path | None) -> ContentState:
+        state = ContentState(str(log or named_path(file)), "source", "web1", file.identity)
         self.states.append(state)
         state.number = len(self.states)
         return state
