@@ -26,10 +26,16 @@ class KeepContents:
 
     def begin(self, origins: Sequence[Origin]) -> None:
         """See `Keep`: their names are known before anything with them is sent."""
-        states = [cast("Content", origin).state for origin in origins]
-        new = [state for state in states if not state.number]
+        new = [
+            content
+            for content in (cast("Content", origin) for origin in origins)
+            if not content.state.number
+        ]
+        for content in new:
+            # If nothing is acknowledged before a crash, it is known by its first bytes at least.
+            content.state.place = content.state.place._replace(head=content.head)
         if new:
-            self._checkpoint.save(new)
+            self._checkpoint.save([content.state for content in new])
 
     def acknowledged(self, kept: Sequence[Kept]) -> None:
         """See `Keep`."""

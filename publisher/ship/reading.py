@@ -99,7 +99,7 @@ class Reading:
         """
         self._open.use(content.file)
         try:
-            return content.read(now), []
+            found = content.read(now)
         except (ContentReplaced, FileNotFoundError):
             self.has_replaced = True
             await asyncio.to_thread(self.catalog.replace, content, now)
@@ -107,6 +107,8 @@ class Reading:
         except (Damaged, OSError) as error:
             self.catalog.say_unreadable(content, error)
             return None, self.catalog.sentences()
+        self.catalog.say_readable(content)
+        return found, []
 
     def _said(self) -> list[str]:
         if self._checkpoint is not None and (ended := self.catalog.ended()):

@@ -58,6 +58,7 @@ class Catalog:
         self._beginnings: Beginnings | None = None
         self._is_first = True
         self._refused: dict[str, str] = {}
+        self._unreadable: dict[str, str] = {}
         self._sentences: list[str] = []
         self._left: list[Slice] = []
         self._ended: list[ContentState] = []
@@ -169,9 +170,15 @@ class Catalog:
 
     def say_unreadable(self, content: Content, error: Exception) -> None:
         """Take in that a file could not be read."""
-        told = dict(self._refused)
-        told[os.fspath(content.path)] = str(FileRefused.of(content.path, error))
-        self._say_refused(told)
+        path, sentence = os.fspath(content.path), str(FileRefused.of(content.path, error))
+        if self._unreadable.get(path) != sentence:
+            self._unreadable[path] = sentence
+            self._sentences.append(sentence)
+
+    def say_readable(self, content: Content) -> None:
+        """Take in that a file could be read."""
+        if self._unreadable:
+            self._unreadable.pop(os.fspath(content.path), None)
 
     def sentences(self) -> list[str]:
         """Return what is to be told, once."""

@@ -100,6 +100,11 @@ class Content:
         return self._reader.unfinished is not None
 
     @property
+    def head(self) -> bytes:
+        """The first bytes that were read, at most HEAD_BYTES."""
+        return self._head
+
+    @property
     def name(self) -> str:
         """The prefix of the ids of its records."""
         return self.state.name

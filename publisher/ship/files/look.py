@@ -64,13 +64,10 @@ class Look:
             parts: of the pattern, at least one.
         """
         matchers = [_matcher(part) for part in parts]
-        start = 0
-        while start < len(parts) - 1 and matchers[start] is None and parts[start] != RECURSIVE:
-            directory = joined(directory, parts[start])
-            start += 1
-        if "/.." in directory and not os.path.isdir(directory):  # noqa: PTH112
-            return  # what is not there has no `..`, whatever its real path says
-        to_do = [(self._real.of_directory(directory), start)]
+        begin = self._begin(directory, parts)
+        if begin is None:
+            return
+        to_do = [begin]
         done: set[State] = set()
         while to_do:
             state = to_do.pop()
@@ -155,6 +152,18 @@ class Look:
                 self._directories.add(_nearest_directory(directory))
             self._entries[directory] = entries
         return entries
+
+    def _begin(self, directory: str, parts: Sequence[str]) -> State | None:
+        """Return where looking begins, behind the parts that are names; None: that is not there."""
+        start = 0
+        while (
+            start < len(parts) - 1 and parts[start] != RECURSIVE and _matcher(parts[start]) is None
+        ):
+            directory = joined(directory, parts[start])
+            start += 1
+        if "/.." in directory and not os.path.isdir(directory):  # noqa: PTH112
+            return None  # what is not there has no `..`, whatever its real path says
+        return self._real.of_directory(directory), start
 
     def _status(self, real: str, path: str) -> os.stat_result | None:
         """Return the status of what is at a real path, and note what decides on that."""

@@ -43,8 +43,10 @@ def has_all(file: ReadableFile, state: ContentState, max_line_bytes: int) -> boo
         OSError: the file cannot be read.
     """
     position, chain, head, _ = state.place
-    if not position or file.read(0, len(head)) != head:
+    if file.read(0, len(head)) != head:
         return False
+    if not position:
+        return bool(head)  # nothing is acknowledged: these are the bytes that were sent first
     lines = LineReader(hole_bytes(file), state.start, max_line_bytes)
     while (left := position - lines.position - len(lines.rest)) > 0:
         arrived = file.read(position - left, min(left, CHUNK_BYTES))

@@ -18,7 +18,8 @@ class Place(NamedTuple):
     Args:
         position: bytes from the start of the content.
         chain: the digest of all lines before it; at the start, what the digests begin with.
-        head: the first bytes, at most HEAD_BYTES of those before the position.
+        head: the first bytes, at most HEAD_BYTES of those before the position; at the start, of
+            those that were read when its first line was sent.
         tail: the last bytes before the position, at most TAIL_BYTES.
     """
 
