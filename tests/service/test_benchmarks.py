@@ -181,8 +181,7 @@ async def test_shipping_is_measured_beside_another_checkout(
     monkeypatch.setattr(ship, "SETTLING_S", 0.1)
     monkeypatch.setattr(ship, "LASTS_S", 0.3)
     setting = Setting(1, 2100, 0, postgres_databases(postgres_server.dsn), lambda _: None)
-    alone = await ship.measure(setting)
-    assert set(alone.measurements) == {*ship.ONCE, *ship.FOLLOWED}
+    alone = await ship.measure(setting._replace(rounds=0))
     assert "--against" in alone.missing[ship.before(ship.LARGE)]
     part = await ship.measure(setting._replace(against=ROOT))
     for name in ship.ONCE:
@@ -192,7 +191,6 @@ async def test_shipping_is_measured_beside_another_checkout(
         for each in (name, ship.before(name)):
             (measured,) = part.measurements[each]
             assert measured.shipper_cpu_s is not None
-    assert "| CPU s of the shipper |" in table(part)
 
 
 async def test_reading_is_measured_beside_another_checkout_and_says_what_is_missing(
