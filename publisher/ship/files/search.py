@@ -208,6 +208,8 @@ def found_elsewhere(
             if file is not None:
                 if _holds(file, state, by_inode=True, max_line_bytes=max_line_bytes):
                     return file
+                # Emptied, and renamed later: then a copy may have been made of it.
+                replaced = is_same(file.identity, state.identity)
                 file.close()
     for entry in entries:
         file = _opened(entry.path)
