@@ -101,9 +101,13 @@ def test_copy_is_taken_for_it_only_if_its_own_file_holds_other_bytes(log: Path) 
     copy = log.with_name("copy")
     copy.write_bytes(CONTENT)
     os.utime(copy, ns=(0, 10**9))
-    log.write_bytes(b"new\n")
+    away = log.parent.with_name("away")
+    log.rename(away)
     assert found(state) is None
     assert found(state, replaced=True) == copy
+    away.rename(log.with_name("renamed"))
+    log.with_name("renamed").write_bytes(b"new\n")
+    assert found(state) == copy
 
 
 def test_file_that_was_moved_with_its_times_is_found(log: Path) -> None:
