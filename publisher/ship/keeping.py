@@ -34,6 +34,7 @@ class KeepContents:
         for content in new:
             # If nothing is acknowledged before a crash, it is known by its first bytes at least.
             content.state.place = content.state.place._replace(head=content.head)
+            _take_in_size(content)
         if new:
             self._checkpoint.save([content.state for content in new])
 
@@ -48,13 +49,19 @@ class KeepContents:
             if refused:
                 state.refused += refused
                 state.options = self._options
-            with suppress(OSError):
-                # By its path: its descriptor may be closed by another thread just now.
-                status = content.path.stat()
-                if status.st_ino == state.identity.inode:
-                    state.size, state.changed_ns = status.st_size, status.st_mtime_ns
+            _take_in_size(content)
             states.append(state)
         self._checkpoint.save(states)
+
+
+def _take_in_size(content: Content) -> None:
+    """Set size and time of the last change by which a content that is moved is known."""
+    state = content.state
+    with suppress(OSError):
+        # By its path: its descriptor may be closed by another thread just now.
+        status = content.path.stat()
+        if status.st_ino == state.identity.inode:
+            state.size, state.changed_ns = status.st_size, status.st_mtime_ns
 
 
 class JournalOrigin:
