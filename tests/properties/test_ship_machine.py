@@ -99,3 +99,25 @@ def test_plain_file_and_its_archives_that_are_met_at_once_are_stored_once() -> N
         taken.compress_all(suffix=".gz", deletes=False)
         taken.complete_archive(deletes=False)
         taken.compress_all(suffix=".bz2", deletes=True)
+
+
+def test_last_line_that_comes_late_to_a_renamed_file_is_sent() -> None:
+    with machine(["unique"]) as taken:
+        taken.work()
+        taken.rename_and_create(reopens=False, fresh=True, kinds=["other"])
+        taken.wait()
+        taken.write(kinds=["half"], alike=False)
+
+
+def test_last_line_of_a_copied_and_emptied_file_is_sent() -> None:
+    with machine(["unique", "half"]) as taken:
+        taken.work()
+        taken.copy(name="app.log.1", between=[], truncates=True)
+
+
+def test_file_that_grew_and_was_moved_elsewhere_since_it_was_seen_is_stored_once() -> None:
+    with machine(["unique"]) as taken:
+        taken.work()
+        taken.write(kinds=["other"], alike=False)
+        taken.rename_away(where="hidden", kinds=["same"])
+        taken.move_closed(name="app-moved.log")

@@ -165,8 +165,10 @@ class Judge:
             for other in self.world.contents
         )
         if alike:
-            return max(len(content.begun), 1) + self.clones
-        return max(len({(host, path) for host, path, _ in content.begun}), 1) + self.clones
+            begun = len(content.begun)
+        else:
+            begun = len({(host, path) for host, path, _ in content.begun})
+        return max(begun, 1) + self.clones + content.moves
 
 
 def _plain(name: str) -> str:

@@ -72,6 +72,7 @@ class ShipMachine(RuleBasedStateMachine):
         self.checkpoint = self.base / "checkpoint"
         self.has_checkpoint = True
         self.everything_s = 0.0
+        self._looks = 0
         self.is_exact = False
         self.keeps = True
         """Whether the checkpoint and the host stay as they are."""
@@ -119,7 +120,7 @@ class ShipMachine(RuleBasedStateMachine):
     def write_and_work(self, kinds: list[str], alike: bool) -> None:
         self._write(kinds, alike=alike)
         self._wake()
-        self._up.work()
+        self._work()
 
     def _write(self, kinds: list[str], *, alike: bool = False) -> None:
         if not kinds:
@@ -220,7 +221,9 @@ class ShipMachine(RuleBasedStateMachine):
         ]
         if kept:
             # What was written between the two steps is nowhere, and maybe nobody has seen it.
-            file.content.cutoff = min(max(kept), len(file.content.data))
+            kept_bytes = min(max(kept), len(file.content.data))
+            if kept_bytes < len(file.content.data):
+                file.content.cutoff = kept_bytes
         self.copies = [each for each in self.copies if each[0] is not file]
         old = self.world.truncate(file)
         note(f"truncate {old.number}, then {file.content.number}")
@@ -257,6 +260,12 @@ class ShipMachine(RuleBasedStateMachine):
         note(f"compress {path} ({end}) into {made.content.number}")
         if end == "deletes":
             self._delete(path)
+        self._look_at_files()
+
+    def move_closed(self, name: str) -> None:
+        """Move what is rotated to another file system, with its times."""
+        for path in self._closed_files():
+            self.world.move_elsewhere(path, self._path(name), times=True)
         self._look_at_files()
 
     def compress_all(self, suffix: str, *, deletes: bool) -> None:
@@ -338,7 +347,7 @@ class ShipMachine(RuleBasedStateMachine):
     @rule()
     def work(self) -> None:
         self._wake()
-        self._up.work()
+        self._work()
 
     @rule(seconds=st.sampled_from([0.5, 3.0, 11.0]))
     def pass_time(self, seconds: float) -> None:
@@ -370,7 +379,9 @@ class ShipMachine(RuleBasedStateMachine):
             for path in self.base.glob("checkpoint*"):
                 path.unlink()
             self.judge.lives += 1
-            self._forget_all()
+            for content in self.world.contents:
+                content.renamed = False
+            self._look_at_files()
         self._start(self.checkpoint, follows=True)
 
     @_is_down
@@ -496,13 +507,22 @@ class ShipMachine(RuleBasedStateMachine):
         self._up.wake(changes)
 
     def _settle(self, seconds: float) -> None:
-        self._up.work()
+        self._work()
         end = self.clock.now_s + seconds
         while self.clock.now_s < end:
             self._pass(max(self._up.wait_s, 0.5))
             self._wake()
-            self._up.work()
+            self._work()
         self._look_at_files()
+
+    def _work(self) -> None:
+        has_looked = self._looks
+        self._up.work()
+        if self._looks == has_looked:
+            return
+        for content in self.world.contents:
+            if content.seen and len(content.data) == self.judge.covered(content):
+                content.settled_bytes = len(content.data)
 
     def _start(self, checkpoint: Path | None, *, follows: bool) -> None:
         note(f"start on {self.host}, {checkpoint}, follows: {follows}")
@@ -534,11 +554,6 @@ class ShipMachine(RuleBasedStateMachine):
                 content.exempt = "it was killed before it could say so"
         self._look_at_files()
 
-    def _forget_all(self) -> None:
-        """Take in that the shipper knows nothing any more."""
-        self.known: set[int] = set()
-        self._look_at_files()
-
     def _is_known(self, content: ModelContent) -> bool:
         """Tell whether something of a content was sent in this life of the checkpoint."""
         return any(life == self.judge.lives for _, _, life in content.begun) and bool(
@@ -547,6 +562,7 @@ class ShipMachine(RuleBasedStateMachine):
 
     def _before_look(self) -> None:
         note("look")
+        self._looks += 1
         self._look_at_files()
         for each in self.judge.truncations:
             if each.seen_bytes is None:

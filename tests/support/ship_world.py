@@ -53,6 +53,10 @@ class ModelContent:
     """The hosts, paths and lives of a checkpoint with which it may have been begun."""
     again: str = ""
     """Why a copy may be stored as well."""
+    settled_bytes: int = -1
+    """How many it had when the shipper had acknowledged all of it."""
+    moves: int = 0
+    """How often it was moved to another file, of another size than the shipper has seen."""
     destroyed: bool = False
     """Whether its file was emptied or is no more."""
     renamed: bool = False
@@ -233,6 +237,8 @@ class World:
         moved, content = copied.content, file.content
         if times:
             # The content goes on in the new file.
+            if len(content.data) != content.settled_bytes:
+                content.moves += 1
             self.contents.remove(moved)
             content.names.add(os.fspath(new))
             copied.content, copied.original = content, None
@@ -251,6 +257,11 @@ class World:
             self.delete(into)
         made = self.create(into, there, file)
         made.content.data = bytearray(data)
+        if any(
+            other.data.startswith(data) and other not in (file.content, made.content, file.original)
+            for other in self.contents
+        ):
+            made.content.again = "its plain file waits as if it was a copy"
         made.suffix, made.whole = suffix, not half
         return made
 
