@@ -58,8 +58,8 @@ def _take_in_size(content: Content) -> None:
     """Set size and time of the last change by which a content that is moved is known."""
     state = content.state
     with suppress(OSError):
-        # By its path: its descriptor may be closed by another thread just now.
-        status = content.path.stat()
+        # Another thread may close its descriptor just now, and a new file may get that.
+        status = content.file.status()
         if status.st_ino == state.identity.inode:
             state.size, state.changed_ns = status.st_size, status.st_mtime_ns
 

@@ -103,6 +103,8 @@ class Catalog:
             unseen = _statuses(self._unseen.paths(), refused)
             new = [*unseen.values(), *new]
             there |= unseen
+        # A copy or an archive must not be taken for a content whose own file is there.
+        new.sort(key=lambda each: not self._known.has_inode(each[1].st_ino))
         for path, status in new:
             try:
                 self._meet(path, status, now)
@@ -288,7 +290,7 @@ class Catalog:
         if self._endless.get(key) != seen:
             if has_end(file):
                 return True
-            if self._waiting.begins(key, status, now):
+            if self._follows and self._waiting.begins(key, status, now):
                 return False
             self._endless[key] = seen
         raise FileRefused(f"{os.fspath(file.path)!r} is not sent: its end is missing")

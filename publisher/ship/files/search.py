@@ -129,7 +129,8 @@ def original_of(
         if id(state) in reading:
             other, is_there = reading[id(state)].file, reading[id(state)].is_there
             if file.is_compressed:
-                if has_all(file, read, max_line_bytes) or _is_beginning_of(other, file):
+                # One that has more is an archive of another content, which begins alike.
+                if _is_beginning_of(file, other):
                     return state, True
             elif (
                 _is_near(directory, os.path.dirname(other.path))  # noqa: PTH120
