@@ -121,3 +121,27 @@ def test_file_that_grew_and_was_moved_elsewhere_since_it_was_seen_is_stored_once
         taken.write(kinds=["other"], alike=False)
         taken.rename_away(where="hidden", kinds=["same"])
         taken.move_closed(name="app-moved.log")
+
+
+def test_archive_that_is_met_with_a_file_that_grew_is_not_taken_for_it() -> None:
+    with machine(["unique", "other"]) as taken:
+        taken.work()
+        taken.kill()
+        taken.copy(name="app-copy.log", between=["same"], truncates=False)
+        taken.compress_all(suffix=".gz", deletes=True)
+
+
+def test_copy_with_times_that_is_met_before_its_file_is_not_taken_for_it() -> None:
+    with machine(["unique", "other"]) as taken:
+        taken.work()
+        taken.kill()
+        taken.back_up(name="app-copy.log")
+        taken.write(kinds=["same"], alike=False)
+
+
+def test_archive_that_begins_with_all_that_another_file_has_is_sent() -> None:
+    with machine(["unique"]) as taken:
+        taken.stop()
+        taken.rename_away(where="date", kinds=[])
+        taken.compress_all(suffix=".gz", deletes=True)
+        taken.write(kinds=["half"], alike=True)

@@ -3,6 +3,7 @@
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from support.ship_aggregator import StoredLines
 from support.ship_world import SUFFIXES, ModelContent, World
@@ -157,7 +158,8 @@ class Judge:
     def _times(self, content: ModelContent) -> int:
         """Return how often a content may be stored."""
         if content.copy_of is not None and not content.again and not self.lives:
-            return 0
+            # What lies beside a log may have been that log while nobody looked (10).
+            return int(not all(self.world.shipped(Path(name)) for name in content.names))
         alike = any(
             other is not content
             and other.first_line == content.first_line

@@ -262,6 +262,10 @@ class ShipMachine(RuleBasedStateMachine):
             self._delete(path)
         self._look_at_files()
 
+    def back_up(self, name: str) -> None:
+        """Copy the log with its times."""
+        self._copy(self._at(APP), self._path(name), times=True)
+
     def move_closed(self, name: str) -> None:
         """Move what is rotated to another file system, with its times."""
         for path in self._closed_files():
@@ -395,6 +399,10 @@ class ShipMachine(RuleBasedStateMachine):
         self._start(self.checkpoint if with_checkpoint else None, follows=False)
         self._up.work()
         self._up.stop()
+        for content in self.world.contents:
+            # It does not wait until what was renamed is quiet.
+            if content.hidden_s is not None and content.seen and content.cutoff is None:
+                content.cutoff = len(content.data)
         self._is_down_now()
         if not with_checkpoint:
             self.judge.lives += 1
