@@ -75,10 +75,10 @@ class Judge:
         covered = self.covered(content)
         if not ends or covered >= ends[-1] or content.exempt:
             return
+        if not self._is_visible(content) and self._may_be_unsent(content, covered):
+            return
         lost = f"{bytes(content.data)!r} of {sorted(content.names)} is stored up to {covered}"
         assert content.may_be_lost, f"{lost}, and must be up to {ends[-1]}"
-        if self._may_be_unsent(content, covered):
-            return
         told = [
             sentence
             for sentence in self.sentences
@@ -99,13 +99,16 @@ class Judge:
         alike = [each for each in self.world.contents if each.data.startswith(stored)]
         return len(self.stored.streams.get(stored, ())) < len(alike)
 
-    def _ends(self, content: ModelContent) -> list[int]:
-        """Return the ends of the lines that have to be stored."""
-        data = bytes(content.data)
-        visible = any(
+    def _is_visible(self, content: ModelContent) -> bool:
+        return any(
             file.content is content and file.whole and self.world.visible(file)
             for file in self.world.files
         )
+
+    def _ends(self, content: ModelContent) -> list[int]:
+        """Return the ends of the lines that have to be stored."""
+        data = bytes(content.data)
+        visible = self._is_visible(content)
         if not visible and content.cutoff is not None:
             data = data[: content.cutoff]
         if content.copy_of is not None and not visible:
