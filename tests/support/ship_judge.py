@@ -95,6 +95,8 @@ class Judge:
 
     def _may_be_unsent(self, content: ModelContent, covered: int) -> bool:
         """Tell whether what is stored may be of others that begin alike, and nothing of it."""
+        if not covered:
+            return False
         stored = bytes(content.data[:covered])
         alike = [each for each in self.world.contents if each.data.startswith(stored)]
         return len(self.stored.streams.get(stored, ())) < len(alike)

@@ -227,7 +227,8 @@ class ShipMachine(RuleBasedStateMachine):
         self.copies = [each for each in self.copies if each[0] is not file]
         old = self.world.truncate(file)
         note(f"truncate {old.number}, then {file.content.number}")
-        self.judge.truncations.append(Truncation(old, file.content))
+        # It may be emptied more than once between two looks.
+        self.judge.truncations += [Truncation(each, file.content) for each in file.emptied]
         if file is not self.writer:
             self.offset = 0
         self._look_at_files()

@@ -77,6 +77,8 @@ class ModelFile:
     whole: bool = True
     """Whether an archive has its end."""
     fd: int = -1
+    emptied: list[ModelContent] = field(default_factory=list)
+    """What it held before."""
     original: ModelContent | None = None
     """Of a copy: of what it is one."""
 
@@ -213,6 +215,7 @@ class World:
         os.ftruncate(file.fd, 0)
         old = file.content
         old.destroyed = True
+        file.emptied.append(old)
         file.content = self.new_content()
         file.content.names = old.names
         file.original = None
