@@ -28,6 +28,11 @@ settings.register_profile(
     "ci", max_examples=50, stateful_step_count=20, derandomize=True, deadline=None,
     database=None, suppress_health_check=_SLOW_IS_FINE,
 )  # fmt: skip
+# For what runs once more with other versions: their differences show in few examples.
+settings.register_profile(
+    "brief", max_examples=10, stateful_step_count=20, derandomize=True, deadline=None,
+    database=None, suppress_health_check=_SLOW_IS_FINE,
+)  # fmt: skip
 settings.register_profile(
     "default", max_examples=100, deadline=None, suppress_health_check=_SLOW_IS_FINE
 )

@@ -20,7 +20,7 @@ from publisher.ship.log_events import line_bytes
 
 Run = Callable[..., Aggregator]
 
-KILLS = 10
+KILLS = 5
 BATCH_EVENTS = 50
 
 
