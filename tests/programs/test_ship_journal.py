@@ -26,6 +26,14 @@ def url(run_aggregator: Run, tmp_path: Path) -> str:
     return run_aggregator("--backend", "sqlite", "--database", str(database)).url
 
 
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    """A directory for journals, beside processes that go on."""
+    directory = tmp_path / "journal"
+    directory.mkdir()
+    return directory
+
+
 async def until_received(shipper: ShipProcess, events: int) -> None:
     async with asyncio.timeout(LIMIT_S / 3):
         while await shipper.received() < events:  # noqa: ASYNC110 - it can only be asked
