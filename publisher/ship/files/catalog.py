@@ -5,6 +5,7 @@ docs/use/ship.md has the rules, by number.
 
 import os
 import stat
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -164,9 +165,11 @@ class Catalog:
     def finish(self, content: Content, now: float) -> list[Slice]:
         """Return the last records of a content at its end for now, and read it no more."""
         self._drop(self._key(content))
-        slices = content.finish(now, ended=not content.is_there)
+        # Nobody waits until it is quiet: if its writer may go on, the next run looks for it again.
+        ended = not content.is_there and time.time() - content.changed_ns / 1e9 >= QUIET_S
+        slices = content.finish(now, ended=ended)
         content.file.close()
-        if not content.is_there:
+        if ended:
             self._end(content)
         return slices
 

@@ -279,3 +279,23 @@ def test_last_line_is_under_way_until_its_file_is_gone(log: Path) -> None:
     holding = Holding(holding.states, follows=False)
     assert holding.look(log) == []
     assert holding.finish() == [b"no end"]
+
+
+@pytest.mark.parametrize("is_quiet", [False, True])
+def test_once_ends_what_was_renamed_only_if_it_is_quiet(
+    holding: Holding, log: Path, *, is_quiet: bool
+) -> None:
+    renamed = beside(log)
+    log.rename(renamed)
+    write(log, NEW)
+    append(renamed, b"three\n")
+    if is_quiet:
+        os.utime(renamed, (0, 0))
+    once = Holding(holding.states, follows=False)
+    assert once.look(log) == [b"three\n", *NEW]
+    assert once.finish() == []
+    assert [state.ended for state in once.states] == [is_quiet, False]
+    # Its writer goes on, and only the name of the log is shipped.
+    append(renamed, b"four\n")
+    if not is_quiet:
+        assert Holding(once.states, follows=False).look(log) == [b"four\n"]
