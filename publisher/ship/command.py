@@ -26,9 +26,11 @@ from publisher.ship.narrator import Narrator
 from publisher.ship.records.registry import Options, make_format
 from publisher.ship.records.source import SourceTemplate
 from publisher.ship.sending import ShipStopped
-from publisher.ship.ship import STDIN, Target, follow, ship, ship_stream
+from publisher.ship.ship import follow, ship
 from publisher.ship.ship_journal import ship_journal
 from publisher.ship.ship_letters import ship_letters
+from publisher.ship.ship_stream import STDIN, ship_stream
+from publisher.ship.target import Target
 from publisher.ship.totals import Totals
 
 _SAFE = "running the same command again is safe: what is stored already is not stored twice"

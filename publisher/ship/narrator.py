@@ -8,7 +8,7 @@ from tqdm import tqdm
 
 from publisher.output import tell
 from publisher.retry import Retry
-from publisher.ship.ship import Report
+from publisher.ship.target import Report
 from publisher.ship.totals import Totals
 
 _TOLD_LINES = 10

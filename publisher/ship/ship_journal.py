@@ -8,8 +8,9 @@ from publisher.ship.files.checkpoint import Checkpoint
 from publisher.ship.journal.reader import JournalReader
 from publisher.ship.keeping import JournalOrigin, KeepCursor
 from publisher.ship.records.record import ContentNames, Line
+from publisher.ship.run_sending import run_sending
 from publisher.ship.sending import Sender
-from publisher.ship.ship import Report, Target, run_sending
+from publisher.ship.target import Report, Target
 
 _LINGER_S = 0.2
 

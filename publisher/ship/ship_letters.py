@@ -6,8 +6,9 @@ from pathlib import Path
 from publisher.ship.dead_letters import DeadLetter, read_dead_letters
 from publisher.ship.files.line_reader import LineReader
 from publisher.ship.records.record import ContentNames, Line
+from publisher.ship.run_sending import run_sending
 from publisher.ship.sending import Sender
-from publisher.ship.ship import Report, Target, run_sending
+from publisher.ship.target import Report, Target
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from publisher.ship.files.watch import Changes
 from publisher.ship.reading import Reading
 from publisher.ship.records.lines import LinesFormat
 from publisher.ship.records.source import SourceTemplate
+from publisher.ship.target import Report, Target
 from publisher.ship.totals import Totals
 from support.ship_aggregator import StoredLines
 
@@ -151,7 +152,7 @@ class Shipper:
         stored.add_host(host)
         for change in self._small_and_turned():
             self._open.enter_context(change)
-        target = shipping.Target(
+        target = Target(
             url="",
             topic="logs",
             line_format=LinesFormat(max_line_bytes=MAX_LINE_BYTES),
@@ -163,7 +164,7 @@ class Shipper:
             policy=RetryPolicy(),
             dead_letters=None,
         )
-        report = shipping.Report(
+        report = Report(
             totals=Totals(),
             tell_of_file=tell,
             tell_of_line=self._fail,

@@ -13,8 +13,10 @@ from publisher.ship import command
 from publisher.ship.arguments import add_arguments
 from publisher.ship.files.checkpoint import Checkpoint
 from publisher.ship.files.state import ContentState
-from publisher.ship.ship import Report, follow, ship, ship_stream
+from publisher.ship.ship import follow, ship
 from publisher.ship.ship_letters import ship_letters
+from publisher.ship.ship_stream import ship_stream
+from publisher.ship.target import Report
 from publisher.ship.totals import Totals
 
 PATIENT = RetryPolicy(first_wait_s=0.001, max_wait_s=0.01, deadline_s=60.0)

@@ -14,7 +14,7 @@ from support.scripted import Gate, Scripted, serving
 from unit.publisher.ship.shipping import Shipping
 
 from publisher.retry import RetryPolicy
-from publisher.ship import ship as module
+from publisher.ship import run_sending as module
 from publisher.ship.files.readable_file import FileRefused, ReadableFile, open_file
 from publisher.ship.sending import ShipStopped
 

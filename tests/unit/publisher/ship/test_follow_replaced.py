@@ -8,7 +8,7 @@ from support.load import until
 from support.scripted import Scripted
 from unit.publisher.ship.shipping import Shipping
 
-from publisher.ship import ship as module
+from publisher.ship import following as module
 from publisher.ship.files import watch
 
 pytestmark = pytest.mark.usefixtures("nothing_is_left_to_asyncio")
