@@ -2,10 +2,11 @@
 
 import asyncio
 
+from publisher.ship.bookkeeping import Tell
 from publisher.ship.files.content import Content
 from publisher.ship.files.watch import Watch
 from publisher.ship.reading import Reading
-from publisher.ship.sending import Sender, Tell
+from publisher.ship.sending import Sender
 
 _LONGEST_WAIT_S = 5.0
 _SLICES_A_TURN = 8

@@ -5,11 +5,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
+from publisher.ship.bookkeeping import Kept
 from publisher.ship.files.checkpoint import Checkpoint
 from publisher.ship.files.content import Content
 from publisher.ship.files.state import ContentState, Place
 from publisher.ship.outgoing import Origin
-from publisher.ship.sending import Kept
 
 
 class KeepContents:

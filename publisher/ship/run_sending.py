@@ -5,7 +5,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from publisher.batching import Limits
-from publisher.ship.sending import Keep, Sender
+from publisher.ship.bookkeeping import Keep
+from publisher.ship.sending import Sender
 from publisher.ship.target import Report, Target
 
 _STOP_S = 10.0

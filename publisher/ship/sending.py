@@ -1,59 +1,32 @@
-"""Records to an aggregator in order, and what is kept behind its acknowledgements."""
+"""Records to an aggregator in order, and what becomes of them."""
 
 import asyncio
 import os
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Sequence
 
 import aiohttp
 
 from publisher.batching import Limits
 from publisher.errors import EventRejected, PublishError
 from publisher.events import EncodedEvent, now
-from publisher.response import Outcome, Verdict
+from publisher.response import Outcome
 from publisher.retry import OnRetry, RetryPolicy, deliver
-from publisher.ship.dead_letters import DeadLetter, DeadLetters
+from publisher.ship.bookkeeping import Answered, Bookkeeper, Keep, Tell
+from publisher.ship.dead_letters import DeadLetters
 from publisher.ship.outgoing import Batch, Encoder, Item, Origin, text_event_of
 from publisher.ship.records.record import Record
 from publisher.ship.totals import Totals
-
-Tell = Callable[[str], None]
-"""Tells people one sentence, without newline."""
 
 
 class ShipStopped(Exception):
     """A request was not acknowledged; the message is one sentence: which file, where, and why."""
 
 
-class Kept(NamedTuple):
-    """How far an origin is acknowledged.
-
-    Args:
-        origin: the origin.
-        mark: its last place; None: there is no news.
-        refused: how many of its records were kept otherwise than the format makes them.
-    """
-
-    origin: Origin
-    mark: object
-    refused: int
-
-
-class Keep(Protocol):
-    """Keeps what is acknowledged, durably; called in a thread, one call at a time."""
-
-    def begin(self, origins: Sequence[Origin]) -> None:
-        """Write down origins before anything of them is sent."""
-
-    def acknowledged(self, kept: Sequence[Kept]) -> None:
-        """Write down how far origins are acknowledged."""
-
-
 class Sender:
     """Sends records, one request behind the other.
 
-    `send` and `run` are to run side by side.
+    `send` and `run` are to run side by side. What became of one request is counted and kept while
+    the next one is under way.
 
     Args:
         url: of the aggregator, without `/publish`.
@@ -86,15 +59,14 @@ class Sender:
         self._topic = topic
         self._limits = limits
         self._policy = policy
-        self._totals = totals
-        self._keep = keep
         self._dead_letters = dead_letters
-        self._tell = tell
-        self._on_bytes = on_bytes
         self._on_retry = on_retry
+        self._bookkeeper = Bookkeeper(totals, keep, dead_letters, tell, on_bytes)
         self._batch = Batch()
         self._full: asyncio.Queue[Batch | None] = asyncio.Queue()
         self._room = asyncio.Semaphore(1)
+        self._answered: Answered | None = None
+        """What is not counted and kept yet."""
 
     async def send(self, origin: Origin, records: Iterable[Record], mark: object = None) -> None:
         """Send records of an origin, waiting while two requests wait already.
@@ -149,13 +121,18 @@ class Sender:
             while (batch := await self._full.get()) is not None:
                 self._room.release()
                 await self._deliver(session, batch)
+            await self._take_in()
 
     async def _deliver(self, session: aiohttp.ClientSession, batch: Batch) -> None:
-        if self._keep is not None:
-            origins = {id(item.origin): item.origin for item in batch.items}
-            await asyncio.to_thread(self._keep.begin, list(origins.values()))
+        await self._bookkeeper.begin(batch.items)
         events = [item.event for item in batch.items if item.event is not None]
-        outcomes, failure = await self._outcomes(session, events)
+        request = asyncio.create_task(self._outcomes(session, events))
+        try:
+            await self._take_in()
+            outcomes, failure = await request
+        finally:
+            request.cancel()
+            await asyncio.wait({request})
         results = _results(batch.items, outcomes)
         reasons = {
             place: str(result)
@@ -171,10 +148,9 @@ class Sender:
         for place, item in enumerate(batch.items[: len(results)]):
             if item.record.refused:
                 reasons.setdefault(place, item.record.refused)
-        dead = self._count(batch.items, results, reasons)
-        if dead and self._dead_letters is not None:
-            await asyncio.to_thread(self._dead_letters.add, dead)
-        await self._acknowledge(batch, len(results), reasons)
+        self._answered = Answered(batch, results, reasons)
+        if failure is not None or self._full.empty():
+            await self._take_in()
         if failure is not None:
             first = batch.items[min(len(results), len(batch.items) - 1)]
             raise ShipStopped(
@@ -222,57 +198,14 @@ class Sender:
                 del rejected[place]
         return failure
 
-    def _count(
-        self, items: Sequence[Item], results: Sequence[Outcome | None], reasons: Mapping[int, str]
-    ) -> list[DeadLetter]:
-        """Count results, and return the dead letters among them.
-
-        Args:
-            items: the records.
-            results: of the first of them; None: it is a dead letter.
-            reasons: why some were not stored as they should be, by their place.
-        """
-        totals = self._totals
-        dead: list[DeadLetter] = []
-        for place, (item, verdict) in enumerate(zip(items, results, strict=False)):
-            record = item.record
-            lines = record.lines
-            totals.lines += lines[0].begins if len(lines) == 1 else _lines(record)
-            totals.times_unread += record.time_unread
-            if not isinstance(verdict, Verdict):
-                if not lines and self._dead_letters is not None:
-                    continue  # a part of a line that another record has whole
-                totals.rejected += 1
-                self._tell(f"{item.where} was not stored: {reasons[place]}")
-                if self._dead_letters is not None:
-                    dead.append(DeadLetter.of(item.origin, record, reasons[place]))
-                continue
-            totals.take(verdict)
-            if place in reasons:
-                totals.as_text += 1
-                self._tell(f"{item.where} is stored as text: {reasons[place]}")
-            if verdict.status == "conflict":
-                self._tell(
-                    f"{item.where} is in conflict: topic {verdict.topic!r} has another event with "
-                    f"the id {verdict.event_id!r} at offset {verdict.offset:,}, which is kept"
-                )
-        return dead
-
-    async def _acknowledge(self, batch: Batch, done: int, reasons: Mapping[int, str]) -> None:
-        """Keep how far origins are acknowledged, when so many items of a batch are."""
-        refused = Counter(id(batch.items[place].origin) for place in reasons)
-        kept: dict[int, Kept] = {}
-        for place in reasons:
-            origin = batch.items[place].origin
-            kept[id(origin)] = Kept(origin, None, refused[id(origin)])
-        for items_before, origin, mark in batch.marks:
-            if items_before <= done:
-                kept[id(origin)] = Kept(origin, mark, refused[id(origin)])
-        if kept and self._keep is not None:
-            await asyncio.to_thread(self._keep.acknowledged, list(kept.values()))
-        if self._on_bytes is not None:
-            lines = (line for item in batch.items[:done] for line in item.record.lines)
-            self._on_bytes(sum(len(line.data) + len(line.eol) for line in lines))
+    async def _take_in(self) -> None:
+        """Count and keep what became of the last batch."""
+        if self._answered is None:
+            return
+        answered, self._answered = self._answered, None
+        # The next request goes out first.
+        await asyncio.sleep(0)
+        await self._bookkeeper.take_in(answered)
 
 
 def _results(items: Sequence[Item], outcomes: Sequence[Outcome]) -> list[Outcome | None]:
@@ -287,10 +220,6 @@ def _results(items: Sequence[Item], outcomes: Sequence[Outcome]) -> list[Outcome
             break
         results.append(outcome)
     return results
-
-
-def _lines(record: Record) -> int:
-    return sum(line.begins for line in record.lines)
 
 
 def _stamp() -> str:

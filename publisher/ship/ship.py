@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from publisher.ship.bookkeeping import Keep
 from publisher.ship.files.checkpoint import Checkpoint
 from publisher.ship.files.content import Content
 from publisher.ship.files.watch import Watch
@@ -12,7 +13,7 @@ from publisher.ship.following import Following
 from publisher.ship.keeping import KeepContents
 from publisher.ship.reading import Reading
 from publisher.ship.run_sending import run_sending
-from publisher.ship.sending import Keep, Sender
+from publisher.ship.sending import Sender
 from publisher.ship.target import Report, Target
 
 

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from publisher.retry import OnRetry, RetryPolicy
+from publisher.ship.bookkeeping import Tell
 from publisher.ship.dead_letters import DeadLetters
 from publisher.ship.records.record import Format
 from publisher.ship.records.source import SourceTemplate
-from publisher.ship.sending import Tell
 from publisher.ship.totals import Totals
 
 

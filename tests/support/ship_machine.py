@@ -536,7 +536,7 @@ class ShipMachine(RuleBasedStateMachine):
     def _start(self, checkpoint: Path | None, *, follows: bool) -> None:
         note(f"start on {self.host}, {checkpoint}, follows: {follows}")
         for content in self.world.contents:
-            content.seen = False
+            content.seen = content.read = False
         self.has_checkpoint = checkpoint is not None
         self.shipper = Shipper(
             self.names,
@@ -546,6 +546,7 @@ class ShipMachine(RuleBasedStateMachine):
             self.stored,
             self._told,
             self._before_look,
+            self._after_read,
             follows=follows,
         )
         self.world.changed_names = True
@@ -557,7 +558,7 @@ class ShipMachine(RuleBasedStateMachine):
     def _is_down_now(self) -> None:
         self.shipper = None
         for content in self.world.contents:
-            content.seen = False
+            content.seen = content.read = False
             content.renamed = content.renamed and self._is_known(content)
             if content.may_be_lost and not self._is_known(content):
                 content.exempt = "it was killed before it could say so"
@@ -587,6 +588,13 @@ class ShipMachine(RuleBasedStateMachine):
                 path = os.fspath(paths[0]).removesuffix(file.suffix)
                 content.begun.add((self.host, path, self.judge.lives))
 
+    def _after_read(self, key: tuple[int, int]) -> None:
+        for file in self.world.files:
+            if file.fd >= 0:
+                status = os.fstat(file.fd)
+                if (status.st_dev, status.st_ino) == key:
+                    file.content.read = bool(file.content.data)
+
     def _look_at_files(self) -> None:
         """Take in which contents can't be found any more."""
         world = self.world
@@ -604,7 +612,8 @@ class ShipMachine(RuleBasedStateMachine):
         is_open = self.shipper is not None and content.seen and bool(own)
         if is_open or any(world.visible(file) for file in own):
             return
-        known = self._is_known(content) or (self.shipper is not None and content.seen)
+        # Of what was emptied before its first byte was read, nobody knows what it was.
+        known = self._is_known(content) or (self.shipper is not None and content.read)
         holders = [file for file in world.holders(content) if world.is_near(file)]
         emptied = any(each.old is content for each in self.judge.truncations)
         near = [file for file in holders if file in own or emptied or file.suffix]

@@ -122,6 +122,7 @@ class Shipper:
         stored: the aggregator.
         tell: told sentences.
         before_look: called at every look.
+        after_read: called with the device and inode of a file of which something was read.
         follows: whether it goes on when all is read.
     """
 
@@ -134,11 +135,13 @@ class Shipper:
         stored: StoredLines,
         tell: Callable[[str], None],
         before_look: Callable[[], None],
+        after_read: Callable[[tuple[int, int]], None],
         *,
         follows: bool,
     ) -> None:
         self._stored = stored
         self._before_look = before_look
+        self._after_read = after_read
         self._loop = TurnedLoop(clock)
         self._open = ExitStack()
         self._changes = Changes(names_changed=False, files=set())
@@ -261,7 +264,11 @@ class Shipper:
 
             async def read(self, content: Content, now: float) -> tuple[Slice | None, list[str]]:
                 await loop.pause(READS)
-                return await super().read(content, max(now, loop.time()))
+                found = await super().read(content, max(now, loop.time()))
+                if content.read_bytes and content in self.catalog.contents():
+                    identity = content.file.identity
+                    shipper._after_read((identity.device, identity.inode))
+                return found
 
         class ToldWatch(_Session):
             """A watch that tells what the test does."""

@@ -40,6 +40,8 @@ class ModelContent:
     """Under which its file was known."""
     seen: bool = False
     """Whether it was in a file when the shipper looked, since that was started."""
+    read: bool = False
+    """Whether something of it was read, since the shipper was started."""
     exempt: str = ""
     """Why it may be missing, and nobody can say so; "" if it may not."""
     may_be_lost: str = ""

@@ -185,9 +185,10 @@ class Content:
         return not self.file.is_compressed and status.st_size < max(self.read_bytes, seen_bytes)
 
     def is_emptied(self) -> bool:
-        """Tell whether its file, to which no name leads any more, has less than was read."""
+        """Tell whether its file, to which no name leads any more, has less than it had."""
+        had_bytes = max(self.read_bytes, self._seen_bytes)
         with suppress(OSError):
-            return not self.file.is_compressed and self.file.status().st_size < self.read_bytes
+            return not self.file.is_compressed and self.file.status().st_size < had_bytes
         return False
 
     def has_size(self, size: int) -> None:
