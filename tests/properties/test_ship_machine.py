@@ -145,3 +145,16 @@ def test_archive_that_begins_with_all_that_another_file_has_is_sent() -> None:
         taken.rename_away(where="date", kinds=[])
         taken.compress_all(suffix=".gz", deletes=True)
         taken.write(kinds=["half"], alike=True)
+
+
+def test_of_two_archives_that_begin_alike_the_one_with_its_time_is_taken() -> None:
+    with machine(["blank"]) as taken:
+        taken.work()
+        taken.kill()
+        taken.run_once(with_checkpoint=True)
+        taken.copy(between=["blank"], name="app-copy.log", truncates=False)
+        taken.run_once(with_checkpoint=True)
+        taken.move_closed("old/app-1.log")
+        taken.compress_all(suffix=".gz", deletes=True)
+        taken.copy(between=[], name="app-copy.log", truncates=True)
+        taken.compress_all(suffix=".gz", deletes=True)

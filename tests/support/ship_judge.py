@@ -70,6 +70,11 @@ class Judge:
         data = bytes(content.data)
         return max((len(each) for each in self.stored.streams if data.startswith(each)), default=0)
 
+    def is_begun(self, content: ModelContent) -> bool:
+        """Tell whether something of a content is certainly stored, and of this one."""
+        covered = self.covered(content)
+        return bool(covered) and not self._may_be_unsent(content, covered)
+
     def _check_stored(self, content: ModelContent) -> None:
         ends = self._ends(content)
         covered = self.covered(content)

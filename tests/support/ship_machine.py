@@ -566,9 +566,7 @@ class ShipMachine(RuleBasedStateMachine):
 
     def _is_known(self, content: ModelContent) -> bool:
         """Tell whether something of a content was sent in this life of the checkpoint."""
-        return any(life == self.judge.lives for _, _, life in content.begun) and bool(
-            self.judge.covered(content)
-        )
+        return self.judge.lives in content.read_lives and self.judge.is_begun(content)
 
     def _before_look(self) -> None:
         note("look")
@@ -593,7 +591,8 @@ class ShipMachine(RuleBasedStateMachine):
             if file.fd >= 0:
                 status = os.fstat(file.fd)
                 if (status.st_dev, status.st_ino) == key:
-                    file.content.read = bool(file.content.data)
+                    file.content.read = True
+                    file.content.read_lives.add(self.judge.lives)
 
     def _look_at_files(self) -> None:
         """Take in which contents can't be found any more."""

@@ -42,6 +42,8 @@ class ModelContent:
     """Whether it was in a file when the shipper looked, since that was started."""
     read: bool = False
     """Whether something of it was read, since the shipper was started."""
+    read_lives: set[int] = field(default_factory=set)
+    """The lives of a checkpoint in which something of it was read."""
     exempt: str = ""
     """Why it may be missing, and nobody can say so; "" if it may not."""
     may_be_lost: str = ""
@@ -81,6 +83,8 @@ class ModelFile:
     fd: int = -1
     emptied: list[ModelContent] = field(default_factory=list)
     """What it held before."""
+    changed_ns: int = 0
+    """Of an archive: the time of the last change of what it was made of."""
     original: ModelContent | None = None
     """Of a copy: of what it is one."""
 
@@ -251,7 +255,7 @@ class World:
         return copied
 
     def compress(self, path: Path, suffix: str, *, half: bool) -> ModelFile:
-        """Write an archive of a file beside it, or half of it."""
+        """Write an archive of a file beside it, or half of it; whole it has the file's time."""
         file = self.at(path)
         assert file is not None
         data = bytes(file.content.data)
@@ -268,6 +272,9 @@ class World:
         ):
             made.content.again = "its plain file waits as if it was a copy"
         made.suffix, made.whole = suffix, not half
+        made.changed_ns = os.fstat(file.fd).st_mtime_ns
+        if made.whole:
+            os.utime(made.fd, ns=(made.changed_ns, made.changed_ns))
         return made
 
     def complete(self, made: ModelFile) -> None:
@@ -277,6 +284,7 @@ class World:
         os.pwrite(made.fd, archive[size:], size)
         made.whole = True
         self._touch(made)
+        os.utime(made.fd, ns=(made.changed_ns, made.changed_ns))
 
     def pass_time(self, seconds: float) -> None:
         self.now_s += seconds

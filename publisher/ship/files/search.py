@@ -212,7 +212,8 @@ def found_elsewhere(
                 # Emptied, and renamed later: then a copy may have been made of it.
                 replaced = is_same(file.identity, state.identity)
                 file.close()
-    for entry in entries:
+    # Where several begin alike, one with the time of the last change is the likeliest.
+    for entry in sorted(entries, key=lambda each: not _has_time(each, state.changed_ns)):
         file = _opened(entry.path)
         if file is None:
             continue
@@ -230,6 +231,12 @@ def _holds(file: ReadableFile, state: ContentState, *, by_inode: bool, max_line_
         if by_inode:
             return is_same(file.identity, state.identity) and ends_alike(file, state)
         return has_all(file, state, max_line_bytes)
+    return False
+
+
+def _has_time(entry: "os.DirEntry[str]", changed_ns: int) -> bool:
+    with suppress(OSError):
+        return _is_kept(changed_ns, entry.stat(follow_symlinks=False).st_mtime_ns)
     return False
 
 
