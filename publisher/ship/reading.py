@@ -105,15 +105,15 @@ class Reading:
             await asyncio.to_thread(self.catalog.replace, content, now)
             return None, await asyncio.to_thread(self._said)
         except (Damaged, OSError) as error:
-            self.catalog.say_unreadable(content, error)
-            return None, self.catalog.sentences()
-        self.catalog.say_readable(content)
+            self.catalog.told.unreadable(content.path, error)
+            return None, self.catalog.told.take()
+        self.catalog.told.readable(content.path)
         return found, []
 
     def _said(self) -> list[str]:
         if self._checkpoint is not None and (ended := self.catalog.ended()):
             self._checkpoint.save([state for state in ended if state.number])
-        return self.catalog.sentences()
+        return self.catalog.told.take()
 
     def close(self) -> None:
         """Close all files."""

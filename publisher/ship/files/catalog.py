@@ -13,15 +13,15 @@ from pathlib import Path
 
 from publisher.ship.files.content import Content, Slice, named_path
 from publisher.ship.files.known import Beginnings, Known
+from publisher.ship.files.open_contents import Key, OpenContents, statuses
 from publisher.ship.files.readable_file import Damaged, FileRefused, ReadableFile, open_file
 from publisher.ship.files.search import ends_alike, found_elsewhere, has_end, is_at, original_of
 from publisher.ship.files.state import HEAD_BYTES, ContentState, Place
+from publisher.ship.files.told import Told
 from publisher.ship.files.unseen import Unseen
 from publisher.ship.files.waiting import QUIET_S, Waiting
 
 _UNFINISHED_WAIT_S = 1.0
-Key = tuple[int, int]
-"""Device and inode of a file."""
 
 
 class Catalog:
@@ -49,34 +49,24 @@ class Catalog:
         self._begin = begin
         self._max_line_bytes = max_line_bytes
         self._follows = follows
-        self._contents: dict[Key, Content] = {}
-        self._by_state: dict[int, Content] = {}
-        self._paths: dict[Path, Content] = {}
+        self._contents = OpenContents()
         self._waiting = Waiting()
         self._unseen = Unseen()
         self._endless: dict[Key, tuple[int, int]] = {}
         """Compressed files without an end, with their size and the time of their last change."""
         self._beginnings: Beginnings | None = None
         self._is_first = True
-        self._refused: dict[str, str] = {}
-        self._unreadable: dict[str, str] = {}
-        self._sentences: list[str] = []
+        self.told = Told()
         self._left: list[Slice] = []
         self._ended: list[ContentState] = []
 
     def contents(self) -> list[Content]:
         """Return the contents that are read: what was renamed or deleted first, then by age."""
-        return sorted(
-            self._contents.values(), key=lambda each: (each.is_there, each.changed_ns, each.path)
-        )
+        return sorted(self._contents, key=lambda each: (each.is_there, each.changed_ns, each.path))
 
     def at(self, path: Path) -> Content | None:
         """Return the content that was last seen at a path."""
-        content = self._paths.get(path)
-        if content is None or content.path != path:
-            return None
-        # It may have been replaced since the last look.
-        return content if self._contents.get(self._key_of(content.file)) is content else None
+        return self._contents.at(path)
 
     def look(self, paths: Sequence[Path], now: float) -> None:
         """Find out what the files hold by now.
@@ -87,7 +77,7 @@ class Catalog:
         """
         self._beginnings = None
         refused: dict[str, str] = {}
-        there = _statuses([*self._unseen.paths(), *paths], refused)
+        there = statuses([*self._unseen.paths(), *paths], refused)
         new: list[tuple[Path, os.stat_result]] = []
         for key, (path, status) in there.items():
             content = self._contents.get(key)
@@ -101,7 +91,7 @@ class Catalog:
             self._find_lost([path for path, _ in new], {each.st_ino: path for path, each in new})
             self._is_first = False
         if self._find_unseen([path for path, _ in new], there):
-            unseen = _statuses(self._unseen.paths(), refused)
+            unseen = statuses(self._unseen.paths(), refused)
             new = [*unseen.values(), *new]
             there |= unseen
         # A copy or an archive must not be taken for a content whose own file is there.
@@ -117,12 +107,12 @@ class Catalog:
                 refused[os.fspath(path)] = str(FileRefused.of(path, error))
         self._waiting.keep(there)
         self._unseen.keep([path for key, (path, _) in there.items() if self._waiting.has(key)])
-        self._paths = {each.path: each for each in self._contents.values()}
-        self._say_refused(refused)
+        self._contents.take_in_paths()
+        self.told.refused(refused)
 
     def _find_unseen(self, paths: Sequence[Path], there: Collection[Key]) -> bool:
         """Look for what logs have been since they were seen last, as they have new contents."""
-        besides = {*there, *self._contents}
+        besides = {*there, *self._contents.files()}
         found = [
             self._unseen.find(path, self._known.last_at(os.fspath(path)), besides) for path in paths
         ]
@@ -130,8 +120,9 @@ class Catalog:
 
     def _miss(self, there: Collection[Key]) -> None:
         """Take in which files no name leads to any more."""
-        for key, content in list(self._contents.items()):
-            if key not in there and content.is_there:
+        for key in self._contents.files():
+            content = self._contents.get(key)
+            if content is not None and key not in there and content.is_there:
                 content.is_there = False
                 content.quiet_since = None
                 if content.is_emptied():
@@ -150,13 +141,13 @@ class Catalog:
     def left(self, now: float) -> list[Slice]:
         """Return the last records of contents of which nothing more comes, and end those."""
         slices, self._left = self._left, []
-        for key, content in list(self._contents.items()):
+        for content in list(self._contents):
             is_quiet = content.quiet_since is not None and now - content.quiet_since >= QUIET_S
             if is_quiet and (not content.is_there or content.may_end):
                 slices += content.finish(now, ended=True)
                 content.may_end = False
                 if not content.is_there:
-                    self._drop(key)
+                    self._contents.drop(content)
                     self._end(content)
             else:
                 slices += content.expire(now)
@@ -164,7 +155,7 @@ class Catalog:
 
     def finish(self, content: Content, now: float) -> list[Slice]:
         """Return the last records of a content at its end for now, and read it no more."""
-        self._drop(self._key(content))
+        self._contents.drop(content)
         # Nobody waits until it is quiet: if its writer may go on, the next run looks for it again.
         ended = not content.is_there and time.time() - content.changed_ns / 1e9 >= QUIET_S
         slices = content.finish(now, ended=ended)
@@ -172,23 +163,6 @@ class Catalog:
         if ended:
             self._end(content)
         return slices
-
-    def say_unreadable(self, content: Content, error: Exception) -> None:
-        """Take in that a file could not be read."""
-        path, sentence = os.fspath(content.path), str(FileRefused.of(content.path, error))
-        if self._unreadable.get(path) != sentence:
-            self._unreadable[path] = sentence
-            self._sentences.append(sentence)
-
-    def say_readable(self, content: Content) -> None:
-        """Take in that a file could be read."""
-        if self._unreadable:
-            self._unreadable.pop(os.fspath(content.path), None)
-
-    def sentences(self) -> list[str]:
-        """Return what is to be told, once."""
-        sentences, self._sentences = self._sentences, []
-        return sentences
 
     def ended(self) -> list[ContentState]:
         """Return the states of contents that ended, to be written down, once."""
@@ -201,7 +175,7 @@ class Catalog:
 
     def gone(self) -> list[Content]:
         """Return the contents that are read although no name leads to them any more."""
-        return [each for each in self._contents.values() if not each.is_there]
+        return [each for each in self._contents if not each.is_there]
 
     def wait_s(self, now: float, longest_s: float) -> float:
         """Return how long to wait at most for a sign of the files, in seconds.
@@ -211,7 +185,7 @@ class Catalog:
             longest_s: the longest time.
         """
         wait_s = longest_s
-        for content in self._contents.values():
+        for content in self._contents:
             if content.is_unfinished or not content.is_there:
                 wait_s = min(wait_s, _UNFINISHED_WAIT_S)
             if content.may_end and content.quiet_since is not None:
@@ -220,15 +194,14 @@ class Catalog:
 
     def close(self) -> None:
         """Close all files."""
-        for content in self._contents.values():
-            content.file.close()
+        self._contents.close()
 
     def _meet(self, path: Path, status: os.stat_result, now: float) -> None:
         """Find out what a file holds that is not read yet."""
         key = status.st_dev, status.st_ino
-        if key in self._contents:
+        if (content := self._contents.get(key)) is not None:
             # It was looked for, and found under a name that is shipped.
-            self._contents[key].is_cut(path, status)
+            content.is_cut(path, status)
             return
         is_empty = stat.S_ISREG(status.st_mode) and not status.st_size
         if is_empty and not self._known.has_inode(status.st_ino):
@@ -260,7 +233,7 @@ class Catalog:
             self._beginnings = self._known.beginnings(self._read_to)
         # A plain file is compared with what was met before this look: many may have one heading.
         alike = self._beginnings.alike(file.read(0, HEAD_BYTES), with_new=file.is_compressed)
-        original, is_whole = original_of(file, alike, self._by_state, self._max_line_bytes)
+        original, is_whole = original_of(file, alike, self._contents.by_state, self._max_line_bytes)
         if original is None and not file.is_compressed:
             self._find_emptied(alike, now)
             if key in self._contents:
@@ -271,14 +244,14 @@ class Catalog:
             return original
         if file.is_compressed or self._waiting.begins(key, status, now):
             return None
-        if not self._by_state[id(original)].is_there:
+        if not self._contents.by_state[id(original)].is_there:
             return None  # it was moved here, and is read where it was until it ends
         return self._known.add(self._begin(file, self._unseen.log_of(file.path)))
 
     def _held(self, file: ReadableFile) -> ContentState | None:
         """Return the content that a file held before, if it holds it still; else look for that."""
         for state in self._known.of_file(file.identity):
-            if id(state) in self._by_state:
+            if self._contents.of(state) is not None:
                 continue
             if ends_alike(file, replace(state, place=state.last or state.place)):
                 return state
@@ -300,7 +273,7 @@ class Catalog:
 
     def _read_to(self, state: ContentState) -> Place:
         """Return up to where a content was read, acknowledged or not."""
-        content = self._by_state.get(id(state))
+        content = self._contents.of(state)
         if content is None:
             return state.last or state.place
         place = content.as_read().place
@@ -315,7 +288,7 @@ class Catalog:
         state.ended, state.last = False, None
         state.path = state.path or os.fspath(named_path(file))
         content = self._make(state, file)
-        self._put(content, file)
+        self._contents.put(content)
         # Renamed while nothing was running, or compressed: then it is complete, or will be.
         content.is_closed = file.is_compressed or os.fspath(file.path) != state.path
         content.may_end = content.is_closed
@@ -328,16 +301,16 @@ class Catalog:
 
     def _replace(self, content: Content) -> None:
         """Go on with a content in the copy that was made of it, or end it."""
-        self._drop(self._key(content))
+        self._contents.drop(content)
         state = content.state
         file = self._elsewhere(content.as_read(), replaced=True)
         if file is not None:
             content.move_to(file)
             content.is_there = False
             self._known.move(state, file.identity)
-            self._put(content, file)
+            self._contents.put(content)
             return
-        self._say_emptied(content.path, content.read_bytes)
+        self.told.emptied(content.path, content.read_bytes)
         self._left += content.finish(0.0, ended=True)
         self._end(content)
 
@@ -349,7 +322,7 @@ class Catalog:
             now: by a steady clock in seconds.
         """
         for state, place in contents:
-            content = self._by_state.get(id(state))
+            content = self._contents.of(state)
             if content is None or not content.is_there:
                 continue
             with suppress(OSError, Damaged):
@@ -362,7 +335,7 @@ class Catalog:
         if file is not None:
             self._add(state, file).is_there = False
             return
-        self._say_emptied(Path(state.path), state.place.position)
+        self.told.emptied(Path(state.path), state.place.position)
         state.ended = True
         self._ended.append(state)
 
@@ -381,10 +354,7 @@ class Catalog:
                 continue
             state.ended = True
             self._ended.append(state)
-            self._sentences.append(
-                f"the file that was {state.path!r} is not found: what was written to it behind "
-                f"byte {state.place.position:,}, if anything, is not sent"
-            )
+            self.told.lost(state.path, state.place.position)
 
     def _elsewhere(self, state: ContentState, *, replaced: bool) -> ReadableFile | None:
         def is_anothers(file: ReadableFile) -> bool:
@@ -394,7 +364,7 @@ class Catalog:
         return found_elsewhere(
             state,
             replaced=replaced,
-            besides=self._contents,
+            besides=self._contents.files(),
             is_anothers=is_anothers,
             max_line_bytes=self._max_line_bytes,
         )
@@ -411,46 +381,3 @@ class Catalog:
         state.acknowledge(state.place)
         if state.ended:
             self._ended.append(state)
-
-    def _say_emptied(self, path: Path, position: int) -> None:
-        self._sentences.append(
-            f"{os.fspath(path)!r} was emptied or written anew, and no copy of what it had is "
-            f"found: what stood behind byte {position:,} and was not read, if anything, is lost"
-        )
-
-    def _say_refused(self, refused: dict[str, str]) -> None:
-        self._sentences += [
-            sentence for path, sentence in refused.items() if self._refused.get(path) != sentence
-        ]
-        self._refused = refused
-
-    def _put(self, content: Content, file: ReadableFile) -> None:
-        self._contents[self._key_of(file)] = content
-        self._by_state[id(content.state)] = content
-
-    def _drop(self, key: Key) -> None:
-        del self._by_state[id(self._contents.pop(key).state)]
-
-    def _key(self, content: Content) -> Key:
-        return next(key for key, each in self._contents.items() if each is content)
-
-    @staticmethod
-    def _key_of(file: ReadableFile) -> Key:
-        return file.identity.device, file.identity.inode
-
-
-def _statuses(
-    paths: Sequence[Path], refused: dict[str, str]
-) -> dict[Key, tuple[Path, os.stat_result]]:
-    """Return each file once, by its first path, with its status; put the others into `refused`."""
-    found: dict[Key, tuple[Path, os.stat_result]] = {}
-    for path in paths:
-        try:
-            status = os.stat(path)  # noqa: PTH116 - of thousands
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            refused[os.fspath(path)] = str(FileRefused.of(path, error))
-            continue
-        found.setdefault((status.st_dev, status.st_ino), (path, status))
-    return found

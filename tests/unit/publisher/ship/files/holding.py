@@ -50,7 +50,7 @@ class Holding:
             self._read(content)
         for found in self.catalog.left(self.now):
             self._take(found)
-        self.said += self.catalog.sentences()
+        self.said += self.catalog.told.take()
         return self.lines[known:]
 
     def finish(self) -> list[bytes]:
