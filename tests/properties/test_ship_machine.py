@@ -14,10 +14,12 @@ def test_lines_are_stored_as_the_table_says_whatever_happens_to_logs_and_shipper
 
 
 @contextmanager
-def machine(kinds: list[str], *, appends: bool = True) -> Iterator[ShipMachine]:
+def machine(
+    kinds: list[str], *, kind: str = "pattern", appends: bool = True
+) -> Iterator[ShipMachine]:
     """A machine of which a test takes the steps; at the end all is judged."""
     taken = ShipMachine()
-    taken.begin(kind="pattern", is_exact=True, appends=appends, keeps=True, kinds=kinds)
+    taken.begin(kind=kind, is_exact=True, appends=appends, keeps=True, kinds=kinds)
     yield taken
     taken.teardown()
 
@@ -154,7 +156,23 @@ def test_of_two_archives_that_begin_alike_the_one_with_its_time_is_taken() -> No
         taken.run_once(with_checkpoint=True)
         taken.copy(between=["blank"], name="app-copy.log", truncates=False)
         taken.run_once(with_checkpoint=True)
-        taken.move_closed("old/app-1.log")
+        taken.rename_closed("old/app-1.log")
         taken.compress_all(suffix=".gz", deletes=True)
         taken.copy(between=[], name="app-copy.log", truncates=True)
         taken.compress_all(suffix=".gz", deletes=True)
+
+
+def test_what_is_written_behind_copying_and_emptying_is_sent_if_its_file_is_moved_away() -> None:
+    with machine(["unique", "long"], kind="path") as taken:
+        taken.work()
+        taken.copy(between=[], name="app-copy.log", truncates=True)
+        taken.write_and_read(kinds=["long", "longest", "long"], alike=False, steps=1)
+        taken.rename_away(where="far", kinds=[])
+
+
+def test_archive_that_is_met_with_what_it_was_made_of_is_not_sent() -> None:
+    with machine(["unique", "long"], kind="deep") as taken:
+        taken.kill()
+        taken.rename_and_create(reopens=True, fresh=True, kinds=[])
+        taken.world.compress(taken.world.logs / "app.log.1", ".zst", half=False)
+        taken.rename_closed("old/app-1.log")

@@ -57,7 +57,10 @@ class Judge:
             self._check_stored(content)
             if not content.exempt and not content.may_be_lost and content.copy_of is None:
                 for end in self._ends(content):
-                    required[bytes(content.data[:end])] += 1
+                    stored = bytes(content.data[:end])
+                    # What came late may have completed the last line.
+                    if content.cutoff is None or stored.endswith(b"\n"):
+                        required[stored] += 1
         for stored, number in required.items():
             found = len(self.stored.streams.get(stored, ()))
             wanted = 1 if self.lives or unknowable else number
@@ -154,7 +157,9 @@ class Judge:
             lost = [
                 each
                 for each in self.world.contents
-                if each.may_be_lost and each not in holders and self._is_begun_by(each, content)
+                if (each.may_be_lost or (each.exempt and each.begun))
+                and each not in holders
+                and self._is_begun_by(each, content)
             ]
             allowed = sum(map(self._times, holders)) + len(lost)
             assert len(streams) <= allowed, (

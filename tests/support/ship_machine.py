@@ -273,6 +273,12 @@ class ShipMachine(RuleBasedStateMachine):
             self.world.move_elsewhere(path, self._path(name), times=True)
         self._look_at_files()
 
+    def rename_closed(self, name: str) -> None:
+        """Rename what is rotated."""
+        for path in self._closed_files():
+            self._rename(path, self._path(name))
+        self._look_at_files()
+
     def compress_all(self, suffix: str, *, deletes: bool) -> None:
         """Compress what is rotated, or write half of each archive."""
         for path in self._closed_files():

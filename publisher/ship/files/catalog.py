@@ -14,7 +14,14 @@ from pathlib import Path
 from publisher.ship.files.content import Content, Slice, named_path
 from publisher.ship.files.known import Beginnings, Known
 from publisher.ship.files.open_contents import Key, OpenContents, statuses
-from publisher.ship.files.readable_file import Damaged, FileRefused, ReadableFile, open_file
+from publisher.ship.files.plain_file import PlainFile
+from publisher.ship.files.readable_file import (
+    Damaged,
+    FileRefused,
+    ReadableFile,
+    open_file,
+    plain_path,
+)
 from publisher.ship.files.search import ends_alike, found_elsewhere, has_end, is_at, original_of
 from publisher.ship.files.state import HEAD_BYTES, ContentState, Place
 from publisher.ship.files.told import Told
@@ -95,7 +102,12 @@ class Catalog:
             new = [*unseen.values(), *new]
             there |= unseen
         # A copy or an archive must not be taken for a content whose own file is there.
-        new.sort(key=lambda each: not self._known.has_inode(each[1].st_ino))
+        new.sort(
+            key=lambda each: (
+                not self._known.has_inode(each[1].st_ino),
+                plain_path(each[0]) != each[0],
+            )
+        )
         for path, status in new:
             try:
                 self._meet(path, status, now)
@@ -126,13 +138,16 @@ class Catalog:
                 content.is_there = False
                 content.quiet_since = None
                 if content.is_emptied():
-                    self._replace(content)
+                    self._replace_unnamed(content)
 
     def replace(self, content: Content, now: float) -> None:
         """Find out what became of a content whose file holds other bytes, or can't be found."""
         path = content.path
         self._beginnings = None
-        self._replace(content)
+        if is_at(path, content.file.identity):
+            self._replace(content)
+        else:
+            self._replace_unnamed(content)
         try:
             self._meet(path, path.stat(), now)
         except (OSError, FileRefused, Damaged):
@@ -313,6 +328,18 @@ class Catalog:
         self.told.emptied(content.path, content.read_bytes)
         self._left += content.finish(0.0, ended=True)
         self._end(content)
+
+    def _replace_unnamed(self, content: Content) -> None:
+        """Do so where no name leads to the file any more: what it holds by now would be lost."""
+        path, held, rest = content.path, content.file, None
+        if isinstance(held, PlainFile) and held.is_open:
+            with suppress(OSError):
+                rest = held.duplicate()
+        self._replace(content)
+        if rest is not None and rest.status().st_size:
+            self._add(self._known.add(self._begin(rest, path)), rest).is_there = False
+        elif rest is not None:
+            rest.close()
 
     def _find_emptied(self, contents: Iterable[tuple[ContentState, Place]], now: float) -> None:
         """Find the copies of contents whose files have grown again since they were emptied.

@@ -1,5 +1,6 @@
 """A regular file on the disk, whose descriptor is closed and opened again as needed."""
 
+import copy
 import errno
 import os
 import stat
@@ -92,6 +93,16 @@ class RegularFile:
         if (status.st_dev, status.st_ino) != self.identity[:2]:
             raise self._gone()
         return status
+
+    def duplicate(self) -> Self:
+        """Return the file a second time, with a descriptor of its own; this one must be open.
+
+        Raises:
+            OSError: there is no descriptor left.
+        """
+        other = copy.copy(self)
+        other._file = os.dup(self._file)  # noqa: SLF001 - of its own class
+        return other
 
     def close(self) -> None:
         """Close the descriptor; a second call does nothing."""
