@@ -93,11 +93,12 @@ class Leases:
             return taken.answer
         with suppress(ShuttingDown), self._waits.hold(request.wait_ms / 1000) as wait:
             self._counters.waits += 1
-            self._known.on_waited_for()
             try:
                 while not wait.ended:
                     # Who was forgotten meanwhile is looked up again: nobody would wake it.
                     if self._known.get(name) is taken.known:
+                        # Who looks for it may have stopped while nobody slept.
+                        self._known.on_waited_for()
                         await _sleep(taken, wait)
                     taken = await self._take(name, request, None)
                     if taken.answer.token is not None:

@@ -11,8 +11,9 @@ from support.stores import until
 from aggregator.subscriptions import known as module
 from aggregator.wire.subscription_answers import LeaseAnswer
 from storage.protocols import EventStore
-from storage.subscriptions.commands import Death, Settle
+from storage.subscriptions.commands import Command, Death, Lease, Settle
 from storage.subscriptions.model import OnDead, Order, SubscriptionSettings
+from storage.subscriptions.outcomes import Outcome
 
 LONG_MS = 60_000
 """Longer than a test may take: what waits so long is answered for another reason."""
@@ -87,6 +88,31 @@ async def test_events_and_settles_of_another_are_noticed(
     await asleep(elsewhere)
     await here.settle(first)
     assert offsets(await asyncio.wait_for(task, 30)) == [3]
+
+
+async def test_what_another_does_is_noticed_when_the_poll_ended_while_who_waits_was_asking(
+    here: Consuming, elsewhere: Consuming, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await here.publish("t", 1)
+    await here.make("t")
+    held = await here.lease()
+    task = waiting(here)
+    await asleep(here)
+    submit, has_asked = here.parts.queue.submit, asyncio.Event()
+
+    async def submit_slowly(command: Command) -> Outcome:
+        if isinstance(command, Lease):
+            await until(lambda: not here.parts.poller.running, "nobody sleeps, so it ends")
+            has_asked.set()
+        return await submit(command)
+
+    monkeypatch.setattr(here.parts.queue, "submit", submit_slowly)
+    # It is woken, and there is nothing for it.
+    await here.settle(held)
+    await has_asked.wait()
+    await asleep(here)
+    await elsewhere.publish("t", 1, first=1)
+    assert offsets(await asyncio.wait_for(task, 30)) == [2]
 
 
 async def test_without_the_poll_what_another_does_is_not_noticed(
