@@ -116,6 +116,7 @@ def test_growth_is_measured_at_every_fifth_beside_empty_databases(run: Run, tmp_
     assert (tmp_path / "growth.png").stat().st_size > 10_000
 
 
+@pytest.mark.long
 def test_latency_is_told_with_how_late_requests_left(run: Run, tmp_path: Path) -> None:
     run("latency")
     found = figures(tmp_path, "latency")
@@ -174,6 +175,7 @@ async def test_the_time_to_be_ready_is_measured_beside_another_checkout(
     assert said[-1].endswith(" ms")
 
 
+@pytest.mark.long
 async def test_shipping_is_measured_beside_another_checkout(
     postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -193,6 +195,7 @@ async def test_shipping_is_measured_beside_another_checkout(
             assert measured.shipper_cpu_s is not None
 
 
+@pytest.mark.long
 async def test_reading_is_measured_beside_another_checkout_and_says_what_is_missing(
     postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

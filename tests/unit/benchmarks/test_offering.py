@@ -27,14 +27,17 @@ async def server(before_answer: Callable[[int], Awaitable[None]]) -> AsyncIterat
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writers.append(writer)
         taken.add(asyncio.current_task())  # type: ignore[arg-type]
-        while head := await reader.readline():
-            if head.startswith(b"GET /"):
-                await before_answer(int(head.split()[1][1:]))
-                # In pieces, as a large answer comes.
-                for piece in (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n", b"\r\n{", b"}"):
-                    writer.write(piece)
-                    await writer.drain()
-        writer.close()
+        try:
+            while head := await reader.readline():
+                if head.startswith(b"GET /"):
+                    await before_answer(int(head.split()[1][1:]))
+                    # In pieces, as a large answer comes.
+                    for piece in (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n", b"\r\n{", b"}"):
+                        writer.write(piece)
+                        await writer.drain()
+        finally:
+            # Python 3.11.2 does not close it when this one fails.
+            writer.close()
 
     listening = await asyncio.start_server(talk, "127.0.0.1", 0)
     try:
