@@ -176,3 +176,19 @@ def test_archive_that_is_met_with_what_it_was_made_of_is_not_sent() -> None:
         taken.rename_and_create(reopens=True, fresh=True, kinds=[])
         taken.world.compress(taken.world.logs / "app.log.1", ".zst", half=False)
         taken.rename_closed("old/app-1.log")
+
+
+def test_copy_that_is_moved_is_not_taken_for_another_copy() -> None:
+    with machine(["unique"], kind="deep") as taken:
+        taken.back_up("app.log.1")
+        taken.wait()
+        taken.move_closed("old/app-1.log")
+
+
+def test_file_that_is_found_again_under_another_name_is_open_once() -> None:
+    with machine(["unique", "unique"], kind="path") as taken:
+        taken.read_on(steps=1)
+        taken.link("app-hard.log")
+        taken.truncate(kinds=["unique"])
+        taken.work()
+        taken.delete(anew="no")

@@ -336,9 +336,13 @@ class Catalog:
             with suppress(OSError):
                 rest = held.duplicate()
         self._replace(content)
-        if rest is not None and rest.status().st_size:
+        if rest is None:
+            return
+        status = rest.status()
+        # It may have been found again, under a name that is not shipped.
+        if status.st_size and (status.st_dev, status.st_ino) not in self._contents:
             self._add(self._known.add(self._begin(rest, path)), rest).is_there = False
-        elif rest is not None:
+        else:
             rest.close()
 
     def _find_emptied(self, contents: Iterable[tuple[ContentState, Place]], now: float) -> None:

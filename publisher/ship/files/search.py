@@ -124,7 +124,13 @@ def original_of(
         OSError: the file cannot be read.
     """
     directory = os.path.dirname(file.path)  # noqa: PTH120 - a path of any bytes
-    for state, place in alike:
+
+    def has_its_name(found: tuple[ContentState, Place]) -> bool:
+        content = reading.get(id(found[0]))
+        return not is_moved(file, found[0]) if content is None else content.is_there
+
+    # What lost its name was moved here rather than another was copied.
+    for state, place in sorted(alike, key=has_its_name):
         read = replace(state, place=place)
         if id(state) in reading:
             other, is_there = reading[id(state)].file, reading[id(state)].is_there
