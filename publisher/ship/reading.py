@@ -110,9 +110,20 @@ class Reading:
         self.catalog.told.readable(content.path)
         return found, []
 
+    async def keep(self) -> list[str]:
+        """Write down what was found out last.
+
+        Returns:
+            Sentences to tell.
+
+        Raises:
+            CheckpointRefused: it can't be written down.
+        """
+        return await asyncio.to_thread(self._said)
+
     def _said(self) -> list[str]:
-        if self._checkpoint is not None and (ended := self.catalog.ended()):
-            self._checkpoint.save([state for state in ended if state.number])
+        if self._checkpoint is not None and (changed := self.catalog.changed()):
+            self._checkpoint.save([state for state in changed if state.number])
         return self.catalog.told.take()
 
     def close(self) -> None:

@@ -63,6 +63,7 @@ async def ship(
                     await sender.send(*found)
         for found in reading.catalog.left(clock()):
             await sender.send(*found)
+        tell(await reading.keep())
 
     with contextlib.closing(reading):
         await run_sending(send_all, target, report, _keep(checkpoint, target))

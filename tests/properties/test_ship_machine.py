@@ -192,3 +192,13 @@ def test_file_that_is_found_again_under_another_name_is_open_once() -> None:
         taken.truncate(kinds=["unique"])
         taken.work()
         taken.delete(anew="no")
+
+
+def test_copy_that_was_found_in_a_single_run_is_known_to_the_next() -> None:
+    with machine(["blank"], kind="deep", appends=False) as taken:
+        taken.kill()
+        taken.run_once(with_checkpoint=True)
+        taken.copy(between=[], name="app.log.1", truncates=False)
+        taken.truncate(kinds=["blank"])
+        taken.run_once(with_checkpoint=True)
+        taken.rename_and_create(fresh=False, kinds=[], reopens=False)

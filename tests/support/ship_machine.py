@@ -490,7 +490,9 @@ class ShipMachine(RuleBasedStateMachine):
         moved = self.world.at(new)
         assert moved is not None
         content = moved.content
-        if content.data and (content.seen or self._is_known(content)):
+        # With another name it has not lost its own, as far as can be seen.
+        is_alone = self.world.visible(moved) in ([], [new])
+        if content.data and is_alone and (content.seen or self._is_known(content)):
             content.renamed = True
 
     def _delete(self, path: Path) -> None:

@@ -65,7 +65,7 @@ class Catalog:
         self._is_first = True
         self.told = Told()
         self._left: list[Slice] = []
-        self._ended: list[ContentState] = []
+        self._changed: list[ContentState] = []
 
     def contents(self) -> list[Content]:
         """Return the contents that are read: what was renamed or deleted first, then by age."""
@@ -179,10 +179,10 @@ class Catalog:
             self._end(content)
         return slices
 
-    def ended(self) -> list[ContentState]:
-        """Return the states of contents that ended, to be written down, once."""
-        ended, self._ended = self._ended, []
-        return ended
+    def changed(self) -> list[ContentState]:
+        """Return the states of contents that ended or moved, to be written down, once."""
+        changed, self._changed = self._changed, []
+        return changed
 
     def has_to_look(self, now: float) -> bool:
         """Tell whether a look finds out more although nothing has changed."""
@@ -299,7 +299,7 @@ class Catalog:
         return place
 
     def _add(self, state: ContentState, file: ReadableFile) -> Content:
-        self._known.move(state, file.identity)
+        self._move(state, file)
         state.ended, state.last = False, None
         state.path = state.path or os.fspath(named_path(file))
         content = self._make(state, file)
@@ -314,6 +314,12 @@ class Catalog:
             self._beginnings.add(state, self._read_to(state))
         return content
 
+    def _move(self, state: ContentState, file: ReadableFile) -> None:
+        """Take in that another file holds a content by now."""
+        if file.identity != state.identity:
+            self._known.move(state, file.identity)
+            self._changed.append(state)
+
     def _replace(self, content: Content) -> None:
         """Go on with a content in the copy that was made of it, or end it."""
         self._contents.drop(content)
@@ -322,7 +328,7 @@ class Catalog:
         if file is not None:
             content.move_to(file)
             content.is_there = False
-            self._known.move(state, file.identity)
+            self._move(state, file)
             self._contents.put(content)
             return
         self.told.emptied(content.path, content.read_bytes)
@@ -368,7 +374,7 @@ class Catalog:
             return
         self.told.emptied(Path(state.path), state.place.position)
         state.ended = True
-        self._ended.append(state)
+        self._changed.append(state)
 
     def _find_lost(self, paths: Sequence[Path], inodes: Mapping[int, Path]) -> None:
         """Look for the contents that were not sent to their end when the last command stopped."""
@@ -384,7 +390,7 @@ class Catalog:
                 self._add(state, file).is_there = False
                 continue
             state.ended = True
-            self._ended.append(state)
+            self._changed.append(state)
             self.told.lost(state.path, state.place.position)
 
     def _elsewhere(self, state: ContentState, *, replaced: bool) -> ReadableFile | None:
@@ -411,4 +417,4 @@ class Catalog:
         state.last = content.as_read().place
         state.acknowledge(state.place)
         if state.ended:
-            self._ended.append(state)
+            self._changed.append(state)

@@ -165,7 +165,7 @@ def test_moved_out_of_sight_while_nothing_ran_is_said_once(
     (said,) = holding.said
     assert said.startswith(f"the file that was '{log}' is not found: ")
     assert "behind byte 18" in said
-    assert [state.ended for state in holding.catalog.ended()] == [True]
+    assert [state.ended for state in holding.catalog.changed()] == [True]
     holding = holding.restarted()
     holding.look(log)
     assert holding.said == []
