@@ -172,7 +172,9 @@ class Judge:
 
     def _times(self, content: ModelContent) -> int:
         """Return how often a content may be stored."""
-        if content.copy_of is not None and not content.again and not self.lives:
+        original = content.copy_of
+        is_followed = original is not None and not (original.exempt or original.may_be_lost)
+        if is_followed and not content.again and not self.lives:
             # What lies beside a log may have been that log while nobody looked (10).
             return int(not all(self.world.shipped(Path(name)) for name in content.names))
         alike = any(
