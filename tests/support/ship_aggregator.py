@@ -11,6 +11,8 @@ from publisher.ship.log_events import line_bytes
 
 _CHAIN_DIGITS = 20
 _NAME_DIGITS = 20
+_MOST_HOSTS = 3
+"""So many may take over a content one after another before something of it is sent."""
 
 
 class _Known(NamedTuple):
@@ -89,9 +91,16 @@ class StoredLines:
         if position == 0 or position >= self._hole_bytes:
             found.append(_Known(b"", bytes(position)))
         for other in list(self._ends):
-            if other != name and any(_of_host(host, other) == name for host in self._hosts):
+            if other != name and self._goes_on(other, name):
                 found += self._before(other, position)
         return found
+
+    def _goes_on(self, name: str, later: str, hosts: int = _MOST_HOSTS) -> bool:
+        """Tell whether a stream may go on under another name: some hosts may have sent nothing."""
+        following = [_of_host(host, name) for host in self._hosts] if hosts else []
+        return later in following or any(
+            self._goes_on(each, later, hosts - 1) for each in following
+        )
 
 
 def _of_host(host: str, name: str) -> str:
