@@ -7,6 +7,9 @@ from functools import partial
 import structlog
 from aiohttp import web
 
+from aggregator.access.authority import Access
+from aggregator.access.gate import Gate
+from aggregator.access.reload import TokensWatch
 from aggregator.http.compression import Compression
 from aggregator.http.event_routes import EventRoutes
 from aggregator.http.fast_path import FastPath
@@ -15,6 +18,8 @@ from aggregator.http.live_streams import LiveStreams
 from aggregator.http.middleware import around_requests
 from aggregator.http.pending_responses import PendingResponses
 from aggregator.http.response_sender import ResponseSender
+from aggregator.http.revocation import Revocation
+from aggregator.http.rights import GATE, check_needs
 from aggregator.http.routes import Routes
 from aggregator.http.subscription_routes import SubscriptionRoutes
 from aggregator.ingest.admission import Admission
@@ -70,6 +75,9 @@ FAST_PATH: web.AppKey[FastPath] = web.AppKey("fast_path")
 PENDING_RESPONSES: web.AppKey[PendingResponses] = web.AppKey("pending_responses")
 """The parts that a server needs for the fast path; see `LimitedConnections`."""
 
+TOKENS: web.AppKey[TokensWatch | None] = web.AppKey("tokens")
+"""The watch on the tokens file, which looks at once when it is told to."""
+
 _STREAMS_END_S = 2.0
 """After draining, streams go on for so long. The server ends other requests later than that."""
 
@@ -82,6 +90,25 @@ _log = structlog.get_logger()
 def configured_store(settings: Settings) -> EventStore:
     """Return the store that the settings name, not opened yet."""
     return settings.chosen_backend.store(settings, _log_text())
+
+
+def configured_access(settings: Settings) -> tuple[Access | None, TokensWatch | None]:
+    """Return the entries in force and the watch on their file; None if there is no access control.
+
+    Raises:
+        TokensFileBroken: the file can't be used.
+    """
+    if settings.tokens is None:
+        return None, None
+    access = Access()
+    watch = TokensWatch(
+        settings.tokens,
+        access,
+        lambda sentence: _log.info("tokens_in_force", reason=sentence),
+        lambda sentence: _log.error("tokens_refused", reason=sentence),
+    )
+    watch.load()
+    return access, watch
 
 
 def configured_tracing(settings: Settings) -> Tracing | None:
@@ -121,8 +148,12 @@ def create_app(
 
     Raises:
         CannotTrace: tracing is turned on and can't be done.
+        TokensFileBroken: the tokens file can't be used.
     """
     tracing = configured_tracing(settings)
+    access, tokens = configured_access(settings)
+    gate = Gate(access)
+    revocation = Revocation(gate)
     store = store or configured_store(settings)
     store.on_warning = lambda sentence: _log.warning("storage_warning", reason=sentence)
     monitor = StoreMonitor(store, partial(notify, _log_availability))
@@ -197,7 +228,7 @@ def create_app(
             streams=streams,
             read_memory=read_memory,
             held_pages=HeldPages(waits),
-            live_streams=LiveStreams(followers),
+            live_streams=LiveStreams(followers, revocation),
             compression=compression,
         ),
         reads=reads,
@@ -208,12 +239,17 @@ def create_app(
     async def life(_app: web.Application) -> AsyncIterator[None]:
         watching = asyncio.create_task(_watch_store(monitor, on_fatal), name="store-watch")
         group_commit.start()
+        if tokens is not None:
+            tokens.start()
         # What can't work is said before the socket is there; what may still come is waited for
         # with the socket open.
         await monitor.tried.wait()
         yield
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+        await revocation.aclose()
+        if tokens is not None:
+            await tokens.aclose()
         await poller.aclose()
         await topic_poller.aclose()
         await subscriptions.aclose()
@@ -255,7 +291,10 @@ def create_app(
     app[DRAIN] = drain
     app[ABANDON] = store.abandon
     app[FIRST_TRY] = monitor.tried
-    app[FAST_PATH] = FastPath(publish_service, log)
+    app[GATE] = gate
+    check_needs(app.router.routes())
+    app[FAST_PATH] = FastPath(publish_service, log, gate)
+    app[TOKENS] = tokens
     app[PENDING_RESPONSES] = pending
     app.on_shutdown.append(lambda _app: drain())
     app.on_shutdown.append(end_streams_soon)

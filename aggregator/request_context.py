@@ -44,6 +44,7 @@ class RequestContext(msgspec.Struct, frozen=True, gc=False):
         user_agent: as its sender says, cut to a bounded length.
         started: when its head had come, as `time.perf_counter` has it.
         trace: the trace that it is part of; None if it is in none.
+        entry: the name of the entry that it comes from; empty if nobody was asked.
     """
 
     id: str
@@ -54,6 +55,7 @@ class RequestContext(msgspec.Struct, frozen=True, gc=False):
     user_agent: str
     started: float
     trace: RequestTrace | None
+    entry: str = ""
 
     @property
     def log_fields(self) -> dict[str, str]:

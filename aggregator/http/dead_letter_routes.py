@@ -12,6 +12,7 @@ from aggregator.http.command_requests import (
 from aggregator.http.json_responses import json_response, link_header
 from aggregator.http.middleware import send_continue
 from aggregator.http.read_response import ReadResponse
+from aggregator.http.rights import entry_of
 from aggregator.reading.read_limit import ReadLimit
 from aggregator.subscriptions.errors import NoSuchDeadLetter
 from aggregator.subscriptions.protocols import SubscriptionService
@@ -55,6 +56,7 @@ class DeadLetterRoutes:
         """GET …/dead: a page of dead letters, each with its event."""
         wanted = parse_dead_letters_query(request.rel_url.raw_query_string)
         name = subscription_name(request)
+        await self._service.check_topics(name, entry_of(request))
         with self._reads:
             # One more tells whether there is another page.
             found = await self._service.dead_letters(name, wanted.after, wanted.limit + 1)

@@ -8,6 +8,7 @@ from typing import TypeVar
 from aiohttp import hdrs, web
 from msgspec.structs import replace
 
+from aggregator.access.checks import check_all_readable, check_readable
 from aggregator.http.compression import Compression
 from aggregator.http.held_pages import HeldPages, wait_s
 from aggregator.http.json_responses import link_header
@@ -17,6 +18,7 @@ from aggregator.http.middleware import send_continue
 from aggregator.http.ndjson import one_line, stream_lines
 from aggregator.http.problem_details import NoSuchEvent
 from aggregator.http.read_response import ReadResponse
+from aggregator.http.rights import entry_of
 from aggregator.reading.bounded_read import read_bounded
 from aggregator.reading.event_stream import EventStream
 from aggregator.reading.read_limit import ReadLimit
@@ -93,6 +95,10 @@ class EventRoutes:
             return await self._live_streams.lines(request)
         wanted = parse_query(request.rel_url.raw_query_string, time.time_ns() // 1000, lines=lines)
         query = wanted.query
+        if query.topic is None:
+            check_all_readable(entry_of(request))
+        else:
+            check_readable(entry_of(request), query.topic)
         if lines and wanted.event_id is None:
             return await stream_lines(
                 EventStream(self._store, query, self._streams, self._read_memory)
@@ -125,7 +131,9 @@ class EventRoutes:
 
         if topic_rule_broken(topic) or name_rule_broken(event_id):
             # It is not stored, and a database may refuse to be asked for it.
+            check_all_readable(entry_of(request))
             return answer(None)
+        check_readable(entry_of(request), topic)
         return await self._read(
             request,
             event_memory_bytes,

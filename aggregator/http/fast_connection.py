@@ -147,7 +147,9 @@ class FastConnection(Connection):
             and self._pending_response is None
         ):
             self._under_way = True
-            self._handled_fast = self._fast_path.handle(*messages[0], self._reply, self.client)
+            self._handled_fast = self._fast_path.handle(
+                *messages[0], self._reply, self.client, self.certificate_names
+            )
             if self._handled_fast:
                 return True
             self._under_way = False

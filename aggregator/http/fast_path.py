@@ -8,7 +8,7 @@ outcome.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from email.utils import formatdate
 from functools import cache, lru_cache, partial
 from http import HTTPStatus
@@ -17,8 +17,11 @@ from aiohttp import HttpVersion11
 from aiohttp.http import SERVER_SOFTWARE
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
+from msgspec.structs import replace
 from multidict import istr
 
+from aggregator.access.gate import Gate
+from aggregator.access.needs import Need
 from aggregator.http.problem_details import CONTENT_TYPE, foreseen_problem, unforeseen_problem
 from aggregator.ingest.publish_service import PublishResponse, PublishService
 from aggregator.observability.access_log import AccessLog
@@ -29,6 +32,7 @@ _MAX_BODY_BYTES = 64 * 1024
 """aiohttp stops reading a connection that holds more, and larger bodies take long to parse."""
 
 _EXPECT = istr("Expect")
+_AUTHORIZATION = istr("Authorization")
 
 Reply = Callable[[RequestContext, bytes], bool]
 """Called exactly once with the request context and the serialized response; returns False if
@@ -41,14 +45,21 @@ class FastPath:
     Args:
         publish_service: accepts them.
         log: the access log.
+        gate: lets requests in.
     """
 
-    def __init__(self, publish_service: PublishService, log: AccessLog) -> None:
+    def __init__(self, publish_service: PublishService, log: AccessLog, gate: Gate) -> None:
         self._publish_service = publish_service
         self._log = log
+        self._gate = gate
 
     def handle(
-        self, message: RawRequestMessage, body: StreamReader, reply: Reply, client: str
+        self,
+        message: RawRequestMessage,
+        body: StreamReader,
+        reply: Reply,
+        client: str,
+        certificate_names: Sequence[str] = (),
     ) -> bool:
         """Answer a request, if it is a plain publish.
 
@@ -57,6 +68,7 @@ class FastPath:
             body: as far as it has come in.
             reply: called with the answer, before this returns or later.
             client: the address at the other end of its connection.
+            certificate_names: names in its client's certificate, verified.
 
         Returns:
             Whether it is one; `reply` is called for no other.
@@ -72,20 +84,26 @@ class FastPath:
             or body.total_bytes > min(_MAX_BODY_BYTES, service.limits.max_body_bytes)
         ):
             return False
+        name = ""
         try:
-            publish = service.begin(message.headers)
+            identity = self._gate.let_in(
+                Need.PUBLISH, message.headers.getall(_AUTHORIZATION, ()), certificate_names
+            )
+            name = identity.name
+            publish = service.begin(message.headers, identity.entry)
         except Exception as error:  # noqa: BLE001 - no input may end without an answer
-            self._respond(self._begin(message, client), reply, error)
+            self._respond(self._begin(message, client, name), reply, error)
             return True
         if publish.form.gzip:
             return False
         # Not before: a request begins once, and on the normal way it begins there.
-        context = self._begin(message, client)
+        context = self._begin(message, client, name)
         publish.submit(body.read_nowait(), context, partial(self._respond, context, reply))
         return True
 
-    def _begin(self, message: RawRequestMessage, client: str) -> RequestContext:
-        return self._log.begin(message.headers, "POST", "/publish", "/publish", client)
+    def _begin(self, message: RawRequestMessage, client: str, entry: str) -> RequestContext:
+        context = self._log.begin(message.headers, "POST", "/publish", "/publish", client)
+        return replace(context, entry=entry) if entry else context
 
     def _respond(
         self, context: RequestContext, reply: Reply, outcome: PublishResponse | Exception

@@ -11,6 +11,7 @@ from aggregator.http.connection import Connection
 from aggregator.http.json_responses import json_response
 from aggregator.http.middleware import REQUEST_CONTEXT, send_continue
 from aggregator.http.read_response import ReadResponse
+from aggregator.http.rights import entry_of
 from aggregator.observability.labels import LEASE_WAITS_PATH
 from aggregator.subscriptions.errors import SubscriptionRefused
 from aggregator.subscriptions.protocols import SubscriptionService
@@ -57,6 +58,7 @@ class LeaseRoutes:
         """
         wanted = parse_lease(await self._bodies.read(request))
         name = subscription_name(request)
+        await self._service.check_topics(name, entry_of(request))
         if wanted.wait_ms:
             # The time that it is held says nothing of how long leasing takes.
             context = replace(request[REQUEST_CONTEXT], route=LEASE_WAITS_PATH)

@@ -1,12 +1,11 @@
 """The answer that follows the log: an event stream, or NDJSON that goes on."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from aiohttp import hdrs, web
 
 from aggregator.live.ends import CLIENT
 from aggregator.live.follower import Follower
-from aggregator.live.followers import Followers
 from aggregator.live.log_chunks import Form
 from aggregator.wire.accept import EVENT_STREAM, NDJSON
 from aggregator.wire.stream_blocks import RETRY, unavailable_block
@@ -25,23 +24,23 @@ class LiveResponse(web.StreamResponse):
 
     Args:
         follower: open; it is closed with the answer.
-        followers: gives up its room.
+        close: gives up its room.
         headers: of the answer, besides those of every stream.
     """
 
     def __init__(
-        self, follower: Follower, followers: Followers, headers: Mapping[str, str]
+        self, follower: Follower, close: Callable[[Follower], object], headers: Mapping[str, str]
     ) -> None:
         super().__init__(headers={**_HEADERS, **headers})
         self.content_type = _CONTENT_TYPES[follower.form]
         self.follower = follower
         self.sent_bytes = 0
         """Bytes of its body given to the transport."""
-        self._followers = followers
+        self._close = close
 
     def close(self) -> None:
         """Give up its room. Idempotent."""
-        self._followers.close(self.follower)
+        self._close(self.follower)
 
     def log_fields(self, *, complete: bool) -> dict[str, object]:
         """Return what the log says of it at its end, besides what it says of every answer."""

@@ -4,10 +4,13 @@ from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from msgspec.structs import replace
 
+from aggregator.access.authority import Unauthorized
+from aggregator.access.errors import Forbidden
 from aggregator.http.live_response import LiveResponse, UnavailableStream
 from aggregator.http.ndjson import StreamedResponse
 from aggregator.http.problem_details import foreseen_problem, http_problem, unforeseen_problem
 from aggregator.http.response_sender import ResponseSender
+from aggregator.http.rights import IDENTITY, let_in
 from aggregator.observability.access_log import AccessLog
 from aggregator.observability.labels import STREAMS_PATH
 from aggregator.request_context import RequestContext
@@ -26,7 +29,7 @@ def around_requests(sender: ResponseSender, log: AccessLog) -> Middleware:
 
     @web.middleware
     async def around_request(request: web.Request, handler: Handler) -> web.StreamResponse:
-        context = request[REQUEST_CONTEXT] = log.begin(
+        request[REQUEST_CONTEXT] = log.begin(
             request.headers,
             request.method,
             request.rel_url.raw_path,
@@ -37,6 +40,8 @@ def around_requests(sender: ResponseSender, log: AccessLog) -> Middleware:
         fields: dict[str, object] = {}
         try:
             response = await _answered(request, handler)
+            # With the name of who it comes from, once that is known.
+            context = request[REQUEST_CONTEXT]
             response.headers["X-Request-ID"] = context.id
             if isinstance(response, LiveResponse):
                 log.opened(context, response.opened_fields())
@@ -60,8 +65,13 @@ def around_requests(sender: ResponseSender, log: AccessLog) -> Middleware:
 async def send_continue(request: web.Request) -> None:
     """Tell a client that waits with its body to send it; an expect handler of aiohttp's routes.
 
-    Any other expectation is refused where every request is answered, not here.
+    Any other expectation, and who may not send it at all, is refused where every request is
+    answered, not here.
     """
+    try:
+        let_in(request)
+    except (Unauthorized, Forbidden):
+        return
     if request.version == HttpVersion11 and _expects_continue(request):
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         # It is none of the answer.
@@ -74,6 +84,10 @@ def _expects_continue(request: web.Request) -> bool:
 
 async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
+        identity = request[IDENTITY] = let_in(request)
+        if identity.name:
+            context = request[REQUEST_CONTEXT]
+            request[REQUEST_CONTEXT] = replace(context, entry=identity.name)
         if hdrs.EXPECT in request.headers and request.version == HttpVersion11:
             _check_expectation(request)
         return await handler(request)

@@ -8,6 +8,8 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from aggregator.access.authority import Reason, Unauthorized
+from aggregator.access.errors import Forbidden
 from aggregator.ingest.admission import QueueFull
 from aggregator.ingest.group_commit import ShuttingDown
 from aggregator.request_context import RequestContext
@@ -17,6 +19,7 @@ from storage.errors import StorageError
 
 RETRY_AFTER_S = 1
 CONTENT_TYPE = "application/problem+json"
+_REALM = "aggregator"
 
 _log = structlog.get_logger()
 
@@ -63,11 +66,31 @@ def foreseen_problem(error: Exception) -> Problem | None:
         return _problem(error.status, str(error), errors=errors)
     if isinstance(error, (QueueFull, ShuttingDown, BodyTooSlow, StorageError)):
         return unavailable(f"{error}; send the request again later, that is always safe")
+    if isinstance(error, Unauthorized):
+        return _unauthorized(error)
+    if isinstance(error, Forbidden):
+        return _problem(HTTPStatus.FORBIDDEN, str(error), errors=error.errors)
     if isinstance(error, SubscriptionRefused):
         return _problem(error.status, str(error), code=error.code)
     if isinstance(error, NoSuchEvent):
         return _problem(HTTPStatus.NOT_FOUND, str(error))
     return None
+
+
+def _unauthorized(error: Unauthorized) -> Problem:
+    challenge = f'Bearer realm="{_REALM}"'
+    if error.reason is not Reason.MISSING:
+        # RFC 6750, 3.1: without a credential there is no error to tell.
+        challenge += f', error="invalid_token", error_description="{_quotable(str(error))}"'
+    headers = {"WWW-Authenticate": challenge}
+    return _problem(HTTPStatus.UNAUTHORIZED, str(error), headers=headers)
+
+
+def _quotable(sentence: str) -> str:
+    """Return a sentence as RFC 6750 lets one stand between quotes: ASCII without `"` and `\\`."""
+    return "".join(
+        "'" if each in '"\\' else each if " " <= each <= "~" else "?" for each in sentence
+    )
 
 
 def unavailable(detail: str) -> Problem:

@@ -5,11 +5,13 @@ import time
 import msgspec
 from aiohttp import web
 
+from aggregator.access.checks import EVERY_TOPIC, check_readable
 from aggregator.http.event_routes import EventRoutes
 from aggregator.http.json_responses import json_response, link_header
 from aggregator.http.middleware import REQUEST_CONTEXT, SUMMARY, send_continue
 from aggregator.http.problem_details import unavailable
 from aggregator.http.read_response import ReadResponse
+from aggregator.http.rights import entry_of
 from aggregator.http.request_body import read_body
 from aggregator.ingest.admission import QueueFull
 from aggregator.ingest.group_commit import ShuttingDown
@@ -17,6 +19,7 @@ from aggregator.ingest.publish_service import PublishService
 from aggregator.ingest.store_monitor import StoreMonitor
 from aggregator.observability.metrics.exposition import CONTENT_TYPE, MetricsExposition
 from aggregator.reading.read_limit import ReadLimit
+from aggregator.reading.readable_stats import readable_stats
 from aggregator.wire.responses import stats_answer
 from aggregator.wire.stats_query import next_topics, parse_stats_query
 from storage.errors import StorageError
@@ -69,7 +72,7 @@ class Routes:
 
     async def publish(self, request: web.Request) -> web.Response:
         """POST /publish: answered only after the commit is durable."""
-        with self._publish_service.begin(request.headers) as publish:
+        with self._publish_service.begin(request.headers, entry_of(request)) as publish:
             # The body is kept by nobody here once it is parsed.
             storing = publish.response(
                 await read_body(
@@ -87,9 +90,17 @@ class Routes:
 
     async def stats(self, request: web.Request) -> ReadResponse:
         """GET /stats: the counts in all and of a page of topics, from one snapshot."""
+        entry = entry_of(request)
         wanted = parse_stats_query(request.rel_url.raw_query_string)
+        if wanted.topic is not None and not entry.may_metrics:
+            check_readable(entry, wanted.topic)
         with self._reads:
-            stats = await self._store.stats(topic=wanted.topic, after=wanted.topics_after)
+            if entry.may_metrics or entry.covers_read(EVERY_TOPIC):
+                stats = await self._store.stats(topic=wanted.topic, after=wanted.topics_after)
+            else:
+                stats = await readable_stats(
+                    self._store, entry.may_read, wanted.topic, wanted.topics_after
+                )
         uptime_s = time.monotonic() - self._started
         headers = link_header(next_topics(stats)) if stats.more else {}
         headers["Vary"] = "Accept-Encoding"

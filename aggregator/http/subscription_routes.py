@@ -2,8 +2,11 @@
 
 from urllib.parse import urlencode
 
+import msgspec
 from aiohttp import web
 
+from aggregator.access.checks import check_covered
+from aggregator.access.entries import Entry
 from aggregator.http.command_requests import (
     CommandBodies,
     refuse_parameters,
@@ -14,6 +17,7 @@ from aggregator.http.json_responses import json_response, link_header
 from aggregator.http.lease_routes import LeaseRoutes
 from aggregator.http.middleware import send_continue
 from aggregator.http.read_response import ReadResponse
+from aggregator.http.rights import entry_of
 from aggregator.reading.read_limit import ReadLimit
 from aggregator.subscriptions.protocols import SubscriptionService
 from aggregator.wire.errors import InvalidRequest
@@ -30,6 +34,7 @@ from aggregator.wire.subscription_settings import (
     parse_settings,
     subscription_name_rule_broken,
 )
+from storage.subscriptions.model import Subscription
 
 
 class SubscriptionRoutes:
@@ -71,13 +76,24 @@ class SubscriptionRoutes:
         wanted = parse_list_query(request.rel_url.raw_query_string)
         with self._reads:
             # One more tells whether there is another page.
-            found = await self._service.listed(wanted.after, wanted.limit + 1)
+            found = await self._listed(entry_of(request), wanted.after, wanted.limit + 1)
         page = found[: wanted.limit]
         headers: dict[str, str] = {}
         if len(found) > wanted.limit:
             headers = link_header(wanted.next_target(page[-1].name))
         headers["Vary"] = "Accept-Encoding"
         return ReadResponse([listed_answer(page)], headers)
+
+    async def _listed(self, entry: Entry, after: str, limit: int) -> list[Subscription]:
+        """Return subscriptions that may be used, by name."""
+        found: list[Subscription] = []
+        while len(found) < limit:
+            page = await self._service.listed(after, limit)
+            found += [each for each in page if entry.may_subscribe(each.name)]
+            if len(page) < limit:
+                break
+            after = page[-1].name
+        return found[:limit]
 
     async def status(self, request: web.Request) -> ReadResponse:
         """GET /subscriptions/{name}: one with its counts, from one snapshot."""
@@ -93,6 +109,7 @@ class SubscriptionRoutes:
         if broken := subscription_name_rule_broken(name):
             raise InvalidRequest(f"the name of a subscription {broken}")
         settings = parse_settings(await self._bodies.read(request))
+        check_covered(entry_of(request), settings.topics)
         made = await self._service.put(name, settings)
         response = await self._as_it_is(name)
         response.set_status(201 if made else 200)
@@ -102,7 +119,10 @@ class SubscriptionRoutes:
         """PATCH /subscriptions/{name}: some settings anew."""
         body = await self._bodies.read(request)
         name = subscription_name(request)
-        await self._service.change(parse_change(name, body))
+        change = parse_change(name, body)
+        if change.topics is not msgspec.UNSET:
+            check_covered(entry_of(request), change.topics)
+        await self._service.change(change)
         return await self._as_it_is(name)
 
     async def delete(self, request: web.Request) -> web.Response:

@@ -13,6 +13,8 @@ from typing import NamedTuple, Self
 
 from multidict import CIMultiDictProxy
 
+from aggregator.access.checks import forbidden_events, refuse_events
+from aggregator.access.entries import Entry
 from aggregator.ingest.admission import Admission
 from aggregator.ingest.group_commit import GroupCommit, ShuttingDown
 from aggregator.ingest.store_monitor import StoreMonitor
@@ -109,15 +111,19 @@ class PublishService:
         self._monitor.check()
         self.admission.check()
 
-    def begin(self, headers: CIMultiDictProxy[str]) -> "Publish":
+    def begin(self, headers: CIMultiDictProxy[str], rights: Entry) -> "Publish":
         """Begin a publish whose head has come: check that it is accepted, and read its form.
+
+        Args:
+            headers: of the request.
+            rights: what its sender may do.
 
         Raises:
             UnsupportedMediaType: the form is none that is taken.
             ShuttingDown, StorageError, QueueFull: see `check_accepting`.
         """
         self.check_accepting()
-        return Publish(self, publish_form(headers))
+        return Publish(self, publish_form(headers), rights)
 
 
 class Publish:
@@ -126,16 +132,18 @@ class Publish:
     Args:
         service: accepts it.
         form: what its headers say.
+        rights: what its sender may do.
     """
 
-    __slots__ = ("_batch", "_context", "_reservation", "_respond", "_service", "form")
+    __slots__ = ("_batch", "_context", "_reservation", "_respond", "_rights", "_service", "form")
 
     _batch: Batch
     _context: RequestContext
     _respond: Respond
 
-    def __init__(self, service: PublishService, form: PublishForm) -> None:
+    def __init__(self, service: PublishService, form: PublishForm, rights: Entry) -> None:
         self.form = form
+        self._rights = rights
         self._service = service
         self._reservation = service.admission.reservation()
 
@@ -211,6 +219,12 @@ class Publish:
             self._store(batch)
 
     def _store(self, batch: Batch) -> None:
+        refused = forbidden_events(self._rights, batch.events)
+        if refused and not self.form.preferences.lenient:
+            self._fail(refuse_events(list(refused.values())))
+            return
+        if refused:
+            batch = batch.without(refused)
         self._batch = batch
         events = batch.events
         if not events:
@@ -248,6 +262,7 @@ class Publish:
                 verdicts,
                 minimal=preferences.minimal,
                 lenient=preferences.lenient,
+                hides_others=self._rights.source is not None,
             )
         except Exception as error:  # noqa: BLE001 - no input may end without an answer
             self._respond(error)

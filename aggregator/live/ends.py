@@ -1,6 +1,6 @@
 """The ends of streams: why they end, and which of them are not whole."""
 
-CLIENT, LIFETIME, SHUTDOWN, SLOW = "client", "lifetime", "shutdown", "slow"
+CLIENT, CREDENTIAL, LIFETIME, SHUTDOWN, SLOW = "client", "credential", "lifetime", "shutdown", "slow"
 """Why streams end; a sentence says any other reason."""
 
 

@@ -5,7 +5,7 @@ read for all, and behind it what it reads itself. Nothing is queued for a reader
 it has not taken yet is dropped when others need the room, and read again.
 """
 
-from aggregator.live.ends import CLIENT, LIFETIME, StreamCut
+from aggregator.live.ends import CLIENT, CREDENTIAL, LIFETIME, StreamCut
 from aggregator.live.log_chunks import Form, LogChunk, LogChunks
 from aggregator.live.next_chunk import NextChunk
 from aggregator.live.outlet import Outlet
@@ -21,6 +21,7 @@ from aggregator.wire.stream_blocks import (
     caught_up_block,
     gap_block,
     position_block,
+    unavailable_block,
 )
 from aggregator.wire.stream_position import MAX_POSITION_BYTES, position_head, render_position
 from aggregator.wire.stream_query import StreamRequest
@@ -174,6 +175,8 @@ class Follower:
             if self._lead:
                 # It was ended before it began: its reader must be able to go on all the same.
                 await self._write(position_block(self.position))
+            if self.ended == CREDENTIAL and self.form is Form.BLOCKS:
+                await self._write(unavailable_block(CREDENTIAL))
         finally:
             self._outlet = None
         if self._cut and self.form is Form.LINES:

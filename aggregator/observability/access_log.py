@@ -18,6 +18,9 @@ from aggregator.request_context import RequestContext, request_id, sent_trace
 from aggregator.wire.responses import PublishSummary
 
 _REFUSED = int(HTTPStatus.SERVICE_UNAVAILABLE)
+_DENIED = frozenset(
+    {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS}
+)
 _USER_AGENT = istr("User-Agent")
 _MAX_USER_AGENT_CHARACTERS = 100
 _log = structlog.get_logger()
@@ -38,7 +41,8 @@ class AccessLog:
         on_request: observer with route, status and duration in milliseconds of every request, also
             of those without a line.
         start_trace: finds or starts the trace of a request.
-        max_refused_per_second: lines a second about requests that were refused with a 503.
+        max_refused_per_second: lines a second about requests that were refused with a 503, and as
+            many about those that were denied with a 401, 403 or 429.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class AccessLog:
         self._on_request = on_request
         self._start_trace = start_trace
         self._refused = LogRateLimit("request", max_refused_per_second)
+        self._denied = LogRateLimit("request", max_refused_per_second)
         self._finished: list[_Finished] = []
 
     def begin(
@@ -137,6 +142,11 @@ class AccessLog:
             if limited is None:
                 return
             counts = {**counts, **limited}
+        elif finished.status in _DENIED:
+            limited = self._denied.fields()
+            if limited is None:
+                return
+            counts = {**counts, **limited}
         elif summary is not None:
             counts = {
                 "received": summary.received,
@@ -144,6 +154,8 @@ class AccessLog:
                 "duplicate_dropped": summary.duplicate_dropped,
                 "conflicts": summary.conflicts,
             }
+        if context.entry:
+            counts = {"entry": context.entry, **counts}
         if context.route in {WAITS_PATH, LEASE_WAITS_PATH}:
             # Its duration says nothing of how long reads take.
             counts = {**counts, "wait": True}
@@ -163,6 +175,8 @@ class AccessLog:
 
 def _log_opened(context: RequestContext, fields: Mapping[str, object]) -> None:
     path = context.path if context.path.isascii() else _printable(context.path)
+    if context.entry:
+        fields = {"entry": context.entry, **fields}
     _log.info("stream_opened", **context.log_fields, path=path, client=context.client, **fields)
 
 

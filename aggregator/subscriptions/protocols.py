@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+from aggregator.access.entries import Entry
 from aggregator.wire.lease_request import LeaseRequest
 from aggregator.wire.settle_request import SettleRequest
 from aggregator.wire.subscription_answers import LeaseAnswer, SubscriptionStatus
@@ -63,6 +64,14 @@ class SubscriptionService(Protocol):
             topics_after: the name behind which the page of its topics begins; "": the first page.
         """
         ...
+
+    async def check_topics(self, name: str, entry: Entry) -> None:
+        """Return if all topics of a subscription may be read.
+
+        Raises:
+            Forbidden: some may not.
+            NoSuchSubscription: there is none of this name.
+        """
 
     async def lease(self, name: str, request: LeaseRequest) -> LeaseAnswer:
         """Hand out events, as soon as there are any.

@@ -8,6 +8,8 @@ from uuid import uuid4
 import msgspec
 from msgspec.structs import replace
 
+from aggregator.access.checks import EVERY_TOPIC, check_covered
+from aggregator.access.entries import Entry
 from aggregator.reading.bounded_read import read_array
 from aggregator.reading.read_memory import ReadMemory
 from aggregator.subscriptions.beginnings import existing_topics, starts
@@ -130,6 +132,11 @@ class Subscriptions:
         if status is None:
             raise _no_such(name)
         return status
+
+    async def check_topics(self, name: str, entry: Entry) -> None:
+        """See `SubscriptionService.check_topics`."""
+        if not entry.covers_read(EVERY_TOPIC):
+            check_covered(entry, (await self._there(name)).settings.topics)
 
     async def lease(self, name: str, request: LeaseRequest) -> LeaseAnswer:
         """See `SubscriptionService.lease`."""

@@ -1,7 +1,7 @@
 """The parser of the body of `POST /publish`: one event, an array, an envelope, or NDJSON."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from itertools import islice
 from typing import NamedTuple
@@ -64,6 +64,18 @@ class Batch(NamedTuple):
 
     events: list[Event]
     rejected: dict[int, str]
+
+    def without(self, refused: Mapping[int, FieldError]) -> "Batch":
+        """Return the batch with more events rejected.
+
+        Args:
+            refused: why, by their place among the valid events.
+        """
+        total = len(self.events) + len(self.rejected)
+        places = [place for place in range(total) if place not in self.rejected]
+        rejected = {places[index]: f"{each.field} {each.message}" for index, each in refused.items()}
+        kept = [event for index, event in enumerate(self.events) if index not in refused]
+        return Batch(kept, dict(sorted((self.rejected | rejected).items())))
 
 
 def parse_publish(body: bytes, *, ndjson: bool, lenient: bool, limits: Limits) -> Batch:

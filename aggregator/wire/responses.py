@@ -25,7 +25,7 @@ class _PlainResponse(msgspec.Struct):
     unique_processed: int
     duplicate_dropped: int
     conflicts: int
-    results: Sequence[Verdict]
+    results: Sequence[object]
 
 
 _encode = msgspec.json.encode
@@ -51,6 +51,7 @@ def publish_answer(
     *,
     minimal: bool,
     lenient: bool,
+    hides_others: bool = False,
 ) -> bytes:
     """Encode the response to a publish: counts, and one result for each event in the order sent.
 
@@ -61,10 +62,15 @@ def publish_answer(
         minimal: leave out the results of valid events. Then there are `results` only with
             `lenient`.
         lenient: add the number of rejected events.
+        hides_others: leave out the offsets of conflicts, which are of events that the publisher may
+            know nothing of.
 
     Returns:
         The JSON text.
     """
+    results: Sequence[object] = verdicts
+    if hides_others and summary.conflicts:
+        results = [_without_offset(each) for each in verdicts]
     if not minimal and not lenient:
         return _encode(
             _PlainResponse(
@@ -72,7 +78,7 @@ def publish_answer(
                 summary.unique_processed,
                 summary.duplicate_dropped,
                 summary.conflicts,
-                verdicts,
+                results,
             )
         )
     answer: dict[str, object] = msgspec.to_builtins(summary)
@@ -83,13 +89,21 @@ def publish_answer(
     if lenient:
         answer["rejected"] = len(rejected)
     if not minimal:
-        answer["results"] = _in_order(verdicts, rejected) if rejected else verdicts
+        answer["results"] = _in_order(results, rejected) if rejected else results
     elif lenient:
         answer["results"] = list(rejected.values())
     return _encode(answer)
 
 
-def _in_order(verdicts: Sequence[Verdict], rejected: Mapping[int, object]) -> list[object]:
+def _without_offset(verdict: Verdict) -> object:
+    if verdict.status is not Status.CONFLICT:
+        return verdict
+    told: dict[str, object] = msgspec.to_builtins(verdict)
+    del told["offset"]
+    return told
+
+
+def _in_order(verdicts: Sequence[object], rejected: Mapping[int, object]) -> list[object]:
     valid = iter(verdicts)
     total = len(verdicts) + len(rejected)
     return [rejected[index] if index in rejected else next(valid) for index in range(total)]
