@@ -94,9 +94,12 @@ def _serve(program: str, arguments: list[str]) -> int:
     # They wait until `Shutdown` deals with them. To import all of it takes a while, and the first
     # process of a container would not even be told of a signal that it does not handle.
     signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
+    # It asks for files to be read again, which `Reloads` does, and is no reason to end.
+    on_hangup = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         return _serve_until_the_end(program, arguments)
     finally:
+        signal.signal(signal.SIGHUP, on_hangup)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING_SIGNALS)
 
 

@@ -10,6 +10,8 @@ from typing import Any, Protocol, cast
 from aiohttp import web
 from aiohttp.streams import StreamReader
 
+from aggregator.http.client_certificate import certificate_names, not_after
+
 MAX_HEAD_BYTES = 32 * 1024
 """A request line and its headers, together. Each alone aiohttp bounds at 8 KiB."""
 
@@ -20,16 +22,27 @@ _TURNS = 50
 come, or from a head to its handler."""
 
 
+class CountedConnection(Protocol):
+    """A connection as it is counted: one that is served, or whose handshake is not done."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether it may be closed to admit another."""
+
+    def abort(self) -> None:
+        """Close the connection at once; what is not sent is lost."""
+
+
 class ConnectionObserver(Protocol):
     """An observer of connections; see `aggregator.http.connection_limit.LimitedConnections`."""
 
-    def opened(self, connection: "Connection") -> None:
+    def opened(self, connection: CountedConnection) -> None:
         """Count a connection that is made."""
 
-    def used(self, connection: "Connection") -> None:
+    def used(self, connection: CountedConnection) -> None:
         """Count a request that is being made on it."""
 
-    def closed(self, connection: "Connection") -> None:
+    def closed(self, connection: CountedConnection) -> None:
         """Count a connection that is gone."""
 
 
@@ -42,6 +55,8 @@ class Connection(web.RequestHandler):
 
     __slots__ = (
         "_body",
+        "_certificate_names",
+        "_certificate_not_after",
         "_connections",
         "_due",
         "_end",
@@ -66,11 +81,23 @@ class Connection(web.RequestHandler):
         self._eof = False
         # When it ends, unless another request has begun.
         self._end: asyncio.Handle | None = None
+        self._certificate_names: tuple[str, ...] = ()
+        self._certificate_not_after: float | None = None
         self.client = ""
         """The address at the other end; empty if it has none."""
         self.on_gone: Callable[[], object] | None = None
         """Callback of the request that is handled when its client sends no more: the connection is
         lost, or its other side was ended, which is all that is seen of most clients that go."""
+
+    @property
+    def certificate_names(self) -> tuple[str, ...]:
+        """The names of the client's certificate, verified; see `certificate_names`."""
+        return self._certificate_names
+
+    @property
+    def certificate_not_after(self) -> float | None:
+        """When that certificate runs out, in seconds since 1970; None without one."""
+        return self._certificate_not_after
 
     @property
     def gone(self) -> bool:
@@ -93,6 +120,9 @@ class Connection(web.RequestHandler):
         cast("asyncio.Transport", transport).set_write_buffer_limits(high=0)
         peer = transport.get_extra_info("peername")
         self.client = str(peer[0]) if isinstance(peer, tuple) and peer else ""
+        if transport.get_extra_info("peercert"):
+            self._certificate_names = certificate_names(transport)
+            self._certificate_not_after = not_after(transport)
         self._connections.opened(self)
 
     def data_received(self, data: bytes) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import structlog
 from aiohttp import web
 
-from aggregator.http.connection import Connection
+from aggregator.http.connection import Connection, CountedConnection
 from aggregator.http.fast_connection import FastConnection
 from aggregator.http.fast_path import FastPath
 from aggregator.http.pending_responses import PendingResponses
@@ -52,7 +52,7 @@ class LimitedConnections:
         self._pending = pending
         self._options = options
         # Least recently used first.
-        self._open: dict[Connection, None] = {}
+        self._open: dict[CountedConnection, None] = {}
         self._lines = LogRateLimit("too_many_connections", 1, every_s=_LOG_EVERY_S, level="warning")
 
     def __call__(self) -> Connection:
@@ -64,7 +64,7 @@ class LimitedConnections:
     def __len__(self) -> int:
         return len(self._open)
 
-    def opened(self, connection: Connection) -> None:
+    def opened(self, connection: CountedConnection) -> None:
         """Count a new connection, and close another if there are too many."""
         self._open[connection] = None
         if len(self._open) > self._max_open:
@@ -73,17 +73,17 @@ class LimitedConnections:
             victim.abort()
             self._log_closed()
 
-    def used(self, connection: Connection) -> None:
+    def used(self, connection: CountedConnection) -> None:
         """Count a connection as the one used last."""
         if connection in self._open:
             del self._open[connection]
             self._open[connection] = None
 
-    def closed(self, connection: Connection) -> None:
+    def closed(self, connection: CountedConnection) -> None:
         """Count a connection no longer."""
         self._open.pop(connection, None)
 
-    def _idle_longest(self) -> Connection | None:
+    def _idle_longest(self) -> CountedConnection | None:
         for _ in range(min(_MAX_LOOKS, len(self._open))):
             connection = next(iter(self._open))
             if connection.idle:

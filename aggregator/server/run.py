@@ -5,6 +5,7 @@ import gc
 import os
 import socket
 from collections.abc import Callable
+from typing import NamedTuple
 
 import aiohttp
 import structlog
@@ -19,7 +20,11 @@ from aggregator.http.malformed_requests import log_malformed_requests
 from aggregator.ingest.telemetry import CannotTrace
 from aggregator.logging.rate_limit import write_counts
 from aggregator.server.allocator import give_large_blocks_back
+from aggregator.server.reloads import Reloads
 from aggregator.server.shutdown import ORDERLY, Shutdown
+from aggregator.server.tls.connections import TlsConnections
+from aggregator.server.tls.files import TlsFault, tls_files
+from aggregator.server.tls.live import LiveContext
 from aggregator.settings.model import Settings
 from storage.errors import StorageError
 
@@ -59,8 +64,8 @@ async def serve(
         shutdown: handles the signals, and bounds the time of the shutdown.
 
     Raises:
-        CannotServe: the address is taken or wrong, the store can't be used, or spans can't be
-            exported.
+        CannotServe: the address is taken or wrong, the store or a file of TLS can't be used, or
+            spans can't be exported.
     """
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[StorageError | None] = loop.create_future()
@@ -70,6 +75,7 @@ async def serve(
             ended.set_result(error)
         app[FIRST_TRY].set()
 
+    live = _live_context(settings)
     try:
         app = create_app(settings, on_fatal=end)
     except CannotTrace as error:
@@ -78,20 +84,29 @@ async def serve(
     log_malformed_requests()
     runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=_FLUSH_RESPONSES_S)
     await runner.setup()
+    reloads = Reloads()
+    if live is not None:
+        reloads.add(live.look)
+    reloads.start()
+    listener: _Listener | None = None
     try:
         # Told to end while it waited for the store, it never listens.
         if not ended.done():
-            listener = await _listen(settings, runner)
-            url = _url(listener.sockets[0].getsockname())
+            listener = await _listen(settings, runner, live)
+            scheme = "http" if live is None else "https"
+            url = _url(scheme, listener.server.sockets[0].getsockname())
             _log.info("listening", url=url, backend=settings.backend, pid=os.getpid())
             on_listening(url)
             await ended
             _log.info("draining", timeout_ms=settings.drain_timeout_ms)
             shutdown.begin()
-            listener.close()
+            listener.server.close()
             await runner.app[DRAIN]()
     finally:
         shutdown.begin()
+        await reloads.aclose()
+        if listener is not None and listener.tls is not None:
+            listener.tls.close()
         await runner.cleanup()
         write_counts()
     if (fatal := ended.result()) is not None:
@@ -131,7 +146,21 @@ def run(
         shutdown.finish(ORDERLY)
 
 
-async def _listen(settings: Settings, runner: web.AppRunner) -> asyncio.Server:
+class _Listener(NamedTuple):
+    server: asyncio.Server
+    tls: TlsConnections | None
+
+
+def _live_context(settings: Settings) -> LiveContext | None:
+    """Return the context of TLS; None if there is to be none."""
+    files = tls_files(settings)
+    try:
+        return None if files is None else LiveContext(files)
+    except TlsFault as error:
+        raise CannotServe(str(error)) from error
+
+
+async def _listen(settings: Settings, runner: web.AppRunner, live: LiveContext | None) -> _Listener:
     if runner.server is None:
         raise RuntimeError("the runner is not set up")
     room = make_room(settings.max_connections)
@@ -150,10 +179,19 @@ async def _listen(settings: Settings, runner: web.AppRunner) -> asyncio.Server:
         auto_decompress=False,
         keepalive_timeout=settings.idle_timeout_ms / 1000,
     )
-    try:
-        return await asyncio.get_running_loop().create_server(
-            connections, settings.host, settings.port, backlog=room.backlog
+    tls = None
+    if live is not None:
+        tls = TlsConnections(
+            connections,
+            connections=connections,
+            live=live,
+            idle_timeout_s=settings.idle_timeout_ms / 1000,
         )
+    try:
+        server = await asyncio.get_running_loop().create_server(
+            tls or connections, settings.host, settings.port, backlog=room.backlog
+        )
+        return _Listener(server, tls)
     except (OSError, UnicodeError) as error:
         raise CannotServe(
             f"can't listen on {settings.host}:{settings.port}: {_why(error)}"
@@ -178,6 +216,6 @@ def _why(error: OSError | UnicodeError) -> str:
     return os.strerror(error.errno)
 
 
-def _url(address: tuple[str, int]) -> str:
+def _url(scheme: str, address: tuple[str, int]) -> str:
     host, port = address[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

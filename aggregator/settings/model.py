@@ -1,9 +1,10 @@
 """Every setting of the server: its default, unit and bounds, in groups."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal
 
-from aggregator.settings.option import choice, option_group, text, whole_number
+from aggregator.settings.option import choice, file, option_group, text, whole_number
 from aggregator.settings.storage import StorageSettings, WrongSetting
 
 
@@ -19,6 +20,28 @@ class Listening:
     )
     drain_timeout_ms: int = whole_number(
         10_000, "after SIGTERM or SIGINT: time for requests under way, in milliseconds"
+    )
+
+
+@option_group
+class Tls:
+    """Whether it speaks TLS, and with whom."""
+
+    title: ClassVar[str] = "TLS"
+
+    tls_cert: Path | None = file(
+        None,
+        "the certificate in PEM form, and behind it those that lead to its authority; with it the "
+        "aggregator speaks TLS alone",
+    )
+    tls_key: Path | None = file(
+        None, "the certificate's private key; without it the key is looked for in --tls-cert"
+    )
+    tls_client_ca: Path | None = file(
+        None, "authorities whose certificates clients are asked for, in PEM form"
+    )
+    tls_client_required: Literal["off", "on"] = choice(
+        "off", lambda: ("off", "on"), "on: a client without a certificate is not served"
     )
 
 
@@ -159,7 +182,9 @@ class Postgres:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(StorageSettings, Listening, Telemetry, Publishes, Queue, Clients, Sqlite, Postgres):
+class Settings(
+    StorageSettings, Listening, Tls, Telemetry, Publishes, Queue, Clients, Sqlite, Postgres
+):
     """All that the server needs to know; see `StorageSettings`. The help shows the groups so."""
 
     def _check(self, dsn_origin: str) -> None:
@@ -167,6 +192,7 @@ class Settings(StorageSettings, Listening, Telemetry, Publishes, Queue, Clients,
         self._check_room("queue_max_events", "max_batch_events")
         self._check_room("queue_max_bytes", "max_body_bytes")
         self._check_publishers_have_connections()
+        self._check_tls()
 
     def _check_room(self, room: str, need: str) -> None:
         if getattr(self, room) < getattr(self, need):
@@ -181,4 +207,17 @@ class Settings(StorageSettings, Listening, Telemetry, Publishes, Queue, Clients,
                 f"max_waits ({self.max_waits}) and max_streams ({self.max_streams}) together must "
                 f"be at most half of max_connections ({self.max_connections}), or publishers might "
                 "find none free: lower the first two, or raise the last"
+            )
+
+    def _check_tls(self) -> None:
+        if self.tls_key is not None and self.tls_cert is None:
+            raise WrongSetting("--tls-key is of no use without --tls-cert, its certificate")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise WrongSetting(
+                "--tls-client-ca asks for certificates of clients, which needs TLS: give --tls-cert"
+            )
+        if self.tls_client_required == "on" and self.tls_client_ca is None:
+            raise WrongSetting(
+                "--tls-client-required on needs --tls-client-ca, the authorities whose "
+                "certificates are taken"
             )

@@ -144,8 +144,8 @@ def text(
     return _declare(default, declared)
 
 
-def file(default: Path, help_: str) -> Path:
-    """Declare a setting that names a file."""
+def file(default: Value, help_: str) -> Value:
+    """Declare a setting that names a file; None as the default: there is none."""
     convert = cast("Callable[[object], Path]", Path)
     return _declare(default, _Declared(help=help_, convert=convert, metavar="FILE"))
 

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -49,6 +50,8 @@ class Aggregator:
         self.process = process
         self._log = log
         self.url = ""
+        self.trusting: ssl.SSLContext | None = None
+        """What its clients here trust, of one that speaks TLS."""
 
     @classmethod
     def start(
@@ -112,7 +115,7 @@ class Aggregator:
         barrier = f"{_BARRIER}{uuid.uuid4().hex}"
         request = Request(f"{self.url}/health", headers={"X-Request-ID": barrier})
         try:
-            with urlopen(request, timeout=_BARRIER_S) as answer:
+            with urlopen(request, timeout=_BARRIER_S, context=self.trusting) as answer:
                 answer.read()
         except (OSError, HTTPException):
             return

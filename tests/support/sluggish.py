@@ -2,6 +2,7 @@
 
 import re
 import socket
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,15 +58,20 @@ class Connections:
         assert url.hostname is not None
         assert url.port is not None
         self._address = (url.hostname, url.port)
+        self._trusting = aggregator.trusting
         self._sockets: list[socket.socket] = []
 
     def open(self, sent: bytes = b"", *, receive_buffer: int | None = None) -> socket.socket:
-        """One more, on which this is sent at once."""
+        """One more, on which this is sent at once; with TLS if the aggregator speaks it."""
         connection = socket.socket()
-        self._sockets.append(connection)
         connection.settimeout(30.0)
         if receive_buffer is not None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if self._trusting is not None:
+            connection = self._trusting.wrap_socket(
+                connection, server_hostname=self._address[0], suppress_ragged_eofs=False
+            )
+        self._sockets.append(connection)
         connection.connect(self._address)
         connection.sendall(sent)
         return connection
@@ -82,7 +88,7 @@ def has_ended(connection: socket.socket) -> bool:
     try:
         while connection.recv(65_536):
             pass
-    except BlockingIOError:
+    except (BlockingIOError, ssl.SSLWantReadError):
         return False
     except ConnectionError:
         return True

@@ -7,12 +7,24 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import trustme
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from support.scripted import Scripted
+
+
+class Pair(NamedTuple):
+    """The files of a certificate and of its key."""
+
+    cert: Path
+    key: Path
+
+    def options(self) -> tuple[str, ...]:
+        """The options of an aggregator that has them."""
+        return ("--tls-cert", str(self.cert), "--tls-key", str(self.key))
 
 
 class Authority:
@@ -31,6 +43,36 @@ class Authority:
         """Write its own certificate to a file, for SSL_CERT_FILE."""
         self._own.cert_pem.write_to_path(file)
         return file
+
+    def pair(
+        self, directory: Path, *names: str, common_name: str | None = None, lives_s: float = 9e4
+    ) -> Pair:
+        """Write a certificate for these names and addresses, and its key, which only we may read.
+
+        Args:
+            directory: of both files, `tls.crt` and `tls.key`; it is made.
+            names: of the certificate.
+            common_name: the common name of its subject.
+            lives_s: how long it is good from now on.
+        """
+        issued = self._own.issue_cert(
+            *names,
+            common_name=common_name,
+            not_after=datetime.now(UTC) + timedelta(seconds=lives_s),
+        )
+        directory.mkdir(exist_ok=True)
+        pair = Pair(directory / "tls.crt", directory / "tls.key")
+        pair.cert.write_bytes(b"".join(each.bytes() for each in issued.cert_chain_pems))
+        pair.key.touch(mode=0o600)
+        pair.key.write_bytes(issued.private_key_pem.bytes())
+        return pair
+
+    def client(self, pair: Pair | None = None) -> ssl.SSLContext:
+        """The context of a client that trusts this authority, and may show a certificate."""
+        context = self.trusting()
+        if pair is not None:
+            context.load_cert_chain(*pair)
+        return context
 
     def serving(self, *names: str, expired: bool = False) -> ssl.SSLContext:
         """The context of a server with a certificate for these names and addresses."""
