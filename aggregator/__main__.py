@@ -1,7 +1,7 @@
 """The command line: `aggregator`, or `python -m aggregator`, with its commands."""
 
-# What a command needs is imported where it begins: half of a start is imports, and `verify` and
-# `logs report` do without a server.
+# What a command needs is imported where it begins: half of a start is imports, and the other
+# commands do without a server.
 
 import gc
 import os
@@ -44,6 +44,8 @@ commands:
   serve        take, store and show events; what is meant if no command is named
   verify       recount a database, see `{program} verify --help`
   logs report  show what the logs hold, see `{program} logs report --help`
+  token new    make a token and its entry in the tokens file, see `{program} token new --help`
+  token check  say what a token allows, see `{program} token check --help`
 """
 
 _EXAMPLE = """\
@@ -60,7 +62,7 @@ Ctrl-C drains and stops.
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command: `serve`, which is meant if none is named, `verify` or `logs report`.
+    """Run a command: `serve` is meant if none is named.
 
     Args:
         arguments: the command line without the program's name; None: the process's.
@@ -84,8 +86,8 @@ def _run(program: str, given: list[str]) -> int:
         return _COMMANDS[name](program, given[1:])
     if name and not name.startswith("-"):
         raise WrongCommandLine(
-            f"{name!r} is no command; there are serve, verify and logs report (see {program} "
-            "--help)"
+            f"{name!r} is no command; there are serve, verify, logs report, token new and token "
+            f"check (see {program} --help)"
         )
     return _serve(program, given)
 
@@ -108,7 +110,8 @@ def _serve_until_the_end(program: str, arguments: list[str]) -> int:
 
     usage = (
         f"[serve] [OPTION ...]\n       {program} verify [OPTION ...]\n"
-        f"       {program} logs report [FILE ...] [--html FILE]"
+        f"       {program} logs report [FILE ...] [--html FILE]\n"
+        f"       {program} token new|check [OPTION ...]"
     )
     parser = Parser(program, usage=usage, description=_DESCRIPTION.format(program=program))
     settings = read_settings(Settings, parser, arguments)
@@ -202,6 +205,37 @@ def _logs(program: str, arguments: list[str]) -> int:
     return 0
 
 
+def _token(program: str, arguments: list[str]) -> int:
+    from aggregator.access.tokens import masked
+    from aggregator.commands.token.errors import TokenCommandFailed
+
+    try:
+        return _new_or_check(f"{program} token", arguments)
+    except TokenCommandFailed as error:
+        _refuse(str(error))
+    except WrongCommandLine as error:
+        # Somebody may well take a token for an argument.
+        raise WrongCommandLine(masked(str(error))) from None
+
+
+def _new_or_check(program: str, arguments: list[str]) -> int:
+    name = arguments[0] if arguments else ""
+    if name == "new":
+        from aggregator.commands.token import new
+
+        parser = Parser(f"{program} new", usage=new.USAGE, description=new.DESCRIPTION)
+        _need_standard_output()
+        new.new(parser, arguments[1:])
+        return 0
+    if name == "check":
+        from aggregator.commands.token import check
+
+        parser = Parser(f"{program} check", usage=check.USAGE, description=check.DESCRIPTION)
+        _need_standard_output()
+        return check.check(parser, arguments[1:])
+    raise WrongCommandLine(f"token has two commands: {program} new and {program} check")
+
+
 def _unknown_variables() -> Iterator[tuple[str, str]]:
     from aggregator.settings.model import Settings
 
@@ -209,7 +243,7 @@ def _unknown_variables() -> Iterator[tuple[str, str]]:
         yield name, "no setting is called so" + (f"; did you mean {near}?" if near else "")
 
 
-_COMMANDS = {"serve": _serve, "verify": _verify, "logs": _logs}
+_COMMANDS = {"serve": _serve, "verify": _verify, "logs": _logs, "token": _token}
 
 
 def _need_standard_output() -> None:

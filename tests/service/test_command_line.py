@@ -81,10 +81,14 @@ def test_serve_is_the_command_that_is_meant_without_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["vrify"], "'vrify' is no command; there are serve, verify and logs report"),
+        (["vrify"], "'vrify' is no command; there are serve, verify, logs report, token new and"),
         (["logs"], "logs has one command: python -m aggregator logs report"),
         (["logs", "print"], "logs has one command: python -m aggregator logs report"),
         (["logs", "report", "--htm"], "unrecognized arguments: --htm; did you mean --html?"),
+        (["token"], "token has two commands: python -m aggregator token new and python -m"),
+        (["token", "new"], "the following arguments are required: --name"),
+        (["token", "agr_secret"], "token has two commands:"),
+        (["token", "check", "agr_secret", "--action", "admin"], "unrecognized arguments: agr_…"),
         (["verify", "--databse", "x"], "--databse x; did you mean --database?"),
         (["verify", "--host", "x"], "unrecognized arguments: --host x (see"),
     ],

@@ -1,0 +1,1 @@
+"""The commands `token new` and `token check`: tokens, and entries of the tokens file."""
