@@ -239,8 +239,6 @@ def create_app(
     async def life(_app: web.Application) -> AsyncIterator[None]:
         watching = asyncio.create_task(_watch_store(monitor, on_fatal), name="store-watch")
         group_commit.start()
-        if tokens is not None:
-            tokens.start()
         # What can't work is said before the socket is there; what may still come is waited for
         # with the socket open.
         await monitor.tried.wait()
@@ -248,8 +246,6 @@ def create_app(
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
         await revocation.aclose()
-        if tokens is not None:
-            await tokens.aclose()
         await poller.aclose()
         await topic_poller.aclose()
         await subscriptions.aclose()

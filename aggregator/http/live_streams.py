@@ -63,9 +63,7 @@ class LiveStreams:
         wanted = parse_stream_query(query, time.time_ns() // 1000, lines=True)
         return await self._open(request, wanted, Form.LINES)
 
-    async def _open(
-        self, request: web.Request, wanted: StreamRequest, form: Form
-    ) -> LiveResponse:
+    async def _open(self, request: web.Request, wanted: StreamRequest, form: Form) -> LiveResponse:
         topics = readable_part(entry_of(request), wanted.topics)
         follower = await self._followers.open(wanted._replace(topics=topics), form)
         headers = {} if follower.head is None else log_headers(follower.head)

@@ -87,7 +87,7 @@ def _unauthorized(error: Unauthorized) -> Problem:
 
 
 def _quotable(sentence: str) -> str:
-    """Return a sentence as RFC 6750 lets one stand between quotes: ASCII without `"` and `\\`."""
+    """Return a sentence in the characters that RFC 6750 lets stand between quotes."""
     return "".join(
         "'" if each in '"\\' else each if " " <= each <= "~" else "?" for each in sentence
     )

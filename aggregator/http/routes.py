@@ -11,8 +11,8 @@ from aggregator.http.json_responses import json_response, link_header
 from aggregator.http.middleware import REQUEST_CONTEXT, SUMMARY, send_continue
 from aggregator.http.problem_details import unavailable
 from aggregator.http.read_response import ReadResponse
-from aggregator.http.rights import entry_of
 from aggregator.http.request_body import read_body
+from aggregator.http.rights import entry_of
 from aggregator.ingest.admission import QueueFull
 from aggregator.ingest.group_commit import ShuttingDown
 from aggregator.ingest.publish_service import PublishService

@@ -1,6 +1,12 @@
 """The ends of streams: why they end, and which of them are not whole."""
 
-CLIENT, CREDENTIAL, LIFETIME, SHUTDOWN, SLOW = "client", "credential", "lifetime", "shutdown", "slow"
+CLIENT, CREDENTIAL, LIFETIME, SHUTDOWN, SLOW = (
+    "client",
+    "credential",
+    "lifetime",
+    "shutdown",
+    "slow",
+)
 """Why streams end; a sentence says any other reason."""
 
 

@@ -18,9 +18,7 @@ from aggregator.request_context import RequestContext, request_id, sent_trace
 from aggregator.wire.responses import PublishSummary
 
 _REFUSED = int(HTTPStatus.SERVICE_UNAVAILABLE)
-_DENIED = frozenset(
-    {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS}
-)
+_DENIED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS})
 _USER_AGENT = istr("User-Agent")
 _MAX_USER_AGENT_CHARACTERS = 100
 _log = structlog.get_logger()

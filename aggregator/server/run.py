@@ -11,7 +11,16 @@ import aiohttp
 import structlog
 from aiohttp import web
 
-from aggregator.app import ABANDON, DRAIN, FAST_PATH, FIRST_TRY, PENDING_RESPONSES, create_app
+from aggregator.access.tokens_file import TokensFileBroken
+from aggregator.app import (
+    ABANDON,
+    DRAIN,
+    FAST_PATH,
+    FIRST_TRY,
+    PENDING_RESPONSES,
+    TOKENS,
+    create_app,
+)
 from aggregator.http.connection_limit import LimitedConnections
 from aggregator.http.fast_connection import obstacle
 from aggregator.http.fast_path import FastPath
@@ -25,6 +34,7 @@ from aggregator.server.shutdown import ORDERLY, Shutdown
 from aggregator.server.tls.connections import TlsConnections
 from aggregator.server.tls.files import TlsFault, tls_files
 from aggregator.server.tls.live import LiveContext
+from aggregator.settings.loopback import is_loopback
 from aggregator.settings.model import Settings
 from storage.errors import StorageError
 
@@ -64,8 +74,8 @@ async def serve(
         shutdown: handles the signals, and bounds the time of the shutdown.
 
     Raises:
-        CannotServe: the address is taken or wrong, the store or a file of TLS can't be used, or
-            spans can't be exported.
+        CannotServe: the address is taken or wrong, spans can't be exported, or the store, the
+            tokens file or a file of TLS can't be used.
     """
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[StorageError | None] = loop.create_future()
@@ -78,7 +88,7 @@ async def serve(
     live = _live_context(settings)
     try:
         app = create_app(settings, on_fatal=end)
-    except CannotTrace as error:
+    except (CannotTrace, TokensFileBroken) as error:
         raise CannotServe(str(error)) from error
     shutdown.attach(lambda: loop.call_soon_threadsafe(end), app[ABANDON])
     log_malformed_requests()
@@ -87,6 +97,8 @@ async def serve(
     reloads = Reloads()
     if live is not None:
         reloads.add(live.look)
+    if (tokens := app[TOKENS]) is not None:
+        reloads.add(tokens.look)
     reloads.start()
     listener: _Listener | None = None
     try:
@@ -96,6 +108,7 @@ async def serve(
             scheme = "http" if live is None else "https"
             url = _url(scheme, listener.server.sockets[0].getsockname())
             _log.info("listening", url=url, backend=settings.backend, pid=os.getpid())
+            _warn_of_strangers(settings)
             on_listening(url)
             await ended
             _log.info("draining", timeout_ms=settings.drain_timeout_ms)
@@ -149,6 +162,24 @@ def run(
 class _Listener(NamedTuple):
     server: asyncio.Server
     tls: TlsConnections | None
+
+
+def _warn_of_strangers(settings: Settings) -> None:
+    """Log what whoever reaches an aggregator beyond this machine can do or see."""
+    if is_loopback(settings.host):
+        return
+    if settings.tokens is None:
+        _log.warning(
+            "open_to_everybody",
+            reason=f"everybody who reaches {settings.host} may publish and read: name a tokens "
+            "file with --tokens",
+        )
+    elif settings.tls_cert is None:
+        _log.warning(
+            "tokens_in_the_clear",
+            reason="tokens can be read on their way: give --tls-cert, or let a proxy on this "
+            "machine speak TLS",
+        )
 
 
 def _live_context(settings: Settings) -> LiveContext | None:

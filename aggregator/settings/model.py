@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from aggregator.settings.loopback import is_loopback
 from aggregator.settings.option import choice, file, option_group, text, whole_number
 from aggregator.settings.storage import StorageSettings, WrongSetting
 
@@ -42,6 +43,24 @@ class Tls:
     )
     tls_client_required: Literal["off", "on"] = choice(
         "off", lambda: ("off", "on"), "on: a client without a certificate is not served"
+    )
+
+
+@option_group
+class AccessControl:
+    """Who may do what."""
+
+    title: ClassVar[str] = "access"
+
+    tokens: Path | None = file(
+        None,
+        "the tokens file: who may publish, read and subscribe to what; without it everybody may do "
+        "everything",
+    )
+    require_auth: Literal["off", "on"] = choice(
+        "off",
+        lambda: ("off", "on"),
+        "on: it does not listen beyond this machine without a tokens file",
     )
 
 
@@ -183,7 +202,16 @@ class Postgres:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(
-    StorageSettings, Listening, Tls, Telemetry, Publishes, Queue, Clients, Sqlite, Postgres
+    StorageSettings,
+    Listening,
+    Tls,
+    AccessControl,
+    Telemetry,
+    Publishes,
+    Queue,
+    Clients,
+    Sqlite,
+    Postgres,
 ):
     """All that the server needs to know; see `StorageSettings`. The help shows the groups so."""
 
@@ -193,6 +221,15 @@ class Settings(
         self._check_room("queue_max_bytes", "max_body_bytes")
         self._check_publishers_have_connections()
         self._check_tls()
+        self._check_access()
+
+    def _check_access(self) -> None:
+        if self.require_auth == "on" and self.tokens is None and not is_loopback(self.host):
+            raise WrongSetting(
+                "require_auth is on, and there is no tokens file: everybody who reaches "
+                f"{self.host} could publish and read; name one with --tokens, or listen on "
+                "127.0.0.1"
+            )
 
     def _check_room(self, room: str, need: str) -> None:
         if getattr(self, room) < getattr(self, need):

@@ -73,7 +73,9 @@ class Batch(NamedTuple):
         """
         total = len(self.events) + len(self.rejected)
         places = [place for place in range(total) if place not in self.rejected]
-        rejected = {places[index]: f"{each.field} {each.message}" for index, each in refused.items()}
+        rejected = {
+            places[index]: f"{each.field} {each.message}" for index, each in refused.items()
+        }
         kept = [event for index, event in enumerate(self.events) if index not in refused]
         return Batch(kept, dict(sorted((self.rejected | rejected).items())))
 
