@@ -7,10 +7,7 @@ from pathlib import Path
 from aggregator.access.authority import Access
 from aggregator.access.entries import Entry
 from aggregator.access.tokens_file import TokensFileBroken, parse, read
-from aggregator.logging.observer_guard import log_failure, notify
-
-_INTERVAL_S = 1.0
-"""Between two looks; a change that two of them see is in force within 5 seconds."""
+from aggregator.logging.observer_guard import notify
 
 
 class TokensWatch:
@@ -26,7 +23,6 @@ class TokensWatch:
         access: gets the entries.
         on_in_force: called with a sentence when a change is in force.
         on_refused: called with a sentence, once for each state of the file that can't be used.
-        interval_s: seconds between two looks.
     """
 
     def __init__(
@@ -35,16 +31,12 @@ class TokensWatch:
         access: Access,
         on_in_force: Callable[[str], None],
         on_refused: Callable[[str], None],
-        *,
-        interval_s: float = _INTERVAL_S,
     ) -> None:
         self._path = path
         self._access = access
         self._on_in_force = on_in_force
         self._on_refused = on_refused
-        self._interval_s = interval_s
         self._turn = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
         # Contents of the file, or sentences that say why it can't be read.
         self._in_force: bytes | str | None = None
         self._taken: bytes | str | None = None
@@ -61,45 +53,20 @@ class TokensWatch:
         self._access.replace(parse(content, self._path))
         self._in_force = self._taken = self._seen = content
 
-    def start(self) -> None:
-        """Look at the file from now on, in a task."""
-        if self._task is None:
-            self._task = asyncio.create_task(self._run(), name="tokens-watch")
+    async def look(self, *, at_once: bool) -> None:
+        """Look at the file once; a change is in force if the look before saw the same.
 
-    async def aclose(self) -> None:
-        """Stop looking."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-
-    async def look(self) -> None:
-        """Look at the file once; a change is in force if the look before saw the same."""
-        async with self._turn:
-            state = await asyncio.to_thread(self._state)
-            if state == self._seen:
-                await self._take(state)
-            self._seen = state
-
-    async def reload(self) -> None:
-        """Look at the file, and take what is there at once, since somebody says that it is whole.
-
-        Of a file that can't be used they are told, also if it was told before. A file without a
-        change does nothing.
+        Args:
+            at_once: somebody says that the file is whole, so it is taken as it is. Of a file that
+                can't be used they are told, also if it was told before.
         """
         async with self._turn:
             state = await asyncio.to_thread(self._state)
-            self._seen = state
-            if self._refused:
+            has_settled, self._seen = state == self._seen, state
+            if at_once and self._refused:
                 self._taken = None
-            await self._take(state)
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(self._interval_s)
-            try:
-                await self.look()
-            except Exception as error:  # noqa: BLE001 - without it, no revocation would be noticed
-                log_failure(self.look, error)
+            if at_once or has_settled:
+                await self._take(state)
 
     def _state(self) -> bytes | str:
         try:

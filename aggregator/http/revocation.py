@@ -18,12 +18,10 @@ class Revocation:
 
     Args:
         gate: knows the rights.
-        interval_s: seconds between two looks.
     """
 
-    def __init__(self, gate: Gate, interval_s: float = _INTERVAL_S) -> None:
+    def __init__(self, gate: Gate) -> None:
         self._gate = gate
-        self._interval_s = interval_s
         self._open: dict[Follower, Identity] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -64,7 +62,7 @@ class Revocation:
 
     async def _run(self) -> None:
         while True:
-            await asyncio.sleep(self._interval_s)
+            await asyncio.sleep(_INTERVAL_S)
             try:
                 self.look()
             except Exception as error:  # noqa: BLE001 - without it, no stream would end

@@ -3,17 +3,14 @@
 The table is made of the routes that the application has.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from support.access import TokensFile, bearer
-from support.http import Client
+from support.http import Client, MakeClient
 
 from aggregator.http.rights import NEEDS
-
-MakeClient = Callable[..., Awaitable[Client]]
 
 FREE = {("GET", "/health"), ("GET", "/ready")}
 RIGHTS: dict[str, dict[str, object]] = {
@@ -50,19 +47,18 @@ class Guarded:
     tokens: TokensFile
     shown: dict[str, str]
 
-    async def ask(self, method: str, path: str, token: str | None, **options: object) -> int:
-        headers = {} if token is None else bearer(token)
-        async with self.client.request(method, path, headers=headers, **options) as answer:
+    async def ask(self, method: str, path: str, token: str, body: object = None) -> int:
+        async with self.client.request(method, path, headers=bearer(token), json=body) as answer:
             await answer.read()
             return answer.status
 
 
 @pytest.fixture
-async def guarded(make_client: MakeClient, tmp_path: Path) -> AsyncIterator[Guarded]:
+async def guarded(make_client: MakeClient, tmp_path: Path) -> Guarded:
     tokens = TokensFile(tmp_path / "tokens.toml")
     shown = {name: tokens.give(name, **fields) for name, fields in RIGHTS.items()}
     client = await make_client(tokens=tokens.path)
-    yield Guarded(client, tokens, shown)
+    return Guarded(client, tokens, shown)
 
 
 def event(topic: str, event_id: str) -> dict[str, object]:
@@ -104,14 +100,14 @@ async def test_without_a_credential_that_is_in_force_every_route_but_two_is_401(
     guarded: Guarded,
 ) -> None:
     token = guarded.shown["admin"]
-    wrong = {
-        "none": {},
-        "unknown": bearer(TokensFile(guarded.tokens.path.with_name("other")).give("x")),
-        "mistyped": bearer(token[:-1] + ("A" if token[-1] != "A" else "B")),
-        "another scheme": {"Authorization": "Basic YTpi"},
-        "no token": {"Authorization": "Bearer"},
+    wrong: dict[str, list[tuple[str, str]]] = {
+        "none": [],
+        "unknown": [*bearer(TokensFile(guarded.tokens.path.with_name("other")).give("x")).items()],
+        "mistyped": [*bearer(token[:-1] + ("A" if token[-1] != "A" else "B")).items()],
+        "another scheme": [("Authorization", "Basic YTpi")],
+        "no token": [("Authorization", "Bearer")],
         "two": [("Authorization", f"Bearer {token}"), ("Authorization", f"Bearer {token}")],
-        "in the address": {},
+        "in the address": [],
     }
     routes = [*NEEDS, ("GET", "/nowhere"), ("POST", "/events"), ("OPTIONS", "/publish")]
     for method, route in routes:
@@ -242,18 +238,18 @@ async def test_subscriptions_must_be_of_topics_that_may_be_read(guarded: Guarded
     token = guarded.shown["consumes"]
     for topics in (["payments"], ["orders", "payments"], ["*"], ["orders.*"]):
         settings = {"topics": topics}
-        assert await guarded.ask("PUT", "/subscriptions/billing", token, json=settings) == 403
+        assert await guarded.ask("PUT", "/subscriptions/billing", token, settings) == 403
     settings = {"topics": ["orders"]}
-    assert await guarded.ask("PUT", "/subscriptions/billing", token, json=settings) == 201
-    assert await guarded.ask("PATCH", "/subscriptions/billing", token, json={"topics": ["*"]}) == 403
+    assert await guarded.ask("PUT", "/subscriptions/billing", token, settings) == 201
+    assert await guarded.ask("PATCH", "/subscriptions/billing", token, {"topics": ["*"]}) == 403
     admin = guarded.shown["admin"]
-    assert await guarded.ask("PATCH", "/subscriptions/billing", admin, json={"topics": ["*"]}) == 200
+    assert await guarded.ask("PATCH", "/subscriptions/billing", admin, {"topics": ["*"]}) == 200
     lease = {"consumer": "c"}
     for path in ("/subscriptions/billing/lease", "/subscriptions/billing/dead"):
         method = "GET" if path.endswith("dead") else "POST"
-        body = {} if method == "GET" else {"json": lease}
-        assert await guarded.ask(method, path, token, **body) == 403
-        assert await guarded.ask(method, path, admin, **body) == 200
+        body = None if method == "GET" else lease
+        assert await guarded.ask(method, path, token, body) == 403
+        assert await guarded.ask(method, path, admin, body) == 200
     # Its place stays, and nothing is skipped.
     assert await guarded.ask("GET", "/subscriptions/billing", token) == 200
 
@@ -262,7 +258,7 @@ async def test_lists_have_the_subscriptions_that_may_be_used(guarded: Guarded) -
     admin = guarded.shown["admin"]
     for name in ("a", "billing", "c"):
         path = f"/subscriptions/{name}"
-        assert await guarded.ask("PUT", path, admin, json={"topics": ["orders"]}) == 201
+        assert await guarded.ask("PUT", path, admin, {"topics": ["orders"]}) == 201
     path = "/subscriptions?limit=1"
     async with guarded.client.get(path, headers=bearer(guarded.shown["consumes"])) as answer:
         told = await answer.json()

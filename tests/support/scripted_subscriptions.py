@@ -8,11 +8,14 @@ from typing import Any
 from aiohttp import web
 from aiohttp.test_utils import TestClient
 
+from aggregator.access.entries import Entry
+from aggregator.access.gate import Gate
 from aggregator.app import PENDING_RESPONSES
 from aggregator.http.compression import Compression
 from aggregator.http.middleware import around_requests
 from aggregator.http.pending_responses import PendingResponses
 from aggregator.http.response_sender import ResponseSender
+from aggregator.http.rights import GATE
 from aggregator.http.subscription_routes import SubscriptionRoutes
 from aggregator.observability.access_log import AccessLog
 from aggregator.reading.read_limit import ReadLimit
@@ -143,6 +146,9 @@ class ScriptedSubscriptions:
         self.asked = name, topics_after
         return self.answer
 
+    async def check_topics(self, name: str, entry: Entry) -> None:
+        """Everybody may read all."""
+
     async def lease(self, name: str, request: LeaseRequest) -> LeaseAnswer:
         self._call("lease", name, request)
         if self.leases:
@@ -202,6 +208,7 @@ class ServedSubscriptions:
         sender = ResponseSender(pending, self._compression)
         app = web.Application(middlewares=[around_requests(sender, log)])
         app[PENDING_RESPONSES] = pending
+        app[GATE] = Gate(None)
         app.add_routes(
             SubscriptionRoutes(
                 service=self.service, reads=ReadLimit(1), body_timeout_s=LIMIT_S

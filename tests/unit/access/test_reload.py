@@ -1,12 +1,11 @@
 """The watch on the tokens file: real files that are changed in each way that people change them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from aggregator.access import reload
 from aggregator.access.authority import Access
 from aggregator.access.reload import TokensWatch
 from aggregator.access.tokens_file import TokensFileBroken
@@ -48,12 +47,10 @@ class Scene:
         self.path = path
         self.access = Access()
         self.told: list[str] = []
-        self.changed = asyncio.Event()
-        self.watch = TokensWatch(path, self.access, self._in_force, self._refused, interval_s=0.001)
+        self.watch = TokensWatch(path, self.access, self._in_force, self._refused)
 
     def _in_force(self, sentence: str) -> None:
         self.told.append(sentence)
-        self.changed.set()
 
     def _refused(self, sentence: str) -> None:
         self.told.append(sentence)
@@ -64,32 +61,29 @@ class Scene:
 
     async def look(self, times: int) -> None:
         for _ in range(times):
-            await self.watch.look()
+            await self.watch.look(at_once=False)
 
 
 @pytest.fixture
-async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+def scene(tmp_path: Path) -> Scene:
     """A watch on a file with the entry `shop`, which was loaded and looks when it is told to."""
     path = tmp_path / "tokens.toml"
     path.write_text(entry("shop"))
     scene = Scene(path)
     scene.watch.load()
-    yield scene
-    await scene.watch.aclose()
+    return scene
 
 
 @pytest.mark.parametrize("change", [rename, write_in_place, turn_link])
 async def test_change_is_in_force_by_itself(scene: Scene, change: Change) -> None:
-    scene.watch.start()
     for text, names in (
         (entry("shop") + entry("till"), ["shop", "till"]),
         (entry("till"), ["till"]),
         # As long as the one before, and perhaps of the same moment.
         (entry("shop"), ["shop"]),
     ):
-        scene.changed.clear()
         change(scene.path, text)
-        await scene.changed.wait()
+        await scene.look(2)
         assert scene.has(*names)
     assert scene.told == [
         f"the tokens file '{scene.path}' is in force, with {count}"
@@ -131,7 +125,7 @@ async def test_broken_or_missing_file_leaves_the_former_in_force_and_is_told_onc
     assert str(scene.path) in scene.told[0]
     assert scene.told[0].endswith("; what it said before stays in force")
     # Who asks for it is told again.
-    await scene.watch.reload()
+    await scene.watch.look(at_once=True)
     assert len(scene.told) == 2
     # What is in force already is told, since that was in doubt, and replaces nothing.
     scene.path.write_text(entry("shop"))
@@ -148,43 +142,30 @@ async def test_other_mistake_is_told_as_well(scene: Scene) -> None:
 
 
 async def test_reload_takes_a_change_at_once_and_nothing_else(scene: Scene) -> None:
-    await scene.watch.reload()
+    await scene.watch.look(at_once=True)
     assert scene.told == []
     scene.path.write_text(entry("till"))
-    await scene.watch.reload()
+    await scene.watch.look(at_once=True)
     assert scene.has("till")
-    await asyncio.gather(scene.watch.reload(), scene.watch.look(), scene.watch.reload())
+    await asyncio.gather(
+        scene.watch.look(at_once=True),
+        scene.watch.look(at_once=False),
+        scene.watch.look(at_once=True),
+    )
     assert len(scene.told) == 1
     assert scene.access.generation == 2
 
 
-async def test_watch_goes_on_when_looks_and_those_it_tells_fail(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    failed = asyncio.Event()
-    loop = asyncio.get_running_loop()
-
-    def fail(_: Path) -> bytes:
-        loop.call_soon_threadsafe(failed.set)
-        raise RuntimeError
-
+async def test_watch_goes_on_when_those_it_tells_fail(scene: Scene) -> None:
     def fail_to_tell(_: str) -> None:
         raise RuntimeError
 
-    with monkeypatch.context() as patch:
-        patch.setattr(reload, "read", fail)
-        scene.watch.start()
-        await failed.wait()
     scene.watch._on_refused = fail_to_tell
     scene.path.write_text("[entry]\n")
     await scene.look(2)
     scene.path.write_text(entry("till"))
-    await scene.changed.wait()
+    await scene.look(2)
     assert scene.has("till")
-
-
-async def test_watch_that_was_not_started_ends(scene: Scene) -> None:
-    await scene.watch.aclose()
 
 
 def test_broken_or_missing_file_is_raised_at_the_start(tmp_path: Path) -> None:
