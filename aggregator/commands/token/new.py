@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from aggregator.access.entries import ANONYMOUS, Entry
+from aggregator.access.entries import ANONYMOUS
 from aggregator.access.entry_fields import FieldBroken
 from aggregator.access.file_addition import CannotAdd, add_entry
 from aggregator.access.tokens import digest_of, masked, new_token
@@ -54,6 +54,11 @@ def new(parser: Parser, arguments: Sequence[str]) -> None:
     """
     _add_options(parser)
     options = parser.parse_args(arguments)
+    if options.name == ANONYMOUS:
+        raise TokenCommandFailed(
+            f"{ANONYMOUS!r} is the entry for those without a credential; write it into the tokens "
+            "file by hand, or choose another name"
+        )
     token = new_token()
     text = _text(options, digest_of(token).hex())
     _check(text)
@@ -68,21 +73,15 @@ def new(parser: Parser, arguments: Sequence[str]) -> None:
 def _text(options: argparse.Namespace, sha256: str) -> str:
     given = vars(options)
     # In the order in which people read an entry.
-    fields = {name: given[name] for name in ("name",)}
-    fields["sha256"] = [sha256]
-    fields |= {name: given[name] for name in (*_LISTS, *_FLAGS, "source", "certificate", *_LIMITS)}
+    order = (*_LISTS, *_FLAGS, "source", "certificate", *_LIMITS)
+    fields = {"name": options.name, "sha256": [sha256], **{name: given[name] for name in order}}
     return entry_text(fields, None if options.expires is None else _expires(options.expires))
 
 
-def _check(text: str) -> Entry:
+def _check(text: str) -> None:
     try:
         (entry,) = parse_entries(text)
     except FieldBroken as error:
-        if f"entry {ANONYMOUS!r} is for" in str(error):
-            raise TokenCommandFailed(
-                f"{ANONYMOUS!r} is the entry for those without a credential; write it into the "
-                "tokens file by hand, or choose another name"
-            ) from None
         raise TokenCommandFailed(f"can't make the entry: {error}") from None
     if not (
         entry.may_publish_anything
@@ -94,7 +93,6 @@ def _check(text: str) -> Entry:
             f"{entry.name!r} would be allowed nothing; give --publish, --read, --subscribe, "
             "--metrics or --admin"
         )
-    return entry
 
 
 def _expires(text: str) -> str:
@@ -112,7 +110,7 @@ def _expires(text: str) -> str:
         ) from None
     if not now_s < at_s < MAX_TIME_US // 1_000_000:
         raise TokenCommandFailed(f"--expires: {text!r} must be after now and before the year 10000")
-    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _print(text: str, options: argparse.Namespace) -> None:

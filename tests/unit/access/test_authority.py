@@ -72,7 +72,7 @@ def test_scheme_is_read_in_any_case(scheme: str) -> None:
         f"Basic {base64.b64encode(TOKEN.encode()).decode()}",
         f"Token {TOKEN}",
         f"Bearer\u00a0{TOKEN}",
-        f"Bea\u017fer {TOKEN}",
+        f"Bearer {TOKEN}\u017f",
     ],
 )
 def test_malformed_header_is_unauthorized_though_anonymous_is_there(header: str) -> None:

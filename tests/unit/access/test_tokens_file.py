@@ -153,7 +153,12 @@ def test_entries_that_are_no_tables_are_one_sentence(text: str) -> None:
 
 def test_token_in_place_of_its_digest_is_not_repeated() -> None:
     token = new_token()
-    for line in f"sha256 = ['{token}']", f'source = "{token}\\u0000"', f"{token} = 1":
+    for line in (
+        f"sha256 = ['{token}']",
+        f'source = "{token}\\u0000"',
+        f"{token} = 1",
+        f"[{token}]\n[{token}]",
+    ):
         sentence = refusal(f"[[entry]]\nname = 'shop'\n{line}\n")
         assert token[4:] not in sentence
     assert "not a token itself" in refusal(f"[[entry]]\nname = 'shop'\nsha256 = ['{token}']\n")
