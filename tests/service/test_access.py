@@ -80,7 +80,7 @@ def test_a_change_of_the_file_is_in_force_and_a_broken_one_is_not(
     whole = tokens.path.read_text()
     tokens.path.write_text("[[entry]]\nname = 7\n")
     aggregator.process.send_signal(signal.SIGHUP)
-    wait_for(lambda: aggregator.log_lines("tokens_refused"), "it is told")
+    wait_for(lambda: bool(aggregator.log_lines("tokens_refused")), "it is told")
     assert status_of(aggregator, ask, first) == status_of(aggregator, ask, second) == 200
     tokens.path.write_text(whole)
     tokens.take_away("first")
