@@ -48,7 +48,7 @@ class Recording(asyncio.Protocol):
     def __init__(self, *, keep: bool = False) -> None:
         self.transport: asyncio.Transport | None = None
         self.received = b""
-        self.paused = False
+        self._paused = False
         self.ended = False
         self.lost = False
         self._keep = keep
@@ -65,12 +65,16 @@ class Recording(asyncio.Protocol):
         return self._keep
 
     def pause_writing(self) -> None:
-        assert not self.paused
-        self.paused = True
+        assert not self._paused
+        self._paused = True
 
     def resume_writing(self) -> None:
-        assert self.paused
-        self.paused = False
+        assert self._paused
+        self._paused = False
+
+    def is_paused(self) -> bool:
+        """Whether it was told to wait, and not to go on."""
+        return self._paused
 
     def connection_lost(self, _exc: Exception | None) -> None:
         self.lost = True
@@ -98,17 +102,17 @@ def test_what_the_kernel_does_not_take_is_known_and_told_of(run: Run, tmp_path: 
     async def test() -> None:
         served = Recording()
         async with connected(tmp_path, served, receive_buffer=4096) as (session, transport):
-            assert not served.paused
+            assert not served.is_paused()
             transport.write(b"a little")
             # The kernel has it: nobody is told to wait.
-            assert not served.paused
+            assert not served.is_paused()
             assert transport.get_write_buffer_size() == 0
             transport.writelines([b"x" * MIB] * 16)
-            assert served.paused
+            assert served.is_paused()
             left = transport.get_write_buffer_size()
             assert left > MIB
             reading = asyncio.create_task(asyncio.to_thread(take, session, 8 + 16 * MIB))
-            await until(lambda: not served.paused)
+            await until(lambda: not served.is_paused())
             assert transport.get_write_buffer_size() == 0
             assert await reading == 8 + 16 * MIB
 
@@ -238,7 +242,7 @@ def test_who_has_keys_renewed_and_never_reads_fills_no_memory(
         served = Recording()
         async with connected(tmp_path, served, receive_buffer=4096) as (session, transport):
             transport.write(b"x" * 16 * MIB)
-            assert served.paused
+            assert served.is_paused()
             with structlog.testing.capture_logs() as lines:
                 with suppress(OSError):
                     for _ in range(64):
