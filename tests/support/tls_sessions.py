@@ -48,7 +48,7 @@ async def serving_sessions(
     files = TlsFiles(cert=pair.cert, key=pair.key, client_ca=client_ca, client_required=False)
     connections = TlsConnections(
         make_protocol,
-        connections=observer or Counted(),
+        connections=Counted() if observer is None else observer,
         live=LiveContext(files),
         idle_timeout_s=idle_timeout_s,
     )

@@ -385,14 +385,17 @@ def test_handshakes_that_are_not_gone_on_with_keep_nobody_out(run: Run, tmp_path
     async def test() -> None:
         async with serving_requests(tmp_path, authority, max_open=3) as (port, connections):
             silent = []
-            for _ in range(9):
-                silent.append(
-                    await asyncio.to_thread(socket.create_connection, ("127.0.0.1", port))
-                )
-                silent[-1].sendall(b"\x16\x03\x01")
-            await asyncio.to_thread(ask, port, authority.client())
-            # Six were too many, and a seventh made room for the one that asked.
-            await until(lambda: sum(map(has_ended, silent)) >= 7)
+            with structlog.testing.capture_logs() as lines:
+                for _ in range(9):
+                    silent.append(
+                        await asyncio.to_thread(socket.create_connection, ("127.0.0.1", port))
+                    )
+                    silent[-1].sendall(b"\x16\x03\x01")
+                await asyncio.to_thread(ask, port, authority.client())
+                # Six were too many, and a seventh made room for the one that asked.
+                await until(lambda: sum(map(has_ended, silent)) >= 7)
+            # None of them because its time was over.
+            assert {line["event"] for line in lines} == {"too_many_connections"}
             for each in silent:
                 each.close()
             await until(lambda: not len(connections))
@@ -435,5 +438,24 @@ def test_who_only_looks_whether_somebody_listens_leaves_no_line(run: Run, tmp_pa
                 assert lines == []
                 await look(port, b"\x16\x03\x01")
         assert [line["reason"] for line in lines] == ["the connection ended within the handshake"]
+
+    run(test())
+
+
+def test_at_the_end_handshakes_that_are_not_done_are_ended(run: Run, tmp_path: Path) -> None:
+    observer = Counted()
+    pair = Authority().pair(tmp_path, "127.0.0.1")
+
+    async def test() -> None:
+        async with serving_sessions(Recording, pair, observer=observer) as port:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"\x16\x03\x01")
+            await until(lambda: bool(observer.open))
+        with suppress(ConnectionError):
+            assert await reader.read() == b""
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        assert not observer.open
 
     run(test())
