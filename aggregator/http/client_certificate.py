@@ -4,7 +4,7 @@ import asyncio
 import ssl
 from typing import Any
 
-_KINDS = {"DNS": "DNS", "URI": "URI"}
+_KINDS = ("DNS", "URI")
 
 
 def certificate_names(transport: asyncio.BaseTransport) -> tuple[str, ...]:
@@ -20,7 +20,7 @@ def certificate_names(transport: asyncio.BaseTransport) -> tuple[str, ...]:
     if certificate is None:
         return ()
     alternative = certificate.get("subjectAltName", ())
-    names = [f"{_KINDS[kind]}:{name}" for kind, name in alternative if kind in _KINDS]
+    names = [f"{kind}:{name}" for kind, name in alternative if kind in _KINDS]
     for part in certificate.get("subject", ()):
         names += [f"CN:{value}" for key, value in part if key == "commonName"]
     return tuple(names)

@@ -36,7 +36,7 @@ class Tls:
         "aggregator speaks TLS alone",
     )
     tls_key: Path | None = file(
-        None, "the certificate's private key; without it the key is looked for in --tls-cert"
+        None, "the certificate's private key; not given, it is looked for behind the certificate"
     )
     tls_client_ca: Path | None = file(
         None, "authorities whose certificates clients are asked for, in PEM form"

@@ -12,6 +12,9 @@ from typing import NamedTuple
 import trustme
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from support.scripted import Scripted
 
@@ -45,7 +48,12 @@ class Authority:
         return file
 
     def pair(
-        self, directory: Path, *names: str, common_name: str | None = None, lives_s: float = 9e4
+        self,
+        directory: Path,
+        *names: str,
+        common_name: str | None = None,
+        uri: str | None = None,
+        lives_s: float = 9e4,
     ) -> Pair:
         """Write a certificate for these names and addresses, and its key, which only we may read.
 
@@ -53,19 +61,42 @@ class Authority:
             directory: of both files, `tls.crt` and `tls.key`; it is made.
             names: of the certificate.
             common_name: the common name of its subject.
+            uri: one more name of it.
             lives_s: how long it is good from now on.
         """
-        issued = self._own.issue_cert(
-            *names,
-            common_name=common_name,
-            not_after=datetime.now(UTC) + timedelta(seconds=lives_s),
-        )
+        ends = datetime.now(UTC) + timedelta(seconds=lives_s)
+        issued = self._own.issue_cert(*names, common_name=common_name, not_after=ends)
+        chain = b"".join(each.bytes() for each in issued.cert_chain_pems)
+        if uri is not None:
+            chain = self._with_uri(chain, uri)
         directory.mkdir(exist_ok=True)
         pair = Pair(directory / "tls.crt", directory / "tls.key")
-        pair.cert.write_bytes(b"".join(each.bytes() for each in issued.cert_chain_pems))
+        pair.cert.write_bytes(chain)
         pair.key.touch(mode=0o600)
         pair.key.write_bytes(issued.private_key_pem.bytes())
         return pair
+
+    def _with_uri(self, pem: bytes, uri: str) -> bytes:
+        """Issue a certificate anew with a name that trustme has no kind for."""
+        former = x509.load_pem_x509_certificate(pem)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(former.subject)
+            .issuer_name(former.issuer)
+            .public_key(former.public_key())
+            .serial_number(former.serial_number)
+            .not_valid_before(former.not_valid_before_utc)
+            .not_valid_after(former.not_valid_after_utc)
+        )
+        for each in former.extensions:
+            value = each.value
+            if isinstance(value, x509.SubjectAlternativeName):
+                value = x509.SubjectAlternativeName([*value, x509.UniformResourceIdentifier(uri)])
+            builder = builder.add_extension(value, each.critical)
+        key = serialization.load_pem_private_key(self._own.private_key_pem.bytes(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        signed = builder.sign(key, hashes.SHA256())
+        return signed.public_bytes(serialization.Encoding.PEM)
 
     def client(self, pair: Pair | None = None) -> ssl.SSLContext:
         """The context of a client that trusts this authority, and may show a certificate."""
