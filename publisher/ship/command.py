@@ -31,7 +31,7 @@ from publisher.ship.ship_journal import ship_journal
 from publisher.ship.ship_letters import ship_letters
 from publisher.ship.ship_stream import STDIN, ship_stream
 from publisher.ship.target import Target
-from publisher.ship.totals import Totals
+from publisher.ship.totals import Totals, counted
 
 _SAFE = "running the same command again is safe: what is stored already is not stored twice"
 _NEW_STREAM = "what was stored stays, and would be stored once more if it was sent again"
@@ -66,8 +66,7 @@ def run(parsed: argparse.Namespace) -> int:
     status = cli.DONE
     try:
         _check(parsed)
-        if not asyncio.run(_ship(parsed, narrator)):
-            status = cli.USAGE
+        status = asyncio.run(_ship(parsed, narrator))
     except (_Usage, FileRefused, CheckpointRefused, DeadLettersRefused, JournalUnreadable) as error:
         status, failure = cli.USAGE, str(error)
     except ShipStopped as error:
@@ -75,7 +74,7 @@ def run(parsed: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         status, failure = cli.INTERRUPTED, f"interrupted; {_if_run_again(parsed)}"
     narrator.close()
-    if status == cli.DONE and (totals.conflicts or totals.rejected):
+    if status != cli.USAGE and not failure and (totals.conflicts or totals.rejected):
         status, failure = cli.FAILED, _not_stored(parsed, totals)
     if status == cli.DONE or totals.lines:
         put(f"{totals}\n")
@@ -93,11 +92,18 @@ def _if_run_again(parsed: argparse.Namespace) -> str:
 
 
 def _not_stored(parsed: argparse.Namespace, totals: Totals) -> str:
-    kept = f" ({os.fspath(parsed.dead_letters)!r} has them)" if parsed.dead_letters else ""
-    return (
-        f"{totals.conflicts:,} records in conflict and {totals.rejected:,} rejected{kept} were not "
-        "stored, all others were"
-    )
+    conflicts, rejected = totals.conflicts, totals.rejected
+    parts = []
+    if conflicts:
+        parts.append(counted(conflicts, "record in conflict", "records in conflict"))
+    if rejected:
+        part = counted(rejected, "rejected record", "rejected records")
+        if parsed.dead_letters:
+            them = "it" if rejected == 1 else "them"
+            part += f" ({os.fspath(parsed.dead_letters)!r} has {them})"
+        parts.append(part)
+    were = "was" if conflicts + rejected == 1 else "were"
+    return f"{' and '.join(parts)} {were} not stored, all others were"
 
 
 def _check(parsed: argparse.Namespace) -> None:
@@ -128,18 +134,18 @@ def _check_stdin(parsed: argparse.Namespace) -> None:
         raise _Usage("standard input is closed")
 
 
-async def _ship(parsed: argparse.Namespace, narrator: Narrator) -> bool:
-    """Ship what is asked for; tell whether all files could be read."""
+async def _ship(parsed: argparse.Namespace, narrator: Narrator) -> int:
+    """Ship what is asked for, and return the exit status as far as what was read decides on it."""
     target, report = _target(parsed), narrator.report()
     telling = asyncio.create_task(narrator.tell_counts())
     try:
         stop = _stop() if parsed.follow else None
         if parsed.resend is not None:
-            await ship_letters(parsed.resend, target, report)
-            return True
+            whole = await ship_letters(parsed.resend, target, report)
+            return cli.DONE if whole else cli.FAILED
         if parsed.files == [STDIN]:
             await ship_stream(sys.stdin.fileno(), target, report, stop)
-            return True
+            return cli.DONE
         with ExitStack() as stack:
             checkpoint = _checkpoint(parsed, narrator, stack)
             if parsed.format == "journal" and _are_journals(parsed.files):
@@ -147,11 +153,12 @@ async def _ship(parsed: argparse.Namespace, narrator: Narrator) -> bool:
                     [os.fspath(path) for path in parsed.files], units=parsed.unit
                 )
                 await ship_journal(arguments, target, report, stop, checkpoint=checkpoint)
-                return True
-            if stop is None or checkpoint is None:
-                return await ship(parsed.files, target, report, checkpoint=checkpoint)
-            await follow(parsed.files, target, report, stop, checkpoint=checkpoint)
-            return True
+            elif stop is None or checkpoint is None:
+                if not await ship(parsed.files, target, report, checkpoint=checkpoint):
+                    return cli.USAGE
+            else:
+                await follow(parsed.files, target, report, stop, checkpoint=checkpoint)
+            return cli.DONE
     finally:
         telling.cancel()
 

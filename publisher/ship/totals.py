@@ -54,9 +54,9 @@ class Totals:
 
     def __str__(self) -> str:
         """Return the closing line."""
-        sent = _counted(self.lines, "line", "lines")
+        sent = counted(self.lines, "line", "lines")
         if self.events + self.rejected != self.lines:
-            sent += f" as {_counted(self.events, 'event', 'events')}"
+            sent += f" as {counted(self.events, 'event', 'events')}"
         as_text = f"as text {self.as_text:,}, " if self.as_text else ""
         rejected = f"rejected {self.rejected:,}, " if self.rejected else ""
         return (
@@ -65,5 +65,6 @@ class Totals:
         )
 
 
-def _counted(count: int, one: str, many: str) -> str:
+def counted(count: int, one: str, many: str) -> str:
+    """Return a count with what is counted: "1 line", "2 lines"."""
     return f"{count:,} {one if count == 1 else many}"

@@ -1,5 +1,6 @@
 """What makes the command impossible is one sentence on stderr and status 2."""
 
+import asyncio
 import errno
 import hashlib
 import math
@@ -10,11 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.scripted import Scripted
 from unit.publisher.ship.shipping import Shipping
 
 from publisher.__main__ import main
 from publisher.ship import command
 from publisher.ship.files.plain_file import PlainFile
+from publisher.ship.totals import Totals
 
 ROOT = Path(__file__).parents[4]
 
@@ -242,6 +245,43 @@ def test_the_checkpoint_of_following_is_named_and_kept_with_the_state_of_the_use
     assert Path(named[1]).parent == directory
     assert refused.endswith(f"cannot use the checkpoint '{named[1]}': Not a directory")
     assert result.returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("counts", "dead_letters", "sentence"),
+    [
+        ({"conflicts": 1}, ("--dead-letters", "d"), "1 record in conflict was not stored"),
+        ({"conflicts": 2000}, (), "2,000 records in conflict were not stored"),
+        ({"rejected": 1}, (), "1 rejected record was not stored"),
+        ({"rejected": 1}, ("--dead-letters", "d"), "1 rejected record ('d' has it) was not"),
+        ({"rejected": 2}, ("--dead-letters", "d"), "2 rejected records ('d' has them) were not"),
+        (
+            {"conflicts": 1, "rejected": 1},
+            ("--dead-letters", "d"),
+            "1 record in conflict and 1 rejected record ('d' has it) were not stored, all others",
+        ),
+    ],
+)
+def test_what_was_not_stored_is_told_in_numbers_that_are_not_0(
+    counts: dict[str, int], dead_letters: tuple[str, ...], sentence: str
+) -> None:
+    parsed = Shipping("http://a", *dead_letters).parsed
+    assert command._not_stored(parsed, Totals(**counts)).startswith(sentence)
+
+
+@pytest.mark.usefixtures("processes")
+async def test_a_line_that_is_no_dead_letter_makes_the_status_1(
+    server: Scripted, log: Path, tmp_path: Path
+) -> None:
+    dead = tmp_path / "dead"
+    arguments = ("--topic", "logs", "--url", server.url)
+    await Shipping(server.url, "--format", "ndjson", "--dead-letters", dead).once(log)
+    with dead.open("ab") as file:
+        file.write(b"no letter\n")
+    result = await asyncio.to_thread(run, "ship", "--resend", dead, *arguments)
+    told = f"python -m publisher ship: line 2 of '{dead}' is no dead letter, and is left out\n"
+    assert (result.returncode, result.stderr) == (1, told)
+    assert result.stdout.startswith("sent 1 line: stored 1, ")
 
 
 def test_help_has_default_and_unit_of_every_option(capsys: pytest.CaptureFixture[str]) -> None:
