@@ -118,6 +118,11 @@ def _check(parsed: argparse.Namespace) -> None:
         raise _Usage("--resend goes without files, --follow and --checkpoint")
     if parsed.resend is not None and parsed.resend == parsed.dead_letters:
         raise _Usage("--dead-letters must be another file than that of --resend")
+    if parsed.dead_letters and not parsed.dead_letters.parent.is_dir():
+        raise _Usage(
+            f"cannot write the dead letters {os.fspath(parsed.dead_letters)!r}: there is no "
+            f"directory {os.fspath(parsed.dead_letters.parent)!r}"
+        )
     if parsed.unit and parsed.format != "journal":
         raise _Usage("--unit goes with --format journal")
     if STDIN in parsed.files:
@@ -215,6 +220,13 @@ def _checkpoint(
     if parsed.follow and path is None:
         path = _default_checkpoint(parsed)
         narrator.tell(f"the checkpoint is {os.fspath(path)!r}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _Usage(
+                f"cannot make the directory {os.fspath(path.parent)!r} for the checkpoint "
+                f"({error.strerror or error}): name --checkpoint"
+            ) from error
     if path is None:
         return None
     return stack.enter_context(Checkpoint.opened(path, _shipped_to(parsed)))
@@ -235,9 +247,19 @@ def _default_checkpoint(parsed: argparse.Namespace) -> Path:
     source = str(parsed.source or "")
     what = "\0".join([_shipped_to(parsed), source, *files, *parsed.unit])
     digest = hashlib.sha256(what.encode(errors="surrogateescape")).hexdigest()[:20]
-    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return _state_directory() / "pubsub-log-aggregator" / f"ship-{digest}.checkpoint"
+
+
+def _state_directory() -> Path:
+    """Return where this user's programs keep their state."""
+    # The XDG Base Directory Specification has a relative one ignored.
+    state = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if state.is_absolute():
+        return state
+    no_home = "there is no home directory for a checkpoint: name --checkpoint"
+    if not Path(os.environ.get("HOME", "/")).is_absolute():
+        raise _Usage(no_home)
     try:
-        directory = Path(state).expanduser() / "pubsub-log-aggregator"
+        return Path("~/.local/state").expanduser()
     except RuntimeError as error:
-        raise _Usage("there is no home directory for a checkpoint: name --checkpoint") from error
-    return directory / f"ship-{digest}.checkpoint"
+        raise _Usage(no_home) from error

@@ -243,8 +243,39 @@ def test_the_checkpoint_of_following_is_named_and_kept_with_the_state_of_the_use
     named = re.fullmatch(r"python -m publisher ship: the checkpoint is '(.*)'", told)
     assert named is not None
     assert Path(named[1]).parent == directory
-    assert refused.endswith(f"cannot use the checkpoint '{named[1]}': Not a directory")
+    sentence = f"cannot make the directory '{directory}' for the checkpoint (Not a directory)"
+    assert refused.endswith(f"{sentence}: name --checkpoint")
     assert result.returncode == 2
+
+
+def test_the_state_of_the_user_is_where_the_environment_says_if_that_is_absolute(
+    capsys: pytest.CaptureFixture[str], log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/ann")
+    of_home = Path("/home/ann/.local/state")
+    for state, directory in (
+        ("/var/state", Path("/var/state")),
+        ("state", of_home),
+        ("~/state", of_home),
+        ("", of_home),
+    ):
+        monkeypatch.setenv("XDG_STATE_HOME", state)
+        assert command._state_directory() == directory
+    for home in ("", "ann"):
+        monkeypatch.setenv("HOME", home)
+        result = in_process(capsys, "ship", log, "--topic", "logs", "--follow")
+        assert_refused(result, "there is no home directory for a checkpoint: name --checkpoint\n")
+    assert list(tmp_path.iterdir()) == [log]
+
+
+def test_a_directory_that_is_not_there_is_not_made_for_dead_letters(
+    capsys: pytest.CaptureFixture[str], log: Path, tmp_path: Path
+) -> None:
+    dead = tmp_path / "mistyped" / "dead"
+    result = in_process(capsys, "ship", log, "--topic", "logs", "--dead-letters", dead)
+    sentence = f"cannot write the dead letters '{dead}': there is no directory '{dead.parent}'\n"
+    assert_refused(result, sentence)
 
 
 @pytest.mark.parametrize(
