@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "files",
         metavar="FILE",
         nargs="*",
-        type=Path,
+        type=_path,
         help="a log file of any bytes, .gz, .bz2 and .zst too; a pattern such as '/var/log/*.log'; "
         "- for standard input; with journal, directories or files of journals (default there: the "
         "journal of this machine)",
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint",
         metavar="FILE",
-        type=Path,
+        type=_path,
         help="keep there how far the files are sent, and go on from there (default: none; with "
         "--follow, a file under ~/.local/state)",
     )
@@ -134,15 +134,22 @@ def _add_refused(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dead-letters",
         metavar="FILE",
-        type=Path,
+        type=_path,
         help="keep records that break a rule there (default: they are stored as text)",
     )
     parser.add_argument(
         "--resend",
         metavar="FILE",
-        type=Path,
+        type=_path,
         help="send the records of such a file again, with the options that are right now",
     )
+
+
+def _path(text: str) -> Path:
+    if not text:
+        # Or it would be the working directory.
+        raise argparse.ArgumentTypeError("it is empty, and names no file")
+    return Path(text)
 
 
 def _deadline(text: str) -> float:

@@ -299,6 +299,7 @@ async def test_files_that_cannot_be_read_are_told_of_and_the_others_are_sent(
     assert f"no file matches '{log.parent}/*.none'" in told
     assert f"cannot read '{directory}': it is a directory" in told
     assert f"'{broken}' is broken behind byte " in told
+    assert any(each.endswith("; it is not sent") for each in shipping.told)
     assert shipping.totals.stored >= 101
 
 

@@ -134,6 +134,13 @@ def test_options_that_do_not_go_together(
     assert_refused(in_process(capsys, "ship", *arguments), sentence)
 
 
+@pytest.mark.parametrize("option", ["FILE", "--checkpoint", "--dead-letters", "--resend"])
+def test_an_empty_name_of_a_file(capsys: pytest.CaptureFixture[str], option: str) -> None:
+    arguments = ["--topic", "a", *(["x", option] if option != "FILE" else []), ""]
+    result = in_process(capsys, "ship", *arguments)
+    assert_refused(result, f"{option}: it is empty, and names no file")
+
+
 def test_what_is_missing_or_unknown(capsys: pytest.CaptureFixture[str]) -> None:
     assert_refused(in_process(capsys), "the following arguments are required: COMMAND")
     assert_refused(in_process(capsys, "send"), "invalid choice: 'send'")
@@ -142,10 +149,11 @@ def test_what_is_missing_or_unknown(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_file_that_cannot_be_shipped(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "file").touch()
+    every = tmp_path / "*"
     for name, sentence in [
         ("missing", "{} is not there"),
-        ("", "cannot read {}: it is a directory"),
-        ("pipe", "cannot read {}: it is not a regular file"),
+        ("", f"cannot read {{}}: it is a directory; name its files, as by the pattern '{every}'"),
+        ("pipe", "cannot read {}: it is a pipe, not a file; send it through standard input, as -"),
         ("file/below", "{} is not there"),
     ]:
         path = tmp_path / name
@@ -154,7 +162,7 @@ def test_a_file_that_cannot_be_shipped(capsys: pytest.CaptureFixture[str], tmp_p
         )
         assert_refused(result, f"ship: {sentence.format(repr(str(path)))}\n")
     result = in_process(capsys, "ship", "/dev/null", "--topic", "logs")
-    assert_refused(result, "cannot read '/dev/null': it is not a regular file")
+    assert_refused(result, "cannot read '/dev/null': it is a device, not a file; send it")
     result = in_process(capsys, "ship", tmp_path / "*.log", "--topic", "logs")
     assert_refused(result, f"no file matches '{tmp_path}/*.log'")
 
@@ -228,6 +236,14 @@ def test_standard_input_that_is_closed_or_cannot_be_read(tmp_path: Path) -> None
     with (tmp_path / "output").open("wb") as output:
         result = run("ship", "-", "--topic", "logs", stdin=output.fileno())
     assert_refused(result, "ship: cannot read '-': Bad file descriptor\n")
+    reading, writing = os.pipe()
+    os.close(writing)
+    try:
+        result = run("ship", "/dev/stdin", "--topic", "logs", stdin=reading)
+    finally:
+        os.close(reading)
+    sentence = "it is a pipe, not a file; send it through standard input, as -\n"
+    assert_refused(result, f"ship: cannot read '/dev/stdin': {sentence}")
 
 
 @pytest.mark.usefixtures("processes")
