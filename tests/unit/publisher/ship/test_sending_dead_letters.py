@@ -146,8 +146,26 @@ async def test_dead_letters_that_cannot_be_written_leave_the_checkpoint_before_t
     shipping = Shipping(server.url, *NDJSON, "--dead-letters", log.parent)
     with pytest.raises(DeadLettersRefused, match=os.strerror(errno.EISDIR)):
         await shipping.once_with(state, log)
+    # What nothing keeps is not counted as if it were.
+    assert (shipping.totals.rejected, shipping.told) == (0, [])
     (known,) = states_of(state, server.url, *NDJSON)
     assert known.place.position == 0
+
+
+async def test_a_line_in_several_dead_letters_is_counted_and_told_of_once(
+    server: Scripted, log: Path, tmp_path: Path
+) -> None:
+    dead = tmp_path / "dead"
+    long = b'{"id": "' + b"x" * 1_200_000 + b'"}'
+    write(log, long, b"no", long)
+    shipping = Shipping(server.url, *NDJSON, "--dead-letters", dead)
+    totals = await shipping.once(log)
+    assert (totals.rejected, totals.lines) == (3, 3)
+    assert [told.split(" was not")[0] for told in shipping.told] == [
+        f"'{log}' at byte {position:,}" for position in (0, len(long) + 1, len(long) + 4)
+    ]
+    kept = "".join(letter["text"] for letter in records_of(dead))
+    assert kept.encode() == b"\n".join([long, b"no", long, b""])
 
 
 async def test_a_dead_letter_cut_short_is_told_of_and_those_around_it_are_sent(
