@@ -35,6 +35,8 @@ from publisher.ship.totals import Totals, counted
 
 _SAFE = "running the same command again is safe: what is stored already is not stored twice"
 _NEW_STREAM = "what was stored stays, and would be stored once more if it was sent again"
+_TERMINATED = 128 + signal.SIGTERM
+"""The exit status after SIGTERM, as of a command that the signal ends at once."""
 _FALLBACK_TOPIC = "unparsed"
 _SOURCES = {"host": "{host}:{path}", "source": "{name}"}
 
@@ -73,6 +75,8 @@ def run(parsed: argparse.Namespace) -> int:
         status, failure = cli.FAILED, f"{error}; {_if_run_again(parsed)}"
     except KeyboardInterrupt:
         status, failure = cli.INTERRUPTED, f"interrupted; {_if_run_again(parsed)}"
+    except asyncio.CancelledError:
+        status, failure = _TERMINATED, f"terminated; {_if_run_again(parsed)}"
     narrator.close()
     if status != cli.USAGE and not failure and (totals.conflicts or totals.rejected):
         status, failure = cli.FAILED, _not_stored(parsed, totals)
@@ -145,6 +149,8 @@ async def _ship(parsed: argparse.Namespace, narrator: Narrator) -> int:
     telling = asyncio.create_task(narrator.tell_counts())
     try:
         stop = _stop() if parsed.follow else None
+        if stop is None and (shipping := asyncio.current_task()) is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, shipping.cancel)
         if parsed.resend is not None:
             whole = await ship_letters(parsed.resend, target, report)
             return cli.DONE if whole else cli.FAILED
