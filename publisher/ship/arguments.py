@@ -71,8 +71,9 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
         "--source",
         metavar="TEMPLATE",
         type=_source,
-        help="source of the events, with {host}, {path}, {name} of the file, and {field:a.b} of "
-        "ndjson and journal (default: {host}:{path}; {host}:{unit} of a journal)",
+        help="source of the events, with {host}, {path}, {name} of the file, and {field:a.b}, a "
+        "member of an ndjson record or journal entry (default: {host}:{path}; "
+        "{host}:{unit} of a journal)",
     )
     parser.add_argument(
         "--host",
@@ -126,7 +127,11 @@ def _add_format(parser: argparse.ArgumentParser) -> None:
         help="of times without one, such as Europe/Berlin (default: that of this machine)",
     )
     parser.add_argument(
-        "--unit", metavar="NAME", action="append", default=[], help="with journal: only this unit"
+        "--unit",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="with journal: only entries of this unit; may be given several times",
     )
 
 

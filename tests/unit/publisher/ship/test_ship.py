@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -349,3 +350,23 @@ async def test_what_is_read_ahead_of_the_aggregator_is_bounded(
     assert read < 1_000_000
     gate.open()
     assert (await running).lines == 200_000
+
+
+async def test_a_file_is_decompressed_if_its_name_and_its_first_bytes_say_so(
+    server: Scripted, tmp_path: Path
+) -> None:
+    contents = {
+        "plain.gz": b"plain\n",
+        "gzip.log": gzip.compress(b"packed\n"),
+        "nuls.log": bytes(512),
+        "mark.log": b"\xef\xbb\xbf",
+    }
+    lines: dict[str, bytes] = {}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        await Shipping(server.url).once(tmp_path / name)
+        events = [json.loads(line) for body in server.bodies for line in body.splitlines()]
+        lines[name] = b"".join(line_bytes(event["payload"]) for event in events)
+        assert len(events) == {"nuls.log": 0, "mark.log": 1}.get(name, len(events))
+        server.bodies.clear()
+    assert lines == contents | {"nuls.log": b"", "mark.log": b""}

@@ -344,6 +344,8 @@ def test_help_has_default_and_unit_of_every_option(capsys: pytest.CaptureFixture
         "(default: the name of this machine)",
         "(default: host)",
         "(default: none; with --follow, a file under ~/.local/state)",
+        "only entries of this unit; may be given several times",
+        "{field:a.b}, a member of an ndjson record or journal entry (default: ",
         "(default: lines; text is its former name)",
         "(default: they are stored as text)",
         "(default: 500 events)",
