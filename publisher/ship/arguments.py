@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "files",
         metavar="FILE",
         nargs="*",
-        type=Path,
+        type=_path,
         help="a log file of any bytes, .gz, .bz2 and .zst too; a pattern such as '/var/log/*.log'; "
         "- for standard input; with journal, directories or files of journals (default there: the "
         "journal of this machine)",
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint",
         metavar="FILE",
-        type=Path,
+        type=_path,
         help="keep there how far the files are sent, and go on from there (default: none; with "
         "--follow, a file under ~/.local/state)",
     )
@@ -71,8 +71,9 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
         "--source",
         metavar="TEMPLATE",
         type=_source,
-        help="source of the events, with {host}, {path}, {name} of the file, and {field:a.b} of "
-        "ndjson and journal (default: {host}:{path}; {host}:{unit} of a journal)",
+        help="source of the events, with {host}, {path}, {name} of the file, and {field:a.b}, a "
+        "member of an ndjson record or journal entry (default: {host}:{path}; "
+        "{host}:{unit} of a journal)",
     )
     parser.add_argument(
         "--host",
@@ -126,7 +127,11 @@ def _add_format(parser: argparse.ArgumentParser) -> None:
         help="of times without one, such as Europe/Berlin (default: that of this machine)",
     )
     parser.add_argument(
-        "--unit", metavar="NAME", action="append", default=[], help="with journal: only this unit"
+        "--unit",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="with journal: only entries of this unit; may be given several times",
     )
 
 
@@ -134,15 +139,22 @@ def _add_refused(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dead-letters",
         metavar="FILE",
-        type=Path,
+        type=_path,
         help="keep records that break a rule there (default: they are stored as text)",
     )
     parser.add_argument(
         "--resend",
         metavar="FILE",
-        type=Path,
+        type=_path,
         help="send the records of such a file again, with the options that are right now",
     )
+
+
+def _path(text: str) -> Path:
+    if not text:
+        # Or it would be the working directory.
+        raise argparse.ArgumentTypeError("it is empty, and names no file")
+    return Path(text)
 
 
 def _deadline(text: str) -> float:

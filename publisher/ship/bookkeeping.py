@@ -80,6 +80,8 @@ class Bookkeeper:
         self._dead_letters = dead_letters
         self._tell = tell
         self._on_bytes = on_bytes
+        self._cut: tuple[int, int] | None = None
+        """The origin, and where the next part begins, of a line that was told of."""
 
     async def begin(self, items: Iterable[Item]) -> None:
         """Write down the origins of records before these are sent.
@@ -97,15 +99,15 @@ class Bookkeeper:
         Raises:
             CheckpointRefused, DeadLettersRefused: it can't be kept.
         """
-        dead = self._count(answered)
-        if dead and self._dead_letters is not None:
+        if self._dead_letters is not None and (dead := _dead_letters(answered)):
+            # Counted and told of when they are kept: nothing else has them.
             await asyncio.to_thread(self._dead_letters.add, dead)
+        self._count(answered)
         await self._acknowledge(answered)
 
-    def _count(self, answered: Answered) -> list[DeadLetter]:
-        """Count results, and return the dead letters among them."""
+    def _count(self, answered: Answered) -> None:
+        """Count results, and tell of those that are not as they should be."""
         totals = self._totals
-        dead: list[DeadLetter] = []
         reasons = answered.reasons
         for place, (item, verdict) in enumerate(
             zip(answered.batch.items, answered.results, strict=False)
@@ -114,16 +116,15 @@ class Bookkeeper:
             lines = record.lines
             totals.lines += lines[0].begins if len(lines) == 1 else _lines(record)
             totals.times_unread += record.time_unread
+            is_more = place in reasons and self._is_more_of_a_line(item)
             if not isinstance(verdict, Verdict):
-                if not lines and self._dead_letters is not None:
-                    continue  # a part of a line that another record has whole
-                totals.rejected += 1
-                self._tell(f"{item.where} was not stored: {reasons[place]}")
-                if self._dead_letters is not None:
-                    dead.append(DeadLetter.of(item.origin, record, reasons[place]))
+                # A part that is not kept is lost, whatever became of the others.
+                if self._dead_letters is None or not is_more:
+                    totals.rejected += 1
+                    self._tell(f"{item.where} was not stored: {reasons[place]}")
                 continue
             totals.take(verdict)
-            if place in reasons:
+            if place in reasons and not is_more:
                 totals.as_text += 1
                 self._tell(f"{item.where} is stored as text: {reasons[place]}")
             if verdict.status == "conflict":
@@ -131,7 +132,22 @@ class Bookkeeper:
                     f"{item.where} is in conflict: topic {verdict.topic!r} has another event with "
                     f"the id {verdict.event_id!r} at offset {verdict.offset:,}, which is kept"
                 )
-        return dead
+
+    def _is_more_of_a_line(self, item: Item) -> bool:
+        """Tell whether a record is a further part of a refused line that was told of.
+
+        A line that no event has room for is cut, and refused in each of its parts.
+        """
+        origin, record, _ = item
+        if not record.refused:
+            return False
+        if not record.lines:
+            return True  # the last part of these has the line
+        first, last = record.lines[0], record.lines[-1]
+        is_more = not first.begins and self._cut == (id(origin), first.position)
+        end = last.position + len(last.data) + len(last.eol)
+        self._cut = (id(origin), end) if not last.eol else None
+        return is_more
 
     async def _acknowledge(self, answered: Answered) -> None:
         """Keep how far origins are acknowledged."""
@@ -149,6 +165,17 @@ class Bookkeeper:
         if self._on_bytes is not None:
             lines = (line for item in batch.items[: len(results)] for line in item.record.lines)
             self._on_bytes(sum(len(line.data) + len(line.eol) for line in lines))
+
+
+def _dead_letters(answered: Answered) -> list[DeadLetter]:
+    return [
+        DeadLetter.of(item.origin, item.record, answered.reasons[place])
+        for place, (item, verdict) in enumerate(
+            zip(answered.batch.items, answered.results, strict=False)
+        )
+        # Parts without lines are those of a line that another record has whole.
+        if not isinstance(verdict, Verdict) and item.record.lines
+    ]
 
 
 def _lines(record: Record) -> int:

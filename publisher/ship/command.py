@@ -31,10 +31,12 @@ from publisher.ship.ship_journal import ship_journal
 from publisher.ship.ship_letters import ship_letters
 from publisher.ship.ship_stream import STDIN, ship_stream
 from publisher.ship.target import Target
-from publisher.ship.totals import Totals
+from publisher.ship.totals import Totals, counted
 
 _SAFE = "running the same command again is safe: what is stored already is not stored twice"
 _NEW_STREAM = "what was stored stays, and would be stored once more if it was sent again"
+_TERMINATED = 128 + signal.SIGTERM
+"""The exit status after SIGTERM, as of a command that the signal ends at once."""
 _FALLBACK_TOPIC = "unparsed"
 _SOURCES = {"host": "{host}:{path}", "source": "{name}"}
 
@@ -66,16 +68,17 @@ def run(parsed: argparse.Namespace) -> int:
     status = cli.DONE
     try:
         _check(parsed)
-        if not asyncio.run(_ship(parsed, narrator)):
-            status = cli.USAGE
+        status = asyncio.run(_ship(parsed, narrator))
     except (_Usage, FileRefused, CheckpointRefused, DeadLettersRefused, JournalUnreadable) as error:
         status, failure = cli.USAGE, str(error)
     except ShipStopped as error:
         status, failure = cli.FAILED, f"{error}; {_if_run_again(parsed)}"
     except KeyboardInterrupt:
         status, failure = cli.INTERRUPTED, f"interrupted; {_if_run_again(parsed)}"
+    except asyncio.CancelledError:
+        status, failure = _TERMINATED, f"terminated; {_if_run_again(parsed)}"
     narrator.close()
-    if status == cli.DONE and (totals.conflicts or totals.rejected):
+    if status != cli.USAGE and not failure and (totals.conflicts or totals.rejected):
         status, failure = cli.FAILED, _not_stored(parsed, totals)
     if status == cli.DONE or totals.lines:
         put(f"{totals}\n")
@@ -93,11 +96,18 @@ def _if_run_again(parsed: argparse.Namespace) -> str:
 
 
 def _not_stored(parsed: argparse.Namespace, totals: Totals) -> str:
-    kept = f" ({os.fspath(parsed.dead_letters)!r} has them)" if parsed.dead_letters else ""
-    return (
-        f"{totals.conflicts:,} records in conflict and {totals.rejected:,} rejected{kept} were not "
-        "stored, all others were"
-    )
+    conflicts, rejected = totals.conflicts, totals.rejected
+    parts = []
+    if conflicts:
+        parts.append(counted(conflicts, "record in conflict", "records in conflict"))
+    if rejected:
+        part = counted(rejected, "rejected record", "rejected records")
+        if parsed.dead_letters:
+            them = "it" if rejected == 1 else "them"
+            part += f" ({os.fspath(parsed.dead_letters)!r} has {them})"
+        parts.append(part)
+    were = "was" if conflicts + rejected == 1 else "were"
+    return f"{' and '.join(parts)} {were} not stored, all others were"
 
 
 def _check(parsed: argparse.Namespace) -> None:
@@ -112,6 +122,11 @@ def _check(parsed: argparse.Namespace) -> None:
         raise _Usage("--resend goes without files, --follow and --checkpoint")
     if parsed.resend is not None and parsed.resend == parsed.dead_letters:
         raise _Usage("--dead-letters must be another file than that of --resend")
+    if parsed.dead_letters and not parsed.dead_letters.parent.is_dir():
+        raise _Usage(
+            f"cannot write the dead letters {os.fspath(parsed.dead_letters)!r}: there is no "
+            f"directory {os.fspath(parsed.dead_letters.parent)!r}"
+        )
     if parsed.unit and parsed.format != "journal":
         raise _Usage("--unit goes with --format journal")
     if STDIN in parsed.files:
@@ -128,18 +143,20 @@ def _check_stdin(parsed: argparse.Namespace) -> None:
         raise _Usage("standard input is closed")
 
 
-async def _ship(parsed: argparse.Namespace, narrator: Narrator) -> bool:
-    """Ship what is asked for; tell whether all files could be read."""
+async def _ship(parsed: argparse.Namespace, narrator: Narrator) -> int:
+    """Ship what is asked for, and return the exit status as far as what was read decides on it."""
     target, report = _target(parsed), narrator.report()
     telling = asyncio.create_task(narrator.tell_counts())
     try:
         stop = _stop() if parsed.follow else None
+        if stop is None and (shipping := asyncio.current_task()) is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, shipping.cancel)
         if parsed.resend is not None:
-            await ship_letters(parsed.resend, target, report)
-            return True
+            whole = await ship_letters(parsed.resend, target, report)
+            return cli.DONE if whole else cli.FAILED
         if parsed.files == [STDIN]:
             await ship_stream(sys.stdin.fileno(), target, report, stop)
-            return True
+            return cli.DONE
         with ExitStack() as stack:
             checkpoint = _checkpoint(parsed, narrator, stack)
             if parsed.format == "journal" and _are_journals(parsed.files):
@@ -147,11 +164,12 @@ async def _ship(parsed: argparse.Namespace, narrator: Narrator) -> bool:
                     [os.fspath(path) for path in parsed.files], units=parsed.unit
                 )
                 await ship_journal(arguments, target, report, stop, checkpoint=checkpoint)
-                return True
-            if stop is None or checkpoint is None:
-                return await ship(parsed.files, target, report, checkpoint=checkpoint)
-            await follow(parsed.files, target, report, stop, checkpoint=checkpoint)
-            return True
+            elif stop is None or checkpoint is None:
+                if not await ship(parsed.files, target, report, checkpoint=checkpoint):
+                    return cli.USAGE
+            else:
+                await follow(parsed.files, target, report, stop, checkpoint=checkpoint)
+            return cli.DONE
     finally:
         telling.cancel()
 
@@ -208,6 +226,13 @@ def _checkpoint(
     if parsed.follow and path is None:
         path = _default_checkpoint(parsed)
         narrator.tell(f"the checkpoint is {os.fspath(path)!r}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise _Usage(
+                f"cannot make the directory {os.fspath(path.parent)!r} for the checkpoint "
+                f"({error.strerror or error}): name --checkpoint"
+            ) from error
     if path is None:
         return None
     return stack.enter_context(Checkpoint.opened(path, _shipped_to(parsed)))
@@ -228,9 +253,19 @@ def _default_checkpoint(parsed: argparse.Namespace) -> Path:
     source = str(parsed.source or "")
     what = "\0".join([_shipped_to(parsed), source, *files, *parsed.unit])
     digest = hashlib.sha256(what.encode(errors="surrogateescape")).hexdigest()[:20]
-    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return _state_directory() / "pubsub-log-aggregator" / f"ship-{digest}.checkpoint"
+
+
+def _state_directory() -> Path:
+    """Return where this user's programs keep their state."""
+    # The XDG Base Directory Specification has a relative one ignored.
+    state = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if state.is_absolute():
+        return state
+    no_home = "there is no home directory for a checkpoint: name --checkpoint"
+    if not Path(os.environ.get("HOME", "/")).is_absolute():
+        raise _Usage(no_home)
     try:
-        directory = Path(state).expanduser() / "pubsub-log-aggregator"
+        return Path("~/.local/state").expanduser()
     except RuntimeError as error:
-        raise _Usage("there is no home directory for a checkpoint: name --checkpoint") from error
-    return directory / f"ship-{digest}.checkpoint"
+        raise _Usage(no_home) from error

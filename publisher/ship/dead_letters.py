@@ -2,13 +2,18 @@
 
 import base64
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
 from publisher.ship.outgoing import Origin, made_id
 from publisher.ship.records.record import Record
+
+_BEGINNING = b'{"event_id":"'
+_is_made_id = re.compile("[0-9a-f]*-[0-9]+-(?:[0-9a-f]{2})*").fullmatch
 
 
 class DeadLettersRefused(Exception):
@@ -58,7 +63,8 @@ class DeadLetter(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def content(self) -> bytes:
         """The bytes of its lines."""
-        return base64.b64decode(self.text_base64) if self.text_base64 else self.text.encode()
+        encoded = self.text_base64
+        return base64.b64decode(encoded, validate=True) if encoded else self.text.encode()
 
 
 class DeadLetters:
@@ -80,7 +86,12 @@ class DeadLetters:
         encode = msgspec.json.encode
         content = b"".join(encode(letter) + b"\n" for letter in letters)
         try:
-            with self._path.open("ab") as file:
+            with self._path.open("a+b") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(size - 1, 0))
+                # What a crash or a full disk cut short stays a line of its own.
+                if file.read(1) not in {b"", b"\n"}:
+                    content = b"\n" + content
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -91,25 +102,60 @@ class DeadLetters:
             ) from error
 
 
-def read_dead_letters(path: Path) -> list[DeadLetter]:
-    """Read a file of dead letters.
+class ReadLetters(NamedTuple):
+    """What a file of dead letters has.
+
+    Attributes:
+        letters: the dead letters.
+        refused: a sentence for each line that is none.
+    """
+
+    letters: list[DeadLetter]
+    refused: list[str]
+
+
+def read_dead_letters(path: Path) -> ReadLetters:
+    """Read a file of dead letters, and what else stands between them.
 
     Raises:
-        DeadLettersRefused: it can't be read, or is none.
+        DeadLettersRefused: it can't be read, or does not begin as such a file does.
     """
     name = os.fspath(path)
     try:
-        lines = path.read_bytes().splitlines()
+        *lines, rest = path.read_bytes().split(b"\n")
     except OSError as error:
         raise DeadLettersRefused(
             f"cannot read the dead letters {name!r}: {error.strerror or error}"
         ) from error
-    letters = []
+    if rest:
+        lines.append(rest)
+    letters: list[DeadLetter] = []
+    refused: list[str] = []
     for number, line in enumerate(lines, 1):
-        try:
-            letters.append(msgspec.json.decode(line, type=DeadLetter))
-        except msgspec.DecodeError as error:
-            if number == len(lines):
-                break  # cut short by a crash: its record was never acknowledged
-            raise DeadLettersRefused(f"line {number} of {name!r} is no dead letter") from error
-    return letters
+        letter = _letter(line)
+        if letter is not None:
+            letters.append(letter)
+        elif number == 1 and not _begins_as_one(line):
+            raise DeadLettersRefused(f"line 1 of {name!r} is no dead letter")
+        elif rest and number == len(lines):
+            refused.append(
+                f"{name!r} ends in the midst of a dead letter, which is left out: its record was "
+                "never acknowledged, so run the command that wrote it again"
+            )
+        else:
+            refused.append(f"line {number:,} of {name!r} is no dead letter, and is left out")
+    return ReadLetters(letters, refused)
+
+
+def _letter(line: bytes) -> DeadLetter | None:
+    try:
+        letter = msgspec.json.decode(line, type=DeadLetter)
+        letter.content  # noqa: B018 - may be no base64
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return None
+    return letter if _is_made_id(letter.event_id) else None
+
+
+def _begins_as_one(line: bytes) -> bool:
+    """Tell whether a line may be what is left of a dead letter that was cut short."""
+    return bool(line) and line[: len(_BEGINNING)] == _BEGINNING[: len(line)]

@@ -70,7 +70,7 @@ class Narrator:
         counts = self.totals.odd_counts()
         if counts != self._told_counts and (self._told > _TOLD_LINES or self.totals.times_unread):
             self._told_counts = counts
-            self.tell(f"so far {counts}")
+            self.tell(counts)
 
     def _tell_of_line(self, sentence: str) -> None:
         self._told += 1

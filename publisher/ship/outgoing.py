@@ -48,7 +48,10 @@ class Item(NamedTuple):
     @property
     def where(self) -> str:
         """The place of the record, for people."""
-        return f"{os.fspath(self.origin.path)!r} at byte {self.record.position:,}"
+        # That of a long line may be the last of several that it takes.
+        lines = self.record.lines
+        position = lines[0].position if lines else self.record.position
+        return f"{os.fspath(self.origin.path)!r} at byte {position:,}"
 
 
 @dataclass(slots=True)

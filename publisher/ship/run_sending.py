@@ -25,8 +25,8 @@ async def run_sending(
         send: sends all there is.
         target: where the records go.
         report: whom to tell.
-        keep: keeps what was acknowledged.
-        stop: ends sending, and has what was sent waited for a while only.
+        keep: keeps what was acknowledged; None: what is sent can't be read again, if it is stopped.
+        stop: ends sending, and has what was sent waited for a while only, which is told.
     """
     sender = Sender(
         target.url,
@@ -49,6 +49,11 @@ async def run_sending(
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if not delivering.done():
             await _deliver_the_rest(sender, delivering, sending, stop)
+        if stop and not delivering.done():
+            again = "standard input has it no more" if keep is None else "the next run sends it"
+            report.tell_of_file(
+                f"what was read last was not acknowledged within {_STOP_S:g} s; {again}"
+            )
         if delivering.done():
             delivering.result()
         if sending.done() and not sending.cancelled():

@@ -20,19 +20,24 @@ class _Letter:
     path: Path
 
 
-async def ship_letters(path: Path, target: Target, report: Report) -> None:
+async def ship_letters(path: Path, target: Target, report: Report) -> bool:
     """Ship the records of a file of dead letters, as the options make them now.
 
     Args:
         path: of the file, which stays as it is: what is stored already is not stored twice.
         target: where the records go.
-        report: whom to tell.
+        report: whom to tell, also of each line that is no dead letter; the others are shipped.
+
+    Returns:
+        Whether all lines are dead letters.
 
     Raises:
         DeadLettersRefused: the file can't be read, or is none.
         ShipStopped: a request was refused or given up.
     """
-    letters = read_dead_letters(path)
+    letters, refused = read_dead_letters(path)
+    for sentence in refused:
+        report.tell_of_file(sentence)
     report.expect_bytes(sum(len(letter.content) for letter in letters))
 
     async def send_all(sender: Sender) -> None:
@@ -46,6 +51,7 @@ async def ship_letters(path: Path, target: Target, report: Report) -> None:
             await sender.send(origin, reader.feed(lines, 0.0) + reader.finish())
 
     await run_sending(send_all, target, report, None)
+    return not refused
 
 
 def _lines(letter: DeadLetter, chain: bytes, max_line_bytes: int) -> list[Line]:

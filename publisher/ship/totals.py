@@ -43,20 +43,26 @@ class Totals:
 
     def odd_counts(self) -> str:
         """Return the counts of what is not as it should be, "" if nothing is."""
-        counts = {
-            "stored as text": self.as_text,
-            "not stored": self.rejected,
-            "in conflict": self.conflicts,
-            "with a time that could not be read": self.times_unread,
-        }
-        told = [f"{count:,} {what}" for what, count in counts.items() if count]
-        return f"records {', '.join(told)}" if told else ""
+        counts = [
+            counted(count, one, many)
+            for count, one, many in (
+                (self.as_text, "was stored as text", "were stored as text"),
+                (self.rejected, "was not stored", "were not stored"),
+                (self.conflicts, "is in conflict", "are in conflict"),
+                (self.times_unread, "has a time", "have times"),
+            )
+            if count
+        ]
+        if not counts:
+            return ""
+        told = f"of the records so far {', '.join(counts)}"
+        return f"{told} that could not be read" if self.times_unread else told
 
     def __str__(self) -> str:
         """Return the closing line."""
-        sent = _counted(self.lines, "line", "lines")
+        sent = counted(self.lines, "line", "lines")
         if self.events + self.rejected != self.lines:
-            sent += f" as {_counted(self.events, 'event', 'events')}"
+            sent += f" as {counted(self.events, 'event', 'events')}"
         as_text = f"as text {self.as_text:,}, " if self.as_text else ""
         rejected = f"rejected {self.rejected:,}, " if self.rejected else ""
         return (
@@ -65,5 +71,6 @@ class Totals:
         )
 
 
-def _counted(count: int, one: str, many: str) -> str:
+def counted(count: int, one: str, many: str) -> str:
+    """Return a count with what is counted: "1 line", "2 lines"."""
     return f"{count:,} {one if count == 1 else many}"

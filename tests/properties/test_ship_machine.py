@@ -202,3 +202,13 @@ def test_copy_that_was_found_in_a_single_run_is_known_to_the_next() -> None:
         taken.truncate(kinds=["blank"])
         taken.run_once(with_checkpoint=True)
         taken.rename_and_create(fresh=False, kinds=[], reopens=False)
+
+
+def test_of_many_copies_the_newest_is_taken() -> None:
+    with machine(["same"], kind="path") as taken:
+        taken.work()
+        for name in "abdefg":
+            taken.copy(between=[], name=f"{name}.log", truncates=False)
+        taken.write(kinds=["half"], alike=False)
+        taken.copy(between=[], name="c.log", truncates=True)
+        taken.rename_away(where="near", kinds=[])

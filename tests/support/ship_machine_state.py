@@ -217,8 +217,10 @@ class ShipMachineState(RuleBasedStateMachine):
             paths = self.world.visible(file)
             if paths or (self.world.is_near(file) and self._is_known(content)):
                 content.seen = True
-            if paths and (not self.has_checkpoint or not self._is_known(content)):
-                path = os.fspath(paths[0]).removesuffix(file.suffix)
+            # What lies beside a log may have been that log while nobody looked (10).
+            was_log = [self._path(APP)] if self.world.is_near(file) else []
+            if (paths or was_log) and (not self.has_checkpoint or not self._is_known(content)):
+                path = os.fspath((paths or was_log)[0]).removesuffix(file.suffix)
                 content.begun.add((self.host, path, self.judge.lives))
 
     def _after_read(self, key: tuple[int, int]) -> None:

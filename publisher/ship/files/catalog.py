@@ -24,7 +24,7 @@ from publisher.ship.files.readable_file import (
 )
 from publisher.ship.files.search import ends_alike, found_elsewhere, has_end, is_at, original_of
 from publisher.ship.files.state import HEAD_BYTES, ContentState, Place
-from publisher.ship.files.told import Told
+from publisher.ship.files.told import Told, not_sent
 from publisher.ship.files.unseen import Unseen
 from publisher.ship.files.waiting import QUIET_S, Waiting
 
@@ -114,7 +114,7 @@ class Catalog:
             except FileNotFoundError:
                 continue
             except (FileRefused, Damaged) as error:
-                refused[os.fspath(path)] = str(error)
+                refused[os.fspath(path)] = not_sent(error)
             except OSError as error:
                 refused[os.fspath(path)] = str(FileRefused.of(path, error))
         self._waiting.keep(there)

@@ -12,8 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from publisher.ship.files.checkpoint_refused import CheckpointRefused
 from publisher.ship.files.identity import FileIdentity
 from publisher.ship.files.state import ContentState, Place
+
+__all__ = ["Checkpoint", "CheckpointRefused"]
 
 _APPLICATION_ID = 0x5348_4950  # "SHIP", where `file` and others look for it
 _VERSION = 2
@@ -63,10 +66,6 @@ _SETS = ", ".join(f"{column} = ?" for column in _COLUMNS.split(", "))
 _CHANGE = f"UPDATE contents SET {_SETS} WHERE number = ?"  # noqa: S608
 
 
-class CheckpointRefused(Exception):
-    """The checkpoint cannot be used; the message is one sentence that names it."""
-
-
 class Checkpoint:
     """An open checkpoint, for one command alone; `Checkpoint.opened` gives one.
 
@@ -91,13 +90,12 @@ class Checkpoint:
             CheckpointRefused: it is no checkpoint, in use, or cannot be written.
         """
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
             # Saved to by one thread at a time, but not always the same.
             database = sqlite3.connect(
                 path, isolation_level=None, timeout=0, check_same_thread=False
             )
-        except (OSError, sqlite3.Error) as error:
-            raise _refused(path, error) from error
+        except sqlite3.Error as error:
+            raise CheckpointRefused.of(path, error) from error
         try:
             checkpoint = cls(database, path, target)
             checkpoint._prepare()
@@ -114,7 +112,7 @@ class Checkpoint:
         try:
             rows = self._database.execute(_READ, (self._target,)).fetchall()
         except sqlite3.Error as error:
-            raise _refused(self._path, error) from error
+            raise CheckpointRefused.of(self._path, error) from error
         return [_state(row) for row in rows]
 
     def save(self, states: Iterable[ContentState]) -> None:
@@ -127,7 +125,7 @@ class Checkpoint:
             with self._saving:
                 self._save(states)
         except sqlite3.Error as error:
-            raise _refused(self._path, error) from error
+            raise CheckpointRefused.of(self._path, error) from error
 
     def _save(self, states: Iterable[ContentState]) -> None:
         self._database.execute("BEGIN IMMEDIATE")
@@ -151,7 +149,7 @@ class Checkpoint:
                 (self._target, journal),
             ).fetchone()
         except sqlite3.Error as error:
-            raise _refused(self._path, error) from error
+            raise CheckpointRefused.of(self._path, error) from error
         return None if row is None else str(row[0])
 
     def save_cursor(self, journal: str, cursor: str) -> None:
@@ -167,7 +165,7 @@ class Checkpoint:
                 (self._target, journal, cursor),
             )
         except sqlite3.Error as error:
-            raise _refused(self._path, error) from error
+            raise CheckpointRefused.of(self._path, error) from error
 
     def _prepare(self) -> None:
         try:
@@ -181,7 +179,7 @@ class Checkpoint:
             # One flush to the disk for each save, in place of three.
             self._database.execute("PRAGMA journal_mode = WAL")
         except sqlite3.Error as error:
-            raise _refused(self._path, error) from error
+            raise CheckpointRefused.of(self._path, error) from error
 
     def _check(self) -> None:
         application, version = (
@@ -264,15 +262,3 @@ def _state(row: tuple[Any, ...]) -> ContentState:
 def _signed(number: int) -> int:
     """Return a number of 64 bits as SQLite has them."""
     return number - 2**64 if number >= 2**63 else number
-
-
-def _refused(path: Path, error: Exception) -> CheckpointRefused:
-    if isinstance(error, OSError):
-        reason = error.strerror or str(error)
-    elif getattr(error, "sqlite_errorcode", None) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
-        reason = "another command is using it"
-    elif getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
-        reason = "it is not a checkpoint; remove it, or name another file with --checkpoint"
-    else:
-        reason = str(error)
-    return CheckpointRefused(f"cannot use the checkpoint {str(path)!r}: {reason}")

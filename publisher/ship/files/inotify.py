@@ -153,7 +153,7 @@ class Notifier:
 
 def _reason(error: OSError) -> str:
     what = {
-        errno.EMFILE: "fs.inotify.max_user_instances allows no more, or the limit on descriptors",
-        errno.ENOSPC: "fs.inotify.max_user_watches allows no more",
+        errno.EMFILE: "fs.inotify.max_user_instances or the limit on descriptors is reached",
+        errno.ENOSPC: "fs.inotify.max_user_watches is reached",
     }.get(error.errno or 0, os.strerror(error.errno or 0))
-    return f"inotify tells nothing ({what})"
+    return f"inotify cannot tell of changes ({what})"

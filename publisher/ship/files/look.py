@@ -32,6 +32,7 @@ class Look:
     Attributes:
         directories: real paths of those whose names decide on what is found.
         refused: a sentence for each thing that could not be looked at.
+        refusals: how often something could not be looked at, also the same once more.
     """
 
     def __init__(self) -> None:
@@ -39,6 +40,8 @@ class Look:
         self._entries: dict[str, list[os.DirEntry[str]]] = {}
         self._directories: set[str] = set()
         self._refused: dict[str, None] = {}
+        self._unlisted: set[str] = set()
+        self.refusals = 0
 
     @property
     def directories(self) -> set[str]:
@@ -148,9 +151,14 @@ class Look:
                 self._directories.add(directory)
             except OSError as error:
                 entries = []
+                before = self.refusals
                 self._refuse("list", directory, error)
+                if self.refusals > before:
+                    self._unlisted.add(directory)
                 self._directories.add(_nearest_directory(directory))
             self._entries[directory] = entries
+        elif directory in self._unlisted:
+            self.refusals += 1
         return entries
 
     def _begin(self, directory: str, parts: Sequence[str]) -> State | None:
@@ -178,6 +186,7 @@ class Look:
 
     def _refuse(self, verb: str, path: str, error: OSError) -> None:
         if error.errno not in _NOT_THERE:
+            self.refusals += 1
             self._refused[f"cannot {verb} {path!r}: {error.strerror or error}"] = None
 
 

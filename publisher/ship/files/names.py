@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from publisher.ship.files.look import Look, has_magic
+from publisher.ship.files.regular_file import what_it_is
 
 
 class Found(NamedTuple):
@@ -45,9 +46,10 @@ class Names:
         for name in self._names:
             if has_magic(name) and not os.path.lexists(name):
                 # In the order of the parts of paths, which the separator would upset.
+                refused = look.refusals
                 matches = sorted(_matches(look, name), key=_by_parts)
                 found.update(dict.fromkeys(matches))
-                if not matches:
+                if not matches and look.refusals == refused:
                     unmatched.append(f"no file matches {name!r}")
             else:
                 self._find_path(look, name, found, unmatched)
@@ -68,12 +70,22 @@ class Names:
 
     @staticmethod
     def _find_path(look: Look, name: str, found: dict[str, None], unmatched: list[str]) -> None:
-        refused = len(look.refused)
+        refused = look.refusals
         real, is_there = look.path(os.path.join(_working_directory(name), name))  # noqa: PTH118
         if is_there:
             found[real] = None
-        elif len(look.refused) == refused:
-            unmatched.append(f"{name!r} is not there")
+        elif look.refusals == refused:
+            unmatched.append(_why_missing(name))
+
+
+def _why_missing(name: str) -> str:
+    """Return a sentence on a name that leads to no path."""
+    try:
+        # What is open alone, such as /dev/stdin, has a status and no path.
+        mode = os.stat(name).st_mode  # noqa: PTH116 - a path of any bytes
+    except OSError:
+        return f"{name!r} is not there"
+    return f"cannot read {name!r}: {what_it_is(Path(name), mode)}"
 
 
 def _matches(look: Look, pattern: str) -> Iterable[str]:

@@ -118,5 +118,20 @@ class RegularFile:
 def _refusal(path: Path, mode: int) -> FileRefused | None:
     if stat.S_ISREG(mode):
         return None
-    what = "a directory" if stat.S_ISDIR(mode) else "not a regular file"
-    return FileRefused(f"cannot read {os.fspath(path)!r}: it is {what}")
+    return FileRefused(f"cannot read {os.fspath(path)!r}: {what_it_is(path, mode)}")
+
+
+def what_it_is(path: Path, mode: int) -> str:
+    """Say what something is that is no regular file with a name, and what to ship in its place.
+
+    Args:
+        path: by which it was named.
+        mode: of its status.
+    """
+    if stat.S_ISDIR(mode):
+        return f"it is a directory; name its files, as by the pattern {os.fspath(path / '*')!r}"
+    if stat.S_ISREG(mode):
+        return "it has no name any more; send it through standard input, as -"
+    kinds = {stat.S_IFIFO: "pipe", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
+    kind = kinds.get(stat.S_IFMT(mode), "socket")
+    return f"it is a {kind}, not a file; send it through standard input, as -"

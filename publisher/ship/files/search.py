@@ -218,8 +218,15 @@ def found_elsewhere(
                 # Emptied, and renamed later: then a copy may have been made of it.
                 replaced = is_same(file.identity, state.identity)
                 file.close()
-    # Where several begin alike, one with the time of the last change is the likeliest.
-    for entry in sorted(entries, key=lambda each: not _has_time(each, state.changed_ns)):
+
+    def unlikely(entry: "os.DirEntry[str]") -> tuple[bool, int]:
+        changed_ns = _changed_ns(entry)
+        # What was copied and emptied may have grown since it was seen.
+        return not replaced and not _is_kept(state.changed_ns, changed_ns), -changed_ns
+
+    # Where several begin alike, one with the time of the last change is the likeliest, then the
+    # newest: a backup that was made earlier has less.
+    for entry in sorted(entries, key=unlikely):
         file = _opened(entry.path)
         if file is None:
             continue
@@ -240,10 +247,10 @@ def _holds(file: ReadableFile, state: ContentState, *, by_inode: bool, max_line_
     return False
 
 
-def _has_time(entry: "os.DirEntry[str]", changed_ns: int) -> bool:
+def _changed_ns(entry: "os.DirEntry[str]") -> int:
     with suppress(OSError):
-        return _is_kept(changed_ns, entry.stat(follow_symlinks=False).st_mtime_ns)
-    return False
+        return entry.stat(follow_symlinks=False).st_mtime_ns
+    return 0
 
 
 def _opened(path: str) -> ReadableFile | None:

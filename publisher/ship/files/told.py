@@ -4,7 +4,12 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from publisher.ship.files.readable_file import FileRefused
+from publisher.ship.files.readable_file import Damaged, FileRefused
+
+
+def not_sent(error: FileRefused | Damaged) -> str:
+    """Return a sentence on a file of which nothing is sent."""
+    return f"{error}; it is not sent" if isinstance(error, Damaged) else str(error)
 
 
 class Told:
@@ -30,6 +35,8 @@ class Told:
     def unreadable(self, path: Path, error: Exception) -> None:
         """Take in that a file could not be read."""
         sentence = str(FileRefused.of(path, error))
+        if isinstance(error, Damaged):
+            sentence += "; what stands before that is sent"
         if self._unreadable.get(os.fspath(path)) != sentence:
             self._unreadable[os.fspath(path)] = sentence
             self._sentences.append(sentence)

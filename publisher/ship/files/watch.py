@@ -183,5 +183,5 @@ class Watch:
         """Let everything count as changed again and again."""
         self.close()
         self._polls = True
-        self._reason = f"{reason}, so files are looked at every {_POLL_S} s"
+        self._reason = f"{reason}, so all files are looked at every {_POLL_S} s"
         self._everything_at = 0.0

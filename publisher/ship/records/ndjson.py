@@ -61,7 +61,7 @@ class _Maker:
             record = parse_record(text)
         except TypeError as error:
             raise ValueError(str(error)) from error
-        event_id = options.id_field and made_id(text_field(record, options.id_field))
+        event_id = options.id_field and _id(record, options.id_field)
         time = self.times and self._time(self.times, record)
         source = None
         if self.template is not None:
@@ -88,6 +88,14 @@ class _Maker:
     def _time(self, times: Times, record: Mapping[str, object]) -> str | None:
         text = _text(record, self.options.time_field)
         return None if text is None else times.of_field(text)
+
+
+def _id(record: Mapping[str, object], path: str) -> str:
+    text = text_field(record, path)
+    if not text:
+        # Its digest would be one id for all such records.
+        raise FieldUnfit(f"its field {path!r} is empty")
+    return made_id(text)
 
 
 def _text(record: Mapping[str, object], path: str | None) -> str | None:

@@ -81,7 +81,7 @@ class Shipping:
 
     async def resend(self, letters: Path) -> Totals:
         """Ship dead letters."""
-        await ship_letters(letters, self.target, self._report())
+        self.read_all = await ship_letters(letters, self.target, self._report())
         return self.totals
 
     def _report(self) -> Report:

@@ -152,7 +152,8 @@ async def test_a_log_that_cannot_be_read_is_told_of_and_the_others_go_on(
     follower = Follower(server.url, directory, log)
     following = asyncio.create_task(follower.run())
     await follower.until_stored(1)
-    assert follower.told == [f"cannot read '{directory}': it is a directory"]
+    (told,) = follower.told
+    assert told.startswith(f"cannot read '{directory}': it is a directory; ")
     # It is tried again.
     directory.rmdir()
     write(directory, b"two\n")
@@ -277,7 +278,7 @@ async def test_however_many_lines_are_wrong_a_file_that_goes_is_told_of_and_no_p
     out, err = await process.communicate()
     assert process.returncode == 0
     assert out.startswith(b"sent 51 lines: stored 51, ")
-    assert err.endswith(b": so far records 50 stored as text\n")
+    assert err.endswith(b": of the records so far 50 were stored as text\n")
 
 
 @pytest.mark.usefixtures("processes")
@@ -296,26 +297,56 @@ async def test_a_signal_ends_the_command_that_follows_standard_input(server: Scr
     assert (await process.stdout.read()).startswith(b"sent 1 line: stored 1, ")
 
 
+@pytest.mark.parametrize("is_stream", [False, True])
+async def test_what_is_not_acknowledged_in_time_is_told_of(
+    server: Scripted, log: Path, monkeypatch: pytest.MonkeyPatch, is_stream: bool
+) -> None:
+    monkeypatch.setattr("publisher.ship.run_sending._STOP_S", 0.01)
+    gate = Gate()
+    server.script = [gate]
+    reading, writing = os.pipe()
+    write(log, b"one\n")
+    os.write(writing, b"one\n")
+    shipping = Shipping(server.url, policy=FOR_EVER)
+    if is_stream:
+        running = asyncio.create_task(shipping.stream(reading))
+    else:
+        running = asyncio.create_task(shipping.follow(log.with_name("state"), log))
+    await gate.reached.wait()
+    shipping.stop.set()
+    async with asyncio.timeout(LIMIT_S):
+        await running
+    gate.open()
+    os.close(writing)
+    os.close(reading)
+    again = "standard input has it no more" if is_stream else "the next run sends it"
+    assert shipping.told == [f"what was read last was not acknowledged within 0.01 s; {again}"]
+
+
 @pytest.mark.usefixtures("processes")
-async def test_an_interrupt_of_what_waits_for_standard_input_ends_it_at_once(
-    server: Scripted,
+@pytest.mark.parametrize(
+    ("number", "status", "word"),
+    [(signal.SIGINT, 130, b"interrupted"), (signal.SIGTERM, 143, b"terminated")],
+)
+async def test_a_signal_to_what_waits_for_standard_input_ends_it_at_once(
+    server: Scripted, number: signal.Signals, status: int, word: bytes
 ) -> None:
     process = await command("-", "--url", server.url)
     assert process.stdin is not None
-    for number in (1, 2):
+    for count in (1, 2):
         # Requests go one after another: when the second arrives the first is acknowledged.
         process.stdin.write(b"line\n")
-        await until_logged(server, number)
-    process.send_signal(signal.SIGINT)
+        await until_logged(server, count)
+    process.send_signal(number)
     async with asyncio.timeout(LIMIT_S):
         code = await process.wait()
-    assert code == 130
+    assert code == status
     assert process.stdout is not None
     assert process.stderr is not None
     assert (await process.stdout.read()).startswith((b"sent 1 line: ", b"sent 2 lines: "))
     err = await process.stderr.read()
     assert err.startswith(
-        b"python -m publisher ship: interrupted; what was stored stays, and would"
+        b"python -m publisher ship: " + word + b"; what was stored stays, and would"
     )
     assert err.count(b"\n") == 1
     process.stdin.close()

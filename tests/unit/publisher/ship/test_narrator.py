@@ -71,14 +71,14 @@ def test_counts_are_told_once_a_minute_if_they_are_news(told: Told) -> None:
     loop.end()
     assert by_minute == [
         [],
-        ["so far records 1 stored as text"],
+        ["of the records so far 1 was stored as text"],
         [],
-        ["so far records 7 stored as text"],
+        ["of the records so far 7 were stored as text"],
         [],
     ]
     told.totals.conflicts = 2
     told.narrator.close()
-    assert told.new() == ["so far records 7 stored as text, 2 in conflict"]
+    assert told.new() == ["of the records so far 7 were stored as text, 2 are in conflict"]
 
 
 def test_counts_are_not_told_while_each_record_is(told: Told) -> None:
@@ -91,7 +91,7 @@ def test_counts_are_not_told_while_each_record_is(told: Told) -> None:
 def test_times_that_cannot_be_read_are_told_in_counts_alone(told: Told) -> None:
     told.totals.times_unread = 3
     told.narrator.close()
-    assert told.new() == ["so far records 3 with a time that could not be read"]
+    assert told.new() == ["of the records so far 3 have times that could not be read"]
 
 
 def test_a_request_that_is_tried_again_is_told_of_once(told: Told) -> None:

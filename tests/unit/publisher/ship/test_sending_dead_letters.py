@@ -146,25 +146,62 @@ async def test_dead_letters_that_cannot_be_written_leave_the_checkpoint_before_t
     shipping = Shipping(server.url, *NDJSON, "--dead-letters", log.parent)
     with pytest.raises(DeadLettersRefused, match=os.strerror(errno.EISDIR)):
         await shipping.once_with(state, log)
+    # What nothing keeps is not counted as if it were.
+    assert (shipping.totals.rejected, shipping.told) == (0, [])
     (known,) = states_of(state, server.url, *NDJSON)
     assert known.place.position == 0
 
 
-async def test_dead_letters_cut_short_by_a_crash_are_read_and_others_are_refused(
+async def test_a_line_in_several_dead_letters_is_counted_and_told_of_once(
+    server: Scripted, log: Path, tmp_path: Path
+) -> None:
+    dead = tmp_path / "dead"
+    long = b'{"id": "' + b"x" * 1_200_000 + b'"}'
+    write(log, long, b"no", long)
+    shipping = Shipping(server.url, *NDJSON, "--dead-letters", dead)
+    totals = await shipping.once(log)
+    assert (totals.rejected, totals.lines) == (3, 3)
+    assert [told.split(" was not")[0] for told in shipping.told] == [
+        f"'{log}' at byte {position:,}" for position in (0, len(long) + 1, len(long) + 4)
+    ]
+    kept = "".join(letter["text"] for letter in records_of(dead))
+    assert kept.encode() == b"\n".join([long, b"no", long, b""])
+
+
+async def test_a_dead_letter_cut_short_is_told_of_and_those_around_it_are_sent(
     server: Scripted, log: Path, tmp_path: Path
 ) -> None:
     dead = tmp_path / "dead"
     write(log, b"one", b"two")
     await Shipping(server.url, *NDJSON, "--dead-letters", dead).once(log)
+    dead.write_bytes(dead.read_bytes()[:-20])
+    cut = Shipping(server.url)
+    assert (await cut.resend(dead)).stored == 1
+    assert not cut.read_all
+    (told,) = cut.told
+    assert told.startswith(f"'{dead}' ends in the midst of a dead letter, which is left out: ")
+    # As the command is run again, which has no checkpoint.
+    await Shipping(server.url, *NDJSON, "--dead-letters", dead).once(log)
+    again = Shipping(server.url)
+    totals = await again.resend(dead)
+    assert (totals.stored, totals.duplicates) == (1, 2)
+    assert again.told == [f"line 2 of '{dead}' is no dead letter, and is left out"]
+
+
+async def test_a_file_that_is_none_of_dead_letters_is_refused(
+    server: Scripted, log: Path, tmp_path: Path
+) -> None:
+    dead = tmp_path / "dead"
+    write(log, b"one")
+    await Shipping(server.url, *NDJSON, "--dead-letters", dead).once(log)
     whole = dead.read_bytes()
-    dead.write_bytes(whole[:-20])
-    totals = await Shipping(server.url, "--format", "lines").resend(dead)
-    assert totals.stored == 1
-    dead.write_bytes(b"no letter\n" + whole)
-    with pytest.raises(DeadLettersRefused, match=r"line 1 of .* is no dead letter"):
-        await Shipping(server.url).resend(dead)
+    for wrong in (b"no letter\n" + whole, b"no letter", b"\n" + whole):
+        dead.write_bytes(wrong)
+        with pytest.raises(DeadLettersRefused, match=r"line 1 of .* is no dead letter"):
+            await Shipping(server.url).resend(dead)
     with pytest.raises(DeadLettersRefused, match="No such file"):
         await Shipping(server.url).resend(dead.with_name("none"))
+    assert server.bodies == []
 
 
 async def test_other_options_send_what_was_refused_from_the_start_and_nothing_else_twice(

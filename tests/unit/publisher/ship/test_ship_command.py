@@ -1,5 +1,6 @@
 """What makes the command impossible is one sentence on stderr and status 2."""
 
+import asyncio
 import errno
 import hashlib
 import math
@@ -10,11 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.scripted import Scripted
 from unit.publisher.ship.shipping import Shipping
 
 from publisher.__main__ import main
 from publisher.ship import command
 from publisher.ship.files.plain_file import PlainFile
+from publisher.ship.totals import Totals
 
 ROOT = Path(__file__).parents[4]
 
@@ -131,6 +134,13 @@ def test_options_that_do_not_go_together(
     assert_refused(in_process(capsys, "ship", *arguments), sentence)
 
 
+@pytest.mark.parametrize("option", ["FILE", "--checkpoint", "--dead-letters", "--resend"])
+def test_an_empty_name_of_a_file(capsys: pytest.CaptureFixture[str], option: str) -> None:
+    arguments = ["--topic", "a", *(["x", option] if option != "FILE" else []), ""]
+    result = in_process(capsys, "ship", *arguments)
+    assert_refused(result, f"{option}: it is empty, and names no file")
+
+
 def test_what_is_missing_or_unknown(capsys: pytest.CaptureFixture[str]) -> None:
     assert_refused(in_process(capsys), "the following arguments are required: COMMAND")
     assert_refused(in_process(capsys, "send"), "invalid choice: 'send'")
@@ -139,10 +149,11 @@ def test_what_is_missing_or_unknown(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_file_that_cannot_be_shipped(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "file").touch()
+    every = tmp_path / "*"
     for name, sentence in [
         ("missing", "{} is not there"),
-        ("", "cannot read {}: it is a directory"),
-        ("pipe", "cannot read {}: it is not a regular file"),
+        ("", f"cannot read {{}}: it is a directory; name its files, as by the pattern '{every}'"),
+        ("pipe", "cannot read {}: it is a pipe, not a file; send it through standard input, as -"),
         ("file/below", "{} is not there"),
     ]:
         path = tmp_path / name
@@ -151,7 +162,7 @@ def test_a_file_that_cannot_be_shipped(capsys: pytest.CaptureFixture[str], tmp_p
         )
         assert_refused(result, f"ship: {sentence.format(repr(str(path)))}\n")
     result = in_process(capsys, "ship", "/dev/null", "--topic", "logs")
-    assert_refused(result, "cannot read '/dev/null': it is not a regular file")
+    assert_refused(result, "cannot read '/dev/null': it is a device, not a file; send it")
     result = in_process(capsys, "ship", tmp_path / "*.log", "--topic", "logs")
     assert_refused(result, f"no file matches '{tmp_path}/*.log'")
 
@@ -225,6 +236,14 @@ def test_standard_input_that_is_closed_or_cannot_be_read(tmp_path: Path) -> None
     with (tmp_path / "output").open("wb") as output:
         result = run("ship", "-", "--topic", "logs", stdin=output.fileno())
     assert_refused(result, "ship: cannot read '-': Bad file descriptor\n")
+    reading, writing = os.pipe()
+    os.close(writing)
+    try:
+        result = run("ship", "/dev/stdin", "--topic", "logs", stdin=reading)
+    finally:
+        os.close(reading)
+    sentence = "it is a pipe, not a file; send it through standard input, as -\n"
+    assert_refused(result, f"ship: cannot read '/dev/stdin': {sentence}")
 
 
 @pytest.mark.usefixtures("processes")
@@ -240,8 +259,76 @@ def test_the_checkpoint_of_following_is_named_and_kept_with_the_state_of_the_use
     named = re.fullmatch(r"python -m publisher ship: the checkpoint is '(.*)'", told)
     assert named is not None
     assert Path(named[1]).parent == directory
-    assert refused.endswith(f"cannot use the checkpoint '{named[1]}': Not a directory")
+    sentence = f"cannot make the directory '{directory}' for the checkpoint (Not a directory)"
+    assert refused.endswith(f"{sentence}: name --checkpoint")
     assert result.returncode == 2
+
+
+def test_the_state_of_the_user_is_where_the_environment_says_if_that_is_absolute(
+    capsys: pytest.CaptureFixture[str], log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/ann")
+    of_home = Path("/home/ann/.local/state")
+    for state, directory in (
+        ("/var/state", Path("/var/state")),
+        ("state", of_home),
+        ("~/state", of_home),
+        ("", of_home),
+    ):
+        monkeypatch.setenv("XDG_STATE_HOME", state)
+        assert command._state_directory() == directory
+    for home in ("", "ann"):
+        monkeypatch.setenv("HOME", home)
+        result = in_process(capsys, "ship", log, "--topic", "logs", "--follow")
+        assert_refused(result, "there is no home directory for a checkpoint: name --checkpoint\n")
+    assert list(tmp_path.iterdir()) == [log]
+
+
+def test_a_directory_that_is_not_there_is_not_made_for_dead_letters(
+    capsys: pytest.CaptureFixture[str], log: Path, tmp_path: Path
+) -> None:
+    dead = tmp_path / "mistyped" / "dead"
+    result = in_process(capsys, "ship", log, "--topic", "logs", "--dead-letters", dead)
+    sentence = f"cannot write the dead letters '{dead}': there is no directory '{dead.parent}'\n"
+    assert_refused(result, sentence)
+
+
+@pytest.mark.parametrize(
+    ("counts", "dead_letters", "sentence"),
+    [
+        ({"conflicts": 1}, ("--dead-letters", "d"), "1 record in conflict was not stored"),
+        ({"conflicts": 2000}, (), "2,000 records in conflict were not stored"),
+        ({"rejected": 1}, (), "1 rejected record was not stored"),
+        ({"rejected": 1}, ("--dead-letters", "d"), "1 rejected record ('d' has it) was not"),
+        ({"rejected": 2}, ("--dead-letters", "d"), "2 rejected records ('d' has them) were not"),
+        (
+            {"conflicts": 1, "rejected": 1},
+            ("--dead-letters", "d"),
+            "1 record in conflict and 1 rejected record ('d' has it) were not stored, all others",
+        ),
+    ],
+)
+def test_what_was_not_stored_is_told_in_numbers_that_are_not_0(
+    counts: dict[str, int], dead_letters: tuple[str, ...], sentence: str
+) -> None:
+    parsed = Shipping("http://a", *dead_letters).parsed
+    assert command._not_stored(parsed, Totals(**counts)).startswith(sentence)
+
+
+@pytest.mark.usefixtures("processes")
+async def test_a_line_that_is_no_dead_letter_makes_the_status_1(
+    server: Scripted, log: Path, tmp_path: Path
+) -> None:
+    dead = tmp_path / "dead"
+    arguments = ("--topic", "logs", "--url", server.url)
+    await Shipping(server.url, "--format", "ndjson", "--dead-letters", dead).once(log)
+    with dead.open("ab") as file:
+        file.write(b"no letter\n")
+    result = await asyncio.to_thread(run, "ship", "--resend", dead, *arguments)
+    told = f"python -m publisher ship: line 2 of '{dead}' is no dead letter, and is left out\n"
+    assert (result.returncode, result.stderr) == (1, told)
+    assert result.stdout.startswith("sent 1 line: stored 1, ")
 
 
 def test_help_has_default_and_unit_of_every_option(capsys: pytest.CaptureFixture[str]) -> None:
@@ -257,6 +344,8 @@ def test_help_has_default_and_unit_of_every_option(capsys: pytest.CaptureFixture
         "(default: the name of this machine)",
         "(default: host)",
         "(default: none; with --follow, a file under ~/.local/state)",
+        "only entries of this unit; may be given several times",
+        "{field:a.b}, a member of an ndjson record or journal entry (default: ",
         "(default: lines; text is its former name)",
         "(default: they are stored as text)",
         "(default: 500 events)",

@@ -50,12 +50,13 @@ def test_each_verdict_counts_once() -> None:
     ("totals", "told"),
     [
         (Totals(5, 5), ""),
-        (Totals(9, 1, conflicts=1, duplicates=7), "records 1 in conflict"),
+        (Totals(9, 1, conflicts=1, duplicates=7), "of the records so far 1 is in conflict"),
+        (Totals(1, 1, times_unread=1), "of the records so far 1 has a time that could not be read"),
         (
             Totals(as_text=2000, rejected=1, conflicts=3, times_unread=4),
             (
-                "records 2,000 stored as text, 1 not stored, 3 in conflict, "
-                "4 with a time that could not be read"
+                "of the records so far 2,000 were stored as text, 1 was not stored, "
+                "3 are in conflict, 4 have times that could not be read"
             ),
         ),
     ],

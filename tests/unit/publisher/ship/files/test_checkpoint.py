@@ -1,6 +1,7 @@
 """A checkpoint is whole after a kill, and belongs to one command and one target."""
 
 import os
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -53,7 +54,7 @@ def known(position: int, path: str = "/var/log/app.log", *, ended: bool = False)
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    return tmp_path / "state" / "checkpoint"
+    return tmp_path / "checkpoint"
 
 
 def test_what_was_saved_is_known_again(path: Path) -> None:
@@ -195,16 +196,59 @@ def test_a_damaged_checkpoint_is_refused_in_a_sentence(path: Path) -> None:
         file.seek(4096)
         file.write(b"\xff" * (path.stat().st_size - 4096))
     with (
-        pytest.raises(CheckpointRefused, match="malformed"),
+        pytest.raises(CheckpointRefused, match="it is damaged; remove it, which costs"),
         Checkpoint.opened(path, "target") as checkpoint,
     ):
         checkpoint.contents()
 
 
-def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+def test_a_checkpoint_without_its_tables_is_damaged(path: Path) -> None:
+    with Checkpoint.opened(path, "target"):
+        pass
+    database = sqlite3.connect(path)
+    database.execute("DROP TABLE contents")
+    database.close()
+    assert "it is damaged; remove it" in refusal_of(path)
+
+
+def test_a_place_without_its_directory_is_refused_and_none_is_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert refusal_of(tmp_path / "file" / "checkpoint").endswith("File exists")
-    assert "unable to open database file" in refusal_of(tmp_path)
+    for directory in (tmp_path / "file", tmp_path / "mistyped", tmp_path / "mistyped" / "below"):
+        sentence = refusal_of(directory / "checkpoint")
+        assert f"there is no directory '{directory}'; make it" in sentence
+    assert refusal_of(tmp_path).endswith("it is a directory; name a file with --checkpoint")
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_disk_without_room_or_with_an_error_is_told_in_a_sentence(path: Path) -> None:
+    states = [known(position, f"/{position}") for position in range(200)]
+    with Checkpoint.opened(path, "target") as checkpoint:
+        checkpoint._database.execute("PRAGMA max_page_count = 1")
+        with pytest.raises(CheckpointRefused, match="there is no space for it; make room, and"):
+            checkpoint.save(states)
+    path.unlink()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with Checkpoint.opened(path, "target") as checkpoint:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
+        try:
+            with pytest.raises(CheckpointRefused, match="its disk cannot be read or written; once"):
+                checkpoint.save(states)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_checkpoint_that_may_not_be_written_is_told_in_a_sentence(path: Path) -> None:
+    # Root may write everything, so the error is that of a connection which reads only.
+    sqlite3.connect(path).close()
+    database = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    with pytest.raises(sqlite3.OperationalError) as refused:
+        database.execute("CREATE TABLE a (b)")
+    database.close()
+    sentence = str(CheckpointRefused.of(path, refused.value))
+    assert sentence == (
+        f"cannot use the checkpoint '{path}': it cannot be opened and written; give this user the "
+        "right to, also in its directory, or name another file with --checkpoint"
+    )
 
 
 def test_what_ended_long_ago_is_forgotten(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

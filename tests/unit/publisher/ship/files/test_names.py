@@ -177,8 +177,30 @@ def test_what_may_not_be_looked_at_is_told_once(tmp_path: Path) -> None:
     paths, unmatched = found(tmp_path, "shut/2.log", "shut/*.log")
     assert (paths, sorted(unmatched)) == (
         [],
-        [listed, "cannot look at 'shut/2.log': Permission denied", "no file matches 'shut/*.log'"],
+        [listed, "cannot look at 'shut/2.log': Permission denied"],
     )
+    # Of another pattern nobody knows either, though the directory is listed once.
+    assert found(tmp_path, "shut/*.log", "shut/*.txt", "a/*.txt").unmatched == [
+        "no file matches 'a/*.txt'",
+        listed,
+    ]
+
+
+def test_what_is_open_and_has_no_path_is_told_of_as_what_it_is(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    path = tmp_path / "gone"
+    gone = os.open(path, os.O_RDONLY | os.O_CREAT)
+    path.unlink()
+    names = [f"/dev/fd/{reading}", f"/dev/fd/{gone}"]
+    through = "send it through standard input, as -"
+    try:
+        assert Names(names).find().unmatched == [
+            f"cannot read '{names[0]}': it is a pipe, not a file; {through}",
+            f"cannot read '{names[1]}': it has no name any more; {through}",
+        ]
+    finally:
+        for file in (reading, writing, gone):
+            os.close(file)
 
 
 def watched(root: Path, *names: str) -> set[str]:

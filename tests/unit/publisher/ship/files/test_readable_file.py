@@ -66,7 +66,11 @@ def test_closed_file_is_not_taken_for_another_at_its_path(tmp_path: Path, suffix
 def test_what_is_no_regular_file_is_refused(tmp_path: Path, suffix: str) -> None:
     (tmp_path / f"directory{suffix}").mkdir()
     os.mkfifo(tmp_path / f"pipe{suffix}")
-    for name, what in (("directory", "a directory"), ("pipe", "not a regular file")):
+    pattern = tmp_path / f"directory{suffix}" / "*"
+    for name, what in (
+        ("directory", f"a directory; name its files, as by the pattern '{pattern}'"),
+        ("pipe", "a pipe, not a file; send it through standard input, as -"),
+    ):
         path = tmp_path / f"{name}{suffix}"
         with pytest.raises(FileRefused) as refused:
             open_file(path)
@@ -79,7 +83,7 @@ def test_what_is_no_regular_file_is_refused(tmp_path: Path, suffix: str) -> None
 
 
 def test_devices_and_sockets_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileRefused, match="it is not a regular file"):
+    with pytest.raises(FileRefused, match="it is a device, not a file; send it through"):
         open_file(Path("/dev/null"))
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(os.fspath(tmp_path / "socket"))
