@@ -13,9 +13,11 @@ _INJECTED = re.compile(
 )
 """What Kubernetes, or a link of Docker, calls variables about a service, but for NAME and PORT."""
 
-_OF_OTHERS = frozenset({"AGGREGATOR_SUBSCRIPTION", "AGGREGATOR_TEST_DSN", "AGGREGATOR_URL"})
+_OF_OTHERS = frozenset(
+    {"AGGREGATOR_SUBSCRIPTION", "AGGREGATOR_TEST_DSN", "AGGREGATOR_TOKEN", "AGGREGATOR_URL"}
+)
 """No settings, and no mistakes: `subscriber run` tells its commands the first and the last, clients
-are commonly told the last, and the other one is for the tests of this project."""
+take the last two, and the other one is for the tests of this project."""
 
 
 def given_variables(options: Iterable[Option], environment: Mapping[str, str]) -> dict[str, str]:
