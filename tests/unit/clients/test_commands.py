@@ -53,7 +53,7 @@ def run(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Run:
     log.write_text("one\n")
     letters = tmp_path / "letters"
     letters.write_text(
-        '{"event_id":"a-0-b","source":"s","path":"p","position":0,"reason":"r","text":"one\\n"}\n'
+        '{"event_id":"a-0-0b","source":"s","path":"p","position":0,"reason":"r","text":"one\\n"}\n'
     )
 
     def run(command: str, *options: str | Path) -> tuple[int, str, str]:

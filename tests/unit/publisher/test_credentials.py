@@ -5,6 +5,7 @@ import os
 import re
 import threading
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,28 @@ def test_a_token_file_is_followed_however_it_is_replaced(tmp_path: Path) -> None
     )
     second.write_text("four")
     assert (file.current(), file.fault) == ("four", None)
+
+
+def test_a_file_that_is_written_while_it_is_read_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "token"
+    path.write_text("one")
+
+    class Overtaken(FileIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            content = super().read(size)
+            os.truncate(path, 0)
+            os.pwrite(writing, b"second", 0)
+            return content
+
+    writing = os.open(path, os.O_WRONLY)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", lambda path, _: Overtaken(path, "r"))
+        file = TokenFile(path)
+    os.close(writing)
+    assert file.current() == "second"
 
 
 def test_a_pipe_is_read_once(tmp_path: Path) -> None:
