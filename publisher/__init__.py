@@ -7,6 +7,7 @@ async with Publisher("http://127.0.0.1:8080") as publisher:
 from publisher.batching import Limits
 from publisher.blocking import publish
 from publisher.client import Publisher
+from publisher.credentials import Credentials
 from publisher.errors import (
     EventInvalid,
     EventRejected,
@@ -21,8 +22,11 @@ from publisher.events import Event
 from publisher.ids import NumberedIds, TimeNodeId, TimeNodeIds, uuid7
 from publisher.response import Verdict
 from publisher.retry import Retry, RetryPolicy
+from publisher.tokens import CredentialsInvalid
 
 __all__ = [
+    "Credentials",
+    "CredentialsInvalid",
     "Event",
     "EventInvalid",
     "EventRejected",

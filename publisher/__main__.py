@@ -3,10 +3,11 @@
 import sys
 from collections.abc import Sequence
 
-from publisher import cli
+from publisher import cli, connection_options
 from publisher.load import command as load
 from publisher.output import CannotPrint, tell
 from publisher.ship import command as ship
+from publisher.tokens import CredentialsInvalid
 from publisher.user_agent import VERSION
 
 
@@ -34,7 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     load.add_to(commands)
     try:
         parsed = parser.parse_args(argv)
+        for warning in connection_options.take(parsed):
+            tell(f"{parsed.program}: {warning}\n")
         status: int = parsed.run(parsed)
+    except CredentialsInvalid as error:
+        tell(f"{parsed.program}: {error}\n")
+        return cli.USAGE
     except CannotPrint as error:
         tell(f"{program}: {error}\n")
         return cli.FAILED

@@ -9,11 +9,13 @@ from http import HTTPStatus
 
 import aiohttp
 
+from publisher.credentials import NO_CREDENTIALS, Credentials
 from publisher.errors import PublishRefused, TlsError
 from publisher.events import EncodedEvent
 from publisher.refusals import one_line, reason_of, retry_after_s
 from publisher.response import Outcome, TruncatedResponse, read_outcomes
 from publisher.tls import lasting_tls_fault
+from publisher.tokens import CredentialsInvalid, TokenUnavailable
 from publisher.user_agent import USER_AGENT
 
 _RETRIED_STATUSES = frozenset(
@@ -72,6 +74,7 @@ async def attempt_once(
     batch: Sequence[EncodedEvent],
     timeout_s: float,
     request_id: str,
+    credentials: Credentials = NO_CREDENTIALS,
 ) -> list[Outcome]:
     """Send the body of a batch once.
 
@@ -82,6 +85,7 @@ async def attempt_once(
         batch: the events in the body, to check the response against.
         timeout_s: the time for the whole request in seconds, possibly `math.inf`.
         request_id: the value of `X-Request-ID`.
+        credentials: what is shown with it.
 
     Returns:
         One outcome for each event, in the order of the batch.
@@ -92,10 +96,16 @@ async def attempt_once(
     """
     timeout_s = max(timeout_s, _SHORTEST_TIMEOUT_S)
     try:
+        presented = credentials.present()
+    except TokenUnavailable as error:
+        raise TransientFailure(str(error), may_be_stored=False) from error
+    except CredentialsInvalid as error:
+        raise PublishRefused(None, str(error), may_be_stored=False) from error
+    try:
         async with session.post(
             f"{url.rstrip('/')}/publish",
             data=io.BytesIO(body),
-            headers=_HEADERS | {"X-Request-ID": request_id},
+            headers={**_HEADERS, **presented.headers, "X-Request-ID": request_id},
             timeout=aiohttp.ClientTimeout(total=None if timeout_s == math.inf else timeout_s),
             # Followed, a POST would become a GET and the batch would be gone.
             allow_redirects=False,
@@ -110,11 +120,14 @@ async def attempt_once(
             return read_outcomes(answer, batch)
         except TruncatedResponse as error:
             raise TransientFailure("the answer was cut short") from error
-    reason = reason_of(response, answer)
+    reason = reason_of(response, answer, hide=presented.hide)
     if response.status in _RETRIED_STATUSES:
         raise TransientFailure(f"{response.status} {reason}", retry_after_s(response))
+    refusal = presented.refusal(response.status, reason)
+    if refusal.may_pass:
+        raise TransientFailure(f"{response.status} {refusal.reason}", may_be_stored=False)
     # Redirected or refused it got nowhere; who knows after anything else.
-    raise PublishRefused(response.status, reason, not 300 <= response.status < 500)
+    raise PublishRefused(response.status, refusal.reason, not 300 <= response.status < 500)
 
 
 def _failure_of(error: Exception, url: str) -> TransientFailure | PublishRefused:

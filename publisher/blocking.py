@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 from publisher.batching import Limits
 from publisher.client import Publisher
+from publisher.credentials import Credentials
 from publisher.errors import EventInvalid, NotSent, PublishError
 from publisher.events import Event
 from publisher.response import Verdict
@@ -24,6 +25,7 @@ def publish(
     policy: RetryPolicy | None = None,
     max_requests_in_flight: int = 4,
     ordered: bool = False,
+    credentials: Credentials | None = None,
 ) -> list[Verdict | PublishError]:
     """Publish events and wait until each has its outcome.
 
@@ -36,6 +38,7 @@ def publish(
         policy: as for Publisher.
         max_requests_in_flight: as for Publisher.
         ordered: as for Publisher. Once it has stopped, at most 1,000 further events are consumed.
+        credentials: as for Publisher.
 
     Returns:
         One outcome for each event that was consumed, in order: its verdict, or the error that says
@@ -55,6 +58,7 @@ def publish(
             policy=policy,
             max_requests_in_flight=max_requests_in_flight,
             ordered=ordered,
+            credentials=credentials,
         )
         return _publish(publisher, events)
     raise RuntimeError(

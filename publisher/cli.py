@@ -112,13 +112,6 @@ def above_zero(unit: str) -> Callable[[str], float]:
     return convert
 
 
-def add_url(parser: argparse.ArgumentParser) -> None:
-    """Add --url."""
-    parser.add_argument(
-        "--url", default=DEFAULT_URL, type=url, help="of the aggregator (default: %(default)s)"
-    )
-
-
 def add_deadline(parser: argparse.ArgumentParser) -> None:
     """Add --deadline."""
     parser.add_argument(

@@ -13,6 +13,7 @@ from typing import Self
 import aiohttp
 
 from publisher.batching import Buffer, Limits, Pending
+from publisher.credentials import NO_CREDENTIALS, Credentials
 from publisher.errors import EventRejected, NotSent, PublishAbandoned, PublishError
 from publisher.events import EncodedEvent, Event, encode_event
 from publisher.response import Verdict
@@ -37,12 +38,14 @@ class Publisher:
         ordered: send one request at a time, and nothing behind a request that is refused or given
             up (NotSent). Events of a topic are then stored in the order in which they were
             submitted. An event that is rejected by itself does not stop the others.
+        credentials: the token, whom to trust, the client's certificate and further headers.
         on_retry: called for each attempt that failed and is followed by another. Without it, the
             logger `publisher` gets a warning for the first one of each request. An exception that
             it raises goes to the event loop's exception handler.
 
     Raises:
-        ValueError: a URL that is none, or a number out of range; one sentence.
+        ValueError: a URL that is none, a number out of range, or credentials that do not go with
+            the URL; one sentence.
     """
 
     def __init__(
@@ -53,12 +56,15 @@ class Publisher:
         policy: RetryPolicy | None = None,
         max_requests_in_flight: int = 4,
         ordered: bool = False,
+        credentials: Credentials | None = None,
         on_retry: OnRetry | None = None,
     ) -> None:
         check_base_url(url)
         if max_requests_in_flight < 1:
             sentence = f"max_requests_in_flight must be at least 1, not {max_requests_in_flight!r}"
             raise ValueError(sentence)
+        self._credentials = credentials or NO_CREDENTIALS
+        self._credentials.check_url(url)
         self._url = url
         self._buffer = Buffer(limits or Limits())
         self._policy = policy or RetryPolicy()
@@ -80,7 +86,7 @@ class Publisher:
         """
         if self._session is not None:
             raise RuntimeError("a Publisher is entered once: make another one")
-        session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=self._requests))
+        session = aiohttp.ClientSession(connector=self._credentials.connector(self._requests))
         self._session = session
         self._loop = asyncio.get_running_loop()
         self._senders = [
@@ -207,6 +213,7 @@ class Publisher:
                 policy=self._policy,
                 on_retry=self._notify_retry,
                 give_up_at=batch[-1].accepted_at + self._policy.deadline_s,
+                credentials=self._credentials,
             )
         except Exception as error:  # noqa: BLE001 - every failure reaches those who wait
             _report("sending a batch failed", error)

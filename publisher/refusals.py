@@ -1,6 +1,7 @@
 """The reason and the `Retry-After` of a response that is no 200."""
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -22,33 +23,40 @@ class _Problem(msgspec.Struct):
     errors: list[_FieldError] = []
 
 
-def reason_of(response: aiohttp.ClientResponse, answer: bytes, *, names_event: bool = True) -> str:
+def reason_of(
+    response: aiohttp.ClientResponse,
+    answer: bytes,
+    *,
+    hide: Callable[[str], str] = str,
+    names_event: bool = True,
+) -> str:
     """Return the reason of a refusal in one sentence.
 
     Args:
         response: the response.
         answer: its body.
+        hide: takes out of a text what nobody is to see, should the server repeat it.
         names_event: say which event of a batch it is about; False for a response to a read.
 
     Returns:
         The detail of problem+json, the plain text, or the phrase of the status.
     """
-    phrase = response.reason or "no reason given"
+    phrase = hide(response.reason or "no reason given")
     location = response.headers.get("Location")
     if location and 300 <= response.status < 400:
-        return one_line(f"{phrase}, moved to {location}")
+        return one_line(hide(f"{phrase}, moved to {location}"))
     try:
         problem = msgspec.json.decode(answer, type=_Problem)
     except (ValueError, RecursionError):
         # Not the aggregator's own: the phrase says more to people than a proxy's page of HTML.
         text = answer.decode(errors="replace") if response.content_type == "text/plain" else ""
-        return one_line(text) or phrase
-    reason = one_line(problem.detail or problem.title) or phrase
+        return one_line(hide(text)) or phrase
+    reason = one_line(hide(problem.detail or problem.title)) or phrase
     if problem.errors and names_event:
         first = problem.errors[0]
         named = "" if first.index is None else f"event {first.index} of the batch, "
         field = f"{first.field}: " if first.field else ""
-        reason += one_line(f" ({named}{field}{first.message})", start=" ")
+        reason += one_line(hide(f" ({named}{field}{first.message})"), start=" ")
     return reason
 
 

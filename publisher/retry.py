@@ -18,6 +18,7 @@ from tenacity import AsyncRetrying, RetryCallState, RetryError, retry_if_excepti
 from tenacity.wait import wait_random_exponential
 
 from publisher.attempt import AttemptTimeout, TransientFailure, attempt_once
+from publisher.credentials import NO_CREDENTIALS, Credentials
 from publisher.errors import EventRejected, PublishGaveUp, PublishRefused
 from publisher.events import EncodedEvent
 from publisher.ids import uuid7
@@ -104,6 +105,7 @@ async def publish_batch(
     policy: RetryPolicy,
     on_retry: OnRetry,
     give_up_at: float | None = None,
+    credentials: Credentials = NO_CREDENTIALS,
 ) -> list[Outcome]:
     """Send a batch to an aggregator until it is durably stored.
 
@@ -119,6 +121,7 @@ async def publish_batch(
             raised here.
         give_up_at: the deadline in seconds by the event loop's clock, by default
             `policy.deadline_s` from now.
+        credentials: what is shown with each request.
 
     Returns:
         One outcome for each event, in the order of the batch.
@@ -132,7 +135,13 @@ async def publish_batch(
     if give_up_at is None:
         give_up_at = asyncio.get_running_loop().time() + policy.deadline_s
     outcomes, failure = await deliver(
-        session, url, batch, policy=policy, on_retry=on_retry, give_up_at=give_up_at
+        session,
+        url,
+        batch,
+        policy=policy,
+        on_retry=on_retry,
+        give_up_at=give_up_at,
+        credentials=credentials,
     )
     if failure is None:
         return outcomes
@@ -149,6 +158,7 @@ async def deliver(
     policy: RetryPolicy,
     on_retry: OnRetry,
     give_up_at: float,
+    credentials: Credentials = NO_CREDENTIALS,
 ) -> Delivery:
     """Send a batch as `publish_batch` does, and return a failure beside the outcomes.
 
@@ -162,6 +172,7 @@ async def deliver(
         policy: as for `publish_batch`.
         on_retry: as for `publish_batch`.
         give_up_at: the deadline in seconds by the event loop's clock.
+        credentials: as for `publish_batch`.
 
     Returns:
         The outcomes, and the failure if there was one.
@@ -181,6 +192,7 @@ async def deliver(
                 on_retry,
                 give_up_at,
                 request_id,
+                credentials,
                 may_be_stored=may_be_stored,
             )
         except PublishRefused as error:
@@ -204,6 +216,7 @@ async def _until_answered(
     on_retry: OnRetry,
     give_up_at: float,
     request_id: str,
+    credentials: Credentials,
     *,
     may_be_stored: bool,
 ) -> list[Outcome]:
@@ -240,7 +253,7 @@ async def _until_answered(
 
     async def attempt() -> list[Outcome]:
         timeout_s = min(policy.attempt_timeout_s, give_up_at - clock())
-        return await attempt_once(session, url, body, batch, timeout_s, request_id)
+        return await attempt_once(session, url, body, batch, timeout_s, request_id, credentials)
 
     retrying = AsyncRetrying(
         retry=retry_if_exception_type(TransientFailure),

@@ -21,6 +21,18 @@ _REFUSED_HANDSHAKE = frozenset(
         "TLSV13_ALERT_CERTIFICATE_REQUIRED",
     }
 )
+# The peer was shown a client certificate, and does not take it.
+_REFUSED_CERTIFICATE = frozenset(
+    {
+        "SSLV3_ALERT_BAD_CERTIFICATE",
+        "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE",
+        "SSLV3_ALERT_CERTIFICATE_REVOKED",
+        "SSLV3_ALERT_CERTIFICATE_EXPIRED",
+        "SSLV3_ALERT_CERTIFICATE_UNKNOWN",
+        "TLSV1_ALERT_UNKNOWN_CA",
+        "TLSV1_ALERT_ACCESS_DENIED",
+    }
+)
 _BY_OPENSSL = (ssl.SSLError, ssl.SSLCertVerificationError)
 """Exactly these: their other subclasses stand for a connection that ended."""
 
@@ -49,7 +61,12 @@ def lasting_tls_fault(error: aiohttp.ClientConnectionError) -> str | None:
     if cause.reason in _REFUSED_HANDSHAKE:
         return (
             f"{peer} refuses to speak TLS with this program: no version or cipher in common, or "
-            f"it asks for a client certificate ({cause.reason})"
+            f"it asks for a client certificate, which --client-cert gives ({cause.reason})"
+        )
+    if cause.reason in _REFUSED_CERTIFICATE:
+        return (
+            f"{peer} does not take the client certificate: give one that has not ended, of an "
+            f"authority that it trusts ({cause.reason})"
         )
     return None
 
@@ -62,4 +79,7 @@ def _remedy(verify_code: int) -> str:
     named = os.environ.get("SSL_CERT_FILE")
     if named and not os.access(named, os.R_OK):
         return f"the file that SSL_CERT_FILE names, {named!r}, cannot be read"
-    return "name a file with the certificates to trust in the environment variable SSL_CERT_FILE"
+    return (
+        "name a file with the certificates to trust: --ca, ca_file of Credentials, or the "
+        "environment variable SSL_CERT_FILE"
+    )

@@ -8,6 +8,8 @@ async with Subscriber("http://127.0.0.1:8080", "billing") as subscriber:
     await subscriber.run(handle, concurrency=8)
 """
 
+from publisher.credentials import Credentials
+from publisher.tokens import CredentialsInvalid
 from subscriber.blocking import BlockingSubscriber
 from subscriber.blocking_delivery import BlockingBatch, BlockingDelivery
 from subscriber.checkpoints import (
@@ -53,6 +55,8 @@ __all__ = [
     "CheckpointDamaged",
     "CheckpointTableMissing",
     "ConnectionInCheckpoint",
+    "Credentials",
+    "CredentialsInvalid",
     "Delivery",
     "DoneElsewhere",
     "Event",

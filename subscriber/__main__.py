@@ -3,8 +3,10 @@
 import sys
 from collections.abc import Sequence
 
-from publisher.cli import FAILED, Parser, program_name
+from publisher import connection_options
+from publisher.cli import FAILED, USAGE, Parser, program_name
 from publisher.output import CannotPrint, tell
+from publisher.tokens import CredentialsInvalid
 from publisher.user_agent import VERSION
 from subscriber.cli import PROGRAM
 from subscriber.commands.administration import create, dead, seek, subscriptions, switches
@@ -40,7 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments, command_line = run.split(sys.argv[1:] if argv is None else argv)
         parsed = parser.parse_args(arguments)
         parsed.command = command_line
+        for warning in connection_options.take(parsed):
+            tell(f"{parsed.program}: {warning}\n")
         status: int = parsed.run(parsed)
+    except CredentialsInvalid as error:
+        tell(f"{parsed.program}: {error}\n")
+        return USAGE
     except CannotPrint as error:
         tell(f"{program}: {error}\n")
         return FAILED

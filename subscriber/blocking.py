@@ -7,6 +7,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
+from publisher.credentials import Credentials
 from subscriber.blocking_delivery import BlockingBatch, BlockingDelivery, LoopThread
 from subscriber.calls.requests import Calls
 from subscriber.consuming.handling import WrongHandler
@@ -36,6 +37,7 @@ class BlockingSubscriber:
         max_events: int = 100,
         ack_within_s: float = 0.05,
         close_timeout_s: float = 10.0,
+        credentials: Credentials | None = None,
         policy: ReconnectPolicy | None = None,
         on_wait: OnWait | None = None,
         calls: Calls | None = None,
@@ -48,6 +50,7 @@ class BlockingSubscriber:
             max_events=max_events,
             ack_within_s=ack_within_s,
             close_timeout_s=close_timeout_s,
+            credentials=credentials,
             policy=policy,
             on_wait=on_wait,
             calls=calls,

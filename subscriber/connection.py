@@ -7,7 +7,9 @@ from typing import Self
 import aiohttp
 from yarl import URL
 
+from publisher.credentials import Credentials, Presented
 from publisher.refusals import one_line, reason_of, retry_after_s
+from publisher.tokens import CredentialsInvalid, TokenUnavailable
 from publisher.user_agent import user_agent
 from subscriber.errors import FollowRefused
 from subscriber.event_stream import Block, BlockTooLarge, EventStreamParser
@@ -39,8 +41,15 @@ class StreamLost(Exception):
 class Connection:
     """The answer to one request for a stream; `Connection.opened` gives one."""
 
-    def __init__(self, response: aiohttp.ClientResponse, url: URL, silence_s: float) -> None:
+    def __init__(
+        self,
+        response: aiohttp.ClientResponse,
+        url: URL,
+        silence_s: float,
+        presented: Presented,
+    ) -> None:
         self._response = response
+        self._presented = presented
         self._url = url
         self._silence_s = silence_s
         self._parser = EventStreamParser()
@@ -52,6 +61,7 @@ class Connection:
         url: URL,
         headers: Mapping[str, str],
         silence_s: float,
+        credentials: Credentials,
     ) -> Self:
         """Send the request and wait until its answer begins.
 
@@ -60,19 +70,29 @@ class Connection:
             url: the URL of `/events`, with its query.
             headers: headers beside those of every stream.
             silence_s: the longest wait for the connection, and for each next byte, in seconds.
+            credentials: what is shown with the request.
 
         Raises:
             StreamLost: another attempt may succeed.
             FollowRefused: another attempt would not change the result.
         """
+        try:
+            presented = credentials.present()
+        except TokenUnavailable as error:
+            raise StreamLost(str(error)) from error
+        except CredentialsInvalid as error:
+            raise FollowRefused(None, str(error)) from error
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=silence_s, sock_read=silence_s)
         try:
             response = await session.get(
-                url, headers=_HEADERS | dict(headers), timeout=timeout, allow_redirects=False
+                url,
+                headers={**_HEADERS, **presented.headers, **headers},
+                timeout=timeout,
+                allow_redirects=False,
             )
         except (aiohttp.ClientError, TimeoutError, OSError, UnicodeError) as error:
             raise _failure_of(error, url, silence_s) from error
-        connection = cls(response, url, silence_s)
+        connection = cls(response, url, silence_s, presented)
         try:
             await connection._check()
         except BaseException:
@@ -106,8 +126,16 @@ class Connection:
     async def _check(self) -> None:
         response = self._response
         if response.status != HTTPStatus.OK:
-            reason = reason_of(response, await self._refusal(), names_event=False)
-            if response.status == HTTPStatus.TOO_MANY_REQUESTS or response.status >= 500:
+            presented = self._presented
+            reason, may_pass = presented.refusal(
+                response.status,
+                reason_of(response, await self._refusal(), hide=presented.hide, names_event=False),
+            )
+            if (
+                may_pass
+                or response.status == HTTPStatus.TOO_MANY_REQUESTS
+                or response.status >= 500
+            ):
                 raise StreamLost(f"{response.status} {reason}", retry_after_s(response))
             raise FollowRefused(response.status, reason)
         content_type = response.content_type

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 
+from publisher.credentials import NO_CREDENTIALS, Credentials
 from subscriber.following import Following, OnCaughtUp, OnGap
 from subscriber.policy import OnWait, ReconnectPolicy, Wait
 from subscriber.query import Start, query_of
@@ -27,6 +28,7 @@ def follow(
     position: str | None = None,
     source: str | None = None,
     until_caught_up: bool = False,
+    credentials: Credentials | None = None,
     policy: ReconnectPolicy | None = None,
     on_wait: OnWait | None = None,
     on_open: Callable[[], None] | None = None,
@@ -54,6 +56,7 @@ def follow(
         source: leave out what has another source. Without it alone can it be proved that no event
             is missing.
         until_caught_up: end the iteration once everything that was there has come.
+        credentials: the token, whom to trust, the client's certificate and further headers.
         policy: when to reconnect, and when to give up.
         on_wait: called before each wait. Without it, the logger `subscriber` gets a warning for the
             first one in a row.
@@ -69,6 +72,8 @@ def follow(
         ValueError: an argument is out of its range, or they do not go together; one sentence.
     """
     query = query_of(url, topics, after=after, start=start, last=last, since=since, source=source)
+    credentials = credentials or NO_CREDENTIALS
+    credentials.check_url(url)
     if position is not None and not (position and position.isprintable()):
         raise ValueError(f"{position!r} is not a position that a stream gave")
     sequence = Sequence(is_filtered=source is not None)
@@ -79,6 +84,7 @@ def follow(
         sequence,
         position,
         until_caught_up=until_caught_up,
+        credentials=credentials,
         policy=policy or ReconnectPolicy(),
         on_wait=on_wait or _warn_once,
         on_open=on_open,

@@ -8,6 +8,7 @@ from typing import Self
 
 import aiohttp
 
+from publisher.credentials import Credentials
 from subscriber.connection import Connection, StreamLost
 from subscriber.errors import FollowGaveUp, FollowRefused, GapError
 from subscriber.event_stream import Block
@@ -46,6 +47,7 @@ class Following:
         position: str | None,
         *,
         until_caught_up: bool,
+        credentials: Credentials,
         policy: ReconnectPolicy,
         on_wait: OnWait,
         on_open: Callable[[], None] | None,
@@ -56,6 +58,7 @@ class Following:
         self._sequence = sequence
         self._position = position
         self._until_caught_up = until_caught_up
+        self._credentials = credentials
         self._policy = policy
         self._on_wait = on_wait
         self._on_open = on_open
@@ -143,12 +146,16 @@ class Following:
         if self._lost_at is None:
             self._lost_at = clock()
         if self._session is None:
-            self._session = aiohttp.ClientSession(auto_decompress=False)
+            self._session = aiohttp.ClientSession(
+                connector=self._credentials.connector(), auto_decompress=False
+            )
         if self._position is None:
             url, headers = self._query.first_url(), {}
         else:
             url, headers = self._query.url, {"Last-Event-ID": self._position}
-        return await Connection.opened(self._session, url, headers, self._policy.silence_s)
+        return await Connection.opened(
+            self._session, url, headers, self._policy.silence_s, self._credentials
+        )
 
     def _lose(self, loss: StreamLost) -> None:
         """Close a connection that gives no more, and set when to have another one."""

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Any, Self
 
+from publisher.credentials import Credentials
 from subscriber.calls.http import HttpCalls
 from subscriber.calls.requests import CallFailed, Calls, Settings
 from subscriber.consuming.attempts import Attempts
@@ -56,6 +57,7 @@ class Subscriber:
             handled within that time comes again after a crash.
         close_timeout_s: how long leaving the context may take to tell the aggregator what is to be
             told, from 0.
+        credentials: the token, whom to trust, the client's certificate and further headers.
         policy: when to try again, and when to give up; from 0.1 s to 10 s, for ever, by default.
         on_wait: called before each wait. Without it, the logger `subscriber` gets a warning for the
             first one in a row.
@@ -75,6 +77,7 @@ class Subscriber:
         max_events: int = 100,
         ack_within_s: float = 0.05,
         close_timeout_s: float = 10.0,
+        credentials: Credentials | None = None,
         policy: ReconnectPolicy | None = None,
         on_wait: OnWait | None = None,
         calls: Calls | None = None,
@@ -94,7 +97,7 @@ class Subscriber:
             consumer = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
         if not (0 < len(consumer) <= _MAX_CONSUMER_CHARACTERS and consumer.isprintable()):
             raise ValueError(f"consumer must be 1 to 256 printable characters, not {consumer!r}")
-        self._calls = HttpCalls(url) if calls is None else calls
+        self._calls = HttpCalls(url, credentials=credentials) if calls is None else calls
         self._name = name
         self._create = create
         self._consumer = consumer

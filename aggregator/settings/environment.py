@@ -17,7 +17,7 @@ _OF_OTHERS = frozenset(
     {"AGGREGATOR_SUBSCRIPTION", "AGGREGATOR_TEST_DSN", "AGGREGATOR_TOKEN", "AGGREGATOR_URL"}
 )
 """No settings, and no mistakes: `subscriber run` tells its commands the first and the last, clients
-are commonly told the last two, and the other one is for the tests of this project."""
+take the last two, and the other one is for the tests of this project."""
 
 
 def given_variables(options: Iterable[Option], environment: Mapping[str, str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from publisher import cli
+from publisher import cli, connection_options
 from publisher.load import chart
 from publisher.load.content import MAX_PAYLOAD_BYTES, MIN_PAYLOAD_BYTES
 from publisher.load.key_ids import ID_KINDS, new_run
@@ -42,7 +42,7 @@ def add_to(commands: cli.Commands) -> None:
         "verdict, every count and the log read back against what must be so.",
         allow_abbrev=False,
     )
-    cli.add_url(parser)
+    connection_options.add_to(parser)
     cli.add_deadline(parser)
     add = parser.add_argument
     add(
@@ -146,7 +146,7 @@ def _run(parsed: argparse.Namespace) -> int:
             raise CannotStart(str(error)) from error
     plan = Plan(shape)
     with asyncio.Runner(loop_factory=_new_event_loop) as runner:
-        report = runner.run(run_load(settings, plan, _progress))
+        report = runner.run(run_load(settings, plan, _progress, parsed.credentials))
     return _tell(report, parsed)
 
 

@@ -14,11 +14,18 @@ from tenacity.wait import wait_random_exponential
 from yarl import URL
 
 from publisher.attempt import connect_reason
+from publisher.credentials import NO_CREDENTIALS, Credentials
 from publisher.refusals import one_line, reason_of, retry_after_s
 from publisher.tls import lasting_tls_fault
+from publisher.tokens import CredentialsInvalid, TokenUnavailable
 
 _RETRIED_STATUSES = frozenset(
-    {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
+    {
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
 )
 _PAGE_EVENTS = 5000
 _TIMEOUT = aiohttp.ClientTimeout(total=60.0)
@@ -103,10 +110,18 @@ class Reader:
         session: the HTTP session to read with.
         url: the aggregator's URL.
         deadline_s: time for the attempts of one read, in seconds; 0 for a single attempt.
+        credentials: what is shown with each request.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, deadline_s: float) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        deadline_s: float,
+        credentials: Credentials = NO_CREDENTIALS,
+    ) -> None:
         self._session = session
+        self._credentials = credentials
         self._base = url.rstrip("/")
         # Without the user and the password of the URL.
         self._shown = str(URL(self._base).with_user(None))
@@ -158,13 +173,8 @@ class Reader:
             ReadFailed: the aggregator gave no valid response.
         """
         url = URL(f"{self._base}/events/{topic}/{quote(event_id, safe='')}", encoded=True)
-        response, answer = await self._get(url, HTTPStatus.NOT_FOUND)
-        if response.status == HTTPStatus.OK:
-            return True
-        # A proxy's 404 would say nothing about the log.
-        if response.content_type != "application/problem+json":
-            raise self._refused(response, answer)
-        return False
+        response, _ = await self._get(url, HTTPStatus.NOT_FOUND)
+        return response.status == HTTPStatus.OK
 
     async def pages(self, topic: str, after: int) -> AsyncIterator[list[StoredEvent]]:
         """Read the events of a topic behind an offset, page by page.
@@ -214,36 +224,53 @@ class Reader:
         self, url: URL, *expected: HTTPStatus
     ) -> tuple[aiohttp.ClientResponse, bytes]:
         try:
-            async with self._session.get(url, timeout=_TIMEOUT, allow_redirects=False) as response:
+            presented = self._credentials.present()
+        except TokenUnavailable as error:
+            raise _TransientFailure(str(error)) from error
+        except CredentialsInvalid as error:
+            raise ReadFailed(str(error)) from error
+        try:
+            async with self._session.get(
+                url, headers=presented.headers, timeout=_TIMEOUT, allow_redirects=False
+            ) as response:
                 answer = await response.read()
-        except TimeoutError as error:
-            raise _TransientFailure(
-                f"{self._shown} did not answer within {_TIMEOUT.total:g} s"
-            ) from error
-        except aiohttp.ClientConnectorError as error:
-            if fault := lasting_tls_fault(error):
-                raise ReadFailed(fault) from error
-            raise _TransientFailure(
-                f"cannot connect to {self._shown}: {connect_reason(error)}"
-            ) from error
-        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
-            raise _TransientFailure(f"the connection to {self._shown} was lost: {error}") from error
-        except aiohttp.ClientError as error:
-            raise ReadFailed(f"{url} is not HTTP: {one_line(str(error))}") from error
-        if response.status == HTTPStatus.OK or response.status in expected:
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise self._failure_of(error, url) from error
+        # A proxy's 404 would say nothing about the log.
+        is_expected = (
+            response.status in expected and response.content_type == "application/problem+json"
+        )
+        if response.status == HTTPStatus.OK or is_expected:
             return response, answer
-        if response.status in _RETRIED_STATUSES:
-            failure = _TransientFailure(str(self._refused(response, answer)))
+        refusal = presented.refusal(
+            response.status, reason_of(response, answer, hide=presented.hide)
+        )
+        refused = _refused(response, refusal.reason)
+        if refusal.may_pass or response.status in _RETRIED_STATUSES:
+            failure = _TransientFailure(str(refused))
             failure.wait_s = retry_after_s(response)
             raise failure
-        raise self._refused(response, answer)
+        raise refused
 
-    @staticmethod
-    def _refused(response: aiohttp.ClientResponse, answer: bytes) -> ReadFailed:
-        reason = reason_of(response, answer)
-        request_id = response.headers.get("X-Request-ID")
-        named = one_line(f" (request id {request_id})", start=" ") if request_id else ""
-        return ReadFailed(f"{response.url} is answered {response.status}: {reason}{named}")
+    def _failure_of(self, error: Exception, url: URL) -> ReadFailed:
+        """Class the failure of a request that ended without a response."""
+        if isinstance(error, TimeoutError):
+            return _TransientFailure(f"{self._shown} did not answer within {_TIMEOUT.total:g} s")
+        if isinstance(error, aiohttp.ClientConnectionError) and (fault := lasting_tls_fault(error)):
+            return ReadFailed(fault)
+        match error:
+            case aiohttp.ClientConnectorError():
+                reason = connect_reason(error)
+                return _TransientFailure(f"cannot connect to {self._shown}: {reason}")
+            case aiohttp.ClientConnectionError() | aiohttp.ClientPayloadError():
+                return _TransientFailure(f"the connection to {self._shown} was lost: {error}")
+        return ReadFailed(f"{url} is not HTTP: {one_line(str(error))}")
+
+
+def _refused(response: aiohttp.ClientResponse, reason: str) -> ReadFailed:
+    request_id = response.headers.get("X-Request-ID")
+    named = one_line(f" (request id {request_id})", start=" ") if request_id else ""
+    return ReadFailed(f"{response.url} is answered {response.status}: {reason}{named}")
 
 
 def _next_url(url: URL, response: aiohttp.ClientResponse) -> URL | None:
@@ -252,7 +279,13 @@ def _next_url(url: URL, response: aiohttp.ClientResponse) -> URL | None:
     It is relative to the URL of the request, since that of the response lacks user and password.
     """
     found = _NEXT.search(response.headers.get("Link", ""))
-    return url.join(URL(found[1], encoded=True)) if found else None
+    if not found:
+        return None
+    next_url = url.join(URL(found[1], encoded=True))
+    # Anybody else would get the credentials.
+    if (next_url.scheme, next_url.host, next_url.port) != (url.scheme, url.host, url.port):
+        raise ReadFailed(one_line(f"the Link of {response.url} leads elsewhere, to {found[1]}"))
+    return next_url
 
 
 def _decoded(decode: Callable[[bytes], _T], response: aiohttp.ClientResponse, answer: bytes) -> _T:

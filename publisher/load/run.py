@@ -8,6 +8,7 @@ from typing import NamedTuple
 import aiohttp
 from yarl import URL
 
+from publisher.credentials import NO_CREDENTIALS, Credentials
 from publisher.load.content import Content
 from publisher.load.findings import Findings
 from publisher.load.key_ids import ids_for
@@ -55,13 +56,19 @@ class _Clients(NamedTuple):
     final: Reader
 
 
-async def run_load(settings: Settings, plan: Plan, progress: Progress) -> Report:
+async def run_load(
+    settings: Settings,
+    plan: Plan,
+    progress: Progress,
+    credentials: Credentials = NO_CREDENTIALS,
+) -> Report:
     """Send a plan and check every result.
 
     Args:
         settings: the options of the run.
         plan: the plan.
         progress: opens a progress bar.
+        credentials: what is shown with each request.
 
     Returns:
         The report, also of a run that ended early.
@@ -71,7 +78,7 @@ async def run_load(settings: Settings, plan: Plan, progress: Progress) -> Report
     """
     topics = settings.topics
     content = Content(plan, ids_for(settings.ids, settings.run), topics, settings.payload_bytes)
-    async with _connected(settings) as clients:
+    async with _connected(settings, credentials) as clients:
         before = await _start(clients.starting, plan, content, settings)
         heads = [before.of(topic).head_offset for topic in topics]
         findings, measurements = Findings(), Measurements()
@@ -91,6 +98,7 @@ async def run_load(settings: Settings, plan: Plan, progress: Progress) -> Report
                     measurements,
                     rate=settings.rate,
                     policy=_policy(settings),
+                    credentials=credentials,
                     on_events=on_events,
                 )
                 async with watch_stats(clients.polling, stats_check, verdicts):
@@ -121,15 +129,16 @@ def _policy(settings: Settings) -> RetryPolicy:
 
 
 @asynccontextmanager
-async def _connected(settings: Settings) -> AsyncIterator[_Clients]:
-    connections = aiohttp.TCPConnector(limit=settings.concurrency)
+async def _connected(settings: Settings, credentials: Credentials) -> AsyncIterator[_Clients]:
     async with (
-        aiohttp.ClientSession(connector=connections) as publishing,
+        aiohttp.ClientSession(connector=credentials.connector(settings.concurrency)) as publishing,
         # A session of its own, so that a poll of /stats waits for no publish.
-        aiohttp.ClientSession(headers={"User-Agent": USER_AGENT}) as reading,
+        aiohttp.ClientSession(
+            connector=credentials.connector(), headers={"User-Agent": USER_AGENT}
+        ) as reading,
     ):
         starting, polling, final = (
-            Reader(reading, settings.url, deadline_s)
+            Reader(reading, settings.url, deadline_s, credentials)
             for deadline_s in (min(START_DEADLINE_S, settings.deadline), 0.0, settings.deadline)
         )
         yield _Clients(publishing, starting, polling, final)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from publisher.credentials import NO_CREDENTIALS, Credentials
 from publisher.errors import PublishError
 from publisher.load.content import Content
 from publisher.load.measurements import Measurements
@@ -52,6 +53,7 @@ class Sender:
             each connection sends its next request when it has the response to the last.
         policy: the waits and deadlines of retries.
         on_events: called with the number of events of each answered request.
+        credentials: what is shown with each request.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Sender:
         rate: float | None,
         policy: RetryPolicy,
         on_events: Callable[[int], object],
+        credentials: Credentials = NO_CREDENTIALS,
     ) -> None:
         self._plan = plan
         self._content = content
@@ -72,6 +75,7 @@ class Sender:
         self._rate = rate
         self._policy = policy
         self._on_events = on_events
+        self._credentials = credentials
         self._next = 0
         self._acknowledged = bytearray(plan.shape.requests)
         self._waiting: dict[int, asyncio.Event] = {}
@@ -117,7 +121,12 @@ class Sender:
             on_retry = self._retry_recorder(attempts, len(batch))
             try:
                 outcomes = await publish_batch(
-                    session, url, batch, policy=self._policy, on_retry=on_retry
+                    session,
+                    url,
+                    batch,
+                    policy=self._policy,
+                    on_retry=on_retry,
+                    credentials=self._credentials,
                 )
                 answered_at = _clock()
                 unanswered = UnansweredAttempts(attempts.unanswered, attempts.late)

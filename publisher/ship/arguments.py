@@ -5,7 +5,7 @@ import math
 import socket
 from pathlib import Path
 
-from publisher import cli
+from publisher import cli, connection_options
 from publisher.batching import Limits
 from publisher.ship.records.names import is_source, made_source
 from publisher.ship.records.registry import FORMATS
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "- for standard input; with journal, directories or files of journals (default there: the "
         "journal of this machine)",
     )
-    cli.add_url(parser)
+    connection_options.add_to(parser)
     parser.add_argument(
         "--topic",
         metavar="NAME",

@@ -216,6 +216,7 @@ def _target(parsed: argparse.Namespace) -> Target:
         batch_events=parsed.batch_events,
         policy=RetryPolicy(deadline_s=deadline_s),
         dead_letters=DeadLetters(dead_letters) if dead_letters else None,
+        credentials=parsed.credentials,
     )
 
 

@@ -39,6 +39,7 @@ async def run_sending(
         tell=report.tell_of_line,
         on_bytes=report.on_bytes,
         on_retry=report.on_retry,
+        credentials=target.credentials,
     )
     delivering = asyncio.create_task(sender.run())
     sending = asyncio.create_task(send(sender))

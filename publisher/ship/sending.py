@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import aiohttp
 
 from publisher.batching import Limits
+from publisher.credentials import NO_CREDENTIALS, Credentials
 from publisher.errors import EventRejected, PublishError
 from publisher.events import EncodedEvent, now
 from publisher.response import Outcome
@@ -39,6 +40,7 @@ class Sender:
         tell: told of every record that was not stored as it should be.
         on_bytes: told how many bytes of the files were acknowledged; None: nobody is.
         on_retry: told of failed tries.
+        credentials: what is shown with each request.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Sender:
         tell: Tell,
         on_bytes: Callable[[int], None] | None,
         on_retry: OnRetry,
+        credentials: Credentials = NO_CREDENTIALS,
     ) -> None:
         self._url = url
         self._topic = topic
@@ -61,6 +64,7 @@ class Sender:
         self._policy = policy
         self._dead_letters = dead_letters
         self._on_retry = on_retry
+        self._credentials = credentials
         self._bookkeeper = Bookkeeper(totals, keep, dead_letters, tell, on_bytes)
         self._batch = Batch()
         self._full: asyncio.Queue[Batch | None] = asyncio.Queue()
@@ -116,8 +120,7 @@ class Sender:
             ShipStopped: a request was refused or given up.
             CheckpointRefused, DeadLettersRefused: what was acknowledged can't be kept.
         """
-        connector = aiohttp.TCPConnector(limit=1)
-        async with aiohttp.ClientSession(connector=connector) as session:
+        async with aiohttp.ClientSession(connector=self._credentials.connector(1)) as session:
             while (batch := await self._full.get()) is not None:
                 self._room.release()
                 await self._deliver(session, batch)
@@ -170,6 +173,7 @@ class Sender:
             policy=self._policy,
             on_retry=self._on_retry,
             give_up_at=asyncio.get_running_loop().time() + self._policy.deadline_s,
+            credentials=self._credentials,
         )
 
     async def _send_as_text(

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from publisher.credentials import NO_CREDENTIALS, Credentials
 from publisher.retry import OnRetry, RetryPolicy
 from publisher.ship.bookkeeping import Tell
 from publisher.ship.dead_letters import DeadLetters
@@ -26,6 +27,7 @@ class Target:
         batch_events: at most this many events in a request.
         policy: when a request is tried again.
         dead_letters: take the records that break a rule.
+        credentials: what is shown with each request.
     """
 
     url: str
@@ -38,6 +40,7 @@ class Target:
     batch_events: int
     policy: RetryPolicy
     dead_letters: DeadLetters | None
+    credentials: Credentials = NO_CREDENTIALS
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,9 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
+from publisher.credentials import NO_CREDENTIALS, Credentials, Presented
 from publisher.refusals import reason_of, retry_after_s
+from publisher.tokens import CredentialsInvalid, TokenUnavailable
 from publisher.urls import check_base_url
 from publisher.user_agent import user_agent
 from subscriber.calls.answers import (
@@ -66,14 +68,23 @@ class HttpCalls:
 
     Args:
         url: the aggregator's URL, without `/subscriptions`.
+        credentials: what is shown with each request.
         answer_s: the longest wait for an answer, beside what it was asked to wait, in seconds.
 
     Raises:
-        ValueError: it is no such URL; one sentence.
+        ValueError: it is no such URL, or the credentials do not go with it; one sentence.
     """
 
-    def __init__(self, url: str, *, answer_s: float = _ANSWER_S) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        credentials: Credentials | None = None,
+        answer_s: float = _ANSWER_S,
+    ) -> None:
         check_base_url(url)
+        self._credentials = credentials or NO_CREDENTIALS
+        self._credentials.check_url(url)
         self._base = url.rstrip("/")
         self._answer_s = answer_s
         self._session: aiohttp.ClientSession | None = None
@@ -129,16 +140,22 @@ class HttpCalls:
             SubscriptionRefused: another attempt would not change the answer.
         """
         if self._session is None:
-            self._session = aiohttp.ClientSession()
+            self._session = aiohttp.ClientSession(connector=self._credentials.connector())
         url = path if isinstance(path, URL) else URL(f"{self._base}/subscriptions{path}")
         timeout_s = self._answer_s + wait_s
+        try:
+            presented = self._credentials.present()
+        except TokenUnavailable as error:
+            raise CallFailed(str(error)) from error
+        except CredentialsInvalid as error:
+            raise SubscriptionRefused(None, str(error)) from error
         try:
             async with self._session.request(
                 method,
                 url,
                 # ASCII: the text of an error may hold what has no UTF-8.
                 data=None if body is None else json.dumps(body).encode(),
-                headers=_HEADERS,
+                headers={**_HEADERS, **presented.headers},
                 timeout=aiohttp.ClientTimeout(total=timeout_s),
                 allow_redirects=False,
             ) as response:
@@ -152,7 +169,7 @@ class HttpCalls:
             raise SubscriptionRefused(None, failure.sentence) from error
         if response.status in _OK_STATUSES:
             return Answer(answer, _next_url(response))
-        raise _refusal(response, answer)
+        raise _refusal(response, answer, presented)
 
 
 def _next_url(response: aiohttp.ClientResponse) -> URL | None:
@@ -160,9 +177,11 @@ def _next_url(response: aiohttp.ClientResponse) -> URL | None:
     return None if link is None else URL(str(link["url"]))
 
 
-def _refusal(response: aiohttp.ClientResponse, answer: bytes) -> Exception:
-    reason = reason_of(response, answer, names_event=False)
-    if response.status in _RETRIED_STATUSES:
+def _refusal(response: aiohttp.ClientResponse, answer: bytes, presented: Presented) -> Exception:
+    reason, may_pass = presented.refusal(
+        response.status, reason_of(response, answer, hide=presented.hide, names_event=False)
+    )
+    if may_pass or response.status in _RETRIED_STATUSES:
         return CallFailed(f"{response.status} {reason}", retry_after_s(response))
     if response.status == HTTPStatus.CONFLICT and code_of(answer) == "lease_lost":
         return LeaseLost(reason)

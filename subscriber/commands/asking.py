@@ -7,7 +7,9 @@ from typing import Any, Self
 
 from yarl import URL
 
-from publisher.cli import DONE, FAILED, INTERRUPTED, USAGE, above_zero, add_url
+from publisher import connection_options
+from publisher.cli import DONE, FAILED, INTERRUPTED, USAGE, above_zero
+from publisher.credentials import NO_CREDENTIALS, Credentials
 from publisher.output import tell
 from subscriber.calls.http import Answer, HttpCalls
 from subscriber.calls.requests import CallFailed
@@ -41,10 +43,17 @@ class Asking:
         url: of the aggregator.
         give_up_after_s: the longest time of one request without an answer, in seconds.
         say: says a sentence to people.
+        credentials: what is shown with each request.
     """
 
-    def __init__(self, url: str, give_up_after_s: float, say: Callable[[str], None]) -> None:
-        self._calls = HttpCalls(url)
+    def __init__(
+        self,
+        url: str,
+        give_up_after_s: float,
+        say: Callable[[str], None],
+        credentials: Credentials = NO_CREDENTIALS,
+    ) -> None:
+        self._calls = HttpCalls(url, credentials=credentials)
         self._give_up_after_s = give_up_after_s
         self._attempts = Attempts(
             ReconnectPolicy(_FIRST_WAIT_S, _MAX_WAIT_S, give_up_after_s=give_up_after_s),
@@ -93,7 +102,7 @@ class Asking:
 
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Add the options of how to ask."""
-    add_url(parser)
+    connection_options.add_to(parser)
     parser.add_argument(
         "--give-up-after",
         metavar="SECONDS",
@@ -124,7 +133,7 @@ def run(
         tell(f"{parsed.program}: {visible(sentence)}\n")
 
     async def ask() -> int:
-        async with Asking(parsed.url, parsed.give_up_after, say) as asking:
+        async with Asking(parsed.url, parsed.give_up_after, say, parsed.credentials) as asking:
             return await work(parsed, asking)
 
     try:

@@ -51,3 +51,14 @@ for arguments in ["--help"], ["verify", "--help"]:
 print("IMPORTED", *{"aiohttp", "structlog", "asyncpg", "aiosqlite", "duckdb"} & set(sys.modules))
 """
     assert printed(script)[-1] == "IMPORTED"
+
+
+def test_a_client_imports_nothing_of_the_server() -> None:
+    script = """
+import sys
+import publisher, subscriber
+from publisher import Credentials
+of_the_server = {"aggregator", "storage", "structlog", "asyncpg", "aiosqlite", "prometheus_client"}
+print("IMPORTED", *of_the_server & set(sys.modules))
+"""
+    assert printed(script) == ["IMPORTED"]

@@ -47,8 +47,8 @@ async def test_each_command_names_the_fault_of_a_certificate_at_once(tmp_path: P
     assert len(server.bodies) == 1
     fault = (
         rf"the certificate of {re.escape(server.url)} does not verify: unable to get local issuer "
-        "certificate; name a file with the certificates to trust in the environment variable "
-        "SSL_CERT_FILE"
+        "certificate; name a file with the certificates to trust: --ca, ca_file of Credentials, "
+        "or the environment variable SSL_CERT_FILE"
     )
     (_, shipped), (_, followed), (_, loaded) = others
     assert [status for status, _ in others] == [1, 1, 2]

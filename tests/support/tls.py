@@ -114,6 +114,23 @@ class Authority:
         ).configure_cert(context)
         return context
 
+    def asking(self, *names: str) -> ssl.SSLContext:
+        """The context of a server as `serving` gives it, which asks clients for a certificate."""
+        context = self.serving(*names)
+        context.verify_mode = ssl.CERT_REQUIRED
+        self._own.configure_trust(context)
+        return context
+
+    def write_client(self, directory: Path, name: str = "shop") -> tuple[Path, Path]:
+        """Write the certificate of a client and its key to a file each."""
+        issued = self._own.issue_cert(f"{name}.example.org")
+        certificate, key = directory / f"{name}.pem", directory / f"{name}.key"
+        for number, part in enumerate(issued.cert_chain_pems):
+            part.write_to_path(certificate, append=number > 0)
+        issued.private_key_pem.write_to_path(key)
+        key.chmod(0o600)
+        return certificate, key
+
 
 @asynccontextmanager
 async def serving_tls(context: ssl.SSLContext) -> AsyncIterator[Scripted]:

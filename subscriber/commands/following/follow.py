@@ -10,6 +10,7 @@ from pathlib import Path
 
 from yarl import URL
 
+from publisher import connection_options
 from publisher.cli import (
     DONE,
     FAILED,
@@ -17,7 +18,6 @@ from publisher.cli import (
     USAGE,
     Commands,
     above_zero,
-    add_url,
     whole_number,
 )
 from subscriber import cli
@@ -62,7 +62,7 @@ def add_to(commands: Commands) -> None:
         type=cli.topics,
         help="a name, or a pattern such as 'orders.*' or 'orders.**' (quoted for the shell)",
     )
-    add_url(parser)
+    connection_options.add_to(parser)
     parser.add_argument("--source", metavar="NAME", help="only events of this source")
     begin = parser.add_argument_group("where to begin")
     begin.add_argument(
@@ -196,6 +196,7 @@ def _following(
             position=position,
             source=parsed.source,
             until_caught_up=parsed.until_caught_up,
+            credentials=parsed.credentials,
             policy=ReconnectPolicy(silence_s=parsed.silence, give_up_after_s=parsed.give_up_after),
             on_wait=narrator.wait,
             on_open=narrator.go_on,

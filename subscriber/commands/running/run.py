@@ -6,6 +6,7 @@ import math
 import signal
 from collections.abc import Sequence
 
+from publisher import connection_options
 from publisher.cli import (
     DONE,
     FAILED,
@@ -13,7 +14,6 @@ from publisher.cli import (
     USAGE,
     Commands,
     above_zero,
-    add_url,
     whole_number,
 )
 from publisher.output import tell
@@ -66,7 +66,7 @@ def add_to(commands: Commands) -> None:
     parser.set_defaults(run=run, program=parser.prog)
     parser.add_argument("name", metavar="NAME", type=cli.subscription, help="of the subscription")
     parser.add_argument("misplaced", nargs="*", help=argparse.SUPPRESS)
-    add_url(parser)
+    connection_options.add_to(parser)
     parser.add_argument(
         "--max-events",
         metavar="N",
@@ -182,6 +182,7 @@ def _subscriber(parsed: argparse.Namespace, errors: ErrorOutput) -> Subscriber:
         consumer=parsed.consumer,
         # Or more commands could run at once than there are batches.
         max_events=min(parsed.max_events * parsed.concurrency, MAX_EVENTS),
+        credentials=parsed.credentials,
         policy=ReconnectPolicy(_FIRST_WAIT_S, give_up_after_s=parsed.give_up_after),
         on_wait=on_wait,
     )

@@ -63,11 +63,11 @@ async def test_many_events(client: Client) -> None:
 
 
 async def test_many_events_that_fail() -> None:
-    async with serving(answers(401, "")) as server:
+    async with serving(answers(403, "")) as server:
         shown = Shown(BLOCKS[2], server.url)
         assert await shown.names["send"](server.url, [1, 2]) == 2
     named = f"(request id {server.headers[0]['X-Request-ID']})"
-    assert shown.lines == [f"the answer is 401: Unauthorized {named}"] * 2
+    assert shown.lines == [f"the answer is 403: Forbidden {named}"] * 2
 
 
 def test_there_are_no_other_blocks() -> None:

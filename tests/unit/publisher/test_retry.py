@@ -118,7 +118,7 @@ ELSEWHERE = {"Location": "http://elsewhere/publish"}
         ),
         (answers(400, {"title": "Not JSON"}), 400, "Not JSON", False),
         (answers(400, {"title": 7}), 400, "Bad Request", False),
-        (answers(401, ""), 401, "Unauthorized", False),
+        (answers(403, ""), 403, "Forbidden", False),
         (answers(404, "404: Not Found", content_type="text/plain"), 404, "404: Not Found", False),
         (answers(408, ""), 408, "Request Timeout", False),
         (answers(415, "{}"), 415, "Unsupported Media Type", False),

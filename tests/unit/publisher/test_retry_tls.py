@@ -61,7 +61,7 @@ Context = Callable[[Authority], ssl.SSLContext]
         (
             lambda ca: ca.serving("127.0.0.1"),
             lambda _: ssl.create_default_context(),
-            "unable to get local issuer certificate; name a file with the certificates to trust in",
+            "unable to get local issuer certificate; name a file with the certificates to trust:",
         ),
     ],
     ids=["another name", "expired", "an unknown authority"],

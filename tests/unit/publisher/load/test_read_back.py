@@ -117,10 +117,11 @@ async def test_stats_are_read_with_the_counts_of_each_topic() -> None:
 
 
 async def test_transient_failure_is_retried() -> None:
-    script = [cuts, cuts_the_answer, says({}, 503), says({}, 502), says({}, 504), says(STATS)]
+    script = [cuts, cuts_the_answer, says({}, 503), says({}, 502), says({}, 504)]
+    script += [says({}, 429), says(STATS)]
     async with reading(*script) as (reader, server):
         assert (await reader.stats()).received == 3
-    assert len(server.asked) == 6
+    assert len(server.asked) == 7
 
 
 async def test_reader_with_deadline_zero_reads_once() -> None:
@@ -190,6 +191,15 @@ async def test_the_next_page_is_behind_the_same_path_and_password() -> None:
         "/log/events?topic=auth&cursor=a",
     ]
     assert server.authorizations == ["Basic dTp1"] * 2
+
+
+@pytest.mark.parametrize("elsewhere", ["http://127.0.0.1:1/x", "//other.example/x", "x:y"])
+async def test_a_link_that_leads_elsewhere_is_not_followed(elsewhere: str) -> None:
+    async with reading(says([event(1)], Link=f'<{elsewhere}>; rel="next"')) as (reader, server):
+        with pytest.raises(ReadFailed) as failed:
+            assert [page async for page in reader.pages("auth", 0)]
+    assert str(failed.value).endswith(f" leads elsewhere, to {elsewhere}")
+    assert len(server.asked) == 1
 
 
 def listing(total: int, *topics: str) -> object:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from publisher import connection_options
 from publisher.cli import Parser
 from publisher.retry import RetryPolicy
 from publisher.ship import command
@@ -44,6 +45,7 @@ class Shipping:
         add_arguments(parser)
         given = ["-", "--url", url, "--topic", "logs", "--host", HOST]
         self.parsed = parser.parse_args([*given, *(os.fspath(each) for each in arguments)])
+        assert connection_options.take(self.parsed) == []
         command._check(self.parsed)
         made = command._target(self.parsed)
         self.target = replace(made, policy=policy, batch_events=batch_events)
