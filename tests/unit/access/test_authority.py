@@ -74,6 +74,8 @@ def test_scheme_is_read_in_any_case(scheme: str) -> None:
         f"Bearer\u00a0{TOKEN}",
         f"Bearer {TOKEN}\u017f",
     ],
+    # The names of tests must be the same in every process.
+    ids=lambda _: "header",
 )
 def test_malformed_header_is_unauthorized_though_anonymous_is_there(header: str) -> None:
     assert refused(Access([SHOP, EVERYBODY]), [header]).reason is Reason.MALFORMED

@@ -47,6 +47,8 @@ def test_two_characters_in_the_wrong_order_are_a_typing_error(place: int) -> Non
 @pytest.mark.parametrize(
     "text",
     ["", "agr_", TOKEN[:-1], f"{TOKEN}0", f"{TOKEN}\n", f" {TOKEN}", TOKEN.upper(), "agr_" * 13],
+    # The names of tests must be the same in every process.
+    ids=lambda _: "text",
 )
 def test_other_texts_are_no_tokens(text: str) -> None:
     assert not is_well_formed(text)
