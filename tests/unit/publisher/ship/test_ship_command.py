@@ -338,7 +338,7 @@ def test_help_has_default_and_unit_of_every_option(capsys: pytest.CaptureFixture
     assert result.stdout.startswith("usage: python -m publisher ship ")
     text = " ".join(result.stdout.split())
     for default in [
-        "(default: http://127.0.0.1:8080)",
+        "else http://127.0.0.1:8080)",
         "(no default; with --topic-field, for the records that have none)",
         "(default: {host}:{path}; {host}:{unit} of a journal)",
         "(default: the name of this machine)",
