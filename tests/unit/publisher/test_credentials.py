@@ -127,6 +127,7 @@ def test_a_file_that_is_written_while_it_is_read_is_read_again(
     assert file.current() == "second"
 
 
+@pytest.mark.timeout(20)
 def test_a_pipe_is_read_once(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)

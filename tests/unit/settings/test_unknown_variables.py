@@ -37,6 +37,7 @@ def test_settings_and_variables_of_others_are_not_told() -> None:
     assert unknown(**{name.lower(): "x" for name in settings}) == {}
     assert unknown(PATH="x", DATABASE_URL="x", MY_AGGREGATOR_PORTS="x", AGGREGATORS="x") == {}
     assert unknown(AGGREGATOR_TEST_DSN="postgresql://localhost/postgres") == {}
+    assert unknown(AGGREGATOR_TOKEN="agg_0") == {}
     assert unknown(AGGREGATOR_URL="http://aggregator:8080", AGGREGATOR_SUBSCRIPTION="mails") == {}
 
 
