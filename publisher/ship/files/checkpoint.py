@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from publisher.ship.files.checkpoint_refused import CheckpointRefused
+from publisher.ship.files.checkpoint_fault import CheckpointRefused
 from publisher.ship.files.identity import FileIdentity
 from publisher.ship.files.state import ContentState, Place
 
