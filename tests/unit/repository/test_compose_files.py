@@ -54,7 +54,7 @@ def test_one_port_reaches_the_host_over_a_network_of_its_own(
 ) -> None:
     found = services(*files)
     assert {name for name, service in found.items() if "ports" in service} == {open_to_the_host}
-    assert found[open_to_the_host]["ports"] == ["8080:8080"]
+    assert found[open_to_the_host]["ports"] == ["127.0.0.1:8080:8080"]
     for name, service in found.items():
         expected = {"appnet"} | ({"edge"} if name == open_to_the_host else set())
         assert set(service["networks"]) == expected, name
