@@ -25,7 +25,8 @@ class Verdict(msgspec.Struct, frozen=True):
         event_id: the event's id.
         status: `stored` if the event is new, `duplicate` if it was stored before, `conflict` if the
             stored event of that id has another payload or source; this one is then not stored.
-        offset: the offset of the stored event within its topic, from 1.
+        offset: the offset of the stored event within its topic, from 1; 0 of a conflict with an
+            event of which this publisher may know nothing.
     """
 
     topic: str
@@ -132,7 +133,8 @@ def _outcome(place: int, result: _Result, event: EncodedEvent) -> Outcome:
         return EventRejected(
             one_line(result.error, max_characters=_REASON_CHARACTERS) or "rejected without a reason"
         )
-    if (result.topic, result.event_id) != (event.topic, event.event_id) or result.offset < 1:
+    least = 0 if result.status == "conflict" else 1
+    if (result.topic, result.event_id) != (event.topic, event.event_id) or result.offset < least:
         raise _foreign(
             f"result {place} is {result.status!r} at {result.offset} for "
             f"{result.topic!r} {result.event_id!r}, sent was {event.topic!r} {event.event_id!r}"

@@ -128,9 +128,10 @@ class Bookkeeper:
                 totals.as_text += 1
                 self._tell(f"{item.where} is stored as text: {reasons[place]}")
             if verdict.status == "conflict":
+                at = f" at offset {verdict.offset:,}" if verdict.offset else ""
                 self._tell(
                     f"{item.where} is in conflict: topic {verdict.topic!r} has another event with "
-                    f"the id {verdict.event_id!r} at offset {verdict.offset:,}, which is kept"
+                    f"the id {verdict.event_id!r}{at}, which is kept"
                 )
 
     def _is_more_of_a_line(self, item: Item) -> bool:

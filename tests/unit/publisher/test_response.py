@@ -81,7 +81,8 @@ GARBLED = changed(0, event_id="a").replace(b'"a"', b'"\xff"')
         (json.dumps(counted([])).encode(), "0 results for 4 events"),
         (changed(0, topic="visits"), "result 0 is 'stored' at 7 for 'visits' 'a', sent was"),
         (changed(1, event_id="c"), "result 1 is 'duplicate' at 1 for 'orders' 'c', sent was"),
-        (changed(3, offset=0), "result 3 is 'conflict' at 0 for 'orders' 'd', sent was"),
+        (changed(3, offset=-1), "result 3 is 'conflict' at -1 for 'orders' 'd', sent was"),
+        (changed(1, offset=0), "result 1 is 'duplicate' at 0 for 'orders' 'b', sent was"),
         (changed(0, status="kept"), "not that of an aggregator (Invalid enum value 'kept'"),
         (changed(0, offset=1.5), "not that of an aggregator (Expected `int`, got `float`"),
         (changed(2, index=1), "result 2 is for event 1"),
@@ -102,6 +103,14 @@ def test_foreign_response_is_refused(answer: bytes, told: str) -> None:
     assert refused.value.detail.startswith(told)
     assert refused.value.may_be_stored
     assert len(str(refused.value)) < 250
+
+
+def test_conflict_may_tell_no_offset() -> None:
+    answer = json.loads(changed(0))
+    del answer["results"][3]["offset"]
+    outcome = read_outcomes(json.dumps(answer).encode(), BATCH)[3]
+    assert isinstance(outcome, Verdict)
+    assert (outcome.status, outcome.offset) == ("conflict", 0)
 
 
 @pytest.mark.parametrize("minimal", [ANSWER | {"results": []}])
