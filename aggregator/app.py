@@ -10,6 +10,7 @@ from aiohttp import web
 from aggregator.access.authority import Access
 from aggregator.access.gate import Gate
 from aggregator.access.reload import TokensWatch
+from aggregator.http.browser_guard import BrowserGuard
 from aggregator.http.compression import Compression
 from aggregator.http.event_routes import EventRoutes
 from aggregator.http.fast_path import FastPath
@@ -19,7 +20,7 @@ from aggregator.http.middleware import around_requests
 from aggregator.http.pending_responses import PendingResponses
 from aggregator.http.response_sender import ResponseSender
 from aggregator.http.revocation import Revocation
-from aggregator.http.rights import GATE, check_needs
+from aggregator.http.rights import BROWSER_GUARD, GATE, check_needs
 from aggregator.http.routes import Routes
 from aggregator.http.subscription_routes import SubscriptionRoutes
 from aggregator.ingest.admission import Admission
@@ -288,6 +289,7 @@ def create_app(
     app[ABANDON] = store.abandon
     app[FIRST_TRY] = monitor.tried
     app[GATE] = gate
+    app[BROWSER_GUARD] = BrowserGuard(settings.allow_origin, settings.allowed_host)
     check_needs(app.router.routes())
     app[FAST_PATH] = FastPath(publish_service, log, gate)
     app[TOKENS] = tokens

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 
-from aggregator.access.authority import Access, Identity
+from aggregator.access.authority import Access, Identity, Unauthorized
 from aggregator.access.entries import Entry
 from aggregator.access.errors import Forbidden
 from aggregator.access.needs import Need
@@ -31,6 +31,14 @@ class Gate:
     def let_in(
         self, need: Need | None, authorization: Sequence[str], certificate_names: Sequence[str]
     ) -> Identity:
+        """Return who a request comes from, who may do what it asks for; see the two steps below."""
+        identity = self.identify(need, authorization, certificate_names)
+        self.check(need, identity)
+        return identity
+
+    def identify(
+        self, need: Need | None, authorization: Sequence[str], certificate_names: Sequence[str]
+    ) -> Identity:
         """Return who a request comes from.
 
         Args:
@@ -40,14 +48,33 @@ class Gate:
 
         Raises:
             Unauthorized: its credential is none that is in force, or there must be one.
-            Forbidden: its sender may do nothing of that kind.
         """
         if self.access is None or need is Need.NOTHING:
             return EVERYBODY
-        identity = self.access.identify(authorization, certificate_names, self._now_us())
+        return self.access.identify(authorization, certificate_names, self._now_us())
+
+    def check(self, need: Need | None, identity: Identity) -> None:
+        """Return if the sender of a request may do anything of the kind that it asks for.
+
+        Raises:
+            Forbidden: it may not.
+        """
         if need is not None and not need.is_met(identity.entry):
             raise Forbidden(f"{identity.name!r} may not {need.in_words}")
-        return identity
+
+    def shows_token(self, authorization: Sequence[str]) -> bool:
+        """Return whether a request has a bearer token that is in force.
+
+        Args:
+            authorization: the values of all its `Authorization` headers.
+        """
+        if self.access is None or not authorization:
+            return False
+        try:
+            self.access.identify(authorization, (), self._now_us())
+        except Unauthorized:
+            return False
+        return True
 
     def rights_now(self, identity: Identity) -> Entry | None:
         """Return what the sender of an earlier request may do by now; None: nothing any more."""

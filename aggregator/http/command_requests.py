@@ -6,7 +6,11 @@ from aggregator.http.request_body import read_body
 from aggregator.ingest.admission import QueueFull
 from aggregator.subscriptions.errors import NoSuchSubscription
 from aggregator.wire.errors import InvalidRequest
-from aggregator.wire.headers import parse_content_encoding, parse_content_type
+from aggregator.wire.headers import (
+    check_type_is_named,
+    parse_content_encoding,
+    parse_content_type,
+)
 from aggregator.wire.subscription_settings import subscription_name_rule_broken
 
 MAX_BODY_BYTES = 2**20
@@ -44,6 +48,7 @@ class CommandBodies:
         content_type = request.headers.get(hdrs.CONTENT_TYPE)
         # Clients of some libraries name a type where they send nothing.
         if content_type != _JSON and request.can_read_body:
+            check_type_is_named(request.headers)
             parse_content_type(content_type, ndjson=False)
         gzip = hdrs.CONTENT_ENCODING in request.headers and parse_content_encoding(
             request.headers.getall(hdrs.CONTENT_ENCODING)

@@ -11,6 +11,7 @@ from aiohttp import web
 from aiohttp.streams import StreamReader
 
 from aggregator.http.client_certificate import certificate_names, not_after
+from aggregator.settings.origins import names_loopback
 
 MAX_HEAD_BYTES = 32 * 1024
 """A request line and its headers, together. Each alone aiohttp bounds at 8 KiB."""
@@ -64,6 +65,7 @@ class Connection(web.RequestHandler):
         "_handled",
         "_head_bytes",
         "_head_end",
+        "at_loopback",
         "client",
         "on_gone",
     )
@@ -85,6 +87,8 @@ class Connection(web.RequestHandler):
         self._certificate_not_after: float | None = None
         self.client = ""
         """The address at the other end; empty if it has none."""
+        self.at_loopback = False
+        """Whether it came to an address that only this machine reaches."""
         self.on_gone: Callable[[], object] | None = None
         """Callback of the request that is handled when its client sends no more: the connection is
         lost, or its other side was ended, which is all that is seen of most clients that go."""
@@ -120,6 +124,8 @@ class Connection(web.RequestHandler):
         cast("asyncio.Transport", transport).set_write_buffer_limits(high=0)
         peer = transport.get_extra_info("peername")
         self.client = str(peer[0]) if isinstance(peer, tuple) and peer else ""
+        own = transport.get_extra_info("sockname")
+        self.at_loopback = isinstance(own, tuple) and names_loopback(str(own[0]))
         if transport.get_extra_info("peercert"):
             self._certificate_names = certificate_names(transport)
             self._certificate_not_after = not_after(transport)

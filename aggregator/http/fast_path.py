@@ -22,6 +22,7 @@ from multidict import istr
 
 from aggregator.access.gate import Gate
 from aggregator.access.needs import Need
+from aggregator.http.browser_guard import looks_like_a_browsers
 from aggregator.http.problem_details import CONTENT_TYPE, foreseen_problem, unforeseen_problem
 from aggregator.ingest.publish_service import PublishResponse, PublishService
 from aggregator.observability.access_log import AccessLog
@@ -82,6 +83,7 @@ class FastPath:
             or _EXPECT in message.headers
             or not body.is_eof()
             or body.total_bytes > min(_MAX_BODY_BYTES, service.limits.max_body_bytes)
+            or looks_like_a_browsers(message.headers)
         ):
             return False
         name = ""

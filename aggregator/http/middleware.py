@@ -1,5 +1,7 @@
 """The middleware around every request: its context, its log line, its errors as problem details."""
 
+from http import HTTPStatus
+
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from msgspec.structs import replace
@@ -10,7 +12,7 @@ from aggregator.http.live_response import LiveResponse, UnavailableStream
 from aggregator.http.ndjson import StreamedResponse
 from aggregator.http.problem_details import foreseen_problem, http_problem, unforeseen_problem
 from aggregator.http.response_sender import ResponseSender
-from aggregator.http.rights import IDENTITY, let_in
+from aggregator.http.rights import BROWSER_GUARD, IDENTITY, arrival_of, let_in
 from aggregator.observability.access_log import AccessLog
 from aggregator.observability.labels import STREAMS_PATH
 from aggregator.request_context import RequestContext
@@ -43,6 +45,11 @@ def around_requests(sender: ResponseSender, log: AccessLog) -> Middleware:
             # With the name of who it comes from, once that is known.
             context = request[REQUEST_CONTEXT]
             response.headers["X-Request-ID"] = context.id
+            response.headers.update(
+                request.app[BROWSER_GUARD].answer_headers(
+                    request.headers, response.headers.get(hdrs.VARY, "")
+                )
+            )
             if isinstance(response, LiveResponse):
                 log.opened(context, response.opened_fields())
             sent, complete = await sender.send(request, context, response)
@@ -84,6 +91,9 @@ def _expects_continue(request: web.Request) -> bool:
 
 async def _answered(request: web.Request, handler: Handler) -> web.StreamResponse:
     try:
+        granted = request.app[BROWSER_GUARD].preflight(arrival_of(request), request.headers)
+        if granted is not None:
+            return web.Response(status=HTTPStatus.NO_CONTENT, headers=granted)
         identity = request[IDENTITY] = let_in(request)
         if identity.name:
             context = request[REQUEST_CONTEXT]

@@ -1,6 +1,7 @@
-"""The rights of requests: what each route needs, and who each request comes from."""
+"""The rights of requests: what each route needs, who each comes from, and from which page."""
 
 from collections.abc import Iterable
+from functools import partial
 
 from aiohttp import hdrs, web
 
@@ -9,12 +10,14 @@ from aggregator.access.checks import check_subscription
 from aggregator.access.entries import Entry
 from aggregator.access.gate import Gate
 from aggregator.access.needs import Need
+from aggregator.http.browser_guard import Arrival, BrowserGuard
 from aggregator.http.connection import Connection
 
 IDENTITY = web.RequestKey("identity", Identity)
 """Who a request comes from."""
 
 GATE: web.AppKey[Gate] = web.AppKey("gate", Gate)
+BROWSER_GUARD: web.AppKey[BrowserGuard] = web.AppKey("browser_guard", BrowserGuard)
 
 _SUBSCRIPTION = "/subscriptions/{name}"
 
@@ -59,16 +62,33 @@ def let_in(request: web.Request) -> Identity:
     """Return who a request comes from, by its head alone.
 
     Raises:
-        Unauthorized, Forbidden: see `Gate.let_in`; it names a subscription that it may not use.
+        Unauthorized: see `Gate.identify`.
+        Forbidden: see `BrowserGuard.check` and `Gate.check`; it names a subscription that it may
+            not use.
     """
     connection = request.protocol
     certificate = connection.certificate_names if isinstance(connection, Connection) else ()
-    identity = request.app[GATE].let_in(
-        _need(request), request.headers.getall(hdrs.AUTHORIZATION, ()), certificate
+    authorization = request.headers.getall(hdrs.AUTHORIZATION, ())
+    gate, need = request.app[GATE], _need(request)
+    identity = gate.identify(need, authorization, certificate)
+    request.app[BROWSER_GUARD].check(
+        arrival_of(request), request.headers, partial(gate.shows_token, authorization)
     )
+    gate.check(need, identity)
     if (name := request.match_info.get("name")) is not None:
         check_subscription(identity.entry, name)
     return identity
+
+
+def arrival_of(request: web.Request) -> Arrival:
+    """Return how a request came, for the guard against pages in browsers."""
+    connection = request.protocol
+    return Arrival(
+        request.method,
+        request.secure,
+        isinstance(connection, Connection) and connection.at_loopback,
+        _need(request) is not Need.NOTHING,
+    )
 
 
 def entry_of(request: web.Request) -> Entry:

@@ -23,6 +23,7 @@ from aggregator.request_context import RequestContext
 from aggregator.wire.event_rules import Limits
 from aggregator.wire.headers import (
     Preferences,
+    check_type_is_named,
     parse_content_encoding,
     parse_content_type,
     parse_prefer,
@@ -281,6 +282,7 @@ def publish_form(headers: CIMultiDictProxy[str]) -> PublishForm:
         UnsupportedMediaType: the form is none that is taken.
     """
     content_type = headers.get("Content-Type")
+    check_type_is_named(headers)
     encodings = tuple(headers.getall("Content-Encoding", ()))
     preferences = tuple(headers.getall("Prefer", ()))
     # A publisher says the same each time; what is as long as nobody would write is not kept.

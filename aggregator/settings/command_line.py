@@ -97,7 +97,11 @@ def read_settings(
         _add_group(parser, title, group)
     # An empty value is as good as none, as it is in the environment.
     parsed = vars(parser.parse_args(arguments))
-    on_command_line = {name: text for name, text in parsed.items() if text}
+    on_command_line = {
+        name: text
+        for name, given in parsed.items()
+        if (text := ",".join(given) if isinstance(given, list) else given)
+    }
     in_environment = given_variables(options.values(), environment)
     values = in_environment | on_command_line
     origins = {name: options[name].variable for name in in_environment}
@@ -114,6 +118,7 @@ def _add_group(parser: Parser, title: str, options: Sequence[Option]) -> None:
         group.add_argument(
             option.flag,
             dest=option.name,
+            action="append" if option.is_list else "store",
             metavar=option.metavar,
             default=argparse.SUPPRESS,
             help=f"{option.help} (default: {option.default_text})".replace("%", "%%"),

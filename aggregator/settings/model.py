@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from aggregator.settings.loopback import is_loopback
-from aggregator.settings.option import choice, file, option_group, text, whole_number
+from aggregator.settings.option import choice, file, option_group, text, whole_number, words
+from aggregator.settings.origins import checked_host, checked_origin
 from aggregator.settings.storage import StorageSettings, WrongSetting
 
 
@@ -61,6 +62,17 @@ class AccessControl:
         "off",
         lambda: ("off", "on"),
         "on: it does not listen beyond this machine without a tokens file",
+    )
+    allow_origin: tuple[str, ...] = words(
+        checked_origin,
+        "origins whose pages may publish and read from a browser, besides its own; may be repeated",
+        metavar="ORIGIN",
+    )
+    allowed_host: tuple[str, ...] = words(
+        checked_host,
+        "names by which browsers may reach it at a loopback address, besides localhost and such "
+        "addresses; may be repeated",
+        metavar="NAME",
     )
 
 

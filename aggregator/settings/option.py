@@ -75,6 +75,11 @@ class Option:
         return PREFIX + self.name.upper()
 
     @property
+    def is_list(self) -> bool:
+        """Whether it may be repeated on the command line."""
+        return isinstance(self.default, tuple)
+
+    @property
     def is_secret(self) -> bool:
         """Whether no message may show its value."""
         return self.convert is _as_secret
@@ -148,6 +153,24 @@ def file(default: Value, help_: str) -> Value:
     """Declare a setting that names a file; None as the default: there is none."""
     convert = cast("Callable[[object], Path]", Path)
     return _declare(default, _Declared(help=help_, convert=convert, metavar="FILE"))
+
+
+def words(normal: Callable[[str], str], help_: str, *, metavar: str) -> tuple[str, ...]:
+    """Declare a setting that is a list, whose members stand between commas; it is empty by default.
+
+    Args:
+        normal: returns a member in the form in which it is compared; raises `ValueError` if it is
+            not one that is possible.
+        help_: what it sets.
+        metavar: what stands for a member in the help.
+    """
+
+    def convert(value: object) -> tuple[str, ...]:
+        members = str(value).split(",") if isinstance(value, str) else cast("Sequence[str]", value)
+        return tuple(normal(each.strip()) for each in members)
+
+    declared = _Declared(help=help_, convert=convert, metavar=metavar, default_text="none")
+    return _declare((), declared)
 
 
 def secret(help_: str, *, metavar: str) -> Secret | None:

@@ -1,7 +1,7 @@
 """Parsers of the request headers Prefer, Content-Type and Content-Encoding."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from email.message import Message
 from typing import NamedTuple
 
@@ -82,6 +82,23 @@ def _preferences(headers: Sequence[str]) -> dict[str, str]:
         value = found["quoted"] if found["quoted"] is not None else found["value"]
         seen.setdefault(found["name"].lower(), (value or "").lower())
     return seen
+
+
+def check_type_is_named(headers: Mapping[str, str]) -> None:
+    """Return if a body that a page in a browser sends has a type.
+
+    A page may send any text to any origin, as long as it gives it no type, or that of a form.
+
+    Args:
+        headers: of the request.
+
+    Raises:
+        UnsupportedMediaType: there is an `Origin` and no `Content-Type`.
+    """
+    if not headers.get("Content-Type") and "Origin" in headers:
+        raise UnsupportedMediaType(
+            "a request with an Origin must say what it sends: Content-Type: application/json"
+        )
 
 
 def parse_content_type(header: str | None, *, ndjson: bool = True) -> bool:

@@ -21,6 +21,8 @@ _FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # A foreign name that leads here.
+    "--host-resolver-rules=MAP evil.test 127.0.0.1",
 ]
 _LIMIT_MS = 30_000
 

@@ -11,11 +11,12 @@ from aiohttp.test_utils import TestClient
 from aggregator.access.entries import Entry
 from aggregator.access.gate import Gate
 from aggregator.app import PENDING_RESPONSES
+from aggregator.http.browser_guard import BrowserGuard
 from aggregator.http.compression import Compression
 from aggregator.http.middleware import around_requests
 from aggregator.http.pending_responses import PendingResponses
 from aggregator.http.response_sender import ResponseSender
-from aggregator.http.rights import GATE
+from aggregator.http.rights import BROWSER_GUARD, GATE
 from aggregator.http.subscription_routes import SubscriptionRoutes
 from aggregator.observability.access_log import AccessLog
 from aggregator.reading.read_limit import ReadLimit
@@ -209,6 +210,7 @@ class ServedSubscriptions:
         app = web.Application(middlewares=[around_requests(sender, log)])
         app[PENDING_RESPONSES] = pending
         app[GATE] = Gate(None)
+        app[BROWSER_GUARD] = BrowserGuard()
         app.add_routes(
             SubscriptionRoutes(
                 service=self.service, reads=ReadLimit(1), body_timeout_s=LIMIT_S

@@ -1,6 +1,7 @@
 """What makes the command impossible is one sentence on stderr and status 2, before it sends."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -92,7 +93,8 @@ def test_without_matplotlib_a_chart_is_refused_before_the_run(tmp_path: Path) ->
 def test_the_options_are_those_of_the_documentation() -> None:
     help_text = " ".join(run("--help").stdout.split())
     page = (ROOT / "docs" / "develop" / "load.md").read_text()
-    options = [line.split("`")[1].split()[0] for line in page.splitlines() if line[:4] == "| `-"]
-    assert len(options) == 15
+    cells = [line.split("|")[1] for line in page.splitlines() if line[:4] == "| `-"]
+    options = re.findall("--[a-z-]+", "".join(cells))
+    assert len(options) == 20
     assert all(f" {option} " in help_text for option in options)
     assert help_text.count("[--") == len(options)
