@@ -1,5 +1,6 @@
 """The topics that are known to be there, so that few are looked up."""
 
+import asyncio
 from collections.abc import Iterable
 
 from storage.protocols import EventReader
@@ -20,6 +21,8 @@ class KnownTopics:
         self._store = store
         self._max_known = max_known
         self._known: dict[str, None] = {}
+        # The event loop does not keep tasks alive.
+        self._look_ups: set[asyncio.Task[list[str]]] = set()
 
     def unknown(self, topics: Iterable[str]) -> list[str]:
         """Return those of some topics that are not known, each once and in their order."""
@@ -31,12 +34,23 @@ class KnownTopics:
         while len(self._known) > self._max_known:
             del self._known[next(iter(self._known))]
 
-    async def look_up(self, topics: list[str]) -> list[str]:
-        """Look topics up, and return those that are not there.
+    def look_up(self, topics: list[str]) -> asyncio.Task[list[str]]:
+        """Look topics up.
 
-        Raises:
-            StorageError: the store failed.
+        Returns:
+            A task whose result is those that are not there. It may raise StorageError.
         """
+        look_up = asyncio.create_task(self._look_up(topics), name="known-topics")
+        self._look_ups.add(look_up)
+        look_up.add_done_callback(self._look_ups.discard)
+        return look_up
+
+    def close(self) -> None:
+        """Cancel the look-ups."""
+        for look_up in self._look_ups:
+            look_up.cancel()
+
+    async def _look_up(self, topics: list[str]) -> list[str]:
         heads = await self._store.heads(topics)
         self.add(topic for topic in topics if heads[topic])
         return [topic for topic in topics if not heads[topic]]

@@ -8,7 +8,7 @@ for the events, count against limits, store, respond. The two ways in only carry
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, partial
+from functools import partial
 from typing import NamedTuple, Self
 
 from multidict import CIMultiDictProxy
@@ -20,37 +20,20 @@ from aggregator.access.limits import Usage
 from aggregator.ingest.admission import Admission
 from aggregator.ingest.group_commit import GroupCommit, ShuttingDown
 from aggregator.ingest.known_topics import KnownTopics
+from aggregator.ingest.publish_form import PublishForm, publish_form
 from aggregator.ingest.store_monitor import StoreMonitor
 from aggregator.logging.observer_guard import notify
 from aggregator.request_context import RequestContext
 from aggregator.wire.event_rules import Limits
-from aggregator.wire.headers import (
-    Preferences,
-    parse_content_encoding,
-    parse_content_type,
-    parse_prefer,
-)
 from aggregator.wire.publish_body import Batch, parse_publish
 from aggregator.wire.responses import PublishSummary, publish_answer, summarize
 from storage.model import Verdict
-
-_CACHED_FORMS = 1000
-_MAX_CACHED_CHARACTERS = 200
 
 _LARGE_BODY_BYTES = 64 * 1024
 """Bodies above this are parsed off the event loop."""
 
 _MAX_PARSERS = 2
 """At most so many at once: what parsing needs for a while is a multiple of the body."""
-
-
-class PublishForm(NamedTuple):
-    """The form of a publish, as its headers have it."""
-
-    preferences: Preferences
-    ndjson: bool
-    gzip: bool
-    response_headers: Mapping[str, str]
 
 
 class PublishResponse(NamedTuple):
@@ -95,8 +78,6 @@ class PublishService:
         self.group_commit = group_commit
         self.usage = usage
         self.known_topics = known_topics
-        self.look_ups: set[asyncio.Task[list[str]]] = set()
-        """Topics that are being looked up."""
         self.on_conflicts = on_conflicts
         self.parsers = ThreadPoolExecutor(_MAX_PARSERS, thread_name_prefix="parser")
         self._draining = False
@@ -107,8 +88,7 @@ class PublishService:
 
     def close(self) -> None:
         """Give up what is still being parsed or looked up; nobody waits for it any more."""
-        for look_up in self.look_ups:
-            look_up.cancel()
+        self.known_topics.close()
         self.parsers.shutdown(wait=False, cancel_futures=True)
 
     def check_accepting(self) -> None:
@@ -244,19 +224,15 @@ class Publish:
         if self._rights.limits.new_topics_per_day is None:
             self._admit(batch, [])
             return
-        service = self._service
-        unknown = service.known_topics.unknown(event.topic for event in batch.events)
-        if not unknown:
+        known = self._service.known_topics
+        if unknown := known.unknown(event.topic for event in batch.events):
+            known.look_up(unknown).add_done_callback(partial(self._on_looked_up, batch))
+        else:
             self._admit(batch, [])
-            return
-        look_up = asyncio.create_task(service.known_topics.look_up(unknown), name="new-topics")
-        service.look_ups.add(look_up)
-        look_up.add_done_callback(service.look_ups.discard)
-        look_up.add_done_callback(partial(self._on_looked_up, batch))
 
     def _on_looked_up(self, batch: Batch, look_up: asyncio.Task[list[str]]) -> None:
         try:
-            # Another publish may make one of them meanwhile.
+            # Another publish may have made one of them meanwhile.
             new = self._service.known_topics.unknown(look_up.result())
         except asyncio.CancelledError:
             self._fail(ShuttingDown("the aggregator is shutting down"))
@@ -341,35 +317,3 @@ class Publish:
     def _fail(self, error: Exception) -> None:
         self._reservation.release()
         self._respond(error)
-
-
-def publish_form(headers: CIMultiDictProxy[str]) -> PublishForm:
-    """Read the form of a publish from its headers.
-
-    Raises:
-        UnsupportedMediaType: the form is none that is taken.
-    """
-    content_type = headers.get("Content-Type")
-    encodings = tuple(headers.getall("Content-Encoding", ()))
-    preferences = tuple(headers.getall("Prefer", ()))
-    # A publisher says the same each time; what is as long as nobody would write is not kept.
-    lines = encodings + preferences
-    length = len(content_type or "") + len(lines) + sum(map(len, lines))
-    form = _cached_form if length <= _MAX_CACHED_CHARACTERS else _form
-    return form(content_type, encodings, preferences)
-
-
-def _form(
-    content_type: str | None, content_encoding: tuple[str, ...], prefer: tuple[str, ...]
-) -> PublishForm:
-    preferences = parse_prefer(prefer)
-    applied = preferences.applied
-    return PublishForm(
-        preferences,
-        parse_content_type(content_type),
-        parse_content_encoding(content_encoding),
-        {"Preference-Applied": applied} if applied else {},
-    )
-
-
-_cached_form = lru_cache(_CACHED_FORMS)(_form)
