@@ -9,6 +9,7 @@ from aiohttp import web
 
 from aggregator.access.authority import Access
 from aggregator.access.gate import Gate
+from aggregator.access.limits import Usage
 from aggregator.access.reload import TokensWatch
 from aggregator.http.browser_guard import BrowserGuard
 from aggregator.http.compression import Compression
@@ -25,6 +26,7 @@ from aggregator.http.routes import Routes
 from aggregator.http.subscription_routes import SubscriptionRoutes
 from aggregator.ingest.admission import Admission
 from aggregator.ingest.group_commit import GroupCommit
+from aggregator.ingest.known_topics import KnownTopics
 from aggregator.ingest.publish_service import PublishService
 from aggregator.ingest.store_monitor import StoreMonitor
 from aggregator.ingest.telemetry import CannotTrace, Tracing
@@ -155,6 +157,7 @@ def create_app(
     access, tokens = configured_access(settings)
     gate = Gate(access)
     revocation = Revocation(gate)
+    usage = Usage()
     store = store or configured_store(settings)
     store.on_warning = lambda sentence: _log.warning("storage_warning", reason=sentence)
     monitor = StoreMonitor(store, partial(notify, _log_availability))
@@ -217,6 +220,8 @@ def create_app(
         limits=Limits(
             settings.max_body_bytes, settings.max_batch_events, settings.max_payload_bytes
         ),
+        usage=usage,
+        known_topics=KnownTopics(store),
         on_conflicts=ConflictLog().log,
     )
     routes = Routes(
@@ -229,7 +234,7 @@ def create_app(
             streams=streams,
             read_memory=read_memory,
             held_pages=HeldPages(waits),
-            live_streams=LiveStreams(followers, revocation),
+            live_streams=LiveStreams(followers, revocation, usage),
             compression=compression,
         ),
         reads=reads,

@@ -1,6 +1,6 @@
 """Checks of what requests name, against the rights of their senders."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 
 from aggregator.access.entries import Entry
 from aggregator.access.errors import Forbidden
@@ -119,6 +119,26 @@ def forbidden_events(entry: Entry, events: Sequence[Event]) -> dict[int, FieldEr
             message = f"must be {entry.source!r}, the source of {entry.name!r}"
             found[index] = FieldError(index, "source", message)
     return found
+
+
+def refused_new_topics(
+    entry: Entry, events: Sequence[Event], topics: Container[str]
+) -> dict[int, FieldError]:
+    """Return the events whose topics would be new ones that may not be made, by their place.
+
+    Args:
+        entry: has a limit of new topics.
+        events: valid ones.
+        topics: those that may not be made.
+    """
+    limit = entry.limits.new_topics_per_day
+    why = f"is over its limit of {limit} new topics a day" if limit else "may make none"
+    who = f"a topic that is not there, and {entry.name!r} {why}"
+    return {
+        index: FieldError(index, "topic", f"is {event.topic!r}, {who}")
+        for index, event in enumerate(events)
+        if event.topic in topics
+    }
 
 
 def refuse_events(errors: Sequence[FieldError]) -> Forbidden:

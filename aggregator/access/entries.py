@@ -39,7 +39,8 @@ class EntryLimits(NamedTuple):
     new_topics_per_day: int | None = None
 
 
-_NO_LIMITS = EntryLimits()
+NO_LIMITS = EntryLimits()
+"""Those of an entry that has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,7 @@ class Entry:
     source: str | None = None
     expires_us: int | None = None
     certificate: str | None = None
-    limits: EntryLimits = _NO_LIMITS
+    limits: EntryLimits = NO_LIMITS
     publishable: Patterns = field(init=False, repr=False, compare=False)
     """The topics of `publish`. An admin may publish to others, too."""
     readable: Patterns = field(init=False, repr=False, compare=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from aggregator.access import entry_fields
-from aggregator.access.entries import ANONYMOUS, Entry, EntryLimits
+from aggregator.access.entries import ANONYMOUS, NO_LIMITS, Entry, EntryLimits
 from aggregator.access.entry_fields import FieldBroken
 from aggregator.access.tokens import masked
 
@@ -151,7 +151,7 @@ def _entry(table: Mapping[str, Any], place: int) -> Entry:
         raise FieldBroken(
             f"{called} is for those without a credential, and can have no sha256 and no certificate"
         )
-    return Entry(**values, limits=EntryLimits(**limits))
+    return Entry(**values, limits=EntryLimits(**limits) if limits else NO_LIMITS)
 
 
 def _repeated(entries: Sequence[Entry]) -> Iterator[str]:

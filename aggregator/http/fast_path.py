@@ -92,7 +92,7 @@ class FastPath:
                 Need.PUBLISH, message.headers.getall(_AUTHORIZATION, ()), certificate_names
             )
             name = identity.name
-            publish = service.begin(message.headers, identity.entry)
+            publish = service.begin(message.headers, identity)
         except Exception as error:  # noqa: BLE001 - no input may end without an answer
             self._respond(self._begin(message, client, name), reply, error)
             return True

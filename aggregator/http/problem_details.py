@@ -9,7 +9,8 @@ import structlog
 from aiohttp import web
 
 from aggregator.access.authority import Reason, Unauthorized
-from aggregator.access.errors import Forbidden
+from aggregator.access.errors import Forbidden, OverLimit
+from aggregator.http.rate_limit_headers import rate_limit_headers
 from aggregator.ingest.admission import QueueFull
 from aggregator.ingest.group_commit import ShuttingDown
 from aggregator.request_context import RequestContext
@@ -70,6 +71,9 @@ def foreseen_problem(error: Exception) -> Problem | None:
         return _unauthorized(error)
     if isinstance(error, Forbidden):
         return _problem(HTTPStatus.FORBIDDEN, str(error), errors=error.errors)
+    if isinstance(error, OverLimit):
+        headers = {"Retry-After": str(error.retry_after_s), **rate_limit_headers(error)}
+        return _problem(HTTPStatus.TOO_MANY_REQUESTS, str(error), headers=headers)
     if isinstance(error, SubscriptionRefused):
         return _problem(error.status, str(error), code=error.code)
     if isinstance(error, NoSuchEvent):

@@ -12,7 +12,7 @@ from aggregator.http.middleware import REQUEST_CONTEXT, SUMMARY, send_continue
 from aggregator.http.problem_details import unavailable
 from aggregator.http.read_response import ReadResponse
 from aggregator.http.request_body import read_body
-from aggregator.http.rights import entry_of
+from aggregator.http.rights import IDENTITY, entry_of
 from aggregator.ingest.admission import QueueFull
 from aggregator.ingest.group_commit import ShuttingDown
 from aggregator.ingest.publish_service import PublishService
@@ -72,7 +72,7 @@ class Routes:
 
     async def publish(self, request: web.Request) -> web.Response:
         """POST /publish: answered only after the commit is durable."""
-        with self._publish_service.begin(request.headers, entry_of(request)) as publish:
+        with self._publish_service.begin(request.headers, request[IDENTITY]) as publish:
             # The body is kept by nobody here once it is parsed.
             storing = publish.response(
                 await read_body(

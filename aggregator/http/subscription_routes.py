@@ -109,8 +109,9 @@ class SubscriptionRoutes:
         if broken := subscription_name_rule_broken(name):
             raise InvalidRequest(f"the name of a subscription {broken}")
         settings = parse_settings(await self._bodies.read(request))
-        check_covered(entry_of(request), settings.topics)
-        made = await self._service.put(name, settings)
+        entry = entry_of(request)
+        check_covered(entry, settings.topics)
+        made = await self._service.put(name, settings, entry)
         response = await self._as_it_is(name)
         response.set_status(201 if made else 200)
         return response

@@ -2,53 +2,38 @@
 
 A publish takes the same steps in the same order, whichever way its bytes come: check that events
 are accepted, read what the headers say of the form, reserve room for the bytes, parse, reserve room
-for the events, store, respond. The two ways in only carry bytes.
+for the events, count against limits, store, respond. The two ways in only carry bytes.
 """
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import partial
 from typing import NamedTuple, Self
 
 from multidict import CIMultiDictProxy
 
-from aggregator.access.checks import forbidden_events, refuse_events
-from aggregator.access.entries import Entry
+from aggregator.access.authority import Identity
+from aggregator.access.checks import forbidden_events, refuse_events, refused_new_topics
+from aggregator.access.entries import NO_LIMITS
+from aggregator.access.limits import Usage
 from aggregator.ingest.admission import Admission
 from aggregator.ingest.group_commit import GroupCommit, ShuttingDown
+from aggregator.ingest.known_topics import KnownTopics
+from aggregator.ingest.publish_form import PublishForm, publish_form
 from aggregator.ingest.store_monitor import StoreMonitor
 from aggregator.logging.observer_guard import notify
 from aggregator.request_context import RequestContext
 from aggregator.wire.event_rules import Limits
-from aggregator.wire.headers import (
-    Preferences,
-    check_type_is_named,
-    parse_content_encoding,
-    parse_content_type,
-    parse_prefer,
-)
 from aggregator.wire.publish_body import Batch, parse_publish
 from aggregator.wire.responses import PublishSummary, publish_answer, summarize
 from storage.model import Verdict
-
-_CACHED_FORMS = 1000
-_MAX_CACHED_CHARACTERS = 200
 
 _LARGE_BODY_BYTES = 64 * 1024
 """Bodies above this are parsed off the event loop."""
 
 _MAX_PARSERS = 2
 """At most so many at once: what parsing needs for a while is a multiple of the body."""
-
-
-class PublishForm(NamedTuple):
-    """The form of a publish, as its headers have it."""
-
-    preferences: Preferences
-    ndjson: bool
-    gzip: bool
-    response_headers: Mapping[str, str]
 
 
 class PublishResponse(NamedTuple):
@@ -71,6 +56,8 @@ class PublishService:
         admission: bounds what is on its way at once.
         group_commit: stores the events.
         limits: on a request and its events.
+        usage: what entries have used of their limits.
+        known_topics: knows which topics are there.
         on_conflicts: observer with the verdicts of a publish that met conflicts, and its context.
     """
 
@@ -81,12 +68,16 @@ class PublishService:
         admission: Admission,
         group_commit: GroupCommit,
         limits: Limits,
+        usage: Usage,
+        known_topics: KnownTopics,
         on_conflicts: Callable[[Sequence[Verdict], RequestContext], object],
     ) -> None:
         self.limits = limits
         self._monitor = monitor
         self.admission = admission
         self.group_commit = group_commit
+        self.usage = usage
+        self.known_topics = known_topics
         self.on_conflicts = on_conflicts
         self.parsers = ThreadPoolExecutor(_MAX_PARSERS, thread_name_prefix="parser")
         self._draining = False
@@ -96,7 +87,8 @@ class PublishService:
         self._draining = True
 
     def close(self) -> None:
-        """Give up what is still being parsed; nobody waits for it any more."""
+        """Give up what is still being parsed or looked up; nobody waits for it any more."""
+        self.known_topics.close()
         self.parsers.shutdown(wait=False, cancel_futures=True)
 
     def check_accepting(self) -> None:
@@ -112,19 +104,19 @@ class PublishService:
         self._monitor.check()
         self.admission.check()
 
-    def begin(self, headers: CIMultiDictProxy[str], rights: Entry) -> "Publish":
+    def begin(self, headers: CIMultiDictProxy[str], sender: Identity) -> "Publish":
         """Begin a publish whose head has come: check that it is accepted, and read its form.
 
         Args:
             headers: of the request.
-            rights: what its sender may do.
+            sender: who it comes from.
 
         Raises:
             UnsupportedMediaType: the form is none that is taken.
             ShuttingDown, StorageError, QueueFull: see `check_accepting`.
         """
         self.check_accepting()
-        return Publish(self, publish_form(headers), rights)
+        return Publish(self, publish_form(headers), sender)
 
 
 class Publish:
@@ -133,18 +125,21 @@ class Publish:
     Args:
         service: accepts it.
         form: what its headers say.
-        rights: what its sender may do.
+        sender: who it comes from.
     """
 
-    __slots__ = ("_batch", "_context", "_reservation", "_respond", "_rights", "_service", "form")
+    __slots__ = (
+        "_batch", "_context", "_reservation", "_respond", "_rights", "_sender", "_service", "form"
+    )  # fmt: skip
 
     _batch: Batch
     _context: RequestContext
     _respond: Respond
 
-    def __init__(self, service: PublishService, form: PublishForm, rights: Entry) -> None:
+    def __init__(self, service: PublishService, form: PublishForm, sender: Identity) -> None:
         self.form = form
-        self._rights = rights
+        self._sender = sender
+        self._rights = sender.entry
         self._service = service
         self._reservation = service.admission.reservation()
 
@@ -226,14 +221,63 @@ class Publish:
             return
         if refused:
             batch = batch.without(refused)
+        if self._rights.limits.new_topics_per_day is None:
+            self._admit(batch, [])
+            return
+        known = self._service.known_topics
+        if unknown := known.unknown(event.topic for event in batch.events):
+            known.look_up(unknown).add_done_callback(partial(self._on_looked_up, batch))
+        else:
+            self._admit(batch, [])
+
+    def _on_looked_up(self, batch: Batch, look_up: asyncio.Task[list[str]]) -> None:
+        try:
+            # Another publish may have made one of them meanwhile.
+            new = self._service.known_topics.unknown(look_up.result())
+        except asyncio.CancelledError:
+            self._fail(ShuttingDown("the aggregator is shutting down"))
+            return
+        except Exception as error:  # noqa: BLE001 - no input may end without an answer
+            self._fail(error)
+            return
+        if self.form.preferences.lenient:
+            left = self._service.usage.new_topics_left(self._sender.name, self._rights.limits)
+            over = set(new[left:])
+            if over:
+                batch = batch.without(refused_new_topics(self._rights, batch.events, over))
+            new = new[:left]
+        elif new and not self._rights.limits.new_topics_per_day:
+            # To wait would not help.
+            refused = refused_new_topics(self._rights, batch.events, set(new))
+            self._fail(refuse_events(list(refused.values())))
+            return
+        self._admit(batch, new)
+
+    def _admit(self, batch: Batch, new_topics: list[str]) -> None:
+        """Store events that are allowed, if they are within the limits of who sends them."""
         self._batch = batch
         events = batch.events
+        limits = self._rights.limits
+        try:
+            # Before it counts: what finds no room is sent again.
+            self._reservation.reserve(events=len(events))
+            if limits is not NO_LIMITS:
+                self._service.usage.admit(
+                    self._sender.name,
+                    limits,
+                    events=len(events) + len(batch.rejected),
+                    size=self._reservation.size,
+                    new_topics=len(new_topics),
+                )
+                self._service.known_topics.add(new_topics)
+        except Exception as error:  # noqa: BLE001 - no input may end without an answer
+            self._fail(error)
+            return
         if not events:
             # A lenient publish whose events were all rejected: nothing to store, all to tell.
             self._settle([])
             return
         try:
-            self._reservation.reserve(events=len(events))
             storing = self._service.group_commit.submit(
                 events, self._reservation.size, self._context.trace
             )
@@ -273,36 +317,3 @@ class Publish:
     def _fail(self, error: Exception) -> None:
         self._reservation.release()
         self._respond(error)
-
-
-def publish_form(headers: CIMultiDictProxy[str]) -> PublishForm:
-    """Read the form of a publish from its headers.
-
-    Raises:
-        UnsupportedMediaType: the form is none that is taken.
-    """
-    content_type = headers.get("Content-Type")
-    check_type_is_named(headers)
-    encodings = tuple(headers.getall("Content-Encoding", ()))
-    preferences = tuple(headers.getall("Prefer", ()))
-    # A publisher says the same each time; what is as long as nobody would write is not kept.
-    lines = encodings + preferences
-    length = len(content_type or "") + len(lines) + sum(map(len, lines))
-    form = _cached_form if length <= _MAX_CACHED_CHARACTERS else _form
-    return form(content_type, encodings, preferences)
-
-
-def _form(
-    content_type: str | None, content_encoding: tuple[str, ...], prefer: tuple[str, ...]
-) -> PublishForm:
-    preferences = parse_prefer(prefer)
-    applied = preferences.applied
-    return PublishForm(
-        preferences,
-        parse_content_type(content_type),
-        parse_content_encoding(content_encoding),
-        {"Preference-Applied": applied} if applied else {},
-    )
-
-
-_cached_form = lru_cache(_CACHED_FORMS)(_form)

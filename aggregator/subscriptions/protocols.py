@@ -23,8 +23,13 @@ class SubscriptionService(Protocol):
     Every method may raise `SubscriptionRefused`, `StorageError`, `QueueFull` and `ShuttingDown`.
     """
 
-    async def put(self, name: str, settings: SubscriptionSettings) -> bool:
+    async def put(self, name: str, settings: SubscriptionSettings, entry: Entry) -> bool:
         """Make a subscription, unless one with equal settings is there.
+
+        Args:
+            name: of the subscription.
+            settings: that it is to have.
+            entry: may use it; its limit of subscriptions counts.
 
         Returns:
             Whether it was made.

@@ -1,5 +1,6 @@
 """The service of subscriptions: every request of theirs, behind its route."""
 
+import asyncio
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import TypeVar
@@ -18,6 +19,7 @@ from aggregator.subscriptions.counters import SubscriptionCounters
 from aggregator.subscriptions.errors import InvalidCommand, NoSuchSubscription, refusal
 from aggregator.subscriptions.lease_reads import LeaseReads
 from aggregator.subscriptions.leases import Leases
+from aggregator.subscriptions.making_limit import check_subscription_limit
 from aggregator.subscriptions.statuses import status_of
 from aggregator.subscriptions.upkeep import Upkeep
 from aggregator.wire.lease_request import LeaseRequest
@@ -89,8 +91,9 @@ class Subscriptions:
         self._memory = memory
         self._upkeep = upkeep
         self._counters = counters
+        self._making = asyncio.Lock()
 
-    async def put(self, name: str, settings: SubscriptionSettings) -> bool:
+    async def put(self, name: str, settings: SubscriptionSettings, entry: Entry) -> bool:
         """See `SubscriptionService.put`."""
         if (rule := settings.rule_broken()) is not None:
             raise InvalidCommand(rule)
@@ -99,9 +102,12 @@ class Subscriptions:
             if (refused := compared(there, settings)) is not None:
                 raise refusal(refused)
             return False
-        first = await starts(self._store, settings.begins, TopicSelection(settings.topics))
-        made = Subscription(name=name, id=str(uuid4()), settings=settings)
-        return (await self._do(Create(made, first), Kept)).made
+        if entry.limits.subscriptions is None:
+            return await self._make(name, settings)
+        # One after the other, or two would take the place that is left for one.
+        async with self._making:
+            await check_subscription_limit(self._store, entry)
+            return await self._make(name, settings)
 
     async def change(self, change: Change) -> None:
         """See `SubscriptionService.change`."""
@@ -193,6 +199,11 @@ class Subscriptions:
         if subscription is None:
             raise _no_such(name)
         return subscription
+
+    async def _make(self, name: str, settings: SubscriptionSettings) -> bool:
+        first = await starts(self._store, settings.begins, TopicSelection(settings.topics))
+        made = Subscription(name=name, id=str(uuid4()), settings=settings)
+        return (await self._do(Create(made, first), Kept)).made
 
     async def _do(self, command: Command, kind: type[_Kind]) -> _Kind:
         outcome = await self._queue.submit(command)

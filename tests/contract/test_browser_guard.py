@@ -28,7 +28,7 @@ EXPOSED = (
     "Link, Log-Head, Log-Start, Retry-After, RateLimit, RateLimit-Policy, Preference-Applied, "
     "X-Request-ID"
 )
-SETTINGS = {"allow_origin": f"{APP},{LOCAL_APP}", "allowed_host": "log.example"}
+SETTINGS: dict[str, Any] = {"allow_origin": f"{APP},{LOCAL_APP}", "allowed_host": "log.example"}
 
 SERVED: dict[str, Headers] = {
     "no browser": {},
@@ -265,7 +265,8 @@ async def test_preflights_of_allowed_origins_need_no_credential_and_no_others_ar
     tokens = TokensFile(tmp_path / "tokens.toml")
     asked = {"Access-Control-Request-Method": "PUT", "Sec-Fetch-Mode": "cors"}
     evil = "https://evil.example"
-    for more, refused in [({}, 403), ({"tokens": tokens.path}, 401)]:
+    guards: list[tuple[dict[str, Any], int]] = [({}, 403), ({"tokens": tokens.path}, 401)]
+    for more, refused in guards:
         client = await make_client(**SETTINGS, **more)
         for path in ("/publish", "/subscriptions/billing", "/events"):
             async with client.options(path, headers=asked | {"Origin": APP}) as answer:

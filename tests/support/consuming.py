@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+from aggregator.access.gate import EVERYBODY
 from aggregator.live.heads import HeadWatch
 from aggregator.live.log_chunks import LogChunks
 from aggregator.live.shared_reads import SharedReads
@@ -46,7 +47,7 @@ class Consuming:
         """Make a subscription to topics, from the start unless told otherwise."""
         settings = {"begins": START, **settings}
         wanted = SubscriptionSettings(topics=tuple(sorted(topics)), **settings)
-        assert await self.service.put(name, wanted)
+        assert await self.service.put(name, wanted, EVERYBODY.entry)
 
     async def publish(
         self, topic: str, count: int, *, source: str = "shop", payload: str = "{}", first: int = 0

@@ -121,7 +121,7 @@ class ScriptedSubscriptions:
                 self.changed.clear()
                 await self.changed.wait()
 
-    async def put(self, name: str, settings: SubscriptionSettings) -> bool:
+    async def put(self, name: str, settings: SubscriptionSettings, _entry: Entry) -> bool:
         self._call("put", name, settings)
         return self.made
 

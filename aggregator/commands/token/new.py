@@ -162,7 +162,7 @@ def _add_options(parser: Parser) -> None:
             "events that it may send a second",
             "bytes that it may send a second",
             "streams that it may have open",
-            "subscriptions that it may have made",
+            "subscriptions that its patterns may match before it makes another",
             "topics that it may make in a day",
         ),
         strict=True,

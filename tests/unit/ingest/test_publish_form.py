@@ -5,7 +5,7 @@ import uuid
 import pytest
 from multidict import CIMultiDict, CIMultiDictProxy
 
-from aggregator.ingest.publish_service import publish_form
+from aggregator.ingest.publish_form import publish_form
 
 
 @pytest.mark.parametrize(

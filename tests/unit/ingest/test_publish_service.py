@@ -15,8 +15,10 @@ from support.events import published
 from support.stores import ControlledStore
 
 from aggregator.access.gate import EVERYBODY
+from aggregator.access.limits import Usage
 from aggregator.ingest.admission import Admission, QueueFull
 from aggregator.ingest.group_commit import GroupCommit, ShuttingDown
+from aggregator.ingest.known_topics import KnownTopics
 from aggregator.ingest.publish_service import PublishResponse, PublishService
 from aggregator.ingest.store_monitor import StoreMonitor
 from aggregator.request_context import RequestContext
@@ -27,7 +29,6 @@ from storage.errors import StorageUnavailable
 from storage.model import Verdict
 
 MAX_EVENTS, MAX_BYTES = 5, 200_000
-ALL = EVERYBODY.entry
 CONTEXT = RequestContext("r-1", "POST", "/publish", "/publish", "192.0.2.7", "test", 0.0, None)
 ONE = json.dumps(published()).encode()
 LARGE = json.dumps([published(payload={"text": "x" * 40_000}) for _ in range(2)]).encode()
@@ -62,6 +63,8 @@ async def setting(
         admission=admission,
         group_commit=group_commit,
         limits=Limits(max_payload_bytes=50_000),
+        usage=Usage(),
+        known_topics=KnownTopics(controlled),
         on_conflicts=lambda verdicts, context: conflicts.append((verdicts, context)),
     )
     yield Setting(service, admission, controlled, group_commit, conflicts)
@@ -73,7 +76,7 @@ def headers(**fields: str) -> CIMultiDictProxy[str]:
 
 
 async def publish(setting: Setting, body: bytes, **fields: str) -> PublishResponse:
-    with setting.service.begin(headers(**fields), ALL) as publish:
+    with setting.service.begin(headers(**fields), EVERYBODY) as publish:
         return await publish.response(body, CONTEXT)
 
 
@@ -88,7 +91,7 @@ async def submitted(
         outcomes.append(outcome)
         came.set()
 
-    setting.service.begin(headers(**fields), ALL).submit(body, CONTEXT, respond)
+    setting.service.begin(headers(**fields), EVERYBODY).submit(body, CONTEXT, respond)
     async with asyncio.timeout(30):
         await came.wait()
     for _ in range(20):
@@ -130,7 +133,7 @@ async def test_room_is_held_while_the_store_works_and_released_once(
 
 async def test_pieces_reserved_before_count_as_part_of_the_body(setting: Setting) -> None:
     setting.store.hold()
-    with setting.service.begin(headers(), ALL) as publish:
+    with setting.service.begin(headers(), EVERYBODY) as publish:
         for _ in range(2):
             publish.reserve_bytes(len(ONE) // 2)
         storing = publish.response(ONE, CONTEXT)
@@ -215,26 +218,26 @@ async def test_conflicts_are_observed_with_their_context(setting: Setting) -> No
 
 async def test_head_of_another_form_is_refused(setting: Setting) -> None:
     with pytest.raises(UnsupportedMediaType):
-        setting.service.begin(headers(Content_Type="text/plain"), ALL)
+        setting.service.begin(headers(Content_Type="text/plain"), EVERYBODY)
 
 
 async def test_head_is_refused_while_draining_before_all_else(setting: Setting) -> None:
     setting.service.stop_accepting()
     with pytest.raises(ShuttingDown):
-        setting.service.begin(headers(Content_Type="text/plain"), ALL)
+        setting.service.begin(headers(Content_Type="text/plain"), EVERYBODY)
 
 
 async def test_head_is_refused_while_there_is_no_room(setting: Setting) -> None:
     with setting.admission.reservation() as reservation:
         reservation.reserve(events=MAX_EVENTS)
         with pytest.raises(QueueFull):
-            setting.service.begin(headers(), ALL)
+            setting.service.begin(headers(), EVERYBODY)
     setting.service.check_accepting()
     assert setting.room == (0, 0)
 
 
 async def test_publish_that_came_before_the_drain_ends_with_its_own_error(setting: Setting) -> None:
-    with setting.service.begin(headers(), ALL) as publish:
+    with setting.service.begin(headers(), EVERYBODY) as publish:
         await setting.group_commit.drain(1)
         with pytest.raises(ShuttingDown):
             await publish.response(ONE, CONTEXT)
@@ -254,7 +257,7 @@ async def test_group_commit_gets_the_size_and_the_trace_of_a_publish(
     monkeypatch.setattr(setting.group_commit, "submit", note)
     trace = object()
     context = msgspec.structs.replace(CONTEXT, trace=trace)
-    with setting.service.begin(headers(), ALL) as publish:
+    with setting.service.begin(headers(), EVERYBODY) as publish:
         await publish.response(ONE, context)
     assert submitted_with == [(len(ONE), trace)]
 

@@ -8,6 +8,7 @@ from support.backends import Database
 from support.consuming import Consuming, consuming, given, offsets
 from support.stores import until
 
+from aggregator.access.gate import EVERYBODY
 from aggregator.subscriptions import known as module
 from aggregator.wire.subscription_answers import LeaseAnswer
 from storage.protocols import EventStore
@@ -221,9 +222,11 @@ async def test_a_subscription_made_beside_a_delete_begins_where_it_says(
     await here.publish("t", 5)
     settings = SubscriptionSettings(topics=("t",))
     for _ in range(20):
-        await here.service.put("s", settings)
+        await here.service.put("s", settings, EVERYBODY.entry)
         made, _ = await asyncio.gather(
-            here.service.put("s", settings), here.service.delete("s"), return_exceptions=True
+            here.service.put("s", settings, EVERYBODY.entry),
+            here.service.delete("s"),
+            return_exceptions=True,
         )
         if made is True:
             status = await here.service.status("s", "")
