@@ -83,7 +83,7 @@ FROM_ANOTHER_SITE: dict[str, Headers] = {
     "an image": {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "image"},
     "its own host by another name": {"Origin": "http://log.example:81", "Host": "log.example:80"},
 }
-FOREIGN_HOST: dict[str, Headers] = {
+FOREIGN_HOST: dict[str, dict[str, str]] = {
     f"{what}, {signal[0]}": {"Host": host, signal[0]: signal[1]}
     for what, host in {
         "another name": "evil.test",
