@@ -4,7 +4,7 @@ The tables are written from docs/operate/access.md. Every case holds without tok
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from support.served import Served, serving_in_a_thread, talking
 
 from aggregator.http.rights import NEEDS
 
-Headers = dict[str, str] | list[tuple[str, str]]
+Headers = Mapping[str, str] | list[tuple[str, str]]
 
 APP = "https://app.example"
 LOCAL_APP = "http://localhost:3000"
@@ -28,7 +28,7 @@ EXPOSED = (
     "Link, Log-Head, Log-Start, Retry-After, RateLimit, RateLimit-Policy, Preference-Applied, "
     "X-Request-ID"
 )
-SETTINGS = {"allow_origin": f"{APP},{LOCAL_APP}", "allowed_host": "log.example"}
+SETTINGS: dict[str, Any] = {"allow_origin": f"{APP},{LOCAL_APP}", "allowed_host": "log.example"}
 
 SERVED: dict[str, Headers] = {
     "no browser": {},
@@ -83,7 +83,7 @@ FROM_ANOTHER_SITE: dict[str, Headers] = {
     "an image": {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "image"},
     "its own host by another name": {"Origin": "http://log.example:81", "Host": "log.example:80"},
 }
-FOREIGN_HOST: dict[str, Headers] = {
+FOREIGN_HOST: dict[str, dict[str, str]] = {
     f"{what}, {signal[0]}": {"Host": host, signal[0]: signal[1]}
     for what, host in {
         "another name": "evil.test",
@@ -121,7 +121,7 @@ async def guarded(make_client: MakeClient) -> Client:
 
 def filled(headers: Headers, client: Client) -> list[tuple[str, str]]:
     own, port = f"{client.host}:{client.port}", str(client.port)
-    given = headers.items() if isinstance(headers, dict) else headers
+    given = headers if isinstance(headers, list) else headers.items()
     return [(name, each.replace("{own}", own).replace("{port}", port)) for name, each in given]
 
 
@@ -265,7 +265,8 @@ async def test_preflights_of_allowed_origins_need_no_credential_and_no_others_ar
     tokens = TokensFile(tmp_path / "tokens.toml")
     asked = {"Access-Control-Request-Method": "PUT", "Sec-Fetch-Mode": "cors"}
     evil = "https://evil.example"
-    for more, refused in [({}, 403), ({"tokens": tokens.path}, 401)]:
+    ways: list[tuple[dict[str, Any], int]] = [({}, 403), ({"tokens": tokens.path}, 401)]
+    for more, refused in ways:
         client = await make_client(**SETTINGS, **more)
         for path in ("/publish", "/subscriptions/billing", "/events"):
             async with client.options(path, headers=asked | {"Origin": APP}) as answer:
@@ -308,7 +309,7 @@ async def test_refusals_have_an_order_and_a_token_stands_for_the_host_alone(
         status, detail = await publish(headers)
         assert (status, "--allow-origin" in detail) == (403, True)
     status, detail = await publish(reader | host)
-    assert (status, "may not publish" in detail) == (403, True)
+    assert (status, detail) == (403, "'reader' may not publish")
     assert (await publish(writer | host))[0] == 200
     assert (await ask(client, "GET", "/health", writer | host))[0] == 200
     assert (await ask(client, "GET", "/health", wrong | host))[0] == 403
