@@ -41,7 +41,7 @@ def test_help_names_every_setting_with_its_default_and_unit(tmp_path: Path) -> N
     for name, field in Settings.options().items():
         option = "--" + name.replace("_", "-")
         # Where there is no value, "None" is said in words.
-        default = field.default_text if field.default is None else field.default
+        default = field.default_text if field.default in (None, ()) else field.default
         assert f"(default: {default})" in told[option], option
         unit = _UNITS.get(name.rsplit("_", 1)[-1])
         if unit:
