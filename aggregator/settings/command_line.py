@@ -6,13 +6,17 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from aggregator import __version__
+from aggregator.logging import standard_streams
 from aggregator.settings.environment import given_variables, nearest
 from aggregator.settings.option import Option
 from aggregator.settings.storage import StorageSettings
 from storage.backends import BACKENDS
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 PROGRAM = "python -m aggregator"
 _SQLITE_URL = "sqlite:///"
@@ -54,6 +58,24 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """See `argparse.ArgumentParser`; argparse would end the process, after several lines."""
         raise WrongCommandLine(f"{message}{self._hint(message)} (see {self.prog} --help)")
+
+    def print_help(self, file: "SupportsWrite[str] | None" = None) -> None:
+        """Print the help; argparse itself says nothing of a disk that is full.
+
+        Raises:
+            WrongCommandLine: standard output takes no more.
+        """
+        if file is not None or sys.stdout is None:
+            super().print_help(file)
+            return
+        try:
+            # More than Python's own buffer holds is written at once.
+            sys.stdout.write(self.format_help())
+        except BrokenPipeError:
+            standard_streams.drop(sys.stdout)
+        except OSError as error:
+            standard_streams.drop(sys.stdout)
+            raise WrongCommandLine(f"can't write to standard output: {error.strerror}") from error
 
     def _hint(self, message: str) -> str:
         unknown = re.match(r"unrecognized arguments: --([\w-]+)", message)
