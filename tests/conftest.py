@@ -64,7 +64,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what belongs to the other stage."""
+    """Mark what is for the long campaigns on some of its parameters, and leave out other stages."""
+    for item in items:
+        at_length = item.get_closest_marker("at_length")
+        if at_length is not None and any(f"[{each}" in item.name for each in at_length.args):
+            item.add_marker("long")
     if stage := config.getoption("stage"):
         items[:], others = select(stage, items)
         config.hook.pytest_deselected(items=others)

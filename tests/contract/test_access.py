@@ -12,6 +12,9 @@ from support.http import Client, MakeClient
 
 from aggregator.http.rights import NEEDS
 
+# The way that a publish comes has nothing to do with the database.
+pytestmark = pytest.mark.at_length("postgres-off")
+
 FREE = {("GET", "/health"), ("GET", "/ready")}
 RIGHTS: dict[str, dict[str, object]] = {
     "nothing": {},

@@ -18,6 +18,9 @@ from publisher.client import Publisher
 from publisher.events import Event
 from publisher.retry import Retry
 
+# The way that a publish comes has nothing to do with the database.
+pytestmark = pytest.mark.at_length("postgres-off")
+
 STREAM = {"Accept": "text/event-stream"}
 LINES = {"Accept": "application/x-ndjson"}
 FOLLOW = "/events?topic=orders&follow=true"

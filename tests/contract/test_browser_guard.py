@@ -19,6 +19,9 @@ from support.served import Served, serving_in_a_thread, talking
 
 from aggregator.http.rights import NEEDS
 
+# The way that a publish comes has nothing to do with the database.
+pytestmark = pytest.mark.at_length("postgres-off")
+
 Headers = Mapping[str, str] | list[tuple[str, str]]
 
 APP = "https://app.example"

@@ -17,6 +17,7 @@ ONE_BACKEND = pytest.mark.parametrize("backend", ["sqlite"])
 pytestmark = pytest.mark.timeout(600)  # starts wait for each other on a busy machine
 
 
+@pytest.mark.at_length("postgres")
 async def test_an_aggregator_that_answers_before_the_commit_is_found_out(
     database: Database, tmp_path: Path
 ) -> None:
@@ -27,6 +28,7 @@ async def test_an_aggregator_that_answers_before_the_commit_is_found_out(
     assert tally.lost > 0
 
 
+@pytest.mark.at_length("postgres")
 async def test_an_aggregator_that_counts_in_another_transaction_is_found_out(
     database: Database, tmp_path: Path
 ) -> None:
@@ -40,6 +42,7 @@ OF_A_SUBSCRIPTION = r"^subscription |settled and dead, and has"
 """What the judge of subscriptions says; which of its sentences comes first depends on the kill."""
 
 
+@pytest.mark.at_length("postgres")
 async def test_an_aggregator_that_answers_settles_before_the_commit_is_found_out(
     database: Database, tmp_path: Path
 ) -> None:

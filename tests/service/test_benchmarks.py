@@ -76,6 +76,7 @@ def figures(directory: Path, part: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.long
 def test_the_standard_workload_is_measured_beside_its_ceilings(run: Run, tmp_path: Path) -> None:
     said = run("standard").stdout
     assert len(figures(tmp_path, "standard")) == 8
@@ -160,6 +161,7 @@ async def test_processor_time_includes_the_database_server_and_needs_another_che
     assert ratio > 0
 
 
+@pytest.mark.long
 async def test_the_time_to_be_ready_is_measured_beside_another_checkout(
     postgres_server: PostgresServer,
 ) -> None:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from support.backends import Database
 from support.follow_command import LIMIT_S, following
 from support.processes import Aggregator
@@ -48,6 +49,7 @@ async def until(condition: Callable[[], bool], *running: asyncio.Task[None]) -> 
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.at_length("postgres")
 async def test_nothing_is_missed_or_doubled_over_killed_aggregators_and_short_streams(
     run_aggregator: Run, database: Database
 ) -> None:

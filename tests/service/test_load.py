@@ -113,6 +113,7 @@ def port() -> Iterator[int]:
         yield port_of(reserved)
 
 
+@pytest.mark.at_length("postgres")
 async def test_an_aggregator_killed_three_times_on_the_way_costs_retries_and_nothing_else(
     database: Database, run_aggregator: Run, tmp_path: Path, port: int
 ) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 from support.backends import Database
 from support.load import LIMIT_S, check_conservation, get_json, read_log, session, until
 from support.log_writer import LogWriter
@@ -162,6 +163,7 @@ async def test_logs_of_a_pattern_are_followed_over_every_kind_of_rotation(
     assert f"stored {len(writer.written):,}, duplicates 0, conflicts 0" in shipper.told()
 
 
+@pytest.mark.at_length("postgres")
 async def test_a_log_that_comes_while_the_aggregator_is_away_waits_for_it(
     database: Database, run_aggregator: Run, tmp_path: Path
 ) -> None:

@@ -63,6 +63,7 @@ def ask_for_a_page(clients: Connections) -> None:
             return
 
 
+@pytest.mark.at_length("postgres")
 @reads_memory
 async def test_a_hundred_readers_that_never_read_cost_nobody_else_anything(
     run_aggregator: Run, database: Database
