@@ -155,7 +155,7 @@ def test_a_hundred_that_never_read_are_bounded_and_cut_off(run: Run) -> None:
         assert read_answer(clients.open(HEALTH))[0] == 200
     assert most_memory_mib(aggregator) < BOUND_MIB
     reasons = {line["reason"] for line in aggregator.log_lines("response_aborted")}
-    assert "not taken within 1 seconds" in reasons
+    assert reasons <= {"not taken within 1 seconds", "others need the room"}
     no_traceback(aggregator)
 
 

@@ -144,9 +144,12 @@ class Aggregator:
         """As `kill -9` of all its processes; nothing happens if it has ended."""
         if self.process.poll() is not None:
             return
-        for process in self.processes():
-            with suppress(psutil.NoSuchProcess):
-                process.kill()
+        processes = self.processes()
+        # Stopped first: one that sees another's end could tidy up before its own.
+        for act in (psutil.Process.suspend, psutil.Process.kill):
+            for process in processes:
+                with suppress(psutil.NoSuchProcess):
+                    act(process)
 
     def kill(self) -> None:
         """The same, and wait for the end."""
