@@ -15,6 +15,7 @@ from support.subscribing import ack_all, counts, fill, lease, look, make, send
 from support.tasks import StartSoon
 
 from subscriber import Batch, Delivery, LeaseLost
+from subscriber.consuming import lease_keeper
 
 LEASE_S = 1.0
 """The shortest that there is."""
@@ -186,8 +187,12 @@ async def test_a_cancellation_from_outside_stays_one(client: Client, start_soon:
     assert was_lost
 
 
-async def test_acknowledgements_go_with_the_next_lease(client: Client) -> None:
+async def test_acknowledgements_go_with_the_next_lease(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """14. A request for each lease, one for the last, and nothing else."""
+    # On a busy machine the next one may be asked for later than that, and they go alone.
+    monkeypatch.setattr(lease_keeper, "_FINISHED_S", 30.0)
     await fill(client, 500)
     await make(client)
     sent: list[str] = []
