@@ -4,6 +4,7 @@ Nothing of aiohttp's is used here but what has a public name; see `aggregator.ht
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
@@ -95,8 +96,9 @@ class Connection(web.RequestHandler):
 
     @property
     def certificate_names(self) -> tuple[str, ...]:
-        """The names of the client's certificate, verified; see `certificate_names`."""
-        return self._certificate_names
+        """The names of the client's certificate, verified; none once it has run out."""
+        ends_s = self._certificate_not_after
+        return () if ends_s is not None and time.time() >= ends_s else self._certificate_names
 
     @property
     def certificate_not_after(self) -> float | None:

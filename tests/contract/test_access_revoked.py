@@ -9,6 +9,7 @@ import pytest
 from support.access import TokensFile, bearer
 from support.events import published
 from support.http import Client, MakeClient
+from support.load import until
 
 from aggregator.app import TOKENS
 from aggregator.http import revocation
@@ -68,8 +69,16 @@ async def test_a_stream_ends_when_its_rights_shrink_below_what_it_follows(
 
 
 async def test_a_stream_goes_on_when_other_entries_change(
-    make_client: MakeClient, tokens: TokensFile
+    make_client: MakeClient, tokens: TokensFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    looks: list[None] = []
+    look = revocation.Revocation.look
+
+    def counted(watching: revocation.Revocation) -> None:
+        look(watching)
+        looks.append(None)
+
+    monkeypatch.setattr(revocation.Revocation, "look", counted)
     reader = tokens.give("reader", read=["orders"])
     writer = tokens.give("writer", publish=["orders"])
     client = await make_client(tokens=tokens.path)
@@ -77,10 +86,11 @@ async def test_a_stream_goes_on_when_other_entries_change(
     tokens.give("other", read=["x"])
     tokens.give("reader", read=["orders", "payments"])
     await reload(client)
-    await asyncio.sleep(0.1)  # five looks
+    seen = len(looks)
+    await until(lambda: len(looks) >= seen + 2)
     await client.post("/publish", json=published(topic="orders"), headers=bearer(writer))
     async with asyncio.timeout(30):
-        assert b"data:" in await answer.content.readuntil(b"\n\n")
+        assert b'"event_id"' in await answer.content.readuntil(b'"event_id"')
     answer.close()
 
 
